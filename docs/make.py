@@ -32,7 +32,8 @@ Made from the code by `make docs`.
 A mark is added in the project itself, in three files and a look; `CONTRIBUTING.md` says which, and which samples belong to it. What each
 file may rely on stands here.
 
-1. `src/diorama/core/marks/NAME.py`: its structure, a frozen class derived from `Mark` with its checks in `__post_init__`. Arrays travel in
+1. `src/diorama/core/marks/NAME.py`: its structure, a frozen class derived from `Mark` with its checks in `__post_init__` (that each
+   field holds what its type says is checked for all, where a view's picture goes on its way). Arrays travel in
    binary; a field that holds a key makes an element choosable. The class is the file's name with a capital letter.
 2. `web/src/marks/NAME.ts`: its browser half, which exports `draw` and, where it fits itself to its place, what else `Half` names.
 3. `src/diorama/export/marks/NAME.py`: its static half, `draw(mark, style)`, which returns a `Sheet`.

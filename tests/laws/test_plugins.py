@@ -27,7 +27,7 @@ from diorama.core import protocol, registry
 from diorama.core.errors import Faulty, LeftOut, Unavailable, UsageError
 from diorama.core.knobs import knobs_of
 from diorama.core.registry import Registry, check_plugin
-from diorama.live import catalogue
+from diorama.live import catalogue, hub
 from diorama.live.hub import Hub
 from diorama.record import requests
 from diorama.record.setup import chosen_signals
@@ -148,6 +148,7 @@ def test_the_catalogue_names_what_is_broken(offered: Any) -> None:
     assert any("view 'mine' of mine" in text and "rows" in text for text in hello.broken)
     assert any("view 'other' of mine" in text for text in hello.broken)
     for name in ("mine", "other"):
+        assert hub._told(name) == f"the view {name!r} of mine"  # as it is said where it takes its worker with it
         with pytest.raises(Unavailable, match=f"the view {name!r} of mine cannot be used"):
             Hub.view(SimpleNamespace(catalogue=found), name)  # type: ignore[arg-type]
     for room in ("", "attic"):
@@ -322,6 +323,7 @@ USES: dict[str, tuple[type, str, Callable[[diorama.Run, Path], Any]]] = {
     "views.fits": (Norms, "fits", lambda run, _: run.scene().view("mine")),
     "views.filmed": (Norms, "filmed", lambda run, _: next(run.scene().view("mine").frames())),
     "methods.fits": (Doubled, "fits", lambda run, _: diorama.attribute(run.scene().model, torch.ones(2, 4), 0, method="mine")),
+    "methods.cost": (Doubled, "cost", lambda run, _: run.scene().view("attribution", method="mine")),
     "derivations.fits": (Total, "fits", lambda run, _: run.scene().derive("mine")),
     "derivations.preceding": (Total, "preceding", lambda run, _: run.scene().derive("mine")),
     "derivations.material": (Total, "material", lambda run, _: run.scene().derive("mine")),
@@ -363,6 +365,11 @@ def _no_marks(self: Any, scene: plugins.Scene, selection: plugins.Selection) -> 
     yield self.picture(scene, selection, "Mine", plugins.marks.Group(children=({"text": "words"},)), "")
 
 
+def _wrong_field(self: Any, scene: plugins.Scene, selection: plugins.Selection) -> Any:
+    columns = (plugins.marks.Column(name="rate", kind="text", texts=(1, 2)),)  # type: ignore[arg-type]
+    yield self.picture(scene, selection, "Mine", plugins.marks.Table(columns=columns), 3)
+
+
 def _no_data(*_: Any, **__: Any) -> Any:
     return {"of": torch.zeros(3)}
 
@@ -389,7 +396,7 @@ def _too_few(*_: Any, **__: Any) -> Any:
     + [(kind, _gives) for kind in USES if "." in kind]
     + [(kind, _gives_nothing) for kind in ("methods", "derivations", "projections")]
     + [("derivations", _not_plain), ("derivations", _refused), ("projections", _too_few), ("commands", _unwritten),
-       ("views", _no_marks), ("derivations.material", _no_data), ("commands", _no_way_back), ("commands", _how)],
+       ("views", _no_marks), ("views", _wrong_field), ("derivations.material", _no_data), ("commands", _no_way_back), ("commands", _how)],
     ids=lambda value: getattr(value, "__name__", value),
 )
 def test_a_plug_in_that_fails_at_work_is_named(
@@ -402,6 +409,8 @@ def test_a_plug_in_that_fails_at_work_is_named(
     try:
         said = str(use(recorded, tmp_path / "run"))
     except Faulty as error:
+        said = str(error)
+    except plugins.NotApplicable as error:  # of views that hold several
         said = str(error)
     except ZeroDivisionError as error:
         said = program._whose(error)

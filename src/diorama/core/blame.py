@@ -12,6 +12,7 @@ from typing import Any
 
 from . import registry
 from .errors import Cancelled, DioramaError, Faulty, NotApplicable
+from .fields import flaw
 
 _OURS = Path(__file__).parents[1]
 _GIVEN = str(_OURS / "data" / "nesting.py")
@@ -66,7 +67,7 @@ def alone(error: Exception) -> str:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "it takes more memory than there is"
     told = model_failed(error)
-    return str(told) if told is not None else f"it failed ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+    return str(told) if told is not None else f"{culprit(error) or 'it'} failed ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
 
 
 @contextmanager
@@ -144,6 +145,14 @@ def given(plugin: Any, item: Any, *kinds: type) -> Any:
         wanted = " or ".join(kind.__name__ for kind in kinds)
         article = "an" if wanted[0] in "AEIOU" else "a"
         raise Faulty(f"{registry.told(plugin)} wants mending: it must give {article} {wanted}, and gave {_short(item)}")
+    return item
+
+
+def sound(plugin: Any, item: Any) -> Any:
+    """What a plug-in gave. *Raises* Faulty, which names it, where a field of that, or of what it holds, has a value of another type."""
+    wrong = flaw(item)
+    if wrong is not None:
+        raise Faulty(f"{registry.told(plugin)} wants mending: {wrong}")
     return item
 
 

@@ -14,6 +14,7 @@ from msgspec import UNSET
 from ..core import protocol
 from ..core.errors import DioramaError, Unavailable, not_found
 from ..core.protocol import PATIENCE
+from ..core.registry import views
 from ..core.request import Request, digest
 from ..record.lock import held
 from . import catalogue as installation
@@ -245,7 +246,7 @@ class Hub:
                 self._frames.put(name, last[0])
             callbacks["on_done"](*result)
 
-        message = {"kind": "view", "what": f"the view {request.view}"}
+        message = {"kind": "view", "what": _told(request.view)}
         kept = {**callbacks, "on_picture": on_picture, "on_done": on_done}
         return self._send(request, message, kept, BACKGROUND if quiet else None)
 
@@ -438,3 +439,8 @@ class Hub:
         message = {"kind": "anatomy", "source": source, "what": f"the layers of {tracker.name}"}
         affinity = digest([tracker.name, None, ()])
         self.pool.submit(message, on_done=take, on_error=fail, lane=lane, affinity=affinity, owner=source["path"])
+
+
+def _told(view: str) -> str:
+    """A view in words, and of a third party's the package: what the view does to its worker is said with its name."""
+    return views.told(view) if views.is_foreign(view) else f"the view {view}"

@@ -23,6 +23,9 @@ REST, LONGEST_REST = 0.3, 1.0
 """Seconds that what nobody waits for rests after a look at somebody's own input, so that a pen has the processor; and at most."""
 STUCK = 0.3
 """Seconds after which a job that someone waits for takes the spare, when all other workers are in the middle of something."""
+LONG, MORE = 3.0, 3
+"""Seconds after which a job that someone waits for gets a worker of its own, when all others and the spare are in the middle of something;
+and so many more than the lane has at most, each until nobody waits."""
 LOADING = 120.0
 """Seconds that a worker may take to load a run, before it is replaced."""
 _FAILED_STARTS = 3
@@ -195,8 +198,6 @@ class Pool:
             return len(busy) < lane.size and quiet < max(1, lane.size - 1)
         if len(busy) < lane.size:
             return True
-        if len(busy) >= lane.size + lane.spare:
-            return False
         left = max(worker.since for worker in busy) + STUCK - time.monotonic()
         if left > 0:
             _later(left, self._assign_again)
@@ -211,12 +212,15 @@ class Pool:
         return bool(loading >= share)
 
     def _widen(self, job: Job, group: list[Worker]) -> None:
-        """Start a lane's late spare when all its workers have been busy for a while."""
+        """Start another worker when all have been busy for a while: a lane's late spare, and where looks do not end, more."""
         lane = self._lanes[job.lane]
         busy = [worker for worker in group if worker.ready and worker.job is not None]
-        if not lane.late or len(group) != lane.size or len(busy) != lane.size or self._holds_its_share(job, busy):
+        if lane.thread or len(busy) != len(group) or self._holds_its_share(job, busy):
             return
-        left = max(worker.since for worker in busy) + STUCK - time.monotonic()
+        late = lane.late and len(group) == lane.size
+        if not late and (job.priority >= BACKGROUND or not lane.size + lane.spare <= len(group) < lane.size + lane.spare + MORE):
+            return
+        left = max(worker.since for worker in busy) + (STUCK if late else LONG) - time.monotonic()
         if left > 0:
             _later(left, self._assign_again)
         elif not self._closed:
@@ -324,6 +328,7 @@ class Pool:
             worker.dead = worker.dead or event.get("leaving", False)
             if not self._closed:
                 self._assign()
+                self._thin(worker)
         if told:
             return
         if event["event"] == "error":
@@ -332,6 +337,12 @@ class Pool:
             job.on_error("Cancelled", "it was cancelled")
         else:
             job.on_done(event.get("result", {}), body)
+
+    def _thin(self, worker: Worker) -> None:
+        """End a worker with nothing to do where its lane has more than it wants."""
+        lane = self._lane_of(worker)
+        if lane is not None and worker.job is None and not worker.dead and len(self._workers[lane.name]) > lane.size + lane.spare:
+            worker.kill()
 
     def _lost(self, worker: Worker, code: int | None) -> None:
         """A worker ended: its job fails with one sentence, and another worker takes its place."""

@@ -7,8 +7,7 @@ from collections.abc import Callable, Generator
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
-from ..core.blame import blamed, charged, given, yielded
-from ..core.marks import Mark
+from ..core.blame import blamed, charged, given, sound, yielded
 from ..core.picture import Draft, Picture, Progress
 from ..core.selection import Selection
 
@@ -47,11 +46,9 @@ def streamed(
                 return
             if isinstance(item, Progress):
                 if progress is not None:
-                    progress(item)
+                    progress(sound(view, item))
             elif item is not None:
-                for mark in item.marks():
-                    given(view, mark, Mark)
-                yield item
+                yield sound(view, item)
                 due = max(due, time.monotonic() + PACE)
     finally:
         made.close()

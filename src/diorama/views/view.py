@@ -113,18 +113,20 @@ class View(Plugin, abc.ABC):
     ) -> Picture:
         """Make a picture with its step and provenance; ``source`` names the paper or formula, ``idle`` the knobs that change nothing
         here, each with the reason."""
-        checks = tuple(msgspec.structs.replace(check, sentence=plain(check.sentence)) for check in checks)
+        checks = tuple(
+            msgspec.structs.replace(check, sentence=_plainly(check.sentence)) if isinstance(check, Check) else check for check in checks
+        )
         table = scene.table if self.input and self.needs == "model" else None
         if table is not None and table.mixing:
             note = f"{note} {table.mixing[0].upper()}{table.mixing[1:]}.".strip()
         made = scene.provenance(self, selection, source=source or "; ".join(self.papers), mode=mode)
         return Picture(
-            title=plain(title),
+            title=_plainly(title),
             body=_said(body),
-            caption=plain(caption),
+            caption=_plainly(caption),
             provenance=made,
             checks=checks,
-            note=plain(note),
+            note=_plainly(note),
             step=scene.step,
             final=final,
             idle=dict(idle or {}),
@@ -137,26 +139,36 @@ _NUMBER = re.compile(r"[-−+]?\d+(\.\d+)?e[-+]\d+( %)?")
 """A field of a table that is a number and nothing else."""
 
 
+def _plainly(text: str) -> str:
+    """Words with their numbers in plain digits; what is no text stays, and is told with its field where the picture goes on its way."""
+    return plain(text) if isinstance(text, str) else text
+
+
 def _said(node: Node) -> Node:
-    """A mark that says its numbers in plain digits; the same one where it does already."""
+    """A mark that says its numbers in plain digits; the same one where it does already, or where it is none."""
     found: dict[str, Any] = {}
     for name in _SAID:
         text = getattr(node, name, None)
         if isinstance(text, str) and (told := plain(text)) != text:
             found[name] = told
     notes = getattr(node, "notes", ())
-    if isinstance(notes, tuple) and (several := tuple(plain(note) if isinstance(note, str) else note for note in notes)) != notes:
+    if isinstance(notes, tuple) and (several := tuple(map(_plainly, notes))) != notes:
         found["notes"] = several
-    if isinstance(node, Table) and any("e" in text and _NUMBER.fullmatch(text) for column in node.columns for text in column.texts):
+    if isinstance(node, Table) and any(_computed(text) for column in node.columns for text in column.texts):
         found["columns"] = tuple(
-            msgspec.structs.replace(column, texts=tuple(plain(text) if _NUMBER.fullmatch(text) else text for text in column.texts))
+            msgspec.structs.replace(column, texts=tuple(plain(text) if _computed(text) else text for text in column.texts))
             for column in node.columns
         )
-    if isinstance(node, Group):
+    if isinstance(node, Group) and isinstance(node.children, tuple):
         children = tuple(map(_said, node.children))
         if any(one is not other for one, other in zip(children, node.children, strict=True)):
             found["children"] = children
     return msgspec.structs.replace(node, **found) if found else node
+
+
+def _computed(text: str) -> bool:
+    """Whether a field of a table is a number in computer notation."""
+    return isinstance(text, str) and "e" in text and _NUMBER.fullmatch(text) is not None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
 import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from paper import PICTURES
 
+from diorama.core import marks
 from diorama.core.colour import Limits, symmetric
-from diorama.core.errors import Damaged, NotFound, UsageError
+from diorama.core.errors import Damaged, LeftOut, NotFound, UsageError
+from diorama.core.fields import flaw
 from diorama.core.marks import (
+    Action,
     Bars,
     Block,
     Blocks,
@@ -179,3 +188,56 @@ def test_half_a_character_does_not_stop_a_picture() -> None:
     text = next(iter(again.marks()))
     assert (text.tokens[0], text.tokens[2:]) == ("a", ("👩", "\u202eb"))
     assert set(text.tokens[1]) == {"�"}
+
+
+def _structs(value: Any) -> Iterator[msgspec.Struct]:
+    """A struct and all that it holds."""
+    if isinstance(value, msgspec.Struct):
+        yield value
+        value = msgspec.structs.astuple(value)
+    if isinstance(value, tuple):
+        for inner in value:
+            yield from _structs(inner)
+
+
+@pytest.mark.parametrize("mark", marks.MARKS)
+def test_a_field_that_holds_something_else_is_named(mark: str) -> None:
+    """Whatever field of a mark, of what it is made of or of its picture holds what its type excludes, that is told; samples of all hold none."""
+    of_mine = [p for p in PICTURES.values() if any(type(one).__name__.lower() == mark for one in _structs(p))]
+    held = {type(one): (p, one) for p in of_mine for one in _structs(p) if mark in type(one).__module__ or one is p}
+    assert len(held) > 1
+    for picture, one in held.values():
+        assert flaw(picture) is None
+        for field in msgspec.structs.fields(one):
+            before = getattr(one, field.name)
+            for wrong in (object(), b"bytes", np.array(["text"]), (object(),)):
+                msgspec.structs.force_setattr(one, field.name, wrong)
+                try:
+                    assert str(flaw(picture)).startswith(f"{type(one).__name__}.{field.name}"), wrong
+                finally:
+                    msgspec.structs.force_setattr(one, field.name, before)
+
+
+@pytest.mark.parametrize(("field", "value", "said"), [
+    ("value", "3", "Number.value must be a number or None, and is '3'"),
+    ("value", True, "a number or None, and is True"),
+    ("value", np.float32(3), None),
+    ("value", float("nan"), None),
+    ("tone", "blue", "Number.tone must be 'bad' or 'good' or 'plain' or 'warn', and is 'blue'"),
+    ("actions", (Action(command="stop", label="s", knobs={"a": [1]}),), "Action.knobs['a'] must be"),
+    ("handle", "knob", "Number.handle must be a Handle or None"),
+])
+def test_what_a_field_may_hold_is_said(field: str, value: object, said: str | None) -> None:
+    """NumPy's numbers are numbers, flags are none; whoever wrote the view reads the mark, the field, what it wants and what came."""
+    told = flaw(Number(**{"label": "loss", field: value}))
+    assert told is None if said is None else said in str(told)
+
+
+def test_a_mark_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file whose class bears another name, or that fails, is told by its name and takes no other mark with it."""
+    there, name = dict(marks.MARKS), "diorama.core.marks.gauge"
+    for module in (ModuleType(name), None):
+        monkeypatch.setitem(sys.modules, name, module)
+        with pytest.warns(LeftOut, match=r"the mark 'gauge' \(core/marks/gauge.py\) cannot be used and is left out"):
+            marks._take("gauge")
+    assert there == marks.MARKS

@@ -103,8 +103,9 @@ def test_what_is_asked_does_not_wait_for_what_refreshes(pool: Pool) -> None:
         each.cancel()
 
 
-def test_a_click_takes_the_spare_when_all_are_long_at_work() -> None:
-    """While every worker is in the middle of something long, the warm spare does what is asked; a third one waits."""
+def test_a_click_takes_the_spare_when_all_are_long_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While every worker is in the middle of something long, the warm spare does what is asked; what refreshes waits, and where looks
+    do not end a third worker is started for who waits, and ended when nobody does."""
     spared = Pool(NAME, (Lane("model", 1, "", spare=True),))
     try:
         heard, asked = Heard(), Heard()
@@ -116,6 +117,17 @@ def test_a_click_takes_the_spare_when_all_are_long_at_work() -> None:
         spared.submit({"act": "echo"}, **quiet.callbacks(), priority=BACKGROUND)
         time.sleep(2 * STUCK)
         assert quiet.all.empty()
+        endless = spared.submit({"act": "count"}, **heard.callbacks())
+        while endless.worker is None:
+            time.sleep(0.005)
+        monkeypatch.setattr(jobs, "LONG", 0.0)
+        last = Heard()
+        spared.submit({"act": "echo"}, **last.callbacks())
+        assert last.end()[0] == "on_done"
+        while len(spared._workers["model"]) > 2:
+            time.sleep(0.005)
+        assert quiet.all.empty()
+        endless.cancel()
         running.cancel()
         assert quiet.end()[0] == "on_done"
     finally:

@@ -10,28 +10,46 @@ too, and all of it is found here. ``mark.py`` holds what all marks share. What a
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import operator
 import pkgutil
+import warnings
 from typing import Any
 
 import msgspec
 
+from ..errors import LeftOut, UsageError
 from .mark import Array, Handle, Mark
 
 MARKS: dict[str, type[Mark]] = {}
 """Every mark by its name."""
 
+
+def _take(name: str) -> None:
+    """Take the mark of a file and what it is made of; one that cannot be used is told by its file's name and left out."""
+    try:
+        module = importlib.import_module(f"{__name__}.{name}")
+        mark = getattr(module, name.capitalize(), None)
+        if not isinstance(mark, type) or not issubclass(mark, Mark):
+            raise UsageError(f"it must define class {name.capitalize()}(Mark, …)")
+    except Exception as error:  # noqa: BLE001 - whatever one file does, the others are marks
+        said = f"the mark {name!r} (core/marks/{name}.py) cannot be used and is left out ({type(error).__name__}: {error})"
+        with contextlib.suppress(Warning):
+            warnings.warn(said, LeftOut, stacklevel=2)
+        return
+    MARKS[name] = mark
+    globals().update({
+        name: value
+        for name, value in vars(module).items()
+        if isinstance(value, type) and issubclass(value, msgspec.Struct) and value.__module__ == module.__name__
+    })
+
+
 for _found in pkgutil.iter_modules(__path__):
     if _found.name != "mark" and not _found.name.startswith("_"):
-        _module = importlib.import_module(f"{__name__}.{_found.name}")
-        MARKS[_found.name] = getattr(_module, _found.name.capitalize())
-        globals().update({
-            name: value
-            for name, value in vars(_module).items()
-            if isinstance(value, type) and issubclass(value, msgspec.Struct) and value.__module__ == _module.__name__
-        })
+        _take(_found.name)
 
 Node: Any = functools.reduce(operator.or_, MARKS.values())
 """A picture's body: one mark, or a group of them."""

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from ...core import registry
-from ...core.blame import alone
+from ...core.blame import alone, answered
 from ...core.errors import NotApplicable, UsageError, not_found
 from ...core.knobs import build, title_of
 from ...core.selection import Key, Selection, spoken
@@ -105,16 +105,17 @@ class Asked:
         """Why a method does not apply; None when it does. What it would cost here is a question that may show it too."""
         try:
             look = self.looking_for(method)
-            reason = method.fits(look, self.current.x)
+            reason: str | None = answered(method, lambda: method.fits(look, self.current.x), str, type(None))
             if reason is None:
-                method.cost(look, self.current.x)
+                self.cost(method)
         except Exception as error:  # noqa: BLE001 - one that cannot even be asked is left out, and the others go on
             return alone(error)
         return reason
 
     def cost(self, method: Method) -> Cost:
         """What a method takes here."""
-        return method.cost(self.looking_for(method), self.current.x)
+        found: Cost = answered(method, lambda: method.cost(self.looking_for(method), self.current.x), Cost)
+        return found
 
     @property
     def chance(self) -> Target | None:
