@@ -6,6 +6,8 @@ import { flowsBetween, thickness, unitAt } from "../src/marks/blocks.ts";
 import { sparkPath } from "../src/marks/card.ts";
 import { Chosen, kindOf, numberOf } from "../src/marks/context.ts";
 import { outline } from "../src/marks/contour.ts";
+import { HALVES } from "../src/marks/halves.ts";
+import { drawPicture } from "../src/marks/index.ts";
 import { namedRows } from "../src/marks/heatmap.ts";
 import { parted } from "../src/marks/elements.ts";
 import { fitted } from "../src/marks/heatmap.ts";
@@ -128,4 +130,60 @@ test("names of one wide letter have their room beside a matrix", () => {
   };
   assert.equal(side("i"), side("a"));
   for (const wide of ["W", "文", "🙂"]) assert.ok(side(wide) >= side("a") + 5, wide);
+});
+
+/** As much of an element as a mark needs to say that it failed. */
+class Place {
+  className = "";
+  textContent = "";
+  children: Place[] = [];
+  dataset = {};
+  classList = { add: () => {}, remove: () => {} };
+  replaceChildren(...children: Place[]): void {
+    this.children = children;
+  }
+  get said(): string {
+    return this.textContent + this.children.map((child) => child.said).join("");
+  }
+}
+
+test("a half that throws is told by its mark's name in its place, the others are drawn, and what comes next is drawn anew", (t) => {
+  const told = t.mock.method(console, "error", () => {});
+  const page = globalThis as { document?: unknown };
+  page.document = { createElement: () => new Place() };
+  const halves = HALVES as unknown as Record<string, unknown>;
+  const before = { ...halves };
+  const left: string[] = [];
+  const half = (element: Place, mark: { name: string; ill?: string }, _: unknown, any: (e: Place, m: unknown, c: unknown) => { update(m: unknown): void }): unknown => {
+    if (mark.ill === "draw") throw new Error("no ink");
+    const parts = ((mark as { parts?: unknown[] }).parts ?? []).map((part) => {
+      const place = new Place();
+      element.children.push(place);
+      return any(place, part, {});
+    });
+    if (mark.name) element.replaceChildren(Object.assign(new Place(), { textContent: mark.name }));
+    return {
+      update(next: { name: string; ill?: string; parts?: unknown[] }) {
+        if (next.ill === "update") throw new Error("no room");
+        parts.forEach((part, i) => part.update(next.parts?.[i]));
+        if (next.name) element.replaceChildren(Object.assign(new Place(), { textContent: next.name }));
+      },
+      refresh() {},
+      destroy: () => left.push(mark.name),
+    };
+  };
+  try {
+    halves["number"] = { draw: half };
+    const pair = (...parts: unknown[]): never => ({ body: { mark: "number", name: "", parts } }) as never;
+    const place = new Place();
+    const drawn = drawPicture(place as never, pair({ mark: "number", name: "first", ill: "draw" }, { mark: "number", name: "second" }, { mark: "unknown" }), { theme: "light" } as never);
+    assert.match(place.said, /^The mark 'number' could not be drawn: no inksecondThe mark 'unknown' could not be drawn: this page is older/);
+    drawn.update(pair({ mark: "number", name: "first" }, { mark: "number", name: "second", ill: "update" }, { mark: "number", name: "third" }));
+    assert.equal(place.said, "firstThe mark 'number' could not be drawn: no roomthird");
+    drawn.destroy();
+    assert.deepEqual([left, told.mock.callCount()], [["second", ""], 3]);
+  } finally {
+    Object.assign(halves, before);
+    delete page.document;
+  }
 });

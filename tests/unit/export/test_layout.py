@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from paper import PICTURES, with_checks
 
-from diorama.core.marks import MARKS, Block, Blocks, Edge, Lines, Series
+from diorama.core.errors import LeftOut
+from diorama.core.marks import MARKS, Block, Blocks, Edge, Group, Lines, Number, Series
 from diorama.core.picture import Picture
 from diorama.export import typeset
 from diorama.export.figure import compose
@@ -176,3 +177,14 @@ def test_names_of_lines_that_end_together_stand_apart() -> None:
     ]
     assert len(boxes) == 5
     assert not any(_overlap(a, b) for a, b in itertools.combinations(boxes, 2))
+
+
+def test_a_half_that_fails_is_told_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one mark cannot be drawn, paper says which one and why, and the others are drawn."""
+    monkeypatch.setattr(importlib.import_module("diorama.export.marks.lines"), "draw", lambda mark, style: 1 / 0)
+    line = Lines(series=(Series(x=np.zeros(1), y=np.zeros(1), name="a"),))
+    with pytest.warns(LeftOut, match="The mark 'lines' could not be drawn on paper: ZeroDivisionError"):
+        sheet = draw(Group(children=(line, Number(label="beside it", value=3.0))), Style(420.0))
+    said = " ".join(item.text for item, _, _ in sheet.items if isinstance(item, TextLine))
+    assert "The mark 'lines' could not be drawn" in said
+    assert "beside it" in said

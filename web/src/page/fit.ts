@@ -18,18 +18,27 @@ const FACTORS = Array.from({ length: 80 }, (_, i) => 4 * 0.965 ** i).filter((fac
 /** Below this share of their wanted size, tiles are too small to read. */
 const COMFORT = 0.75;
 
-/** Fit a body to its place; bodies whose height follows from their content stay as they are, and scroll. */
+/** Fit a body to its place; bodies whose height follows from their content stay as they are, and scroll, as do those of a half that fails to measure. */
 export function fit(body: Node, space: Space): Fitted {
+  try {
+    return fitted(body, space);
+  } catch (error) {
+    console.error(error);
+    return { body, width: null };
+  }
+}
+
+function fitted(body: Node, space: Space): Fitted {
   if (space.width < 40 || space.height < 40) return { body, width: null };
   if (body.mark === "group" && body.children.length === 1 && halfOf(body.children[0]!).fitted && !halfOf(body.children[0]!).height) {
-    const inner = fit(body.children[0]!, { ...space, height: space.height - around(body) });
+    const inner = fitted(body.children[0]!, { ...space, height: space.height - around(body) });
     return { body: { ...body, children: [inner.body] }, width: inner.width };
   }
   const half = halfOf(body);
   const filled = half.filling?.(body, Math.floor(space.height - around(body) - 2));
   if (filled) return { body: filled, width: null };
-  const fitted = half.fitted?.(body, space, around(body));
-  if (fitted) return { body: fitted.mark, width: fitted.width };
+  const own = half.fitted?.(body, space, around(body));
+  if (own) return { body: own.mark, width: own.width };
   if (body.mark === "group" && body.children.length && body.children.every((child) => halfOf(child).filling))
     return { body: fitCharts(body, space), width: null };
   if (!scales(body)) return { body, width: null };

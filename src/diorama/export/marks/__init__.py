@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import warnings
 
+from ...core.errors import DioramaError, LeftOut
 from ...core.marks import Mark
 from .. import typeset
 from ..sheet import Sheet
-from ..style import BOLD, LABEL, MUTED, TEXT, Style
+from ..style import BAD, BOLD, LABEL, MUTED, TEXT, Style
 
 
 def draw(mark: Mark, style: Style) -> Sheet:
     """Draw any mark, its title above and its caption below it, within the style's width where the mark can help it."""
-    body: Sheet = importlib.import_module(f"{__name__}.{type(mark).__name__.lower()}").draw(mark, style)
+    body = _body(mark, style)
     if not mark.title and not mark.caption:
         return body
     sheet, y = Sheet(), 0.0
@@ -31,6 +33,22 @@ def draw(mark: Mark, style: Style) -> Sheet:
             sheet.grow(sheet.text(0, y + 10, line, LABEL, MUTED), y + 15)
             y += 15
     return sheet
+
+
+def _body(mark: Mark, style: Style) -> Sheet:
+    """What a mark's half draws; one that fails is told in its own place, with its name, and takes no other with it."""
+    name = type(mark).__name__.lower()
+    try:
+        body: Sheet = importlib.import_module(f"{__name__}.{name}").draw(mark, style)
+    except (DioramaError, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever one half does, the other marks are drawn
+        said = f"The mark {name!r} could not be drawn on paper: {type(error).__name__}: {' '.join(str(error).split())}"
+        warnings.warn(said, LeftOut, stacklevel=2)
+        body = Sheet()
+        for index, line in enumerate(typeset.wrap(said, LABEL, max(120.0, min(style.width, 480.0)))):
+            body.grow(body.text(0, 15 * index + 11, line, LABEL, BAD), 15 * index + 15)
+    return body
 
 
 def narrower(style: Style, width: float) -> Style:
