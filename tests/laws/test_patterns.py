@@ -16,6 +16,8 @@ from diorama.core.errors import NotApplicable, NotFound, UsageError
 from diorama.model.capture import Capture
 from diorama.model.kernels import attention
 from diorama.model.points import points
+from diorama.views.training import structure
+from diorama.views.training.structure import _attends
 
 TOGETHER = [name for name in WRITTEN if name != "looped"]
 
@@ -270,3 +272,15 @@ def test_a_scene_takes_points_wherever_it_takes_layers() -> None:
     assert notes["op:attn.0.softmax"] == ("pattern",)
     assert notes["layer:attn.1"] == ("attention, 2 heads",)
     assert scene.view("structure", search="query:attn.1").body.blocks
+
+
+def test_torchs_own_attention_is_marked_without_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layers of torch say themselves how many heads they have: structure marks the same blocks as where it searches for attention."""
+    model = nn.Transformer(8, 2, 1, 2, 16, batch_first=True)
+    network = nn.ModuleDict({"both": model, "own": nn.MultiheadAttention(8, 4, batch_first=True)})
+    network.forward = lambda x: network["own"](*[network["both"](x, x)] * 3)[0][:, 0]  # type: ignore[method-assign]
+    scene = diorama.Scene(network, torch.randn(4, 5, 8))
+    quick = _attends(scene)
+    assert sorted(note for notes in quick.values() for note in notes if "," in note) == ["attention, 2 heads"] * 5 + ["attention, 4 heads"]
+    monkeypatch.setattr(structure, "KERNELS", ("none such", *structure.KERNELS))
+    assert _attends(scene) == quick

@@ -7,18 +7,21 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from torch import nn
 
 from ...core.colour import Limits, magnitude
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Block, Blocks, Edge, Group, Handle, Node
 from ...core.picture import Picture, Progress
+from ...core.saying import counted
 from ...core.selection import Key, Selection, is_point, layer_key, without_call
 from ...model.attention import KERNELS
 from ...model.folding import FOLD, folded
 from ...model.graph import Graph
 from ...model.ops import SOFTMAX
 from ...model.points import Point
+from ...model.unwrap import layer_modules
 from ...scene import Scene
 from .. import signals
 from ..units import look, responses, shown, small
@@ -117,7 +120,7 @@ class StructureView(View):
         self, scene: Scene, selection: Selection, graph: Graph, whole: Graph, opened: set[str], values: dict[str, float],
         limits: Limits | None, found: set[str], beside: BesideStructure | None,
     ) -> Blocks:
-        attends = scene.keep("attends", lambda: _attends(scene, whole))
+        attends = scene.keep("attends", lambda: _attends(scene))
         pictured = self._maps(scene, selection, graph) if self.maps else {}
         holders = {node.parent for node in whole.nodes if node.parent}
         here = {node.id for node in graph.nodes}
@@ -190,15 +193,24 @@ def _several(count: int, noun: str) -> str:
     return f"{count} {noun}{'s' * (count != 1)}"
 
 
-def _attends(scene: Scene, whole: Graph) -> dict[str, tuple[str, ...]]:
+def _headed(heads: int) -> str:
+    return f"attention, {counted(heads, 'heads')}"
+
+
+def _attends(scene: Scene) -> dict[str, tuple[str, ...]]:
     """What takes part in an attention, however it is written, by block."""
     said: dict[str, tuple[str, ...]] = {}
-    if not any(node.kind in (*SOFTMAX, *KERNELS) for node in whole.nodes):
-        return said  # nothing to look for, which would take two passes
+    ran = [node for node in scene.graph.nodes if node.kind in (*SOFTMAX, *KERNELS)]
+    modules = layer_modules(scene.model) if ran else {}
+    holders = {layer_key(path): module for path, module in modules.items() if isinstance(module, nn.MultiheadAttention)}
+    if all(node.kind == KERNELS[0] and node.parent in holders for node in ran):
+        # Torch's own layers alone, or none: they say how many heads they have, and looking for others would take two passes.
+        for node in ran:
+            said |= {node.parent: (_headed(holders[node.parent].num_heads),), node.id: ("attention",)}
+        return said
     for site in scene.network.attention:
         point = scene.layers[f"pattern:{site.label}"]
-        heads = f"{point.units} head{'s' * (point.units > 1)}"
-        said.setdefault(layer_key(without_call(site.label)), (f"attention, {heads}",))
+        said.setdefault(layer_key(without_call(site.label)), (_headed(point.units),))
         parts = {site.kernel: "attention", site.scores: "scores" if site.pooled else "queries × keys",
                  site.softmax: "pattern", site.out: "pattern × values"}
         said |= {str(Key("op", op)): (word,) for op, word in parts.items() if op}
