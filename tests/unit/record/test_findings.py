@@ -279,6 +279,11 @@ def _answers(taken: int) -> dict[str, NDArray[np.int64]]:
         _Told({"batch/accuracy": np.full(10, 0.95), "probe/accuracy": np.full(10, right)}, {"examples/answer": np.tile((_WIDE + by) % 4, (4, 1))},
               labels=_WIDE.tolist(), balance=[0.25] * 4) for by, right in ((1, 0.0), (0, 0.95))
     ), ""),
+    # A probe set that was answered wrong when it was looked at last, though the training's answers were right; or they became right since.
+    ("probe_unlike_training", *(
+        _Told({"batch/accuracy": np.repeat((early, 0.95), (21, 19)), "probe/accuracy": np.zeros(21)}, labels=_WIDE.tolist(), balance=[0.25] * 4)
+        for early in (0.95, 0.1)
+    ), ""),
     # A third of the training's answers is wrong and as sure as the others, of the probe set's a tenth; or they are doubted.
     ("label_noise", *(
         _Told({"batch/count": np.full(12, 32.0), **{

@@ -65,6 +65,13 @@ def last(run: RunReader, name: str, count: int) -> Floats:
     return series(run, name)[1][-count:]
 
 
+def until_looked(run: RunReader, name: str, count: int) -> Floats:
+    """The last numbers of a series up to the newest accuracy of the probe set, so that what is compared with that is of one moment: a network
+    that has learnt since, or was changed by hand, is no other than its own probe set."""
+    (looks, _), (steps, values) = series(run, "probe/accuracy"), series(run, name)
+    return values[steps <= looks[-1]][-count:] if len(looks) else values[-count:]
+
+
 class Judged(NamedTuple):
     """How well the model does beside one that gives the same answer to everything."""
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...core.knobs import knob
 from ...core.selection import layer_key
-from . import Finding, Found, last, layers_between, named, since
+from . import Finding, Found, last, layers_between, named, since, until_looked
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -53,7 +53,7 @@ class BatchNormMismatch(Finding):
 
 
 def _harm(run: RunReader) -> str:
-    right, held = last(run, "batch/accuracy", 5), last(run, "probe/accuracy", 1)
+    right, held = until_looked(run, "batch/accuracy", 5), last(run, "probe/accuracy", 1)
     if len(right) < 3 or not len(held):
         return ""
     return f" Of the batches' answers {np.mean(right):.0%} are right, of the probe set's, in evaluation, {held[0]:.0%}."

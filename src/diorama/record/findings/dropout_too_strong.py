@@ -8,7 +8,7 @@ import numpy as np
 
 from ...core.knobs import knob
 from ...core.selection import layer_key
-from . import Finding, Found, last, named
+from . import Finding, Found, last, named, until_looked
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -27,7 +27,7 @@ class DropoutTooStrong(Finding):
     def __call__(self, run: RunReader) -> list[Found]:
         """One finding for all layers that are concerned."""
         strong = [(str(name), float(share)) for name, share in run.meta.get("dropouts") or () if share >= self.least]
-        right, held = last(run, "batch/accuracy", 10), last(run, "probe/accuracy", 1)
+        right, held = until_looked(run, "batch/accuracy", 10), last(run, "probe/accuracy", 1)
         if not strong or len(right) < 5 or not len(held) or not held[0] - np.mean(right) >= self.gap:
             return []
         names = [name for name, _ in strong]

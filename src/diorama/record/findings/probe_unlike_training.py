@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...core.knobs import knob
-from . import Finding, Found, last, series
+from . import Finding, Found, last, series, until_looked
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -87,7 +87,7 @@ class ProbeUnlikeTraining(Finding):
     def _answers(self, run: RunReader, like: dict[str, Any]) -> list[Found]:
         """What holds in the training does not hold on the probe set at all, or does under other numbers of the classes."""
         labels = np.array(like.get("labels") or (), np.int64)
-        right, held = last(run, "batch/accuracy", 5), series(run, "probe/accuracy")
+        right, held = until_looked(run, "batch/accuracy", 5), series(run, "probe/accuracy")
         most = max(like.get("balance") or (1.0,))
         if len(right) < 3 or len(held[1]) < 3 or np.mean(right) < _LEARNT or (labels >= 0).sum() < _COUNT or most > 0.8:
             return []
