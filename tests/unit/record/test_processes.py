@@ -36,9 +36,11 @@ optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
 generator = torch.Generator().manual_seed(rank)
 with diorama.watch(wrapped, path, probe=torch.zeros(4, 4), optimizer=optimizer, every=2) as recorder:
     for step in range(STEPS):
+        if optimizer.param_groups[0]["momentum"] == 0.25 and "acted" in ORDERS:  # once a rule has set it
+            ORDERS[step], ORDERS[step + 20] = ORDERS.pop("acted"), [("stop", {})]
         for name, knobs in ORDERS.get(step, ()) if rank == 0 else ():
             requests.send(recorder.path, name, knobs)
-        if rank == 0 and step == 2 and not ORDERS:
+        if rank == 0 and step == 2 and ALONE:
             for name, knobs in (("drop", {"examples": "3"}), ("add_units", {"layer": "0"}), ("go_back", {"step": 0}), ("snapshot", {})):
                 requests.send(recorder.path, name, knobs)
         if step == DIES and rank == 1:
@@ -51,17 +53,19 @@ with diorama.watch(wrapped, path, probe=torch.zeros(4, 4), optimizer=optimizer, 
         recorder.step(loss=loss)
 assert "diorama-ranks" not in [thread.name for thread in threading.enumerate()]
 local = [p.to_local() if hasattr(p, "to_local") else p for p in model.parameters()]
-print(json.dumps([float(p.detach().double().sum()) for p in local]), flush=True)
+group = optimizer.param_groups[0]
+print(json.dumps([float(p.detach().double().sum()) for p in local] if kind == "ddp" else [group[name] for name in ("lr", "momentum", "weight_decay")]),
+      flush=True)
 """
 
 
 def _train(
-    world: int, kind: str, path: Path, orders: Mapping[int, object] = {}, steps: int = 6, dies: int = -1  # noqa: B006 - read alone
+    world: int, kind: str, path: Path, orders: Mapping[int | str, object] = {}, steps: int = 6, dies: int = -1  # noqa: B006 - read alone
 ) -> list[list[float]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    script = f"ORDERS, STEPS, DIES = {dict(orders)!r}, {steps}, {dies}\n{_RANK}"
+    script = f"ORDERS, ALONE, STEPS, DIES = {dict(orders)!r}, {not orders}, {steps}, {dies}\n{_RANK}"
     started = multiprocessing.get_context("forkserver")
     started.set_forkserver_preload(["torch.distributed.fsdp", "torch.nn.parallel", "diorama.record.recorder"])
     told = [path.with_name(f"rank{rank}.json") for rank in range(world)]
@@ -139,21 +143,33 @@ def test_a_process_that_dies_holds_no_command_up(tmp_path: Path) -> None:
 
 
 def test_a_sharded_training_is_recorded_as_far_as_it_goes(tmp_path: Path) -> None:
-    """FSDP2 trains to its end; numbers are recorded, what is left out is an event at the start; commands on the optimizer's values reach all
-    processes, others are refused."""
-    orders = [("learning_rate", {"factor": 0.0}), ("zero", {"unit": "0/1"}), ("learning_rate", {"layer": "0", "factor": 0.5})]
-    ends = _train(2, "fsdp", tmp_path / "run", {3: orders, 40: [("undo", {})], 60: [("stop", {})]}, 100_000)
+    """FSDP2 trains to its end; numbers are recorded, what is left out is an event at the start; commands on the optimizer's values, and rules that
+    send such, reach all processes alike, others are refused before anything changes."""
+    seen = {"when": "signal", "signal": "loss", "above": -1.0, "steps": 10**9, "do": "optimizer_value"}
+    orders = [
+        ("learning_rate", {"factor": 0.0}), ("optimizer_value", {"setting": "weight_decay", "value": 0.125}),
+        ("rule", {**seen, "steps": 5, "with_knobs": "setting=momentum; value=0.25"}), ("rule", {**seen, "signal": "never"}),
+        ("zero", {"unit": "0/1"}), ("learning_rate", {"layer": "0", "factor": 0.5}), ("swap_units", {"unit": "0/1", "to": "0/2"}),
+        ("copy_unit", {"unit": "0/1", "to": "0/2"}), ("reinitialize", {"layer": "0"}), ("optimizer_value", {"layer": "0", "value": 0.5}),
+        ("rule", {**seen, "do": "zero", "with_knobs": "unit=0/1"}), ("rule", {**seen, "do": "drop", "with_knobs": "examples=3"}),
+    ]
+    good = [True] * 4 + [False] * 8
+    after = [("unrule", {"rule": 1}), ("undo", {"command": 1})]
+    ends = _train(2, "fsdp", tmp_path / "run", {3: orders, "acted": after}, 100_000)
     run = diorama.open(tmp_path / "run")
     assert run.series("loss")[0].tolist() == [*range(1, run.last_step + 1)]
     assert run.meta["ended"]["how"] == "stopped"
-    answers = [run.acknowledgement(number) for number in (1, 2, 3, 4)]
-    assert [bool(answer and answer["ok"]) for answer in answers] == [True, False, False, True]
-    assert "spread by FSDP" in str(answers[1]) and "spread by FSDP" in str(answers[2])  # noqa: PT018 - both alike
+    answers = [run.acknowledgement(number) for number in range(1, len(orders) + 1)]
+    assert [bool(answer and answer["ok"]) for answer in answers] == good, answers
+    assert all("spread by FSDP" in str(answer) for answer in answers[4:-1])
+    assert "one of the 2 processes" in str(answers[-1])
     rates = run.series("learning_rate")[1].tolist()
     assert 0.0 in rates
     assert rates[-1] == pytest.approx(0.1)
+    assert ends[0] == ends[1] == [pytest.approx(0.1), 0.25, 0.125]  # the optimizer of every process holds the same values
+    told = [event.name for event in run.events if event.kind == "command"]
+    assert told.count("optimizer_value") > 1 and {"rule", "unrule", "undo"} <= {*told}  # noqa: PT018 - one log
     assert not [event.text for event in run.events if (event.kind, event.name) == ("warning", "processes")]  # the other applied the same
-    assert len(ends) == 2
     assert {"weights/0.weight/norm", "gradients/0.weight/norm", "updates/2.bias/ratio"} <= {*run.series_names}
     assert run.snapshots == []
     assert "spread over processes" in run.events[0].text

@@ -93,8 +93,8 @@ class Command(Plugin):
     """Whether all processes of a distributed training apply it after the same step, and stay equal: it follows from the command and the
     training alone."""
     plain: ClassVar[bool] = False
-    """Whether it sets values of the loop or the optimizer and looks at no weight, so that a shared one is also applied where the weights are
-    spread over the processes."""
+    """Whether it sets values of the loop or the optimizer, or a rule, and looks at no weight, so that a shared one is also applied where the
+    weights are spread over the processes."""
     steers: ClassVar[bool] = True
     """Whether it is an act that has a twin: what it is about to change is copied before it, and kept as a checkpoint where it was applied,
     so that the run which was left alone can be trained beside it."""

@@ -11,7 +11,7 @@ from ...core import registry
 from ...core.errors import UsageError
 from ...core.knobs import build, knob, knobs_of
 from ..acts import Setting, SettingsReversal
-from . import Applied, Command
+from . import Applied, Command, check_reach
 
 if TYPE_CHECKING:
     from ..controls import Controls
@@ -27,11 +27,12 @@ class RuleCommand(Command):
     reading of ``steps`` steps. ``not_fallen``: it has had no new lowest value for ``steps`` steps. ``dead_units``: units of ``layer`` answered
     nothing in each reading of ``steps`` steps (``above``: more than this share of them); a command on a unit is sent for each, eight at
     most at a time. What it sends is a command as any: logged with its reason, an event, taken back by ``undo``. A rule lasts as long
-    as the process; ``unrule`` ends it.
+    as the process; ``unrule`` ends it. *Raises* NotApplicable for a command that would not reach all processes of the training.
     """
 
     family = "rules"
     shared = True
+    plain = True
     when: str = knob("not_finite", "What must be so.", choices=WHENS, main=True)
     signal: str | None = knob(None, "Which series: loss, probe/loss, accuracy, ….", kind="series", main=True)
     layer: str | None = knob(None, "Which layer, for dead_units.", kind="layer")
@@ -54,6 +55,7 @@ class RuleCommand(Command):
 
     def apply(self, training: Controls) -> Applied:
         """Let it be in force."""
+        from ..controls import processes
         from ..rules import SetRule
 
         if self.do in ("rule", "unrule"):
@@ -64,7 +66,9 @@ class RuleCommand(Command):
         found = self.when == "dead_units" and "unit" in known  # the units, which the rule finds by itself
         if "layer" in known and "layer" not in values and self.layer is not None and not found:
             values["layer"] = self.layer
-        build(command, values)
+        sent = build(command, values)
+        if (count := processes()) > 1:  # refused now, not when it comes true
+            check_reach(sent, count, training.agreed and sent.shared, training.subject.spread)
         self._check("unit" in known and not values.get("unit") and not values.get("layer"))
         rules = training.rules
         signal = self.signal or ("probe/loss" if self.when == "not_fallen" else None)

@@ -19,6 +19,7 @@ class UnruleCommand(Command):
 
     family = "rules"
     shared = True
+    plain = True
     rule: int = knob(1, "The rule's number.", low=1, main=True)
 
     def apply(self, training: Controls) -> Applied:
