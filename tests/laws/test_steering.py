@@ -204,6 +204,9 @@ def test_structure_that_cannot_change_is_refused_by_name(tmp_path: Path, closed:
         answers: list[dict[str, Any]] = []
         recorder.controls.note_together = lambda notes: answers.extend(value for kind, value in notes if kind == "acknowledged")
         wanted: list[tuple[str, dict[str, Any]]] = [("add_units", {"layer": "1", "count": 2}), ("remove_units", {"layer": "1", "units": "1"})]
+        if not closed:  # nor does an act on a unit whose memory goes with it
+            wanted += [("zero", {"unit": "1/2"}), ("reinitialize", {"layer": "1"}), ("swap_units", {"unit": "1/2", "to": "1/3"})]
+            wanted += [("copy_unit", {"unit": "1/2", "to": "1/3"})]
         if closed:
             wanted += [("add_layer", {"after": "1"}), ("remove_layer", {"layer": "1"}), ("rewire", {"source": "1", "target": "3"})]
         for number, (name, knobs) in enumerate(wanted, 1):

@@ -62,6 +62,41 @@ def check_apart(optimizers: Sequence[Any], what: str) -> None:
             raise NotApplicable(f"{type(optimizer).__name__} remembers all weights as one, so {what} while it trains; nearest: SGD, Adam or AdamW")
 
 
+def check_shapes(optimizers: Sequence[Any], weights: Mapping[str, Tensor], what: str) -> None:
+    """*Raises* NotApplicable where an optimizer remembers of one of these weights, by name, what has another shape than it: it cannot be told
+    which of that is whose number's. ``what`` cannot be done.
+    """
+    for optimizer in optimizers:
+        for name, weight in weights.items():
+            for kind, value in remembered(optimizer, weight).items():
+                if not _fits(value, weight):
+                    raise NotApplicable(f"{type(optimizer).__name__} remembers {kind!r} of {name} in another shape than the weight's, so {what} "
+                                        "while it trains; nearest: SGD, Adam or AdamW")
+
+
+def remembered(optimizer: Any, weight: Tensor) -> dict[str, Any]:
+    """What an optimizer remembers of a weight, by what that is; empty before its first step."""
+    state = getattr(optimizer, "state", None)
+    found = state.get(weight) if isinstance(state, Mapping) else None
+    return found if isinstance(found, dict) else {}
+
+
+def begun(optimizer: Any, weight: Tensor, kind: str) -> float:
+    """What an optimizer remembers of each number of a weight before its first step."""
+    group: dict[str, Any] = next((g for g in optimizer.param_groups if any(weight is p for p in g["params"])), {})
+    if kind == "step_size":
+        return float(group.get("lr", 0.0))  # Rprop
+    return float(group.get("initial_accumulator_value", 0.0)) if kind == "sum" else 0.0  # Adagrad
+
+
+def _fits(value: Any, weight: Tensor) -> bool:
+    if isinstance(value, Tensor):
+        return value.numel() <= 1 or value.shape == weight.shape
+    if isinstance(value, list | tuple):
+        return not any(isinstance(each, Tensor) for each in value)
+    return True
+
+
 def _joined(optimizer: Any) -> bool:
     state = getattr(optimizer, "state", None)
     if not isinstance(state, Mapping):

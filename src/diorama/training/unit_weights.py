@@ -22,7 +22,7 @@ from ..core.selection import as_key, is_point, own_name, unit_key, within
 from ..model.layers import recurrent_parts
 from ..model.unwrap import local, named_modules
 from .differences import TensorPlace, memories
-from .optimizers import check_apart
+from .optimizers import begun, check_apart, check_shapes
 from .subject import Subject
 
 Index = tuple[Any, ...]
@@ -132,7 +132,8 @@ def pairs(one: UnitWeights, other: UnitWeights) -> list[tuple[tuple[TensorPlace,
         raise UsageError(f"two units are wanted, got {one.name} twice")
     if one.shapes() != other.shapes():
         raise NotApplicable(f"the weights of {one.name} ({_said(one)}) and {other.name} ({_said(other)}) do not fit; take units of one layer")
-    check_apart(one.subject.optimizers, "what it remembers of a unit cannot go with the unit")
+    for unit in (one, other):
+        _check_apart(unit, "what it remembers of a unit cannot go with the unit")
     mine, its = list(one.places()), list(other.places())
     if [(place.optimizer, place.entry) for place, _ in mine] != [(place.optimizer, place.entry) for place, _ in its]:
         raise NotApplicable(f"the optimizer remembers other things of {one.name} than of {other.name}; take units of one layer")
@@ -185,12 +186,26 @@ def layer_parameters(subject: Subject, layer: str) -> list[str]:
     return found
 
 
-def forget(place: TensorPlace, memory: Tensor, index: Index, weights: Tensor) -> None:
+def check_forgets(weights: LayerWeights) -> None:
+    """*Raises* NotApplicable where what an optimizer remembers of these weights cannot be told from the rest."""
+    _check_apart(weights, f"what it remembers of {weights.name} cannot be forgotten alone")
+
+
+def _check_apart(weights: LayerWeights, what: str) -> None:
+    subject = weights.subject
+    check_apart(subject.optimizers, what)
+    places = {name: TensorPlace(name).find(subject) for name, _ in weights.parts}
+    check_shapes(subject.optimizers, {name: weight for name, weight in places.items() if weight is not None}, what)
+
+
+def forget(place: TensorPlace, memory: Tensor, index: Index, weights: LayerWeights) -> None:
     """What an optimizer remembers of some numbers becomes what it is at the start."""
     if place.entry == "ax":  # ASGD's average of the weights themselves
-        memory[index] = weights[index]
-    elif place.entry != "step_size":  # Rprop's, which must not be 0 and is no history
-        memory[index] = 0
+        memory[index] = weights.tensor(place.weights)[index]
+    else:
+        weight = place.weights.find(weights.subject)
+        assert place.optimizer is not None and weight is not None  # noqa: S101, PT018 - it was found by them
+        memory[index] = begun(weights.subject.optimizers[place.optimizer], weight, place.entry)
 
 
 def tied(subject: Subject, names: list[str]) -> str:

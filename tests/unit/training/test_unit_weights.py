@@ -242,8 +242,12 @@ def test_units_of_other_shapes_do_not_fit() -> None:
     with pytest.raises(NotApplicable, match="do not fit"):
         SwapUnitsCommand(unit="0/1", to="2/1").apply(training)  # type: ignore[arg-type]
     training.subject.trains_with(torch.optim.LBFGS(training.subject.model.parameters()))
-    with pytest.raises(NotApplicable, match="LBFGS remembers all weights as one"):
-        SwapUnitsCommand(unit="0/1", to="0/2").apply(training)  # type: ignore[arg-type]
+    before = {name: value.clone() for name, value in training.subject.model.state_dict().items()}
+    apart = SwapUnitsCommand(unit="0/1", to="0/2"), ZeroCommand(unit="0/1"), ReinitializeCommand(unit="0/1"), ReinitializeCommand(layer="0")
+    for command in apart:  # each says that what the optimizer remembers follows
+        with pytest.raises(NotApplicable, match="LBFGS remembers all weights as one"):
+            command.apply(training)  # type: ignore[arg-type]
+    assert all(torch.equal(value, before[name]) for name, value in training.subject.model.state_dict().items())
 
 
 def test_shared_weights_are_told() -> None:

@@ -18,7 +18,7 @@ class CopyUnitCommand(Command):
 
     *Meaning* what comes in is copied, with running statistics of a norm, and so is what the optimizer remembers of it; by which weights
     later layers read the two stays as it is, and tells the twins apart from the next step on.
-    *Raises* NotApplicable where the two have weights of other shapes.
+    *Raises* NotApplicable where the two have weights of other shapes, or the optimizer remembers something of another shape than theirs.
     """
 
     family = "weights"

@@ -18,8 +18,9 @@ class ReinitializeCommand(Command):
 
     *Meaning* its own weights and bias are drawn as its kind of layer draws them (``reset_parameters`` of the module) from a generator of
     their own: no other random number of the training changes. Running statistics of a norm stay. What the optimizer remembers of these
-    weights is zeroed; Adam counts steps for whole tensors, so that the unit's first updates are up to 7 times the learning rate.
-    *Raises* NotApplicable for a layer that cannot start anew.
+    weights begins anew; Adam counts steps for whole tensors, so that the unit's first updates are up to 7 times the learning rate.
+    *Raises* NotApplicable for a layer that cannot start anew, and for an optimizer that remembers something of another shape than the weights',
+    or all of them as one.
     """
 
     family = "weights"
@@ -32,11 +33,12 @@ class ReinitializeCommand(Command):
     def apply(self, training: Controls) -> Applied:
         """Draw it anew."""
         from ...training.differences import changed
-        from ...training.unit_weights import LayerWeights, UnitWeights, forget, fresh
+        from ...training.unit_weights import LayerWeights, UnitWeights, check_forgets, forget, fresh
 
         if self.unit and self.layer:
             raise UsageError("give either unit= or layer=")
         unit = LayerWeights.of(training.subject, self.layer) if self.layer else UnitWeights.of(training.subject, self.unit)
+        check_forgets(unit)
         drawn = fresh(training.subject, unit, self.seed)
         old = unit.norm()
 
@@ -46,7 +48,7 @@ class ReinitializeCommand(Command):
                     unit.tensor(place)[index] = drawn[place.name][index]
             for place, index in unit.weights():
                 if place.optimizer is not None:
-                    forget(place, unit.tensor(place), index, unit.tensor(place.weights))
+                    forget(place, unit.tensor(place), index, unit)
 
         differences = changed(training.subject, [place for place, _ in unit.weights()], act)
         if not differences:

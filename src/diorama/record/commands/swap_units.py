@@ -18,7 +18,7 @@ class SwapUnitsCommand(Command):
 
     *Meaning* what comes in is swapped, with running statistics of a norm, and so is what the optimizer remembers of it; later layers read
     the one in the place of the other. Taken back later, they are swapped again, with all that they learnt.
-    *Raises* NotApplicable where the two have weights of other shapes.
+    *Raises* NotApplicable where the two have weights of other shapes, or the optimizer remembers something of another shape than theirs.
     """
 
     family = "weights"

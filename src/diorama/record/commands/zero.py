@@ -16,8 +16,9 @@ class ZeroCommand(Command):
     """Set a unit's own weights and bias to zero, so that it answers nothing.
 
     *Meaning* what comes in is zeroed: a filter, a row, a column of an embedding, scale and shift of a norm, the rows of all gates. What
-    the optimizer remembers of these weights is zeroed too, so that no momentum moves them off. They learn on from there, but not
+    the optimizer remembers of these weights begins anew too, so that no momentum moves them off. They learn on from there, but not
     where a ReLU follows at once: its slope at 0 is 0, so that the unit stays off.
+    *Raises* NotApplicable for an optimizer that remembers something of another shape than the weights', or all of them as one.
     """
 
     family = "weights"
@@ -28,9 +29,10 @@ class ZeroCommand(Command):
     def apply(self, training: Controls) -> Applied:
         """Zero it."""
         from ...training.differences import changed
-        from ...training.unit_weights import UnitWeights, forget
+        from ...training.unit_weights import UnitWeights, check_forgets, forget
 
         unit = UnitWeights.of(training.subject, self.unit)
+        check_forgets(unit)
         old = unit.norm()
 
         def act() -> None:
@@ -39,7 +41,7 @@ class ZeroCommand(Command):
                 if place.optimizer is None:
                     tensor[index] = 0
                 else:
-                    forget(place, tensor, index, unit.tensor(place.weights))
+                    forget(place, tensor, index, unit)
 
         differences = changed(training.subject, [place for place, _ in unit.weights()], act)
         text = f"zeroed {unit.name} (its weights' length was {old:.4g}){unit.told()}"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.errors import NotApplicable
-from ..optimizers import check_apart
+from ..optimizers import begun, check_apart, check_shapes, remembered
 from .arrangement import Arrangement, moved
 from .starts import places_now, tensors_of
 
@@ -71,14 +71,7 @@ class Graft:
     def check(self) -> None:
         """*Raises* NotApplicable where an optimizer remembers what has another shape, or all weights as one, or a weight is in an average."""
         check_apart(self.optimizers, "none can get another shape")
-        for optimizer in self.optimizers:
-            for name, tensor in self._tensors.items():
-                for kind, value in _remembered(optimizer, tensor).items():
-                    if not _fits(value, tensor):
-                        raise NotApplicable(
-                            f"{type(optimizer).__name__} remembers {kind!r} of {name} in another shape than the weight's, so its "
-                            "units cannot change while it trains; nearest: SGD, Adam or AdamW"
-                        )
+        check_shapes(self.optimizers, self._tensors, "its units cannot change")
         for tensor in self._tensors.values():
             if tensor.is_inference() or not (tensor.is_leaf or isinstance(tensor, nn.Parameter)):
                 raise NotApplicable("a weight is made by autograd or in inference mode, so it cannot be given another shape")
@@ -88,10 +81,10 @@ class Graft:
         for name, tensor in self._tensors.items():
             orders, kept = self.change.weights[name], []
             for optimizer in self.optimizers:
-                state = _remembered(optimizer, tensor)
+                state = remembered(optimizer, tensor)
                 kept.append(dict(state))
                 for kind, value in _alike(state, tensor):
-                    state[kind] = moved(value, orders, _begun(optimizer, tensor, kind))
+                    state[kind] = moved(value, orders, begun(optimizer, tensor, kind))
             grad = tensor.grad if tensor.is_leaf else None
             self._before[name] = _Before(tensor.data, grad, kept) if self._keep else _Before(tensor.data.to("meta"), None, [])
             _given(tensor, values[name].to(tensor.dtype), None if grad is None else moved(grad, orders))
@@ -128,7 +121,7 @@ class Graft:
             tensor = self._tensors[name]
             grad = self._back(name, tensor.grad, before.grad) if tensor.is_leaf and tensor.grad is not None else None
             for optimizer, old in zip(self.optimizers, before.remembered, strict=True):
-                state = _remembered(optimizer, tensor)
+                state = remembered(optimizer, tensor)
                 state.clear()
                 state.update(old)
             _given(tensor, before.data, grad)
@@ -139,7 +132,7 @@ class Graft:
         for name, tensor in self._tensors.items():
             before = self._before[name]
             for optimizer, old in zip(self.optimizers, before.remembered or [{}] * len(self.optimizers), strict=True):
-                state = _remembered(optimizer, tensor)
+                state = remembered(optimizer, tensor)
                 for kind, value in _alike(state, tensor):
                     kept = old.get(kind)
                     state[kind] = self._back(name, value, kept if isinstance(kept, Tensor) else None)
@@ -175,7 +168,7 @@ class Graft:
         for name, tensor in self._tensors.items():
             total = _sum(tensor, 0)
             for optimizer in self.optimizers:
-                for value in _remembered(optimizer, tensor).values():
+                for value in remembered(optimizer, tensor).values():
                     total = _sum(value, total) if isinstance(value, Tensor) else zlib.crc32(repr(value).encode(), total)
             found[name] = (tuple(tensor.shape), total)
         return found
@@ -263,28 +256,6 @@ def given_shape(tensor: Tensor, shape: Sequence[int]) -> None:
         memory_format=torch.channels_last) else torch.contiguous_format
     data = tensor.detach().new_zeros(tuple(shape)).contiguous(memory_format=layout)
     _given(tensor, data, None if grad is None else torch.zeros_like(data))
-
-
-def _remembered(optimizer: Any, tensor: Tensor) -> dict[str, Any]:
-    state = getattr(optimizer, "state", None)
-    found = state.get(tensor) if isinstance(state, dict) else None
-    return found if isinstance(found, dict) else {}
-
-
-def _fits(value: Any, tensor: Tensor) -> bool:
-    if isinstance(value, Tensor):
-        return value.numel() <= 1 or value.shape == tensor.shape
-    if isinstance(value, list | tuple):
-        return not any(isinstance(each, Tensor) for each in value)
-    return True
-
-
-def _begun(optimizer: Any, tensor: Tensor, kind: str) -> float:
-    """What an optimizer remembers of a weight before its first step."""
-    group: dict[str, Any] = next((g for g in optimizer.param_groups if any(tensor is p for p in g["params"])), {})
-    if kind == "step_size":
-        return float(group.get("lr", 0.0))  # Rprop
-    return float(group.get("initial_accumulator_value", 0.0)) if kind == "sum" else 0.0  # Adagrad
 
 
 def _alike(state: Mapping[str, Any], tensor: Tensor) -> list[tuple[str, Tensor]]:
