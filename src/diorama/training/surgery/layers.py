@@ -18,7 +18,7 @@ from ...model.untouched import Untouched
 from ...model.unwrap import named_modules
 from ..optimizers import check_apart
 from .followed import Skip, alone, follow, followed, hear, owner_of, unheard
-from .ready import ready
+from .ready import ran, ready
 from .recipe import STARTS, LayerRecipe, ResidualBlock, Start, made, recipe_of
 from .trial import MODES, answers, copied, tried
 
@@ -95,7 +95,7 @@ def add_layer(
     """
     if how not in STARTS:
         raise UsageError(f"how wants one of {', '.join(STARTS)}, got {how!r}")
-    plain, few = ready(model, x, state)
+    plain, few, _ = ready(model, x, state, ran)
     module = named(plain, after)
     if followed(module):
         raise UsageError(f"a layer was added after {after!r} already; nearest: add one after that")
@@ -139,7 +139,7 @@ def remove_layer(
     *Cost* about four forward passes and a backward one, on a few examples.
     *Raises* UsageError or NotApplicable before anything is changed.
     """
-    plain, few = ready(model, x, state)
+    plain, few, _ = ready(model, x, state, ran)
     module = named(plain, layer)
     if any(True for _ in module.parameters()):
         check_apart(optimizers, "none can go")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -17,12 +17,18 @@ from ...model.untouched import Untouched
 from ...model.unwrap import dtype_of, fed, quantized, spread, unwrap
 from .averages import averages
 
+T = TypeVar("T")
 _NUMBERS = 200_000
 """So many numbers of the examples at most are used."""
 
 
-def ready(model: nn.Module, x: Nested, state: Sequence[Any]) -> tuple[nn.Module, Nested]:
-    """The plain model and the few examples on which a change is tried. *Raises* NotApplicable for what cannot be changed."""
+def ready(
+    model: nn.Module, x: Nested, state: Sequence[Any], look: Callable[[nn.Module, Nested], T]
+) -> tuple[nn.Module, Nested, T]:
+    """The plain model, the few examples on which a change is tried, and what a first look at the two finds, which runs the model.
+
+    *Cost* that of the look. *Raises* NotApplicable for what cannot be changed, and what the look raises.
+    """
     if name := spread(model):
         raise NotApplicable(
             f"the weights are spread over processes by {name}, so none can be given another shape; end the training, and change the script"
@@ -39,9 +45,11 @@ def ready(model: nn.Module, x: Nested, state: Sequence[Any]) -> tuple[nn.Module,
     size = max(sum(part.numel() for part in nesting.tensors(x)) // max(nesting.size(x), 1), 1)
     count = min(max(_NUMBERS // size, 2), 8)
 
-    def taken(few: Nested) -> Nested:
-        with Untouched(plain), torch.no_grad(), as_built(dtype_of(plain)):
-            nesting.call(plain, few)
-        return few
+    few, found = fitting(plain, fed(plain, nesting.select(x, slice(0, count))), lambda few: (few, look(plain, few)))
+    return plain, few, found
 
-    return plain, fitting(plain, fed(plain, nesting.select(x, slice(0, count))), taken)
+
+def ran(model: nn.Module, few: Nested) -> None:
+    """The look that only runs the model."""
+    with Untouched(model), torch.no_grad(), as_built(dtype_of(model)):
+        nesting.call(model, few)

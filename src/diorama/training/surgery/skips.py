@@ -14,7 +14,7 @@ from ...model.axes import likely_unit_axis, unit_axis
 from ...model.unwrap import named_modules, unwrap
 from .followed import Skip, followed
 from .layers import ChangedLayer, come, enrolled, named, place_for, put_in, remove_layer, seen_in
-from .ready import ready
+from .ready import ran, ready
 from .recipe import CONVOLUTIONS, LayerRecipe, made
 from .trial import MODES, answers, copied, tried
 
@@ -36,7 +36,7 @@ def add_skip(
     *Cost* about six forward passes and a backward one, on a few examples.
     *Raises* UsageError or NotApplicable before anything is changed.
     """
-    plain, few = ready(model, x, state)
+    plain, few, _ = ready(model, x, state, ran)
     begins, ends = named(plain, source), named(plain, target)
     if begins is ends:
         raise UsageError(f"a way round wants two layers, got {source!r} twice")

@@ -70,7 +70,7 @@ def add_units(
     *Meaning* weights, moments and half accumulated gradients of what was there stay bit by bit (but for the outgoing
     weights that ``split`` divides); parameters and optimizers stay the objects that they are. ``taught`` gives a loss, which
     the start ``gradient`` needs; ``held`` names weights that do not learn, by the layer that keeps them so.
-    *Cost* about seven forward passes and a backward one, on a few examples.
+    *Cost* about six forward passes and a backward one, on a few examples.
     *Raises* UsageError or NotApplicable before anything is changed.
     """
     if how not in HOWS:
@@ -79,13 +79,13 @@ def add_units(
         raise UsageError(f"count wants a whole number from 1 to {MOST:,}, got {count!r}")
     if how == "gradient" and taught is None:
         raise NotApplicable("the start 'gradient' needs a loss, and the probe set has no answers; nearest: how='preserve'")
-    plain, few = ready(model, x, state)
+    plain, few, seen = ready(model, x, state, functools.partial(follow, axes=axes or {}, split=_SPLITS[0]))
     first: How = "split" if how == "split" else "preserve"
 
     def values(change: Arrangement) -> Callable[[nn.Module], dict[str, Tensor]]:
         return lambda other: started(other, change, first, torch.Generator().manual_seed(seed))
 
-    widths, change = _found(plain, few, layer, axes or {}, lambda widths: _more(widths, layer, count), None, values)
+    widths, change = _found(plain, few, seen, layer, axes or {}, lambda widths: _more(widths, layer, count), None, values)
     layer = change.layer
     for name, orders in change.weights.items():
         if name in (held or {}) and any(order.role in ("reads", "both") for order in orders.values()):
@@ -119,11 +119,11 @@ def remove_units(
     """Remove units of a layer, and whatever hangs on them.
 
     *Meaning* the model then answers as if nothing read these units any more; all else stays bit by bit.
-    *Cost* about six forward passes and a backward one, on a few examples.
+    *Cost* about five forward passes and a backward one, on a few examples.
     *Raises* UsageError or NotApplicable before anything is changed.
     """
     wanted = _numbers(units)
-    plain, few = ready(model, x, state)
+    plain, few, seen = ready(model, x, state, functools.partial(follow, axes=axes or {}, split=_SPLITS[0]))
 
     def silenced(change: Arrangement) -> nn.Module:
         other = copied(plain)
@@ -139,7 +139,7 @@ def remove_units(
     def values(change: Arrangement) -> Callable[[nn.Module], dict[str, Tensor]]:
         return lambda other: {name: moved(tensors_of(other)[name], orders) for name, orders in change.weights.items()}
 
-    widths, change = _found(plain, few, layer, axes or {}, lambda widths: _fewer(widths, layer, wanted), silenced, values)
+    widths, change = _found(plain, few, seen, layer, axes or {}, lambda widths: _fewer(widths, layer, wanted), silenced, values)
     graft = Graft(plain, optimizers, change)
     graft.check()
     graft.put(values(change)(plain))
@@ -151,17 +151,18 @@ def remove_units(
 def _found(
     plain: nn.Module,
     few: Nested,
+    seen: tuple[Widths, Any],
     layer: str,
     axes: Mapping[str, int],
     arrange: Callable[[Widths], Arrangement],
     before: Callable[[Arrangement], nn.Module] | None,
     values: Callable[[Arrangement], Callable[[nn.Module], dict[str, Tensor]]],
 ) -> tuple[Widths, Arrangement]:
-    """The arrangement under which a copy answers as before, in the one way or the other of reading a split axis."""
+    """The arrangement under which a copy answers as before, in the one way or the other of reading a split axis; the first was ``seen``."""
     refused: list[DioramaError] = []
     tried_already: Arrangement | None = None
     for split in _SPLITS:
-        widths, output = follow(plain, few, axes, split)
+        widths, output = seen if split == _SPLITS[0] else follow(plain, few, axes, split)
         try:
             change = arrange(widths)
             if tried_already is None or not _alike(tried_already, change):
