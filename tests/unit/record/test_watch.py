@@ -145,6 +145,7 @@ def test_step_zero_and_the_end_are_always_there(tmp_path: Path, monkeypatch: pyt
         ({"signals": {"weights": {"evry": 2}}}, "evry"),
         ({"signals": 3}, "signals wants"),
         ({"scheduler": object()}, "scheduler wants"),
+        ({"state": [torch.utils.data.DataLoader([1, 2])]}, "a DataLoader would be stored with all its data in every checkpoint; pass its generator"),
     ],
     ids=lambda value: "" if isinstance(value, str) else next(iter(value)),
 )
