@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import sqlite3
 import time
 from pathlib import Path
@@ -29,10 +30,13 @@ def _judge(run: Path) -> int:
         answers = {number: answer for number in sent if (answer := reader.acknowledgement(number)) is not None and answer["ok"]}
         assert sum(event.kind == "command" for event in reader.events) == len(answers)
         # In the order of time: what was in force from which step on, also where the training was taken up again. Where a child begins, its
-        # parent tells.
-        wishes: list[tuple[float, int, float | None]] = [
-            (event.time, event.step, None) for event in reader.events if event.kind == "resumed" and event.text.startswith("goes on")
-        ]
+        # parent tells; where it was killed before it said so, what it says that is in force once it is taken up.
+        said = [event for event in reader.events if event.kind == "resumed"]
+        begun: float | None = 0.01
+        if reader.meta.get("parent") and said:
+            told = re.search(r"learning rate × ([\d.]+)", said[0].text)
+            begun = None if said[0].text.startswith("goes on") else 0.01 * float(told[1] if told else 1)
+        wishes: list[tuple[float, int, float | None]] = [(event.time, event.step, None) for event in said if event.text.startswith("goes on")]
         wishes += [
             (answer["time"], answer["step"], 0.01 * sent[number][1]["factor"])
             for number, answer in answers.items() if sent[number][0] == "learning_rate"
@@ -40,8 +44,8 @@ def _judge(run: Path) -> int:
         born = (reader.meta.get("parent") or {"step": 0})["step"]
         rates = reader.series("learning_rate") if reader.has_series("learning_rate") else ()  # one that was killed before its first step
         for step, rate in zip(*(found.tolist() for found in rates), strict=True):
-            now = max((wish for wish in wishes if wish[1] < step), default=(0.0, 0, 0.01))[2]
-            assert step <= born or now is None or rate == pytest.approx(now), (run.name, step)
+            now = max((wish for wish in wishes if wish[1] < step), default=(0.0, 0, begun))[2]
+            assert step <= born or now is None or rate == pytest.approx(now, rel=1e-5), (run.name, step)
         for answer in answers.values():
             assert not answer["new"].startswith("run") or (run.parent / answer["new"] / "run.db").is_file()
     return len(answers)
