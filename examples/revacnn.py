@@ -116,13 +116,16 @@ def curves(seed: int) -> dict[str, list[tuple[float, float]]]:
     return found
 
 
-def interval(values: list[float]) -> str:
-    """The mean with the half width of its 95 % interval (Student's t)."""
+def interval(values: list[float], together: int) -> str:
+    """The mean with the half width of its interval over seeds (Student's t), so wide that 95 % of the times all of so many hold at once (Bonferroni).
+
+    It tells of other seeds, not of other images: all are judged by the same that were held back.
+    """
     if len(values) < 2:
         return f"{statistics.mean(values):+.4f}"
     from scipy.stats import t
 
-    half = t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    half = t.ppf(1 - 0.025 / together, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
     return f"{statistics.mean(values):+.4f} ± {half:.4f}"
 
 
@@ -169,8 +172,11 @@ with Path(f"{told.path}.csv").open("w", newline="") as file:
         (seed, arm, epoch, *row) for seed, of in everything.items() for arm, curve in of.items() for epoch, row in enumerate(curve, 1)
     )])
 drawn(everything, Path(f"{told.path}.png"))
+compared = 2 * (len(ARMS) - 1)
 for name, part in (("loss", 0), ("accuracy", 1)):
     for arm in ARMS:
         of = [each[arm][-1][part] for each in everything.values()]
-        apart = [each[arm][-1][part] - each[ALONE][-1][part] for each in everything.values()]
-        print(f"{name} at the end, {arm}: {statistics.mean(of):.4f}; beside the twin {interval(apart)}")
+        apart = [one - each[ALONE][-1][part] for one, each in zip(of, everything.values(), strict=True)]
+        beside = f"; beside the twin {interval(apart, compared)}" if arm != ALONE else ""
+        print(f"{name} at the end, {arm}: {statistics.mean(of):.4f}{beside}")
+print(f"All {compared} intervals hold at once 95 % of the times, for other seeds and the same {held} images.")
