@@ -349,14 +349,15 @@ class CommandGroup(NamedGroup):
 
     def made(self, name: str, described: dict[str, Any]) -> click.Command:
         """The command line of one command."""
+        own = [click.Option(["--wait"], type=click.FloatRange(min=0), default=5.0, help="So many seconds the answer is waited for. [5]")]
 
-        def send(**values: Any) -> None:
+        def send(wait: float, **values: Any) -> None:
             from ..run import open_run
 
             run = open_run(click.get_current_context().obj)
-            print(run.command(name, **knobs_from(described, values)).text)
+            print(run.command(name, wait=wait, **knobs_from(described, values)).text)
 
-        return click.Command(name, params=[*knob_options(described, set())], callback=send, help=described["sentence"])
+        return click.Command(name, params=[*own, *knob_options(described, {"wait"})], callback=send, help=described["sentence"])
 
 
 @diorama.command(cls=CommandGroup, context_settings=CONTEXT)

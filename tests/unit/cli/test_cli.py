@@ -202,6 +202,12 @@ def test_a_model_of_ones_own_is_viewed_with_weights_and_data(say: Any, tmp_path:
     one_sentence(say("view", "weights", "--model", f"{name}:answer", "-o", "w.png"), 2)
 
 
+def test_an_answer_is_waited_for_as_long_as_is_said(say: Any, tmp_path: Path) -> None:
+    """A training that takes no step answers nothing, and ``--wait`` says how long that is waited for."""
+    with diorama.watch(nn.Linear(2, 2), tmp_path / "run"):
+        one_sentence(say("command", tmp_path / "run", "pause", "--wait", "0"), 1, "no answer within 0 s", "applies pause after its current step")
+
+
 @pytest.mark.parametrize(
     "words", [["--help"], ["view", "weights", "--help"], ["demo", "digits", "--help"], ["command", "r", "--help"]]
 )
