@@ -54,8 +54,8 @@ with diorama.watch(wrapped, path, probe=torch.zeros(4, 4), optimizer=optimizer, 
 assert "diorama-ranks" not in [thread.name for thread in threading.enumerate()]
 local = [p.to_local() if hasattr(p, "to_local") else p for p in model.parameters()]
 group = optimizer.param_groups[0]
-print(json.dumps([float(p.detach().double().sum()) for p in local] if kind == "ddp" else [group[name] for name in ("lr", "momentum", "weight_decay")]),
-      flush=True)
+sums, values = [float(p.detach().double().sum()) for p in local], [group[name] for name in ("lr", "momentum", "weight_decay")]
+print(json.dumps(sums if kind == "ddp" else values), flush=True)
 """
 
 
