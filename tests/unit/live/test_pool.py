@@ -124,6 +124,7 @@ def test_a_click_takes_the_spare_when_all_are_long_at_work(monkeypatch: pytest.M
         last = Heard()
         spared.submit({"act": "echo"}, **last.callbacks())
         assert last.end()[0] == "on_done"
+        assert (running.ended, endless.ended) == (False, False)
         while len(spared._workers["model"]) > 2:
             time.sleep(0.005)
         assert quiet.all.empty()
