@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+THRESHOLD = 0.1
+"""From which share of a layer's scale on a cell is on, where nobody says: at 0.3 one cell is, through most words of the character models tried."""
+
 STEPS = 200
 """So many thresholds lie between 0 and the layer's scale: a level is the number of those that a value reaches."""
 
@@ -76,6 +79,13 @@ def chosen(levels: Levels, start: int, stop: int, threshold: float, sharp: bool)
         found &= ~on[:, start - 1] if start else True
         found &= ~on[:, stop] if stop < on.shape[1] else True
     return np.flatnonzero(found)
+
+
+def reached(levels: Levels, start: int, stop: int, count: int) -> float:
+    """The highest threshold above zero at which so many cells are on through the whole of a span; NaN where there is none."""
+    lowest = np.sort(levels[:, start:stop].min(1))
+    least = int(lowest[-count]) if 0 < count <= len(lowest) else 0
+    return (least - 1) / STEPS if least > 1 else float("nan")
 
 
 @dataclasses.dataclass(frozen=True)

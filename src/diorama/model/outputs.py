@@ -144,7 +144,9 @@ class Reading:
                 one = self._one(scores)
                 return torch.where(one.isnan(), NO_ANSWER, (one > (0.5 if self.form == "probabilities" else 0)).long())
             rows = self._last(scores)
-            return torch.where(rows.isnan().any(-1), NO_ANSWER, rows.argmax(-1))
+            # The highest of a row that holds what is no number is that.
+            highest = rows.argmax(-1, keepdim=True)
+            return torch.where(rows.gather(-1, highest).isnan(), NO_ANSWER, highest)[..., 0]
         if self.task == "multi_label":
             return scores > (0.5 if self.form == "probabilities" else 0)
         return scores
@@ -239,14 +241,14 @@ class Reading:
         """What :meth:`losses` are counted in; empty for squared errors, and for a criterion of the user's own."""
         return "" if self.criterion is not None else loss_unit(self.task)
 
-    def right(self, scores: Tensor, y: Tensor) -> Tensor:
+    def right(self, scores: Tensor, y: Tensor, predictions: Tensor | None = None) -> Tensor:
         """For each example the share answered rightly: 0 or 1 for a class, in between for labels, texts and places, (n,).
 
-        NaN for an example of which nothing is known.
+        NaN for an example of which nothing is known. ``predictions`` are those of the scores, where they are known.
         """
         if self.task not in (*CLASSES, "multi_label"):
             raise NotApplicable(f"a {self.task or 'number'} is not right or wrong; look at its losses")
-        same = self.predictions(scores) == self.truth(y).to(scores.device)
+        same = (self.predictions(scores) if predictions is None else predictions) == self.truth(y).to(scores.device)
         return mean(same.float(), self.known(y).to(scores.device))
 
     def margins(self, scores: Tensor, y: Tensor) -> Tensor:

@@ -93,14 +93,21 @@ class Probe:
             chosen = range(start, min(start + BATCH, len(self.examples)))
             yield chosen, self.examples.batch(list(chosen), device)
 
-    def read(self, scores: Callable[[Nested], Tensor], batches: Iterable[tuple[range, Nested]], reading: Reading) -> Answers:
-        """The model's answers to all examples, one pass."""
+    def read(
+        self, scores: Callable[[Nested], Tensor], batches: Iterable[tuple[range, Nested]], reading: Reading, sure: bool = True
+    ) -> Answers:
+        """The model's answers to all examples, one pass; ``confidence`` and ``margin`` may be None where ``sure`` is not asked.
+
+        *Cost* of a text's tokens how sure an answer is costs as much as its loss: every word of the vocabulary is weighed and ranked.
+        """
+        if not sure and (known := self.memory.get("answers")) is not None:
+            return known  # type: ignore[no-any-return]
 
         def read() -> Answers:
             parts, told, truths = [], [], []
             for chosen, x in batches:
                 answer, wanted = scores(x).detach(), reading.wanted(x, self._truth(chosen))
-                parts.append(_answer(reading, answer, wanted))
+                parts.append(_answer(reading, answer, wanted, sure))
                 if wanted is not None and reading.task:
                     truths.append(wanted.cpu())
                     if reading.criterion is not None:
@@ -116,7 +123,7 @@ class Probe:
                     joined["accuracy"] = reading.mean(joined["right"], truth, loss=False)
             return Answers(**joined)
 
-        found: Answers = self.memory.once("answers", read)
+        found: Answers = self.memory.once("answers" if sure else "answers/bare", read)
         return found
 
     def _truth(self, chosen: range) -> Tensor | None:
@@ -213,13 +220,13 @@ def _of_all(batches: list[Tensor]) -> Tensor:
     return torch.cat(padded)
 
 
-def _answer(reading: Reading, scores: Tensor, y: Tensor | None) -> Answers:
+def _answer(reading: Reading, scores: Tensor, y: Tensor | None, sure: bool) -> Answers:
     scores = scores.cpu()
     if scores.dtype in (torch.bfloat16, torch.float16):
         scores = scores.float()  # NumPy knows no bfloat16, and sums of halves are coarse
     predictions = reading.predictions(scores)
     confidence = margin = losses = right = known = None
-    if reading.task in CLASSES:
+    if sure and reading.task in CLASSES:
         top = reading.probabilities(scores).topk(min(2, reading.width(scores)), -1).values
         confidence = top[..., 0].reshape(len(top), -1).mean(1)
         gap = top[..., 0] - top[..., 1] if top.shape[-1] > 1 else top[..., 0]
@@ -227,7 +234,7 @@ def _answer(reading: Reading, scores: Tensor, y: Tensor | None) -> Answers:
     if y is not None and reading.task:
         losses, known = reading.losses(scores, y.cpu()).float(), reading.labelled(y.cpu())
         if reading.task not in ("regression", "reconstruction"):
-            right = reading.right(scores, y.cpu())
+            right = reading.right(scores, y.cpu(), predictions)
     return Answers(predictions, confidence, margin, losses, right, known)
 
 

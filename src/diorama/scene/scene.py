@@ -296,9 +296,9 @@ class Scene:
         """Whether :meth:`responses` of the layers would come at once."""
         return self._on_probe().knows(names)
 
-    def answers(self) -> Answers:
-        """Predictions, confidence, losses and whether they are right, for the live examples; one pass, then kept."""
-        return self._on_probe().read(lambda x: self.look(x)[0], self.batches(), self.reading)
+    def answers(self, sure: bool = True) -> Answers:
+        """Predictions, losses, whether they are right and, where asked, how ``sure`` they are, for the live examples; one pass, then kept."""
+        return self._on_probe().read(lambda x: self.look(x)[0], self.batches(), self.reading, sure)
 
     def scores(self, x: Nested | None = None) -> Tensor:
         """The model's scores, (n, classes), for an input or for the live examples."""

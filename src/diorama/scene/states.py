@@ -18,6 +18,8 @@ from ..model.recurrent import States
 from ..model.unwrap import fed, named_modules
 from .scene import Scene
 
+STATES = ("auto", "output", "memory")
+"""What may be asked of a cell: what it says, what it keeps, or by itself the memory of those that have one."""
 NO_MEMORY = "{layer} is a {kind}, which has no memory beside its output, cell by cell; use state=output"
 
 
@@ -77,6 +79,11 @@ def remembers(scene: Scene, layer: str) -> bool:
     one = scene.layers[layer]
     module = named_modules(scene.model).get(one.path)
     return isinstance(module, nn.LSTM | nn.LSTMCell) and not getattr(module, "proj_size", 0) and (one.loop or one.sequence)
+
+
+def keeps(scene: Scene, layer: str, state: str) -> bool:
+    """Whether one of STATES asks for what the cells of a layer keep: auto does so wherever they keep a memory."""
+    return state == "memory" or (state == "auto" and remembers(scene, layer))
 
 
 def memory(scene: Scene, layer: str, x: Nested) -> Tensor:

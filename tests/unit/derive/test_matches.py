@@ -13,9 +13,10 @@ import diorama
 from diorama.core.errors import NotApplicable, NotFound, UsageError
 from diorama.core.marks import Lines, Table, Text
 from diorama.derive import phrases
-from diorama.derive.phrases import PhraseSearch, chosen, level, levels_of
+from diorama.derive.phrases import STEPS, PhraseSearch, chosen, level, levels_of, reached
 from diorama.scene import Scene
 from diorama.views.texts import stretches
+from diorama.views.unit import matches as shown
 
 Match = tuple[int, int, int, float]
 
@@ -124,11 +125,18 @@ def test_matches_of_a_scene_are_those_of_its_activations() -> None:
         on = values >= threshold * scale
         cells = np.flatnonzero(on[:, example, span[0] : span[1]].all(1))
         assert found["cells"].tolist() == cells.tolist()
+        levels = scene.derive("levels", layer="act").value["levels"][:, example]
+        for count in range(1, len(levels) + 1):
+            # At the threshold that is told so many cells are on, and at the next one fewer.
+            told = reached(levels, *span, count)
+            more = [len(chosen(levels, *span, told + step / STEPS, False)) for step in (0, 1)] if told == told else [0, 0]
+            assert np.isnan(told) or more[0] >= count > more[1]
+            assert np.isnan(told) == (len(chosen(levels, *span, 1 / STEPS, False)) < count)
         wanted = _by_hand(on[cells], span[1] - span[0], 40, (example, *span)) if len(cells) else []
         assert list(zip(*(found[name].tolist() for name in ("example", "start", "end")), strict=True)) == [one[:3] for one in wanted]
 
 
-def test_the_view_shows_the_phrase_and_its_matches() -> None:
+def test_the_view_shows_the_phrase_and_its_matches(monkeypatch: pytest.MonkeyPatch) -> None:
     """The rows are the derivation's, the lines can be brushed, chosen tokens are a span, a text of one's own has matches too."""
     scene = _scene()
     example = next(k for k, text in enumerate(scene.live.shown()) if "".join(text[2:4]).isalpha())
@@ -142,6 +150,13 @@ def test_the_view_shows_the_phrase_and_its_matches() -> None:
     typed = scene.view("matches", layer="act", input="abcabc", select=["token:0"], threshold=0.5)
     table = next(mark for mark in typed.marks() if isinstance(mark, Table))
     assert "2 of 4 cells" in typed.caption
+    assert "So few" not in typed.caption
+    monkeypatch.setattr(shown, "FEW", 2)
+    vowel = next(k for k, text in enumerate(scene.live.shown()) if text[2] in "aeo")
+    lower = reached(scene.derive("levels", layer="act").value["levels"][:, vowel], 2, 3, 2)
+    few = [scene.view("matches", layer="act", example=vowel, span=(2, 3), threshold=threshold).caption for threshold in (1.0, lower)]
+    assert ["2 are on" in caption for caption in few] == [True, False]
+    assert f" {lower:.3g}, 2" in few[0]
     whole = [text for text, share in zip(table.columns[2].texts, table.columns[0].numbers, strict=True) if share == 1]
     assert whole
     assert set("".join(whole)) <= set("aeo")

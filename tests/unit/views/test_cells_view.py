@@ -90,7 +90,7 @@ def test_rankings_and_chance_are_those_of_all_characters_at_once(monkeypatch: py
     """Summed up text by text, in blocks, every number is numpy's: of all, of each half, and of each shift of the property."""
     monkeypatch.setattr(deriving, "BLOCK", 7)
     scene = letters()
-    found = scene.derive("properties", layer="rnn.l0", pattern="[a-c]+7").value
+    found = scene.derive("properties", layer="rnn.l0", pattern="[a-c]+7", state="output").value
     few = scene.live.first(32)
     values = scene.activations("rnn.l0", few.x)["rnn.l0"].movedim(1, 2).flatten(0, 1).double().numpy().T
     features = np.concatenate([properties(text, pattern("[a-c]+7")) for text in few.shown()], 1)
@@ -111,7 +111,7 @@ def test_rankings_and_chance_are_those_of_all_characters_at_once(monkeypatch: py
     for weight in scene.model.rnn.parameters():
         weight.data.copy_(2 * torch.randn(weight.shape, generator=generator))
     memories = recurrent(scene.model, few.x)["rnn.l0"]["c"].tanh().flatten(0, 1).double().numpy().T
-    kept, told = (scene.derive("properties", layer="rnn.l0", state=state).value["correlations"] for state in ("memory", "output"))
+    kept, told = (scene.derive("properties", layer="rnn.l0", state=state).value["correlations"] for state in ("auto", "output"))
     np.testing.assert_allclose(kept, wanted(features[:-1], memories), atol=1e-9)
     assert np.abs(kept - told).max() > 0.05
     assert found["names"] == [*PROPERTIES, "regular expression"]

@@ -13,7 +13,7 @@ from ...methods.cost import Cost
 from ...scene import Scene
 from ...scene.states import readable
 from ..derivation import Derivation, Plain, Stage
-from ..phrases import PhraseSearch, chosen
+from ..phrases import THRESHOLD, PhraseSearch, chosen
 from .levels import LevelsDerivation
 
 FOUND = ("example", "start", "end", "score")
@@ -35,7 +35,7 @@ class MatchesDerivation(Derivation):
     layer: str = knob("", "The layer: any that answers at each token; the last recurrent one when left open.", kind="layer")
     example: int = knob(0, "The example in which the span lies.", kind="example", low=0)
     span: str = knob("0:1", "The span, from its first token to behind its last.", kind="span")
-    threshold: float = knob(0.3, "From which share of the layer’s scale on a cell is on; 200 steps.", low=0.0, high=1.0)
+    threshold: float = knob(THRESHOLD, "From which share of the layer’s scale on a cell is on; 200 steps.", low=0.0, high=1.0)
     sharp: bool = knob(False, "Choose only cells that are off just before the span and just behind it.")
     limit: int = knob(50, "How many matches are found.", low=1, high=2000)
 

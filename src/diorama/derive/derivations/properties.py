@@ -13,7 +13,7 @@ from ...data.kinds import Tokens
 from ...data.padding import pads
 from ...methods.cost import Cost
 from ...scene import Scene
-from ...scene.states import NO_MEMORY, hidden, memory, remembers
+from ...scene.states import NO_MEMORY, STATES, hidden, keeps, memory, remembers
 from ..derivation import Derivation, Plain, Stage
 from ..texts import PROPERTIES, pattern, properties
 
@@ -49,7 +49,7 @@ class PropertiesDerivation(Derivation):
 
     layer: str = knob("", "The layer: any that answers at each token.", kind="layer")
     pattern: str = knob("", "A regular expression: what it matches is one more property.")
-    state: str = knob("output", "What a cell says, or what it keeps: tanh of an LSTM's memory.", choices=("output", "memory"))
+    state: str = knob("auto", "What a cell says, or what it keeps (tanh of an LSTM's memory); auto: its memory where it has one.", choices=STATES)
 
     def fits(self, scene: Scene) -> str | None:
         """It needs texts, and a layer that answers at each token."""
@@ -78,7 +78,7 @@ class PropertiesDerivation(Derivation):
         shown = few.shown()
         texts = next(part for part in shown.values() if isinstance(part, list)) if isinstance(shown, dict) else shown
         labels = _Labels(texts, self.pattern)
-        read = memory if self.state == "memory" else hidden
+        read = memory if keeps(scene, self.layer, self.state) else hidden
         sums = Sums() if begun is None else Sums(begun)
         while True:
             start = int(sums.parts.get("texts", 0))

@@ -13,7 +13,6 @@ from ...core.errors import NotApplicable
 from ...model.averages import normalized, reestimate
 from ...scene import Scene
 from ...scene.weight_planes import WeightPlane, put
-from ._straight import mean_loss
 
 Floats = NDArray[np.float64]
 @dataclasses.dataclass(frozen=True)
@@ -51,14 +50,15 @@ class Walker:
     def asked(self, x: float, y: float) -> tuple[float, float]:
         """The mean loss and the share of right answers at a place; NaN for what is not known."""
         there = self.put(x, y)
-        answers = there.answers()
+        answers = there.answers(sure=False)
         if answers.losses is None:
             raise NotApplicable("it shows the loss, and none is known of these answers; pass y and, where needed, criterion=")
-        return mean_loss(there), answers.accuracy
+        return answers.loss, answers.accuracy
 
 
 def walked(walker: Walker, resolution: int) -> Iterator[tuple[Slice | None, int, int]]:
-    """How many places of how many are known, and the plane whenever a grid is whole, coarse to fine; each finer one holds the coarser.
+    """How many places of how many are known, place by place, and the plane whenever a grid is whole, coarse to fine; each finer one holds
+    the coarser.
 
     *Cost* resolution² × a pass an example, twice that where statistics are estimated anew.
     """
@@ -69,20 +69,19 @@ def walked(walker: Walker, resolution: int) -> Iterator[tuple[Slice | None, int,
     ys[np.abs(ys) < 1e-9 * (y1 - y0)] = 0.0
     losses, right = np.full((2, resolution, resolution), np.nan)
     known = np.zeros((resolution, resolution), bool)
-    # The coarsest grid whose distance is halved to that of the finest, with five places a side or a few more.
+    # The coarsest grid whose distance is halved to that of the finest, with three places a side or a few more.
     stride = 1
-    while (resolution - 1) % (2 * stride) == 0 and (resolution - 1) // (2 * stride) >= 4:
+    while (resolution - 1) % (2 * stride) == 0 and (resolution - 1) // (2 * stride) >= 2:
         stride *= 2
     done = 0
     while True:
-        rows = range(0, resolution, stride)
-        for row in rows:
+        for row in range(0, resolution, stride):
             for column in range(0, resolution, stride):
                 if not known[row, column]:
+                    # A place of a large network takes a while: one is told where it is before each.
+                    yield None, done, resolution**2
                     losses[row, column], right[row, column] = walker.asked(float(xs[column]), float(ys[row]))
                     known[row, column], done = True, done + 1
-            if row != rows[-1]:
-                yield None, done, resolution**2
         yield Slice(xs[::stride], ys[::stride], losses[::stride, ::stride].copy(), right[::stride, ::stride].copy()), done, resolution**2
         if stride == 1:
             return

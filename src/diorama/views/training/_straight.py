@@ -100,7 +100,7 @@ def mean_loss(scene: Scene, count: int | None = None) -> float:
         scores = torch.cat([scene.look(x)[0].cpu() for _, x in _first(scene, count)])
         known = wanted.cpu()[: len(scores)]
         return scene.reading.loss(scores, known)
-    return scene.answers().loss
+    return scene.answers(sure=False).loss
 
 
 def _named(model: Any) -> dict[str, Tensor]:

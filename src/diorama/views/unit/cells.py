@@ -23,7 +23,7 @@ from ...model.layers import Layer
 from ...scene import Scene
 from ...scene.input import Current
 from ...scene.restarts import Restarts
-from ...scene.states import hidden, memory, readable, remembers, told
+from ...scene.states import STATES, hidden, keeps, memory, readable, told
 from .. import texts
 from ..view import View
 
@@ -69,7 +69,7 @@ class CellsView(View):
     pattern: str = knob("", "A regular expression: the cells that are on where it matches are offered too.")
     state: str = knob(
         "auto", "Colour, and rank cells, by what a cell keeps (tanh of an LSTM's memory) or says; auto: by its memory where it has one.",
-        choices=("auto", "output", "memory"),
+        choices=STATES,
     )
     guesses: bool = knob(True, "Show the likeliest characters below each.")
     limit: int = knob(600, "The most characters that are shown.", low=1, high=4000)
@@ -87,7 +87,7 @@ class CellsView(View):
             raise UsageError("matching a regular expression wants one: give pattern=")
         layer = self._layer(scene, selection)
         given = self._given(layer, selection)
-        kept = self.state == "memory" or (self.state == "auto" and remembers(scene, layer.name))
+        kept = keeps(scene, layer.name, self.state)
         current = scene.current(selection)
         seen = yield from self._seen(scene, layer, current, kept)
         if given is not None:
@@ -95,7 +95,7 @@ class CellsView(View):
         if self.property == CHOSEN:
             offered = _chosen(selection, seen)
         else:
-            for stage in scene.derive("properties", layer=layer.name, pattern=self.pattern, state="memory" if kept else "output").stream():
+            for stage in scene.derive("properties", layer=layer.name, pattern=self.pattern, state=self.state).stream():
                 if not stage.final:
                     yield stage.progress
             offered = self._offered(stage.value, given)

@@ -19,7 +19,7 @@ from ...core.saying import percent
 from ...core.selection import Key, Selection, number_key, spoken
 from ...data.kinds import Tokens
 from ...derive.derivations.matches import bounds
-from ...derive.phrases import PhraseSearch, chosen, levels_of
+from ...derive.phrases import THRESHOLD, PhraseSearch, chosen, levels_of, reached
 from ...scene import Scene
 from ...scene.states import hidden, readable, told
 from .. import texts
@@ -27,6 +27,8 @@ from ..view import View
 
 COLOURED, FAINT = 12, 40
 """So many chosen cells are drawn in colour, and so many others."""
+FEW = 5
+"""Where fewer cells are on, a threshold is told at which so many are."""
 NEAR = 24
 """So many tokens on both sides of a match are shown."""
 
@@ -56,7 +58,7 @@ class MatchesView(View):
     span: str | None = knob(
         None, "The phrase, from its first token to behind its last; the chosen tokens, or a word, when left open.", kind="span", main=True
     )
-    threshold: float = knob(0.3, "From which share of the layer’s scale on a cell is on; 200 steps.", low=0.0, high=1.0, main=True)
+    threshold: float = knob(THRESHOLD, "From which share of the layer’s scale on a cell is on; 200 steps.", low=0.0, high=1.0, main=True)
     sharp: bool = knob(False, "Choose only cells that are off just before the phrase and just behind it.")
     annotation: str = knob("", "What is told of each token: an annotation of your own (the first by itself) or a property of the text.", kind="text")
     limit: int = knob(50, "How many matches are shown.", low=1, high=2000)
@@ -124,16 +126,26 @@ class MatchesView(View):
             marks.insert(1, _annotated(scene, annotation, seen, on, (first, last)))
         phrase = _shown(seen.tokens[start:stop])
         words = f"The phrase “{phrase}” of {seen.label}, tokens {start} to {stop - 1}, in {spoken(seen.layer)}"
+        lower = self._lower(seen, cells, scale)
         if len(cells):
             marks.append(_table(scene, found, annotation))
             verb = "is" if len(cells) == 1 else "are"
             words += f": {len(cells)} of {len(seen.values)} cells {verb} on, at {level:.3g} or more, through all of it. "
             words += "The table holds the stretches over which the same cells are on together, most cells first."
             words += _shared(scene, found, annotation) if annotation else ""
+            words += f" So few tell little of a phrase: at a threshold of {lower:.3g}, {FEW} are on." if lower else ""
         else:
-            words += f": no cell is at {level:.3g} or more through all of it. Lower the threshold, or choose a shorter phrase."
+            words += f": no cell is at {level:.3g} or more through all of it. Lower the threshold"
+            words += f" (at {lower:.3g}, {FEW} are on), or choose a shorter phrase." if lower else ", or choose a shorter phrase."
         note = f"tokens {first} to {last - 1} of {len(seen.tokens)}" if last - first < len(seen.tokens) else ""
         return self.picture(scene, selection, f"Where the cells of “{phrase}” are on", Group(children=tuple(marks)), words, note=note)
+
+    def _lower(self, seen: SeenPhrase, cells: Any, scale: float) -> float:
+        """The threshold at which some more cells are on; 0 where enough are, or none is."""
+        if len(cells) >= FEW or self.sharp:
+            return 0.0
+        found = reached(levels_of(seen.values, scale), *seen.span, FEW)
+        return found if found < self.threshold else 0.0
 
 
 @dataclasses.dataclass(frozen=True)

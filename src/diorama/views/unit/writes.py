@@ -164,9 +164,10 @@ class WritesView(View):
             yield f"It begins with all {len(own.begin)} symbols of the example, which are fewer than the {self.begin} asked for."
         ended = {step: text for step, text in found.items() if text.places and len(text.places) < self.length and not text.broken}
         if final and ended:
-            lasts = ", ".join(sorted({f"“{kind.token(text.places[-1].token)}”" for text in ended.values()}))
+            lasts = sorted({f"“{kind.token(text.places[-1].token)}”" for text in ended.values()})
+            which = f"one of {', '.join(lasts)}" if len(lasts) > 1 else lasts[0]
             steps = ", ".join(_when(step) for step in sorted(step for step in ended if step is not None))
-            yield f"A text ends where {lasts} is drawn, as it is before {self.length} symbols{f' at {steps}' if steps else ''}."
+            yield f"A text ends where {which} is drawn, as it is before {self.length} symbols{f' at {steps}' if steps else ''}."
 
     def _chosen(self, selection: Selection, own: Written) -> int | None:
         """Which written place is looked into: the chosen token's, else the last."""
