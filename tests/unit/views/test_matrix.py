@@ -51,6 +51,11 @@ def test_every_order_shows_the_same_numbers(net: nn.Module, order: str) -> None:
     np.testing.assert_allclose(shown.values, wanted[np.ix_(units, examples)], atol=1e-4)
     if order == "index":
         assert units == list(range(9))
+    if order == "mean":
+        assert (np.diff(answers.mean(1)[units]) <= 1e-6).all()
+    if order == "peak":
+        moved = shown.values[shown.values.any(1)]
+        assert (np.diff(moved.argmax(1)) >= 0).all()
 
 
 def test_layers_of_one_and_of_two_networks(net: nn.Module) -> None:

@@ -18,8 +18,10 @@ _EXACT = 300
 """The best order of a tree's leaves takes cubic time; beyond so many rows the tree's own order must do."""
 
 
-def ordered(rows: Floats, how: str = "tree") -> Whole:
+def ordered(rows: Floats, how: str = "tree", levels: Floats | None = None) -> Whole:
     """An order of the rows, one of :data:`ORDERS`; rows that are constant or not numbers come last.
+
+    ``levels`` is what the mean of each row is of, where the rows are scores about their own means.
 
     *Source* Bar-Joseph et al. 2001 for ``tree``; Atkins, Boman & Hendrickson 1998 for ``spectral``.
     """
@@ -29,7 +31,10 @@ def ordered(rows: Floats, how: str = "tree") -> Whole:
     if how in ("peak", "mean"):
         plain = np.where(np.isfinite(rows), rows, -np.inf)
         if how == "mean":
-            return np.argsort(-np.where(np.isfinite(rows), rows, 0.0).mean(1), kind="stable")
+            told = rows if levels is None else np.asarray(levels, np.float64)
+            there = np.isfinite(told)
+            means = np.where(there, told, 0.0).sum(1) / np.maximum(there.sum(1), 1)
+            return np.argsort(np.where(there.any(1), -means, np.inf), kind="stable")
         still = ~np.isfinite(rows).any(1) | (plain.max(1) <= plain.min(1))
         return np.lexsort((-plain.max(1), np.where(still, rows.shape[1], plain.argmax(1))))
     shapes, said = profiles(rows)

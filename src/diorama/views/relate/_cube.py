@@ -125,7 +125,7 @@ def drawn(found: CubeRows, order: str, most: int) -> tuple[Scatter, str]:
             spread = np.where(np.isfinite(rows).all(1), rows.T, 0.0).var(0)
             units = np.sort(np.argsort(-spread, kind="stable")[:most])
         shares.append((len(units), len(rows)))
-        units = units[ordered(scores[units], order)]
+        units = units[ordered(scores[units], order, rows[units])]
         across, down = np.meshgrid(_side(wide), 1 - _side(len(units)))
         points.append(np.column_stack([across.ravel(), down.ravel(), np.full(across.size, _side(deep)[number])]))
         values.append(scores[units].ravel())

@@ -96,7 +96,7 @@ class MatrixView(View):
 
     def _examples(self, scene: Scene, selection: Selection, one: ShownLayer) -> Picture:
         found = responses(scene, [one])[one.name].mean.double().numpy()[: self.examples].T
-        rows, units = self._chosen(found)
+        rows, units, levels = self._chosen(found)
         classes = classes_of(scene)
         places = ordered(rows.T, "tree")
         if classes is not None:
@@ -104,7 +104,8 @@ class MatrixView(View):
             ranks = np.argsort(places)
             places = np.lexsort((ranks, classes[: rows.shape[1]]))
         labels = tuple(named(scene, int(classes[k])) if classes is not None else str(k) for k in places)
-        turn = ordered(rows, self.order)
+        # Where a unit peaks is a place among the columns as they are shown.
+        turn = ordered(rows[:, places], self.order, levels)
         caption = (
             f"{part(len(units), one.layer.units, 'units')} of {spoken(one.name)} (rows, {_ORDERED[self.order]}) over "
             f"{part(rows.shape[1], len(scene.examples), 'examples')} (columns{', by class' if classes is not None else ''}): blue where "
@@ -118,8 +119,8 @@ class MatrixView(View):
         values = one.values(scene.activations([one.source.name], current.x)[one.source.name])[0]
         if not one.layer.sequence or values.ndim != 2:
             raise NotApplicable(f"{spoken(one.name)} does not answer place by place; choose of=examples, or a layer of a text or a series")
-        rows, units = self._chosen(values.double().numpy())
-        turn = ordered(rows, self.order)
+        rows, units, levels = self._chosen(values.double().numpy())
+        turn = ordered(rows, self.order, levels)
         names: tuple[str, ...] = ()
         keys: tuple[str, ...] = ()
         x = current.x
@@ -146,8 +147,8 @@ class MatrixView(View):
             mean = responses(at, [shown(at, at.layers[one.name])])[one.name].mean.double().numpy()
             means.append((step, mean[: self.examples].mean(0)))
         rows, there = _cube.over_steps(scene, one, [step for step, _ in means], [mean for _, mean in means])
-        rows, units = self._chosen(rows, there)
-        turn = ordered(rows, self.order)
+        rows, units, levels = self._chosen(rows, there)
+        turn = ordered(rows, self.order, levels)
         caption = (
             f"{part(len(units), one.layer.units, 'units')} of {spoken(one.name)} (rows, {_ORDERED[self.order]}) at "
             f"{part(len(means), len(scene.steps), 'snapshots')} (columns): blue where "
@@ -167,8 +168,8 @@ class MatrixView(View):
             caption += f" In each layer units stand {_ORDERED[self.order]}."
             yield self.picture(scene, selection, f"Units × {found.along}s × layers", mark, caption)
 
-    def _chosen(self, rows: np.ndarray, there: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Standard scores of the units that vary most, and their numbers; of a unit that was not there all the time, about its own mean where
+    def _chosen(self, rows: np.ndarray, there: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Standard scores of the units that vary most, their numbers, and what they answered; of a unit that was not there all the time, about its own mean where
         it was."""
         scores = standard(np.where(np.isfinite(rows), rows, np.nan))
         if there is not None:
@@ -178,7 +179,7 @@ class MatrixView(View):
         if len(units) > self.units:
             spread = np.where(np.isfinite(rows).all(1), rows.T, 0.0).var(0)
             units = np.sort(np.argsort(-spread, kind="stable")[: self.units])
-        return scores[units], units
+        return scores[units], units, rows[units]
 
     def _drawn(
         self, scene: Scene, selection: Selection, one: ShownLayer, rows: np.ndarray, units: np.ndarray, caption: str, labels: tuple[str, ...],
