@@ -53,6 +53,51 @@ def test_a_text_of_ones_own_is_coloured_letter_by_letter() -> None:
         scene.view("cells", cell="out/5", layer="rnn.l0")
 
 
+class _Indented(nn.Module):
+    """Letters read by eight cells: cell 5 keeps a tenth of the blanks that its line begins with and tells it at an a alone, cell 2 knows
+    whether the line has begun, the others are left as they were drawn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding.from_pretrained(torch.eye(4))
+        self.rnn, self.out = nn.LSTM(4, 8, batch_first=True), nn.Linear(8, 4)
+        end, blank = 0, 1
+        with torch.no_grad():
+            fed, back, bias = (getattr(self.rnn, f"{name}_l0") for name in ("weight_ih", "weight_hh", "bias_ih"))
+            self.rnn.bias_hh_l0.zero_()
+            for cell in (2, 5):
+                for gate in range(4):
+                    fed[8 * gate + cell], back[8 * gate + cell], bias[8 * gate + cell] = 0, 0, 10
+                fed[8 + cell, end] = -20
+            bias[2], fed[2, [end, blank]] = 10, -20
+            bias[5], fed[5, blank], back[5, 2] = -10, 20, -40
+            bias[16 + 5] = 0.1
+            bias[24 + 5], fed[24 + 5, 2] = -20, 40
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.out(self.rnn(self.embed(x))[0])
+        return found
+
+
+def test_the_cell_that_counts_the_indentation_is_found_by_itself() -> None:
+    """Among cells that were drawn at random the one that keeps the indentation is offered, surely, by what it keeps and not by what it says."""
+    random = np.random.default_rng(0)
+    letters = ["\n", " ", "a", "b"]
+    lines = [" " * random.integers(0, 9) + "".join(random.choice(["a", "b", " "], random.integers(3, 9))) for _ in range(90)]
+    text = torch.tensor([letters.index(letter) for letter in "\n".join(lines)][: 6 * 100]).reshape(6, 100)
+    torch.manual_seed(0)
+    scene = Scene(_Indented(), text, text.roll(-1, 1), inputs=diorama.Tokens(vocabulary=letters))
+    picture = scene.view("cells", property="indentation")
+    assert picture.title == "Cell 5 of rnn.l0"
+    assert picture.checks[0].value > 0.95
+    assert picture.checks[0].good
+    found, said = (scene.derive("properties", layer="rnn.l0", **told).value for told in ({}, {"state": "output"}))
+    row = found["names"].index("indentation")
+    assert found["chance"][row, 5] == pytest.approx(0.01)
+    assert found["held_out"][row, 5] == pytest.approx(picture.checks[0].value)
+    assert abs(said["held_out"][row, 5]) < 0.7
+
+
 def test_cells_need_a_recurrent_layer() -> None:
     """A network without one says what the view would show."""
     with pytest.raises(NotApplicable, match="tokens"):
