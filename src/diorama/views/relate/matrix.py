@@ -169,8 +169,8 @@ class MatrixView(View):
             yield self.picture(scene, selection, f"Units × {found.along}s × layers", mark, caption)
 
     def _chosen(self, rows: np.ndarray, there: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Standard scores of the units that vary most, their numbers, and what they answered; of a unit that was not there all the time, about its own mean where
-        it was."""
+        """Standard scores of the units that vary most, their numbers, and what they answered; of a unit that was not there all the time,
+        about its own mean where it was."""
         scores = standard(np.where(np.isfinite(rows), rows, np.nan))
         if there is not None:
             for row in np.flatnonzero(~there.all(1)).tolist():
