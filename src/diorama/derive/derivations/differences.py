@@ -30,11 +30,14 @@ class DifferencesDerivation(Derivation):
     else the distance of the numbers. For each layer that both have by name: ``alike`` how alike both place the examples (CKA, 1: the same);
     ``weights`` how far its weights lie apart, as a share of their own length; ``swapped`` how far this network's answers move when the
     layer has the other's weights: a layer that moves them as far as the other network does is where they differ.
-    NaN where a layer has no weights of one shape in both.
+    NaN where a layer has no weights of one shape in both. ``layers`` counts those that only rescale, whose running means are weights
+    here, and modules with numbers of their own that no layer holds, such as places; ``only`` names what one of the two has alone.
     *Shapes* answers (examples,); one number a layer, by ``layers``.
     *Cost* a pass an example in each network, and one for each layer.
     *Source* Kornblith et al. 2019 (CKA); Zhang, Bengio & Singer 2019, arXiv:1902.01996 (weights put back layer by layer).
     """
+
+    version = 2
 
     layers: int = knob(40, "So many layers at most, spread over the network.", low=1, high=400)
     beside: Scene | None = dataclasses.field(default=None, compare=False, repr=False)
@@ -63,7 +66,8 @@ class DifferencesDerivation(Derivation):
         """The answers, then layer by layer."""
         assert self.beside is not None
         other = self.beside.alone(scene.cancel).on(scene.live)
-        layers = both_have(scene, other, self.layers)
+        own, others = scene.model.state_dict(), other.model.state_dict()
+        parts = both_have(scene, other, self.layers)
         mine = _answered(scene)
         try:
             theirs = _answered(other)
@@ -77,27 +81,34 @@ class DifferencesDerivation(Derivation):
                 f"the two networks answer with {tuple(mine.shape[1:])} and {tuple(theirs.shape[1:])} numbers, which cannot be compared; "
                 "use clusters or matrix"
             )
-        value: dict[str, Any] = {"layers": [one.name for one in layers], "answers": _apart(scene, mine, theirs)}
-        told = {name: np.full(len(layers), np.nan) for name in ("alike", "weights", "swapped")}
-        told["alike"] = _alike(scene, other, [one.name for one in layers])
-        yield Stage({**value, **{name: each.copy() for name, each in told.items()}}, 1.0, len(layers) + 1.0, "answers, and how alike layers are")
-        own, others = scene.model.state_dict(), other.model.state_dict()
-        for k, one in enumerate(layers):
-            names = _weights(one, own, others)
-            if names:
+        value: dict[str, Any] = {
+            "layers": [part.name for part in parts], "answers": _apart(scene, mine, theirs), "only": _alone(own, others),
+        }
+        told = {name: np.full(len(parts), np.nan) for name in ("alike", "weights", "swapped")}
+        looked_at = [k for k, part in enumerate(parts) if part.layer is not None and not part.layer.normalises]
+        told["alike"][looked_at] = _alike(scene, other, [parts[k].name for k in looked_at])
+        yield Stage({**value, **{name: each.copy() for name, each in told.items()}}, 1.0, len(parts) + 1.0, "answers, and how alike layers are")
+        for k, part in enumerate(parts):
+            names = [name for name in part.weights if name in others and others[name].shape == own[name].shape]
+            if names and len(names) == len(part.weights):
                 told["weights"][k] = _far(own, others, names)
-                moved = _answered(scene.with_weights({name: others[name] for name in names}))
-                told["swapped"][k] = float(np.nanmean(_apart(scene, mine, moved)))
+                if _same(part, own, others):
+                    told["swapped"][k] = 0.0
+                else:
+                    moved = _answered(scene.with_weights({name: others[name] for name in names}))
+                    told["swapped"][k] = float(np.nanmean(_apart(scene, mine, moved)))
             yield Stage(
-                {**value, **{name: each.copy() for name, each in told.items()}}, k + 2.0, len(layers) + 1.0,
-                f"the other's weights in {k + 1} of {len(layers)} layers",
+                {**value, **{name: each.copy() for name, each in told.items()}}, k + 2.0, len(parts) + 1.0,
+                f"the other's weights in {k + 1} of {len(parts)} layers",
             )
 
     def check(self, scene: Scene, value: Plain) -> None:
         """Numbers for each layer and example."""
         assert self.beside is not None
-        if not isinstance(value, dict) or set(value) != {"layers", *ARRAYS}:
+        if not isinstance(value, dict) or set(value) != {"layers", "only", *ARRAYS}:
             raise ValueError("layers and numbers are wanted")
+        if not isinstance(value["only"], list) or not all(isinstance(name, str) for name in value["only"]):
+            raise ValueError("names of what one of the two has alone are wanted")
         if value["layers"] != [one.name for one in both_have(scene, self.beside, self.layers)]:
             raise ValueError("the layers that both have are wanted")
         for name in ARRAYS:
@@ -125,10 +136,63 @@ def uncompared(scene: Scene) -> str | None:
     return "it looks inside two networks, and one of them is a plain function; use compare" if scene.function or other.function else None
 
 
-def both_have(scene: Scene, other: Scene, most: int) -> list[Layer]:
-    """The layers that both networks have by name, blocks left out, of more than so many some at even distances."""
-    found = [one for one in chosen_layers(scene, 10_000) if one.leaf and other.layers.has(one.name)]
-    return found if len(found) <= most else [found[k] for k in sorted({round(k) for k in np.linspace(0, len(found) - 1, most)})]
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A layer, or a module with numbers of its own, that both networks have by name, and its weights by theirs; the weights may be shared."""
+
+    name: str
+    layer: Layer | None
+    weights: tuple[str, ...]
+
+
+def both_have(scene: Scene, other: Scene, most: int) -> list[Part]:
+    """What both networks have by name, blocks left out, in the order of the layers.
+
+    Each number of the network that both have belongs to a part: to its layer, else to the module that holds it. Of too many
+    those stay whose numbers differ, or of these some at even distances.
+    """
+    own, others = scene.model.state_dict(), other.model.state_dict()
+    inside = {one.path: tuple(name for name in own if name.startswith(f"{one.path}." if one.path else "")) for one in scene.layers.leaves}
+    layers = [one for one in chosen_layers(scene, 10_000) if one.leaf and other.layers.has(one.name)]
+    layers += [one for one in scene.layers.leaves if one.normalises and one.call == 1 and inside[one.path] and other.layers.has(one.name)]
+    parts = [Part(one.name, one, inside[one.path]) for one in sorted(layers, key=lambda layer: layer.order)]
+    held = {name for part in parts for name in part.weights}
+    rest: dict[str, list[str]] = {}
+    for name in own:
+        if name not in held and name in others:
+            rest.setdefault(name.rpartition(".")[0] or name, []).append(name)
+    parts += [Part(name, None, tuple(weights)) for name, weights in rest.items()]
+    return _chosen(parts, most, own, others)
+
+
+def _chosen(parts: list[Part], most: int, own: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> list[Part]:
+    if len(parts) <= most:
+        return parts
+    # What is the same in both explains nothing; it only tells how alike both are there.
+    unlike = [k for k, part in enumerate(parts) if not _same(part, own, others)]
+    rest = [k for k in range(len(parts)) if k not in set(unlike)]
+    kept = _evenly(unlike, most)
+    return [parts[k] for k in sorted({*kept, *_evenly(rest, most - len(kept))})]
+
+
+def _evenly(numbers: list[int], most: int) -> list[int]:
+    if len(numbers) <= most:
+        return numbers
+    return [numbers[k] for k in sorted({round(k) for k in np.linspace(0, len(numbers) - 1, most)})] if most > 0 else []
+
+
+def _same(part: Part, own: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> bool:
+    """Whether both networks have the same numbers there."""
+    return all(
+        name in others and not own[name].is_meta and not others[name].is_meta and own[name].shape == others[name].shape
+        and torch.equal(own[name].cpu(), others[name].to(own[name].dtype).cpu()) for name in part.weights
+    )
+
+
+def _alone(own: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> list[str]:
+    """The modules whose numbers only one of the two has, or in another shape."""
+    unlike = [name for name in (*own, *others) if name not in own or name not in others or own[name].shape != others[name].shape]
+    return list(dict.fromkeys(name.rpartition(".")[0] or name for name in unlike))
 
 
 def _answered(scene: Scene) -> Tensor:
@@ -161,13 +225,6 @@ def _alike(scene: Scene, other: Scene, names: list[str]) -> np.ndarray:
         sums.add(looked(scene, x, names), looked(other, x, names))
     found: np.ndarray = np.asarray(sums.paired(), np.float64)
     return found
-
-
-def _weights(layer: Layer, own: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> list[str]:
-    """The layer's numbers by name, where both networks have them in one shape; else none."""
-    names = [name for name in own if name.startswith(f"{layer.path}." if layer.path else "")]
-    same = [name for name in names if name in others and others[name].shape == own[name].shape]
-    return names if len(same) == len(names) else []
 
 
 def _far(own: Mapping[str, Tensor], others: Mapping[str, Tensor], names: list[str]) -> float:

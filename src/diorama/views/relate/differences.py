@@ -11,7 +11,7 @@ from ...core.colour import magnitude
 from ...core.knobs import knob
 from ...core.marks import Bars, Column, Group, Node, Table
 from ...core.picture import Check, Draft, Picture, Progress
-from ...core.selection import Selection, layer_key, number_key
+from ...core.selection import Selection, layer_key, number_key, spoken
 from ...derive.derivations.differences import beside, uncompared
 from ...model.outputs import CLASSES
 from ...scene import Scene
@@ -74,7 +74,8 @@ class DifferencesView(View):
             weights = tuple(f"weights differ by {value['weights'][k]:.0%}" if np.isfinite(value["weights"][k]) else "" for k in there)
             marks.append(Bars(
                 title=f"How far answers move with the weights of {name} in one layer", values=bars, limits=magnitude(bars, 0.0),
-                labels=(*(names[k] for k in there), f"all of {name}"), keys=(*(layer_key(names[k]) for k in there), ""), notes=(*weights, ""),
+                labels=(*(names[k] for k in there), f"all of {name}"), notes=(*weights, ""),
+                keys=(*(layer_key(names[k]) if scene.layers.has(names[k]) else "" for k in there), ""),
                 strong=len(there),
             ))
         known = np.flatnonzero(np.isfinite(value["alike"]))
@@ -105,13 +106,21 @@ class DifferencesView(View):
         moved = np.flatnonzero(np.isfinite(swapped))
         if len(moved):
             k = int(moved[swapped[moved].argmax()])
-            if swapped[k] < HALF * whole:
-                said += f" No layer alone holds the difference: {names[k]}, with the other's weights, moves them by {swapped[k] / whole:.0%} of that."
+            if not swapped[k] > 0:
+                said += " What both have and could be tried is the same."
+            elif swapped[k] < HALF * whole:
+                said += (
+                    f" {'No layer alone holds the difference' if len(moved) == len(names) else 'Of what could be tried none alone holds the difference'}: "
+                    f"{names[k]}, with the other's weights, moves them by {swapped[k] / whole:.0%} of that."
+                )
             elif (swapped[moved] >= HALF * whole).sum() == 1:
                 said += f" {names[k]} holds it: with the other's weights there alone, they move by {swapped[k] / whole:.0%} of that."
             else:
                 count = int((swapped[moved] >= HALF * whole).sum())
                 said += f" {count} layers move them by half of that or more with the other's weights, most {names[k]} ({swapped[k] / whole:.0%})."
+        if only := value["only"]:
+            some = f"{', '.join(map(spoken, only[:3]))}{f' and {len(only) - 3} more' if len(only) > 3 else ''}"
+            said += f" Only one of the two has {some}, or in another shape: what that holds cannot be tried."
         known = np.flatnonzero(np.isfinite(alike))
         if len(known) > 1:
             falls = np.diff(alike[known])

@@ -95,17 +95,20 @@ class NeededView(View):
         ways = [(rise, kind, k) for kind in ("passed", "held") for k, rise in enumerate(value[kind]) if np.isfinite(rise)]
         if not ways:
             return "No layer can be left out, as its answer has another shape than what it is given, and none could be held.", float("nan")
-        _, kind, k = min(ways, key=lambda one: (one[0], one[1]))
+        # Of what costs the same, leaving out says more than holding still, and a block more than what lies in it.
+        said_as = min(ways, key=lambda one: one[0])[0]
+        same = [one for one in ways if f"{one[0]:+.2g}" == f"{said_as:+.2g}"]
+        _, kind, k = min(same, key=lambda one: (one[1] == "held", names[one[2]].count("."), one[2]))
         share = float(value[f"{kind}_changed"][k])
         does, rise = "left out" if kind == "passed" else "held at its mean", float(value[kind][k])
         free = {names[k] for rise, kind, k in ways if _cheap(rise, float(value[f"{kind}_changed"][k]), base)}
         dear = max(ways, key=lambda one: one[0])
-        least = _alike(names, value[kind], rise)
+        least = _outermost(_alike(names, value[kind], rise))
         verb = "is needed least:" if len(least) == 1 else "are needed least: each"
         said = f"{joined(least[:4])} {verb} {does}, the loss of {base:.3g} changes by {rise:+.2g}"
         said += f" and {share:.0%} of the answers change" if np.isfinite(share) else ""
         if len(free) > 1:
-            said += f"; {len(free)} layers and blocks can each be lost like that"
+            said += f"; {len(free)} layers and blocks can each be lost" + (f" without changing more than {CHEAP:.0%} of them" if np.isfinite(share) else "")
         if not free:
             count = len({k for _, _, k in ways})
             said += f", so none of the {count} that were tried can be lost" if count > 1 else ", so it is needed"
@@ -137,6 +140,11 @@ def _cheap(rise: float, changed: float, base: float) -> bool:
 def _alike(names: list[str], rises: np.ndarray, rise: float) -> list[str]:
     """The layers that cost as much, in the digits that are said."""
     return [name for name, one in zip(names, rises, strict=True) if f"{one:+.2g}" == f"{rise:+.2g}"]
+
+
+def _outermost(names: list[str]) -> list[str]:
+    """Of blocks and what lies in them the blocks alone."""
+    return [name for name in names if not any(name.startswith(f"{other}.") for other in names)]
 
 
 def _note(value: dict[str, Any], kind: str, k: int) -> str:
