@@ -127,19 +127,36 @@ class Graph:
 
     def reaches(self, source: str, target: str) -> bool:
         """Whether anything that a module or op makes comes to another: False for those of two branches, True where one is not in the graph."""
-        inside = {name: {name} for name in (source, target)}
-        for node in self.nodes:
-            for nodes in inside.values():
-                if node.parent in nodes:
-                    nodes.add(node.id)
         known = {node.id for node in self.nodes}
         if source == target or source not in known or target not in known:
             return True
-        reached, found = set(inside[source]), len(inside[source]) - 1
+        inside = self._inside(source)
+        return bool(self._reached(inside) & (self._inside(target) - inside))
+
+    def between(self, source: str, target: str) -> tuple[GraphNode, ...]:
+        """The ops on the ways from a module or op to another, in their order, with those inside the other; none where one is not in the graph."""
+        known = {node.id for node in self.nodes}
+        if source not in known or target not in known:
+            return ()
+        inside = self._inside(source)
+        on_way = self._reached(inside) & self._reached(self._inside(target), back=True) - inside
+        return tuple(node for node in self.nodes if node.id in on_way and node.is_op)
+
+    def _inside(self, name: str) -> set[str]:
+        """A node and all that lies in it."""
+        found = {name}
+        for node in self.nodes:
+            if node.parent in found:
+                found.add(node.id)
+        return found
+
+    def _reached(self, nodes: set[str], *, back: bool = False) -> set[str]:
+        """Some nodes and all that comes of them, or all that leads to them."""
+        reached, found = set(nodes), len(nodes) - 1
         while len(reached) > found:
             found = len(reached)
-            reached |= {after for before, after, _ in self.edges if before in reached}
-        return bool(reached & (inside[target] - inside[source]))
+            reached |= {edge[0 if back else 1] for edge in self.edges if edge[1 if back else 0] in reached}
+        return reached
 
     def near(self, node: str, hops: int = 1) -> Graph:
         """A node, what is inside it, and all that is at most so many edges away, with the modules around them.

@@ -15,7 +15,7 @@ import diorama
 from diorama.core.errors import NotApplicable
 from diorama.core.marks import Bars, Heatmap, Table
 from diorama.derive.derivations.mixing import among, started
-from diorama.derive.derivations.shared import effective
+from diorama.derive.derivations.shared import effective, properties
 from diorama.scene import Scene
 
 
@@ -55,6 +55,33 @@ def test_mixed_classes_are_named_with_the_layer_where_it_starts() -> None:
     assert mark.values[0, 3] > 0.4
     assert mark.values[1:].max() < 0.05
     assert [text for text in mark.cell_texts if "●" in text] == [mark.cell_texts[3]]
+
+
+class _Averaged(nn.Module):
+    """Which half of a row is bright is told until the mean over places; the brightness itself to the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen, self.out = nn.Conv1d(1, 2, 3, padding=1, padding_mode="circular"), nn.Linear(2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(torch.relu(self.seen(x)).mean(2))
+
+
+def test_what_lies_between_two_layers_is_named_where_classes_start_to_mix_there() -> None:
+    """A mean over places that throws away what tells two classes apart is named, not the layer behind it."""
+    y = torch.arange(60) % 3
+    x = 0.05 * torch.rand(60, 1, 8, generator=_seeded())
+    x[y == 0, :, :4] += 1
+    x[y == 1, :, 4:] += 1
+    x[y == 2] += 3
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        scene = Scene(_Averaged(), x, y, classes=("left", "right", "both"))
+    assert "They lie apart most in seen (0 %) and start to mix at mean, before out." in scene.view("mixing").caption
+    assert scene.derive("mixing").value["began"] == ["op:mean", "", ""]
+    assert [node.key for node in scene.graph.between("layer:seen", "layer:out")][:2] == ["op:relu", "op:mean"]
+    assert scene.graph.between("layer:out", "layer:seen") == ()
 
 
 class _TwoHeads(nn.Module):
@@ -262,6 +289,27 @@ def test_what_misread_examples_share_is_named() -> None:
         scene.view("shared", select="example:0-79")
 
 
+def test_what_signals_share_is_told_of_each_quarter() -> None:
+    """A quarter that lies lower is named, with numbers as plain means give them, and how loud it is of sounds."""
+    x = torch.randn(20, 2, 10, generator=_seeded())
+    parts = np.array_split(x.numpy().astype(np.float64), 4, axis=2)
+    for kind, name, plain in (
+        (diorama.Series(), "mean of channel 1 in the third quarter", parts[2][:, 1].mean(1)),
+        (diorama.Sound(), "loudness of channel 0 in the last quarter", np.sqrt((parts[3][:, 0] ** 2).mean(1))),
+    ):
+        scene = Scene(nn.Sequential(nn.Flatten(), nn.Linear(20, 2)), x, torch.arange(20) % 2, inputs=kind)
+        names, rows = properties(scene, np.arange(20))
+        np.testing.assert_allclose(rows[:, names.index(name)], plain, rtol=1e-5)
+        assert len(set(names)) == len(names) == rows.shape[1] == 14
+    lower = x.clone()
+    lower[:6, 1, 5:8] -= 9
+    scene = Scene(nn.Sequential(nn.Flatten(), nn.Linear(20, 2)), lower, torch.arange(20) % 2, inputs=diorama.Series())
+    picture = scene.view("shared", select="example:0-5")
+    assert "share a lower lowest value (effect −1.00)" in picture.caption
+    (bars, _) = [mark for mark in picture.marks() if isinstance(mark, Bars)]
+    assert bars.values[bars.labels.index("mean of channel 1 in the third quarter")] == pytest.approx(-1)
+
+
 def test_effects_are_those_of_mann_and_whitney() -> None:
     """An effect is twice the area of the U statistic less one, of numbers whose classes were made alike; what tells classes apart is no effect."""
     dice = np.random.default_rng(1)
@@ -298,3 +346,42 @@ def test_where_two_networks_differ_is_named() -> None:
     assert "Both answer the same" in scene.view("differences", other=Scene(copy.deepcopy(net), x, y)).caption
     with pytest.raises(NotApplicable, match="two networks"):
         scene.view("differences")
+
+
+class _Normed(nn.Module):
+    """Layers, a norm between them, and numbers of its own that no layer holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.out = nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Linear(8, 3)
+        self.place = nn.Parameter(torch.zeros(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(torch.relu(self.norm(self.first(x) + self.place)))
+
+
+@pytest.mark.parametrize("where", ["norm", "place", "more"])
+def test_what_no_layer_with_weights_holds_is_found(where: str) -> None:
+    """Two networks that differ in the running means of a norm alone, or in a number of their own, or by a layer that one has alone, are told so."""
+    x, y = _spots()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = _Normed()
+    other = copy.deepcopy(net)
+    with torch.no_grad():
+        if where == "norm":
+            other.norm.running_mean += 2 * torch.randn(8, generator=_seeded(1))
+        elif where == "place":
+            other.place += 2 * torch.randn(8, generator=_seeded(1))
+        else:
+            other.out = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 3))
+    scene, beside = Scene(net, x, y), Scene(other, x, y)
+    picture, value = scene.view("differences", other=beside), scene.derive("differences", other=beside).value
+    if where == "more":
+        assert "What both have and could be tried is the same. Only one of the two has out, out.0, out.1, or in another shape" in picture.caption
+        return
+    assert f" {where} holds it: with the other's weights there alone, they move by 100 %" in picture.caption
+    assert value["layers"] == ["first", "norm", "out", "place"]
+    assert value["swapped"][value["layers"].index(where)] == pytest.approx(value["answers"].mean(), abs=1e-6)
+    # Of more than fit those stay whose numbers differ.
+    assert scene.derive("differences", other=beside, layers=1).value["layers"] == [where]

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from ...core.knobs import knob
+from ...core.selection import layer_key
 from ...data import nesting
 from ...data.kinds import Tokens
 from ...methods.cost import Cost
@@ -29,6 +30,8 @@ SIDE = 8
 """Of larger maps and longer sequences, neighbouring places count together, down to so many a side."""
 FOLLOWED = 64
 """So many pairs of classes are followed through all layers: those that are mixed most at the end."""
+TRACED, STEPS = 12, 24
+"""Of so many pairs it is found where between two layers they begin to mix, among so many ops."""
 ARRAYS = {"pairs": "i", "mixed": "f", "confused": "f"}
 
 
@@ -38,12 +41,14 @@ class MixingDerivation(Derivation):
     *Meaning* ``mixed`` is 0 where two classes lie apart and 0.5 where they are fully mixed, whatever their sizes. ``confused`` is the
     share of each of the two that is answered as the other. ``pairs`` are classes by number, those first that are mixed most in the last layer.
     Examples to which a layer, or the network, answers with what is no number are left out there: NaN where too few of a class are left.
+    ``began`` is where each pair begins to mix: a layer, or an op between two of them, such as a pooling; empty where it does not, and
+    asked for of the pairs that are mixed most.
     *Shapes* pairs (pairs, 2), mixed (layers, pairs), confused (pairs, 2); ``layers`` by name, the input before them where it is numbers.
-    *Cost* one forward pass an example.
+    *Cost* one forward pass an example, and a second where a pair begins to mix.
     *Source* the neighbourhood hit of Paulovich et al. 2008, for two classes at a time and of equal weight.
     """
 
-    version = 2
+    version = 3
 
     near: int = knob(5, "So many nearest examples count.", low=1, high=50)
     layers: int = knob(10, "So many layers at most.", low=2, high=24)
@@ -70,7 +75,24 @@ class MixingDerivation(Derivation):
         mixed = np.stack([among(rows[name], classes, pairs, self.near) for name in names])
         answers = scene.predictions().numpy()
         confused = np.array([[_answered(answers[classes == a], b), _answered(answers[classes == b], a)] for a, b in pairs])
-        yield Stage({"layers": names, "pairs": np.array(pairs, np.int64), "mixed": mixed, "confused": confused})
+        yield Stage({
+            "layers": names, "pairs": np.array(pairs, np.int64), "mixed": mixed, "confused": confused,
+            "began": self._began(scene, names, classes, pairs, mixed),
+        })
+
+    def _began(self, scene: Scene, names: list[str], classes: NDArray[np.int64], pairs: list[tuple[int, int]], mixed: Floats) -> list[str]:
+        """Where each of the first pairs begins to mix: the first of what lies between the layer before and the one where it shows."""
+        starts = [started(mixed[:, k]) for k in range(min(TRACED, len(pairs)))]
+        spans = {start: steps(scene, names[start - 1], names[start]) for start in dict.fromkeys(starts) if start}
+        rows = whole_rows(scene, list({one.name: one for span in spans.values() for one in span}.values()))
+        found = [""] * len(pairs)
+        for k, start in enumerate(starts):
+            if start is None:
+                continue
+            half = (float(np.nanmin(mixed[:start, k])) + float(mixed[-1, k])) / 2
+            there = (one.name for one in spans[start] if among(rows[one.name], classes, [pairs[k]], self.near)[0] > half)
+            found[k] = next(there, names[start])
+        return found
 
     def _followed(self, scene: Scene) -> list[Layer]:
         """The layers on the way to the answer; those of other heads say nothing of it."""
@@ -82,7 +104,7 @@ class MixingDerivation(Derivation):
 
     def check(self, scene: Scene, value: Plain) -> None:
         """A number for each layer and pair."""
-        if not isinstance(value, dict) or set(value) != {"layers", *ARRAYS}:
+        if not isinstance(value, dict) or set(value) != {"layers", "began", *ARRAYS}:
             raise ValueError("layers, pairs and numbers are wanted")
         names = [INPUT, *(one.name for one in self._followed(scene))]
         if value["layers"] not in (names, names[1:]):
@@ -93,6 +115,8 @@ class MixingDerivation(Derivation):
             array = value[name]
             if not isinstance(array, np.ndarray) or array.dtype.kind != kind or array.shape != shapes[name]:
                 raise ValueError(f"{name} of another shape")
+        if not isinstance(value["began"], list) or len(value["began"]) != count or not all(isinstance(name, str) for name in value["began"]):
+            raise ValueError("where each pair begins to mix is wanted")
         if not count or value["pairs"].min() < 0 or value["pairs"].max() >= len(scene.classes):
             raise ValueError("pairs of classes are wanted")
 
@@ -114,10 +138,29 @@ def unclassed(scene: Scene) -> str | None:
     return None
 
 
+def steps(scene: Scene, before: str, at: str) -> list[Layer]:
+    """What lies between a layer and a later one and answers for each example, in order; of a later one that is a block also what is in it."""
+    table = scene.layers
+    inside = table.has(at) and table[at].leaf
+    found: dict[str, Layer] = {}
+    for node in scene.graph.between(INPUT if before == INPUT else layer_key(before), layer_key(at)):
+        # A module that is one op goes by its own name.
+        module = node.parent.removeprefix("layer:")
+        name = module if module and table.has(module) and table[module].leaf else node.key
+        if name == at or (inside and module == at) or not table.has(name):
+            continue
+        one = table[name]
+        if one.each and one.shape and one.units:
+            found[one.name] = one
+        if len(found) == STEPS:
+            break
+    return list(found.values())
+
+
 def whole_rows(scene: Scene, layers: list[Layer]) -> dict[str, Floats]:
     """What layers say of each live example with its places, (n, numbers) by name; before them the input, where it is numbers."""
     found: dict[str, list[Tensor]] = {one.name: [] for one in layers}
-    for _, x in scene.batches():
+    for _, x in scene.batches() if layers else ():
         kept = scene.kept(x, found, reduce=lambda name, tensor: _pooled(by_unit(scene.layers[name], tensor)).cpu())
         for name, part in kept.items():
             found[name].append(part)

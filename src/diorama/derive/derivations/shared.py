@@ -14,7 +14,7 @@ from torch import Tensor
 from ...core.errors import NotApplicable
 from ...core.knobs import build, knob
 from ...core.selection import Key
-from ...data.kinds import Image, Table, Tokens
+from ...data.kinds import Image, Series, Sound, Table, Tokens
 from ...data.nesting import first
 from ...methods.cost import Cost
 from ...model.directions import finite
@@ -51,7 +51,7 @@ class SharedDerivation(Derivation):
     *Source* Kerby 2014 (rank-biserial correlation); Westfall & Young 1993 (the largest of all effects, shuffled).
     """
 
-    version = 2
+    version = 3
 
     a: str = knob("", "The examples, as keys with + between; by themselves those that are misread.")
     layer: str | None = knob(None, "The layer whose units are compared; by itself the last before the answer.", kind="layer")
@@ -189,9 +189,16 @@ def _properties(scene: Scene, which: NDArray[np.int64]) -> tuple[list[str], Floa
         rows = np.asarray(kind.decode(x), np.float64).reshape(len(x), -1)
         return [str(name) for name in kind.columns], finite(rows)
     rows = finite((x.abs() if x.is_complex() else x).double().reshape(len(x), -1).numpy())
-    return ["mean", "spread", "largest", "smallest"], np.stack([rows.mean(1), rows.std(1), rows.max(1), rows.min(1)], 1)
+    names, columns = ["mean", "spread of values", "highest value", "lowest value"], [rows.mean(1), rows.std(1), rows.max(1), rows.min(1)]
+    if isinstance(kind, Series):
+        more, others = _over_time(kind, finite(kind.decode(x).astype(np.float64)))
+        return names + more, np.stack(columns + others, 1)
+    return names, np.stack(columns, 1)
 
 
+QUARTERS = ("first", "second", "third", "last")
+CHANNELS_TOLD = 4
+"""Of so many channels of a series at most it is told how each runs."""
 FEW = 12
 """Of so many different words at most it is told whether an example has each."""
 
@@ -217,6 +224,23 @@ def _of_pictures(pixels: NDArray[Any]) -> tuple[list[str], Floats]:
                 names.append(f"brightness {down} {over}")
                 columns.append(grey[:, row][:, :, column].mean((1, 2)))
     return names, np.stack(columns, 1)
+
+
+def _over_time(kind: Series, rows: NDArray[Any]) -> tuple[list[str], list[Floats]]:
+    """The mean of each quarter, of sounds how loud it is, channel by channel; and how far a series moves from moment to moment."""
+    names: list[str] = []
+    columns: list[Floats] = []
+    if rows.shape[2] < len(QUARTERS):
+        return names, columns
+    for channel in range(min(rows.shape[1], CHANNELS_TOLD)):
+        of = f" of channel {channel}" if rows.shape[1] > 1 else ""
+        for quarter, part in zip(QUARTERS, np.array_split(rows[:, channel], len(QUARTERS), axis=1), strict=True):
+            sound = isinstance(kind, Sound)
+            names.append(f"{'loudness' if sound else 'mean'}{of} in the {quarter} quarter")
+            columns.append(np.sqrt(np.square(part).mean(1)) if sound else part.mean(1))
+        names.append(f"movement{of} from moment to moment")
+        columns.append(np.abs(np.diff(rows[:, channel], axis=1)).mean(1))
+    return names, columns
 
 
 def _of_texts(kind: Tokens, x: Tensor) -> tuple[list[str], Floats]:

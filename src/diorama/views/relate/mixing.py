@@ -73,7 +73,7 @@ class MixingView(View):
         )
         first, deepest = shown[0], spoken(names[-1])
         a, b = (named(scene, int(k)) for k in pairs[first])
-        last = float(mixed[-1, first])
+        last, began = float(mixed[-1, first]), value["began"][first]
         each = confused[first]
         told = f", and {each[0]:.0%} of {a} are answered as {b}, {each[1]:.0%} of {b} as {a}" if np.isfinite(each).all() else ""
         if not np.isfinite(last):
@@ -85,7 +85,7 @@ class MixingView(View):
                 f"{a} and {b} are mixed most{_as_much(mixed[-1, shown])}: of the "
                 f"{self.near} nearest of each in {deepest}, {last:.0%} are of the other class (50 % is fully "
                 f"mixed; both classes count alike){told}. "
-                f"{self._where(mixed[:, first], names, starts[0])}"
+                f"{self._where(mixed[:, first], names, starts[0], began)}"
             )
         checks = (Check(
             name="answered as the other", value=float(each.mean()), good=float(each.max()) < MIXED,
@@ -97,13 +97,20 @@ class MixingView(View):
             note=noted(f"{less} other pairs are mixed less, or hold no chosen class." if less else "", unanswered(scene), looked_at(scene)),
         )
 
-    def _where(self, mixed: np.ndarray, names: list[str], start: int | None) -> str:
+    def _where(self, mixed: np.ndarray, names: list[str], start: int | None, began: str) -> str:
         lowest = int(len(mixed) - 1 - np.argmin(np.nan_to_num(mixed[::-1], nan=np.inf)))
         if start is not None:
-            return f"They lie apart most in {spoken(names[lowest])} ({mixed[lowest]:.0%}) and start to mix at {spoken(names[start])}."
+            return f"They lie apart most in {spoken(names[lowest])} ({mixed[lowest]:.0%}) and start to mix at {_told(names[start], began)}."
         if float(mixed[0] - mixed[-1]) > RISE:
             return f"The layers part them, but not to the end: {names[0]} mixes {mixed[0]:.0%}."
         return f"No layer tells them apart: {names[0]} mixes them already ({mixed[0]:.0%})."
+
+
+def _told(layer: str, began: str) -> str:
+    """Where a pair starts to mix, in words: the layer, or the op before it or in it."""
+    if not began or began == layer:
+        return spoken(layer)
+    return f"{spoken(began.removeprefix('op:'))}, {'in' if began.removeprefix('op:').startswith(f'{layer}.') else 'before'} {spoken(layer)}"
 
 
 def _as_much(mixed: np.ndarray) -> str:

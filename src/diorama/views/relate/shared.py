@@ -13,6 +13,7 @@ from ...core.marks import Bars, Column, Group, Image, Node, Table
 from ...core.picture import Check, Picture, Progress
 from ...core.saying import counted
 from ...core.selection import Selection, number_key, spoken, unit_key
+from ...data import kinds
 from ...derive.derivations.shared import FEWEST, SHUFFLES, unshared
 from ...scene import Scene
 from ...scene.input import pictured
@@ -101,7 +102,8 @@ class SharedView(View):
             told, k = value[part], int(numbers[0]) if len(numbers) else -1
             if k >= 0 and told["chances"][k] < CHANCE:
                 what = value["names"][k] if part == "inputs" else f"of unit {k} of {value['layer']}"
-                found.append(f"{'more' if told['effects'][k] > 0 else 'less'} {what} (effect {told['effects'][k]:+.2f})")
+                ways = ("a higher", "a lower") if part == "inputs" and _measured(scene, what) else ("more", "less")
+                found.append(f"{ways[int(told['effects'][k] <= 0)]} {what} (effect {told['effects'][k]:+.2f})")
         said += f" share {' and '.join(found)}." if found else " share nothing of what was measured, beyond what chance does."
         if classes is not None and classes.ndim == 1:
             numbers, counts = np.unique(np.asarray(classes)[inside], return_counts=True)
@@ -140,6 +142,12 @@ class SharedView(View):
             columns.append(Column(name="answer", kind="text", texts=tuple(named(scene, int(given[k])) for k in which)))
         columns.append(Column(name="loss", numbers=scene.losses().double().numpy()[which]))
         return Table(title="Some of them", columns=tuple(columns), row_keys=tuple(number_key("example", k) for k in which))
+
+
+def _measured(scene: Scene, name: str) -> bool:
+    """Whether a property is a number that is high or low; of words, light and what is so or not there is more or less."""
+    told = scene.live.metadata
+    return name in told or (name.partition(": ")[0] not in told and not isinstance(scene.kind, kinds.Image | kinds.Tokens))
 
 
 def _odds(told: dict[str, np.ndarray], k: int) -> str:
