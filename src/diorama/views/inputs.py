@@ -13,7 +13,8 @@ from ..core.marks import Bars, Column, Group, Image, Lines, Node, Series, Text
 from ..core.saying import plain
 from ..data.examples import Examples
 from ..data.kinds import Kind, Strokes, Table, Tokens
-from ..data.nesting import named
+from ..data.kinds import Series as Measured
+from ..data.nesting import first, named
 from ..data.padding import stripped
 from ..data.strokes import inked
 from ..data.strokes import lines as ink
@@ -22,6 +23,8 @@ from ..scene import Scene
 from ..scene.input import Current, pictured
 
 THUMBNAIL = 112
+CURVE = (28, 56)
+"""A small picture of a series is so high and wide."""
 """Pictures in tables and strips have at most so many pixels a side."""
 MANY = 200
 """A row of more numbers than this is drawn as a line."""
@@ -131,3 +134,40 @@ def thumbnails(images: np.ndarray | None, most: int = THUMBNAIL) -> np.ndarray |
     cut = images[:, :height, :width].reshape(len(images), height // step, step, width // step, step, *images.shape[3:])
     small: np.ndarray = cut.mean((2, 4)).round().astype(np.uint8)
     return small
+
+
+def curves(scene: Scene, examples: Examples) -> np.ndarray | None:
+    """Series as small pictures (n, height, width), dark on light: their channels over time, all on one scale; None of other inputs."""
+    if not isinstance(scene.kind, Measured):
+        return None
+    rows = np.asarray(scene.kind.decode(first(examples.x)), np.float64)
+    if not rows.size:
+        return None
+    height, width = CURVE
+    numbers = rows[np.isfinite(rows)]
+    low, high = (float(numbers.min()), float(numbers.max())) if len(numbers) else (0.0, 1.0)
+    size = high - low or 1.0
+    # From each edge between two columns to the next, whatever happens there: a click of one moment is seen.
+    moments = rows.shape[2]
+    edges = np.linspace(0, moments - 1, width + 1)
+    pixels = np.full((len(rows), height, width), 255, np.uint8)
+    down = np.arange(height)[:, None]
+    for k in range(width):
+        part = rows[:, :, int(np.floor(edges[k])) : int(np.ceil(edges[k + 1])) + 1]
+        if moments > 1 and part.shape[2] > 1:
+            at = np.clip(edges[k : k + 2], np.floor(edges[k]), np.ceil(edges[k + 1])) - np.floor(edges[k])
+            ends = np.stack([_between(part, float(one)) for one in at], 2)
+            part = np.concatenate([ends, part[:, :, 1:-1]], 2)
+        there = np.isfinite(part).all(2)
+        top, bottom = ((high - np.where(there, found, low)) / size * (height - 1) for found in (part.max(2), part.min(2)))
+        inside = (down >= np.floor(top + 0.5)[:, None, :]) & (down <= np.floor(bottom + 0.5)[:, None, :]) & there[:, None, :]
+        pixels[:, :, k][inside.any(2)] = 32
+    return pixels
+
+
+def _between(rows: np.ndarray, at: float) -> np.ndarray:
+    """Values (…, moments) at a moment that may lie between two."""
+    left = min(int(at), rows.shape[2] - 1)
+    right = min(left + 1, rows.shape[2] - 1)
+    found: np.ndarray = rows[:, :, left] + (at - left) * (rows[:, :, right] - rows[:, :, left])
+    return found

@@ -61,8 +61,8 @@ class ShownExamples:
         right = scene.answers().right
         wrong = right.numpy() < 0.5 if right is not None and right.ndim == 1 else None
         images = pictured(scene.live, list(range(count)))
-        images = inputs.thumbnails(images, SMALL) if images is not None else None
         labels = inputs.texts(scene, range(count), scene.live) if images is None else ()
+        images = inputs.thumbnails(images, SMALL) if images is not None else inputs.curves(scene, scene.live)
         read = any(isinstance(kind, Tokens) for kind in scene.kinds.values())
         return cls(values, limits, classes, wrong, images, labels, said, note, read)
 

@@ -229,7 +229,7 @@ class ProjectionView(View):
             said.insert(0, f"These are the places at step {on_way}, on the way to this step.")
         known = knobs_of(projections[self.method])
         if self.drawn == "thumbnails" and not shown.small:
-            said.append("These examples are neither pictures nor texts, so they are drawn as points.")
+            said.append("These examples are neither pictures nor texts nor series, so they are drawn as points.")
         if self.drawn == "density" and self.dimensions == 3:
             said.append("Contours are drawn on a plane: choose two dimensions.")
         if self.perplexity is not None and not {"perplexity", "neighbors"} & set(known):
