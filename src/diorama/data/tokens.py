@@ -15,6 +15,10 @@ from .kind import Kind, unfit
 
 LONGEST = 50_000
 """Characters of a text that somebody types or uploads: a network would take minutes for more."""
+SOME = 1000
+"""So many tokens of a vocabulary tell how it is read."""
+JOINING = " \n\tĠ▁#"
+"""What tokens begin with that bring their own space, or go on with a word."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +96,12 @@ class Tokens(Kind):
         rows = batch.detach().cpu().long().reshape(len(batch), -1).tolist()
         known = {number: self.token(number) for number in set().union(*rows)}
         return [[known[number] for number in row] for row in rows]
+
+    def joined(self, tokens: Sequence[str]) -> str:
+        """Tokens as a person reads them: with the separator between, with a space where that is empty and tokens are words without any."""
+        some = [token for token in (self.vocabulary or ())[:SOME] if not (len(token) > 2 and token[0] + token[-1] in ("<>", "[]"))]
+        words = 2 * sum(len(token) > 1 for token in some) > len(some) and not any(token[0] in JOINING or token[-1:].isspace() for token in some if token)
+        return (self.separator or (" " if words or self.vocabulary is None else "")).join(tokens)
 
     def token(self, number: int) -> str:
         """One token's text."""

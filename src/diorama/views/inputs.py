@@ -106,7 +106,7 @@ def texts(scene: Scene, indices: Sequence[int], examples: Examples | None = None
 def _line(kind: Kind, value: Any) -> str:
     if isinstance(kind, Tokens):
         value = stripped(value)
-        text = kind.separator.join(value) if kind.vocabulary is not None else " ".join(value)
+        text = kind.joined(value)
         return text[:LETTERS] + ("…" if len(text) > LETTERS else "")
     array = np.asarray(value, np.float64)
     if isinstance(kind, Table):

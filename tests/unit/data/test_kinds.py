@@ -281,3 +281,16 @@ def test_exact_pixels_of_another_shape_are_refused(wrong: dict[str, object]) -> 
     assert isinstance(kind, Image)
     with pytest.raises(UsageError, match=r"exact pixels|wants width, height"):
         kind.encode({**_painted(kind, x[:1]), **wrong})
+
+
+@pytest.mark.parametrize(("vocabulary", "separator", "tokens", "read"), [
+    (("<pad>", "the", "cat", "a", "sat"), "", ["a", "cat", "sat"], "a cat sat"),
+    (("<pad>", "a", "b", "c"), "", ["a", "b"], "ab"),
+    (("the", " cat", " sat", "s"), "", ["the", " cat", "s"], "the cats"),
+    (("play", "##ing", "cat"), "", ["play", "##ing"], "play##ing"),
+    (("C4", "D4"), "-", ["C4", "D4"], "C4-D4"),
+    (None, "", ["12", "7"], "12 7"),
+])
+def test_tokens_are_read_as_they_are_written(vocabulary: tuple[str, ...] | None, separator: str, tokens: list[str], read: str) -> None:
+    """Words without spaces of their own stand apart, characters and parts of words do not."""
+    assert Tokens(vocabulary=vocabulary, separator=separator).joined(tokens) == read

@@ -25,6 +25,7 @@ from diorama.export.style import Style
 from diorama.methods.neighbours import trust
 from diorama.run import Run
 from diorama.scene import Scene
+from diorama.views.inputs import curves
 from diorama.views.planes import contours, square
 from diorama.views.relate.projection import ProjectionView
 
@@ -337,3 +338,22 @@ def test_phrases_stand_at_their_places() -> None:
     count = next(int(told.group(1)) for line in said if (told := re.match(r"(\d+) of 30 texts: one for each place", line)))
     # Of each that is shown the words, whole or cut in the middle.
     assert 5 < sum(any(line.split("…")[0] in label for label in found.labels) for line in said) == count
+
+
+def test_series_are_drawn_small() -> None:
+    """The curve of each stands at its height in each column, on one scale, whatever the number of moments; what is no number stays empty."""
+    x = torch.zeros(3, 1, 400)
+    x[0] = torch.linspace(0, 1, 400)
+    x[1, 0, 213] = 1  # a click of one moment
+    x[2, 0, :200] = float("nan")
+    scene = diorama.Scene(nn.Sequential(nn.Flatten(), nn.Linear(400, 2)), x, torch.arange(3) % 2, inputs=diorama.Series())
+    drawn = curves(scene, scene.live)
+    assert drawn is not None
+    ink = drawn < 255
+    height, width = ink.shape[1:]
+    middles = (ink[0] * np.arange(height)[:, None]).sum(0) / ink[0].sum(0)
+    np.testing.assert_allclose(middles, np.linspace(height - 1, 0, width), atol=1.01)
+    assert np.flatnonzero(ink[1].all(0)).tolist() == [int(213 / 399 * width)]
+    assert not ink[2, :, : width // 2 - 1].any()
+    assert ink[2, -1, width // 2 + 1 :].all()
+    assert curves(diorama.Scene(nn.Linear(4, 2), torch.rand(3, 4)), scene.live) is None

@@ -100,8 +100,8 @@ def listed(scene: Scene, found: ChosenExamples, title: str, *, foretells: bool =
     for words, (at,) in zip(scene.live.shown(found.examples), found.places, strict=True):
         words, at = ([*words, "?"], at + 1) if foretells else (words, at)
         before, after = words[max(0, at - AROUND) : at], words[at + 1 : at + 1 + AROUND // 2]
-        join = kind.separator.join if kind.vocabulary is not None else " ".join
-        texts.append(f"{'…' * (at > AROUND)}{join(before)}‹{words[at]}›{join(after)}".replace("\n", "↵"))
+        told = kind.joined([*before, f"‹{words[at]}›", *after])
+        texts.append(f"{'…' * (at > AROUND)}{told}".replace("\n", "↵"))
     columns = (
         Column(name="what it foretells" if foretells else "where it responds", kind="text", texts=tuple(texts)),
         Column(name="value", kind="text", texts=notes),

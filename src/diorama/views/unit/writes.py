@@ -143,7 +143,7 @@ class WritesView(View):
                 self._roll(scene, found[step], unit, step, pitches) if heard else self._sample(scene, found[step], unit, step) for step in moments
             ]
             marks.append(Group(children=tuple(samples), direction="grid"))
-        before = kind.separator.join(kind.token(number) for number in own.begin[-40:]).strip()
+        before = kind.joined([kind.token(number) for number in own.begin[-40:]]).strip()
         caption = f"{len(own.places)} symbols that the network wrote behind “{before or '␣'}” at temperature {self.temperature:g}."
         if unit is not None:
             caption += f" Blue where unit {unit.number} of {spoken(unit.name)} is positive when the symbol is decided, orange where it is negative."
