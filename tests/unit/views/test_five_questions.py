@@ -82,6 +82,11 @@ def test_what_lies_between_two_layers_is_named_where_classes_start_to_mix_there(
     assert scene.derive("mixing").value["began"] == ["op:mean", "", ""]
     assert [node.key for node in scene.graph.between("layer:seen", "layer:out")][:2] == ["op:relu", "op:mean"]
     assert scene.graph.between("layer:out", "layer:seen") == ()
+    # Where a few of each are read as the other from the beginning to the end, they are not said to be told apart nowhere.
+    few = x.clone()
+    few[[0, 3]], few[[1, 4]] = x[[1, 4]], x[[0, 3]]
+    told = Scene(nn.Sequential(nn.Flatten(), nn.Linear(8, 3)), few, y).view("mixing").caption
+    assert "No layer parts them further: input mixes them as much (" in told
 
 
 class _TwoHeads(nn.Module):

@@ -71,9 +71,12 @@ class DifferencesView(View):
         there = np.flatnonzero(np.isfinite(value["swapped"]))
         if len(there):
             bars = np.r_[value["swapped"][there], whole]
-            weights = tuple(f"weights differ by {value['weights'][k]:.0%}" if np.isfinite(value["weights"][k]) else "" for k in there)
+            # Beside the bar stands its number, and how far the weights lie apart.
+            moves = [f"{value['swapped'][k]:.2f}" for k in there]
+            far = [f" ({value['weights'][k]:.0%})" if np.isfinite(value["weights"][k]) else "" for k in there]
+            weights = tuple(f"{move}{part}" for move, part in zip(moves, far, strict=True))
             marks.append(Bars(
-                title=f"How far answers move with the weights of {name} in one layer", values=bars, limits=magnitude(bars, 0.0),
+                title=f"How far answers move with the weights of {name} in one layer (how far these differ)", values=bars, limits=magnitude(bars, 0.0),
                 labels=(*(names[k] for k in there), f"all of {name}"), notes=(*weights, ""),
                 keys=(*(layer_key(names[k]) if scene.layers.has(names[k]) else "" for k in there), ""),
                 strong=len(there),

@@ -22,6 +22,10 @@ MIXED = 0.1
 """From this share of neighbours of the other class on, two classes are said to be mixed."""
 
 
+HALF = 0.25
+"""Two classes of which the first layer mixes less than this, halfway to fully, are told apart there for the most part."""
+
+
 class MixingView(View):
     """The pairs of classes that lie among one another, layer by layer, and the layer at which they start to.
 
@@ -103,6 +107,8 @@ class MixingView(View):
             return f"They lie apart most in {spoken(names[lowest])} ({mixed[lowest]:.0%}) and start to mix at {_told(names[start], began)}."
         if float(mixed[0] - mixed[-1]) > RISE:
             return f"The layers part them, but not to the end: {names[0]} mixes {mixed[0]:.0%}."
+        if float(mixed[0]) < HALF:
+            return f"No layer parts them further: {names[0]} mixes them as much ({mixed[0]:.0%})."
         return f"No layer tells them apart: {names[0]} mixes them already ({mixed[0]:.0%})."
 
 
