@@ -100,7 +100,8 @@ class Tokens(Kind):
     def joined(self, tokens: Sequence[str]) -> str:
         """Tokens as a person reads them: with the separator between, with a space where that is empty and tokens are words without any."""
         some = [token for token in (self.vocabulary or ())[:SOME] if not (len(token) > 2 and token[0] + token[-1] in ("<>", "[]"))]
-        words = 2 * sum(len(token) > 1 for token in some) > len(some) and not any(token[0] in JOINING or token[-1:].isspace() for token in some if token)
+        joining = any(token[0] in JOINING or token[-1].isspace() for token in some if token)
+        words = not joining and 2 * sum(len(token) > 1 for token in some) > len(some)
         return (self.separator or (" " if words or self.vocabulary is None else "")).join(tokens)
 
     def token(self, number: int) -> str:

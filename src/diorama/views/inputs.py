@@ -158,7 +158,7 @@ def curves(scene: Scene, examples: Examples) -> np.ndarray | None:
             at = np.clip(edges[k : k + 2], np.floor(edges[k]), np.ceil(edges[k + 1])) - np.floor(edges[k])
             ends = np.stack([_between(part, float(one)) for one in at], 2)
             part = np.concatenate([ends, part[:, :, 1:-1]], 2)
-        there = np.isfinite(part).all(2)
+        there = np.asarray(np.isfinite(part).all(2))
         top, bottom = ((high - np.where(there, found, low)) / size * (height - 1) for found in (part.max(2), part.min(2)))
         inside = (down >= np.floor(top + 0.5)[:, None, :]) & (down <= np.floor(bottom + 0.5)[:, None, :]) & there[:, None, :]
         pixels[:, :, k][inside.any(2)] = 32

@@ -76,7 +76,8 @@ class DifferencesView(View):
             far = [f" ({value['weights'][k]:.0%})" if np.isfinite(value["weights"][k]) else "" for k in there]
             weights = tuple(f"{move}{part}" for move, part in zip(moves, far, strict=True))
             marks.append(Bars(
-                title=f"How far answers move with the weights of {name} in one layer (how far these differ)", values=bars, limits=magnitude(bars, 0.0),
+                title=f"How far answers move with the weights of {name} in one layer (how far these differ)", values=bars,
+                limits=magnitude(bars, 0.0),
                 labels=(*(names[k] for k in there), f"all of {name}"), notes=(*weights, ""),
                 keys=(*(layer_key(names[k]) if scene.layers.has(names[k]) else "" for k in there), ""),
                 strong=len(there),
@@ -112,8 +113,9 @@ class DifferencesView(View):
             if not swapped[k] > 0:
                 said += " What both have and could be tried is the same."
             elif swapped[k] < HALF * whole:
+                none = "No layer alone holds" if len(moved) == len(names) else "Of what could be tried none alone holds"
                 said += (
-                    f" {'No layer alone holds the difference' if len(moved) == len(names) else 'Of what could be tried none alone holds the difference'}: "
+                    f" {none} the difference: "
                     f"{names[k]}, with the other's weights, moves them by {swapped[k] / whole:.0%} of that."
                 )
             elif (swapped[moved] >= HALF * whole).sum() == 1:

@@ -108,7 +108,8 @@ class NeededView(View):
         said = f"{joined(least[:4])} {verb} {does}, the loss of {base:.3g} changes by {rise:+.2g}"
         said += f" and {share:.0%} of the answers change" if np.isfinite(share) else ""
         if len(free) > 1:
-            said += f"; {len(free)} layers and blocks can each be lost" + (f" without changing more than {CHEAP:.0%} of them" if np.isfinite(share) else "")
+            said += f"; {len(free)} layers and blocks can each be lost"
+            said += f" without changing more than {CHEAP:.0%} of them" if np.isfinite(share) else ""
         if not free:
             count = len({k for _, _, k in ways})
             said += f", so none of the {count} that were tried can be lost" if count > 1 else ", so it is needed"
