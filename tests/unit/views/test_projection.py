@@ -357,3 +357,8 @@ def test_series_are_drawn_small() -> None:
     assert not ink[2, :, : width // 2 - 1].any()
     assert ink[2, -1, width // 2 + 1 :].all()
     assert curves(diorama.Scene(nn.Linear(4, 2), torch.rand(3, 4)), scene.live) is None
+    short = diorama.Scene(nn.Sequential(nn.Flatten(), nn.Linear(5, 2)), torch.linspace(0, 1, 5).expand(2, 1, 5), inputs=diorama.Series())
+    line = curves(short, short.live)
+    assert line is not None
+    ink = line[0] < 255
+    np.testing.assert_allclose((ink * np.arange(height)[:, None]).sum(0) / ink.sum(0), np.linspace(height - 1, 0, width), atol=1.01)
