@@ -10,6 +10,7 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="the browser tests 
 
 from gallery import STATIC, serving  # noqa: E402 - after the skip
 from pictures import HOSTILE, MAKERS  # noqa: E402
+from reached import BY_POINTER_ALONE  # noqa: E402
 
 from diorama.core.marks import MARKS  # noqa: E402
 
@@ -76,7 +77,7 @@ def narrow(browser: sync_api.Browser) -> Iterator[dict[str, tuple[sync_api.Page,
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_picture_is_drawn(address: str, name: str, scheme: str, narrow: dict[str, tuple[sync_api.Page, list[str]]]) -> None:
     """Each picture draws without an error or a violation of the policy, inside its width, in light and dark; what is wider scrolls
-    and says so, a table by the names of its hidden columns, and no name under a bar is cut."""
+    and says so, a table by the names of its hidden columns, no name under a bar is cut, and all that can be clicked is named and reached by keys."""
     opened, errors = narrow[scheme]
     errors.clear()
     place = _show(opened, address, name)
@@ -85,6 +86,7 @@ def test_every_picture_is_drawn(address: str, name: str, scheme: str, narrow: di
     assert opened.evaluate("violations") == []
     assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the picture is wider than the window"
     assert opened.evaluate(SILENTLY_CUT) == []
+    assert scheme == "dark" or opened.evaluate(BY_POINTER_ALONE) == []
     assert errors == []
 
 
@@ -221,7 +223,7 @@ def test_a_history_tells_its_range_and_chooses_its_step(page: sync_api.Page, add
 
 
 def test_cells_of_a_matrix_are_read_by_keyboard(page: sync_api.Page, address: str) -> None:
-    """The matrix is one tab stop whose label tells the cell that the arrows reached."""
+    """The matrix is one tab stop whose label tells the cell that the arrows reached, also in the next picture of it."""
     place = _show(page, address, "confusion")
     spot = place.locator(".spot").first
     spot.focus()
@@ -230,6 +232,8 @@ def test_cells_of_a_matrix_are_read_by_keyboard(page: sync_api.Page, address: st
     label = spot.get_attribute("aria-label") or ""
     assert "true 1" in label
     assert "answered 1" in label
+    page.evaluate("drawn.confusion.update(pictures.confusion)")
+    assert spot.get_attribute("aria-label") == label
     page.keyboard.press("Enter")
     assert spot.get_attribute("data-key") == "class:1"
 

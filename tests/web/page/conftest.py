@@ -31,8 +31,7 @@ def visit(browser: Browser, server: Server) -> Iterator[Visit]:  # noqa: ARG001 
     """A fresh visitor at 1440 × 900; a script error or a policy violation fails the test."""
     visit = Visit(browser)
     yield visit
-    visit.context.close()
-    assert not visit.wrong, visit.wrong
+    visit.leave()
 
 
 @pytest.fixture(scope="module")

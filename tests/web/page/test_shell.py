@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fake_server import Server
 from playwright.sync_api import expect
-from visits import BY_POINTER_ALONE, Visit, held, settled, until
+from visits import Visit, held, settled, until
 
 
 def asked(server: Server, view: str) -> list[dict[str, Any]]:
@@ -17,8 +17,7 @@ def asked(server: Server, view: str) -> list[dict[str, Any]]:
 
 
 def test_everything_stands_on_one_screen(visit: Visit, server: Server) -> None:
-    """At 1440 × 900 map, room, inspector and tray are in sight, the page itself does not scroll, and all that can be clicked has a name
-    and is reached by keys."""
+    """At 1440 × 900 map, room, inspector and tray are in sight, and the page itself does not scroll."""
     page = visit.open(server.url)
     for name in ("structure", "curves", "findings", "activations", "weights", "confusion"):
         expect(page.locator(f"[data-view={name}] .drawn")).to_be_in_viewport()
@@ -27,7 +26,6 @@ def test_everything_stands_on_one_screen(visit: Visit, server: Server) -> None:
     assert page.evaluate(
         "document.documentElement.scrollHeight <= innerHeight && document.documentElement.scrollWidth <= innerWidth"
     )
-    assert page.evaluate(BY_POINTER_ALONE) == []
 
 
 def test_rooms_without_views_are_hidden(visit: Visit, server: Server) -> None:

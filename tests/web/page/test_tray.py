@@ -32,6 +32,10 @@ def test_drawing_asks_no_faster_than_answered(visit: Visit, server: Server) -> N
     page.get_by_role("button", name="Clear").click()
     expect(page.get_by_role("heading", name="Activations of example 0")).to_be_visible()
     assert server.asked("activations")[-1]["input"] is None
+    pad = page.get_by_label("Drawing pad")
+    pad.press("Shift+ArrowDown")
+    expect(page.get_by_role("heading", name="Activations of the drawing")).to_be_visible()
+    pad.press("Escape")
 
 
 def test_a_file_as_input(visit: Visit, server: Server) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect
+from reached import BY_POINTER_ALONE
 
 PATIENCE = 150_000
 """Milliseconds: a busy machine computes slowly, and no test asserts a time."""
@@ -35,21 +36,6 @@ def until(page: Page, true: Callable[[], object]) -> None:
             return
         page.wait_for_timeout(50)
     assert true()
-
-
-BY_POINTER_ALONE = """() => {
-  const seen = (e) => e.checkVisibility() && e.getBoundingClientRect().width > 0 && !e.closest(":disabled");
-  const natural = "button, a[href], input, select, textarea, summary, [tabindex]";
-  const names = (e) => [e.ariaLabel, e.title, e.textContent, ...[...(e.labels ?? [])].map((label) => label.textContent)];
-  const rowed = (e) => e.closest("[role=listbox], [role=grid], [role=group], table")?.querySelector("[tabindex='0']");
-  const wrong = [...document.querySelectorAll(`${natural}, .choosable`)].filter(seen)
-    .filter((e) => !names(e).some((name) => name?.trim()) || (e.tabIndex < 0 && e.matches("button, .choosable") && !rowed(e)));
-  const pointed = [...document.querySelectorAll("body *")].filter(seen)
-    .filter((e) => getComputedStyle(e).cursor === "pointer" && getComputedStyle(e.parentElement).cursor !== "pointer")
-    .filter((e) => !e.closest(`${natural}, label`) && !e.querySelector(natural));
-  return [...wrong, ...pointed].map((e) => e.outerHTML.slice(0, 160));
-}"""
-"""What can be clicked and has no name, or is never reached by Tab and arrows."""
 
 
 def settled(page: Page, asked: Callable[[], object], tenths: int = 6) -> None:
@@ -93,6 +79,13 @@ class Visit:
         self.page.locator("h1", has_text="diorama").wait_for()
         return self.page
 
+    def leave(self) -> None:
+        """Go, from whatever the test has made of the page: nothing went wrong in it, and all that can be clicked is named and reached by keys."""
+        unreached = [] if self.page.is_closed() else self.page.evaluate(BY_POINTER_ALONE)
+        self.context.close()
+        assert not self.wrong, self.wrong
+        assert not unreached, unreached
+
 
 @contextlib.contextmanager
 def visiting(browser: Browser, url: str) -> Iterator[Page]:
@@ -102,5 +95,4 @@ def visiting(browser: Browser, url: str) -> Iterator[Page]:
     page = visit.open(url)
     page.locator("[data-view=activations] .drawn").wait_for()
     yield page
-    visit.context.close()
-    assert not visit.wrong, visit.wrong
+    visit.leave()

@@ -2,6 +2,7 @@
 
 import { classColour, css, lut, pack, place, rgb, type Theme } from "../colour.ts";
 import { INFINITE, PAPERS, type Field } from "../types.ts";
+import { ARROWS } from "./arrows.ts";
 import { Scale, tickText } from "./axis.ts";
 import { context2d } from "./cells.ts";
 import { Chosen, stateOf, type Context } from "./context.ts";
@@ -21,6 +22,8 @@ const LETTER = 6.4;
 const RADIUS = 3.5;
 /** A pointer that moves by less clicks. */
 const DRAG = 4;
+/** So many pixels an arrow key goes. */
+const STRIDE = 8;
 /** So long, in ms, pictures of other places may come after the cross was dragged. */
 const HELD = 3000;
 const SMALL = 1.75;
@@ -64,8 +67,12 @@ export const draw: Draw<Field> = (element, first, context) => {
     at: (x, y) => pointAt(mark, plan, x, y) ?? settable(planeAt(mark, plan, x, y), x, y),
     from(current, dx, dy) {
       const count = mark.points?.shape[0] ?? 0;
-      if (!count) return planeAt(mark, plan, (plan.x.from + plan.x.to) / 2, (plan.y.from + plan.y.to) / 2);
-      const at = current ? Number(current.id) : 0;
+      if (!count) {
+        const [x, y] = current ? [current.x, current.y] : [(plan.x.from + plan.x.to) / 2, (plan.y.from + plan.y.to) / 2];
+        const [across, down] = [clamped(x + STRIDE * dx, plan.x.from, plan.x.to - 1), clamped(y + STRIDE * dy, plan.y.to + 1, plan.y.from)];
+        return settable(planeAt(mark, plan, across, down), across, down);
+      }
+      const at = current ? Math.min(Number(current.id), count - 1) : 0;
       return point(mark, plan, dx || dy ? towards(mark, plan, at, dx, dy) : at);
     },
   });
@@ -81,6 +88,20 @@ export const draw: Draw<Field> = (element, first, context) => {
     const knob = knobOf();
     return hit && knob ? { ...hit, act: () => context.set(knob, textAt(x, y)) } : hit;
   }
+
+  // By keyboard the cross is moved with Shift, since the arrows alone read the points.
+  surface.element.addEventListener("keydown", (event) => {
+    const [knob, way] = [knobOf(), event.shiftKey ? ARROWS[event.key] : undefined];
+    if (!knob || !way) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const [a, b] = (dragged ?? mark.handle?.value ?? "").split(",").map(Number);
+    const [x, y] = Number.isFinite(a) && Number.isFinite(b) ? [plan.x.at(a as number), plan.y.at(b as number)] : [(plan.x.from + plan.x.to) / 2, (plan.y.from + plan.y.to) / 2];
+    dragged = textAt(clamped(x + STRIDE * way[0], plan.x.from, plan.x.to), clamped(y + STRIDE * way[1], plan.y.to, plan.y.from));
+    heldUntil = performance.now() + HELD;
+    context.set(knob, dragged);
+    surface.paint();
+  }, { ...listen, capture: true });
 
   // Or its cross is dragged: it goes along at once, the pictures follow.
   function drag(event: PointerEvent, moving: boolean): void {
@@ -120,7 +141,7 @@ export const draw: Draw<Field> = (element, first, context) => {
     surface.paint();
     drawn = stateOf(context, true);
     const points = mark.points?.shape[0] ?? 0;
-    touch.reset(`${mark.title || "plane of outputs"}${mark.faded ? ", faded" : ""}${points ? ` with ${counted(points, "point")}` : ""}${mark.wrong ? `, ${count(mark.wrong.data)} wrong` : ""}; arrow keys read the points`);
+    touch.reset(`${mark.title || "plane of outputs"}${mark.faded ? ", faded" : ""}${points ? ` with ${counted(points, "point")}` : ""}${mark.wrong ? `, ${count(mark.wrong.data)} wrong` : ""}; arrow keys read the ${points ? "points" : "plane"}${knobOf() ? `, ${points ? "with Shift they move" : "Enter puts there"} the cross` : ""}`);
   }
 
   show();
@@ -146,6 +167,10 @@ export const draw: Draw<Field> = (element, first, context) => {
     },
   };
 };
+
+function clamped(value: number, one: number, other: number): number {
+  return Math.max(Math.min(one, other), Math.min(Math.max(one, other), value));
+}
 
 function count(flags: ArrayLike<number>): number {
   let sum = 0;

@@ -43,8 +43,8 @@ export const draw: Draw<Heatmap> = (element, first, context) => {
 
   function show(): void {
     frame.update(mark, mark.limits, context.theme);
-    touch.reset(describe(mark));
     surface.paint();
+    touch.reset(describe(mark));
     drawn = stateOf(context);
   }
 

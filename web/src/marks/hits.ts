@@ -23,14 +23,14 @@ export interface Hit {
 
 export interface Places {
   at(x: number, y: number): Hit | null;
-  /** Where an arrow key leads; from nowhere it leads to the first place. */
+  /** Where an arrow key leads; from nowhere it leads to the first place, without a way to where the place is now. */
   from(current: Hit | null, dx: number, dy: number): Hit | null;
   /** All keys between two places, for choosing a range. */
   between?(from: Hit, to: Hit): string[];
 }
 
 export interface Hits {
-  /** The data changed: what the ring stood on may be gone. */
+  /** The data changed, and the picture is painted: what has the focus keeps its place, as far as it is still there. */
   reset(label: string): void;
   destroy(): void;
 }
@@ -89,7 +89,7 @@ export function hits(surface: HTMLElement, context: Context, places: Places): Hi
     focused = hit;
     if (!hit) return;
     put(spot, hit);
-    spot.setAttribute("aria-label", hit.lines.join(", "));
+    spot.setAttribute("aria-label", hit.lines.filter(Boolean).join(", "));
     setAttribute(spot, "data-key", hit.keys.join(" ") || null);
   }
 
@@ -121,8 +121,10 @@ export function hits(surface: HTMLElement, context: Context, places: Places): Hi
   return {
     reset(label) {
       ring.hidden = true;
-      focused = null;
-      setAttribute(spot, "aria-label", label);
+      // A live training sends one picture after the other: none of them takes a person back to the first place.
+      focused = focused && places.from(focused, 0, 0);
+      if (focused && spot.matches(":focus")) stand(focused);
+      else setAttribute(spot, "aria-label", label);
     },
     destroy() {
       stop.abort();

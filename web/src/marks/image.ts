@@ -19,6 +19,7 @@ const LETTER = 7.2;
 export const draw: Draw<Image> = (element, first, context) => {
   const frame = head(element, "image", context);
   const holder = make("div", "image");
+  holder.setAttribute("role", "group");
   const plate = make("div", "image-plate");
   const pixels = make("canvas", "pixels");
   const heat = make("canvas", "heat");
@@ -32,7 +33,7 @@ export const draw: Draw<Image> = (element, first, context) => {
   plate.append(pixels, heat, lines, boxes);
   holder.append(plate, label, apart);
   frame.body.append(holder);
-  const keys = keyed(holder, context);
+  const keys = keyed(holder, context, { role: "button" });
   let mark = first;
   let separate = false;
   apart.addEventListener("click", () => {

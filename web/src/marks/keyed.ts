@@ -142,7 +142,7 @@ export function keyed(root: HTMLElement, context: Context, options: { dim?: bool
         element.classList.toggle("against", opposed);
         element.classList.toggle("hovered", context.hovered !== null && part.keys.includes(context.hovered));
         element.classList.toggle("dimmed", dimmed);
-        if (part.keys.length) element.setAttribute("aria-selected", String(selected));
+        if (part.keys.length) element.setAttribute(element.getAttribute("role") === "button" ? "aria-pressed" : "aria-selected", String(selected));
       }
     },
     destroy() {

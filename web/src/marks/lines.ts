@@ -18,6 +18,7 @@ export const draw: Draw<Lines> = (element, first, context) => {
   element.querySelector(".mark-head")?.append(detail);
   let mark = first;
   let zoom: [number, number] | null = null; // where no knob holds the range
+  let whole: [number, number] = [-Infinity, Infinity]; // the range before one came nearer
   let layout: Plan | null = null;
   const surface = sheet(frame.body, () => mark.height, (pen, width, height) => {
     layout = plan(pen, mark, zoom, width, height, context);
@@ -165,6 +166,22 @@ export const draw: Draw<Lines> = (element, first, context) => {
     show();
   }
 
+  /** A range so much wider about a place that stays where it is, within what there is to see. */
+  function near(x: number, by: number): void {
+    if (!layout) return;
+    if (!ranged()) whole = [layout.x.low, layout.x.high];
+    const { from, to } = layout.x;
+    const at = layout.x.at(x);
+    const [left, right] = [from, to].map((end) => layout!.x.value(at + (end - at) * by)) as [number, number];
+    if (by > 1 && left <= whole[0] && right >= whole[1]) return ranged() ? reset() : undefined;
+    if (mark.x_kind === "step" && right - left < 1) return;
+    setRange(Math.max(whole[0], left), Math.min(whole[1], right));
+  }
+
+  function ranged(): boolean {
+    return zoom !== null || (mark.handle?.kind === "range" && mark.handle.value !== "");
+  }
+
   function reset(): void {
     if (mark.handle?.kind === "range") return context.set(mark.handle.knob, "");
     zoom = null;
@@ -188,8 +205,11 @@ export const draw: Draw<Lines> = (element, first, context) => {
       const x = Math.max(layout.x.low, Math.min(layout.x.high, next));
       read(x, { x: box.left + layout.x.at(x), y: box.top + layout.top + 20 });
       area.setAttribute("aria-label", values(mark, layout, x).lines.join(", "));
-    } else if (event.key === "Enter") go(here, event);
-    else if (event.key === "Escape") {
+    } else if (event.key === "Enter" && slides()) slideTo(layout.x.at(here), false);
+    else if (event.key === "Enter") go(here, event);
+    else if ("+=-".includes(event.key) && !slides()) near(here, event.key === "-" ? 2 : 0.5);
+    else if (event.key === "0" && ranged()) reset();
+    else if (event.key === "Escape" && (reading !== null || ranged())) {
       clear();
       reset();
     } else return;
@@ -262,7 +282,7 @@ function describe(mark: Lines): string {
     return `${series.name} from ${format(series.y.data[0])} to ${format(series.y.data[last])}`;
   });
   const events = mark.events.length ? `; ${counted(mark.events.length, "event")}` : "";
-  return `${mark.title || mark.y_title || "curves"} over ${mark.x_title}: ${told.join("; ")}${events}. Arrow keys read values, Enter goes to the step`;
+  return `${mark.title || mark.y_title || "curves"} over ${mark.x_title}: ${told.join("; ")}${events}. Arrow keys read values, plus and minus come nearer${mark.x_kind === "step" ? ", Enter goes to the step" : ""}`;
 }
 
 export function height(mark: Lines, _: number, factor: number): number {

@@ -3,6 +3,7 @@
 import { classColour, type Theme } from "../colour.ts";
 import { row } from "../picture.ts";
 import type { Scatter } from "../types.ts";
+import { ARROWS } from "./arrows.ts";
 import { paintImage } from "./cells.ts";
 import { howOf, stateOf } from "./context.ts";
 import { make, setText, svg } from "./elements.ts";
@@ -84,11 +85,12 @@ export const draw: Draw<Scatter> = (element, first, context) => {
     at: (x, y) => (stroke || turned ? null : hitAt([x, y])),
     from(current, dx, dy) {
       if (!plan.at.length) return null;
-      const at = current ? Number(current.id) : Math.max(0, nearestTo(plan, [plan.side / 2, plan.side / 2], Infinity));
+      const at = current ? Math.min(Number(current.id), plan.at.length / 2 - 1) : Math.max(0, nearestTo(plan, [plan.side / 2, plan.side / 2], Infinity));
       const next = dx || dy ? towards(plan, at, dx, dy) : at;
-      if (hand === "lens") follow(next);
+      if (hand === "lens" && (dx || dy)) follow(next);
       return hit(next);
     },
+    between: (from, to) => keysOf(mark, within(plan, loopOf([[from.x, from.y], [to.x + to.width, to.y + to.height]], "brush"))),
   });
 
   function hitAt(at: Point): Hit | null {
@@ -191,13 +193,15 @@ export const draw: Draw<Scatter> = (element, first, context) => {
   surface.element.addEventListener("dblclick", () => see(look.lens ? { ...FIRST, lens: look.lens } : FIRST), listen);
   surface.element.addEventListener("keydown", (event) => {
     const middle: Point = [plan.side / 2, plan.side / 2];
-    if (event.key === "+" || event.key === "=") see(nearer(look, plan.side, middle, 1.4));
+    const way = event.shiftKey && hand === "move" ? ARROWS[event.key] : undefined;
+    if (way) see(isSpace(mark) ? { ...look, azimuth: look.azimuth + way[0] / 8, elevation: Math.max(-1.5, Math.min(1.5, look.elevation + way[1] / 8)) } : { ...look, x: look.x - way[0] / (8 * look.zoom), y: look.y + way[1] / (8 * look.zoom) });
+    else if (event.key === "+" || event.key === "=") see(nearer(look, plan.side, middle, 1.4));
     else if (event.key === "-") see(nearer(look, plan.side, middle, 1 / 1.4));
     else if (event.key === "0") see(FIRST);
     else return;
     event.preventDefault();
     event.stopPropagation();
-  }, listen);
+  }, { ...listen, capture: true });
 
   function show(): void {
     frame.update(mark, mark.limits, context.theme);
@@ -213,7 +217,7 @@ export const draw: Draw<Scatter> = (element, first, context) => {
     drawn = stateOf(context, true);
     surface.paint();
     const count = mark.points.shape[0] ?? 0;
-    touch.reset(`${mark.title || "points"}: ${counted(count, "point")}${wrongIn(mark)}; arrow keys read them, plus and minus come nearer, a loop drawn round them chooses them`);
+    touch.reset(`${mark.title || "points"}: ${counted(count, "point")}${wrongIn(mark)}; arrow keys read them, plus and minus come nearer, Shift and Enter chooses all from the last one to this, a loop drawn round them chooses them`);
   }
 
   take(hand);

@@ -18,6 +18,8 @@ export const KEYS: readonly (readonly [string, string])[] = [
   ["I", "fold the inspector"],
   ["T", "fold the input tray"],
   ["Tab, arrows, Enter", "walk through a picture, choose a part; Ctrl one more, Shift a range"],
+  ["+ − 0", "nearer, farther, the whole: of curves and points"],
+  ["Shift arrows", "move the cross of a plane, turn or shift points, draw on the pad"],
   ["Alt click, Alt Enter", "choose what to compare with: a 7 rather than a 2"],
   ["G", "the next choice of what the view under the pointer shows; with Shift the one before"],
   ["E", "edit the input: paint, shift, warp"],
@@ -37,8 +39,22 @@ export function press(event: KeyboardEvent, panels: Panels): void {
   const target = event.target as Element;
   if (event.key === "Escape") return escape(target);
   if (target.closest("input, select, textarea, [contenteditable]")) return;
-  if (event.key === " " && target.closest("button, a, [role=option]")) return;
+  // What Space does to a control is the control's own.
+  if (event.key === " " && target.closest("button, a, summary, [role=option]")) return;
+  if (choice(event.key, target)) return event.preventDefault();
   if (act(event, panels)) event.preventDefault();
+}
+
+/** Within a group of choices the arrows go from one to the next, and take it. */
+function choice(key: string, target: Element): boolean {
+  const group = target.closest("[role=radio]")?.closest("[role=radiogroup]");
+  const way = key === "ArrowRight" || key === "ArrowDown" ? 1 : key === "ArrowLeft" || key === "ArrowUp" ? -1 : 0;
+  if (!group || !way) return false;
+  const choices = [...group.querySelectorAll<HTMLElement>("[role=radio]")];
+  const next = choices[(choices.findIndex((one) => one.contains(target)) + way + choices.length) % choices.length];
+  next?.click();
+  next?.focus();
+  return true;
 }
 
 function escape(target: Element): void {
