@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -25,6 +25,20 @@ _ALONG = 0.2
 _UNSTEADY = 3.0
 """A mean squared error is a constant times the squares of its slopes; a loss whose ratio to them varies by more is another one."""
 
+_ALIKE = 0.1
+"""The plain cross-entropy weighs all rows alike; factors that differ by more than this share come of another loss."""
+_SPAN = 0.6
+"""Rows whose chances of the truth lie within less than this have one factor under many a loss."""
+_NUMBERS = 200_000
+"""So many slopes are looked at for that, and 16 rows in any case."""
+_LOOKS = 100
+"""As often a loss over classes is looked at, where batches do not tell whether it is the plain one."""
+_BOUND = 0.05
+"""A loss of absolute differences, or one that turns into it, gives at least this share of the numbers slopes of one and the same size."""
+
+_SAME = 1e-4
+"""What a loss of margins wants of the answers differs by no more than rounding from batch to batch, as a share of how large they are."""
+
 _SAID = {
     "reconstruction": "the slopes at the outputs do not lead to the inputs",
     "regression": "the loss that the loop tells is no squared error of the outputs",
@@ -32,6 +46,18 @@ _SAID = {
 _OTHER = (
     "the loss of the training is one of squares or sigmoids on one-hot rows, and the probe set's a cross-entropy: these are two measures, and no "
     "alarm stands on the one beside the other; pass criterion= to diorama.watch to have the probe set's loss in the training's measure"
+)
+_APART = (
+    "these are two measures, and nothing is concluded from the one beside the other; pass criterion= to diorama.watch to have the probe set's loss "
+    "in the training's measure"
+)
+_SMOOTHED = (
+    "the loss of the training is not the plain cross-entropy that the probe set's is (it is smoothed, focal, weighted, of mixed labels, of margins): "
+    f"{_APART}"
+)
+_ABSOLUTE = (
+    "the loss of the training is one of absolute differences, or turns into it where they are large, and the probe set's is one of squares: "
+    f"{_APART}"
 )
 
 
@@ -41,16 +67,22 @@ class Doubts:
     *Cost* a sum or two of numbers that the batch's reader holds already.
     """
 
-    def __init__(self, reading: Reading | None, told: bool, tell: Callable[[str], object]) -> None:
+    def __init__(self, reading: Reading | None, told: bool, tell: Callable[[str, Literal["doubt", "measure"]], object]) -> None:
+        """``tell`` takes a sentence and what it is about: a ``doubt`` of the task, or that two losses are each of its own ``measure``."""
         self._task = "" if reading is None or told or reading.criterion is not None else reading.task
-        self._tell, self._against = tell, 0
+        self._tell, self._against, self._looks = tell, 0, 0
         self._ratios: list[tuple[int, float]] = []
+        self._margins: list[tuple[float, float]] = []
+        self._plain = {True: 0, False: 0}
 
     def look(self, slopes: Slopes | None, scalars: Mapping[str, float | Tensor], passes: int, scale: float) -> None:
         """One batch more: what its slopes say, the numbers that the loop told, and by how much the loss was scaled."""
         if not self._task or slopes is None:
             return
         fits = slopes.fits
+        if fits and self._task in CLASSES:
+            self._measure(slopes)
+            return
         if self._task == "regression":
             fits = self._steady(slopes, scalars.get("loss"), scale) if passes == 1 else None
         if fits:
@@ -58,22 +90,41 @@ class Doubts:
         elif fits is False:
             self._against += 1
             if self._against >= READINGS:
-                if slopes.kin:
-                    self._tell(_OTHER)
+                if slopes.kin or self._absolute():
+                    self._tell(*(_OTHER, "doubt") if slopes.kin else (_ABSOLUTE, "measure"))
                     self._task = ""
                     return
                 why = _SAID.get(self._task, "the slopes at the scores are not those of a loss over classes")
                 self._tell(
                     f"the task was guessed ({self._task.replace('_', ' ')}), but {why}: what is told of answers and of the probe set's loss may "
-                    "mean nothing, and no alarm stands on it; pass task= or criterion= to diorama.watch"
+                    "mean nothing, and no alarm stands on it; pass task= or criterion= to diorama.watch",
+                    "doubt",
                 )
                 self._task = ""
+
+    def _measure(self, slopes: Slopes) -> None:
+        """The task is right. The loss may still be another one over classes than the probe set's."""
+        self._looks += 1
+        if slopes.plain is not None:
+            self._plain[slopes.plain] += 1
+        if self._plain[False] >= READINGS and not self._plain[True]:
+            self._tell(_SMOOTHED, "measure")
+        elif self._plain[True] < READINGS and self._looks < _LOOKS:
+            return
+        self._task = ""
+
+    def _absolute(self) -> bool:
+        """Whether slopes of one size came of differences. A margin's come with what is wanted of the answers, which then is the same each time."""
+        wanted, reach = [margin for margin, _ in self._margins], [far for _, far in self._margins]
+        return len(wanted) >= READINGS and max(wanted) - min(wanted) > _SAME * max(reach)
 
     def _steady(self, slopes: Slopes, loss: Any, scale: float) -> bool | None:
         value = float(loss) if loss is not None else math.nan
         if not math.isfinite(value) or not slopes.squares > 0:
             return None
         self._ratios.append((slopes.count, value * scale * scale / slopes.squares))
+        if slopes.bound:
+            self._margins.append(((value * scale - slopes.along) / slopes.size, (abs(value * scale) + abs(slopes.along)) / slopes.size))
         same = [ratio for count, ratio in self._ratios if count == slopes.count]
         if len(same) < READINGS:
             return None
@@ -86,19 +137,50 @@ class Slopes:
 
     def __init__(self, reading: Reading | None, values: NDArray[np.float64], slopes: NDArray[np.float64], x: Tensor | None) -> None:
         self.count, self.squares, self.fits = values.size, float(np.square(slopes).sum()), None
+        self.plain: bool | None = None
+        """Whether they are those of the plain cross-entropy; None where the batch cannot tell, or they are of no loss over classes."""
         self.kin = False
         """Whether they are those of squares or sigmoids on one-hot rows: the task is right, and the loss another measure than the probe set's."""
         sizes = np.abs(slopes).sum(1)
+        self.size, self.along = float(sizes.sum()), float((values * slopes).sum())
+        self.bound = bool(np.count_nonzero(np.abs(slopes) == np.abs(slopes).max(initial=0.0)) > max(2, _BOUND * slopes.size))
+        """Whether many are of one size, and none larger."""
         if reading is None or not math.isfinite(self.squares) or not self.squares:
             return
         if reading.task in CLASSES and values.shape[1] > 1 and reading.form == "scores":
             own = slopes[sizes > 1e-3 * sizes.max()]
             self.fits = bool(np.median(np.abs(own.sum(1)) / np.abs(own).sum(1)) <= _LOPSIDED)
             self.kin = not self.fits and _one_of_each(values, slopes)
+            self.plain = _plain(values, slopes) if self.fits else None
         elif reading.task == "reconstruction" and x is not None and x.numel() == values.size:
             way = values.reshape(-1) - x.detach().to("cpu", torch.float64).reshape(-1).numpy()
             size = float(np.linalg.norm(way)) * math.sqrt(self.squares)
             self.fits = bool(way @ slopes.reshape(-1) > _ALONG * size) if size > 0 else None
+
+
+def _plain(values: NDArray[np.float64], slopes: NDArray[np.float64]) -> bool | None:
+    """Whether the slopes are c·(chance − one at the truth) with the same c in all rows, as those of the plain cross-entropy are.
+
+    None where too few rows can tell: one factor goes with many losses where the chances of the truth are alike, or near one.
+    """
+    told = np.flatnonzero(slopes.any(1))[: max(16, _NUMBERS // values.shape[1])]
+    values, slopes = values[told], slopes[told]
+    chances = np.exp(values - values.max(1, keepdims=True))
+    chances /= chances.sum(1, keepdims=True)
+    rows = np.arange(len(told))
+    truth = slopes.argmin(1)
+    missing = 1 - chances[rows, truth]
+    clear = missing > _LOPSIDED
+    if np.count_nonzero(clear) < 8:
+        return None
+    factors = -slopes[rows, truth][clear] / missing[clear]
+    low, middle, high = np.quantile(factors, (0.05, 0.5, 0.95))
+    beside = slopes[clear] - middle * chances[clear]
+    beside[np.arange(len(beside)), truth[clear]] = 0.0
+    off = float(np.median(np.abs(beside).sum(1) / np.abs(slopes[clear]).sum(1)))
+    if not middle > 0 or high - low > _ALIKE * middle or off > _LOPSIDED:
+        return False
+    return True if np.subtract(*np.quantile(missing[clear], (0.95, 0.05))) >= _SPAN else None
 
 
 def _one_of_each(values: NDArray[np.float64], slopes: NDArray[np.float64]) -> bool:
@@ -110,9 +192,12 @@ def _one_of_each(values: NDArray[np.float64], slopes: NDArray[np.float64]) -> bo
     sums = slopes.sum(1)
     if not sums.all():
         return False
-    for answers in (values, 1 / (1 + np.exp(-values))):
-        factor = float(np.median((answers.sum(1) - 1) / sums))
-        wanted = answers - factor * slopes
+    forms = [(values, slopes), (1 / (1 + np.exp(-values)), slopes)]
+    if (values > 0).all() and (values < 1).all():  # they came out of sigmoids: a cross-entropy of each is seen behind them
+        forms.append((values, slopes * values * (1 - values)))
+    for answers, steep in forms:
+        factor = float(np.median((answers.sum(1) - 1) / steep.sum(1)))
+        wanted = answers - factor * steep
         one = np.zeros(wanted.shape)
         one[np.arange(len(one)), wanted.argmax(1)] = 1.0
         if factor > 0 and np.abs(wanted - one).max() <= _ROUNDED:

@@ -102,7 +102,7 @@ class SceneNetwork:
         read = self.reading.guessed if self.given is not None and self.missing is None else ()
         seen = self.layers.notes if self.given is not None and self.missing is None and not self.function else ()
         run = self.source.run
-        doubt = (str(run.meta["doubt"]),) if run is not None and run.meta.get("doubt") else ()
+        doubt = () if run is None else tuple(str(run.meta[about]) for about in ("doubt", "measure") if run.meta.get(about))
         return (*told, *read, *doubt, *self._complex(), *seen)
 
     def _complex(self) -> tuple[str, ...]:

@@ -55,7 +55,7 @@ _TITLES = {
 def reservations(scene: Scene, *, looked: bool = True) -> list[str]:
     """What should be known of numbers about the answers, a clause each; ``looked``: the network is looked into anyway, and may be asked."""
     meta = scene.run.meta if scene.run is not None else {}
-    found = [str(meta["doubt"])] if meta.get("doubt") else []
+    found = [str(meta[about]) for about in ("doubt", "measure") if meta.get(about)]
     mixing = scene.table is not None and scene.table.mixing if looked else meta.get("mixing")
     return [*found, "the answer to an example depends on those asked with it, here its neighbours in the probe set"] if mixing else found
 

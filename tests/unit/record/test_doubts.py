@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,8 +23,10 @@ def _focal(z: Tensor) -> Tensor:
     return ((1 - (-likely).exp()).square() * likely).mean()
 
 
-def _slopes(reading: Reading, loss: Callable[[Tensor], Tensor], seed: int, x: Tensor | None = None, size: float = 1.0) -> tuple[Slopes, float]:
-    scores = (size * torch.randn(16, 5, generator=torch.Generator().manual_seed(seed))).requires_grad_()
+def _slopes(
+    reading: Reading, loss: Callable[[Tensor], Tensor], seed: int, x: Tensor | None = None, size: float = 1.0, about: Any = 0
+) -> tuple[Slopes, float]:
+    scores = (about + size * torch.randn(16, 5, generator=torch.Generator().manual_seed(seed))).requires_grad_()
     value = loss(scores)
     value.backward()
     return Slopes(reading, scores.detach().double().numpy(), scores.grad.double().numpy(), x), value.item()
@@ -33,10 +36,13 @@ def _slopes(reading: Reading, loss: Callable[[Tensor], Tensor], seed: int, x: Te
     ("loss", "fits"),
     [
         (lambda z: F.cross_entropy(z, Y), True),
-        (lambda z: F.cross_entropy(z, Y, torch.arange(1.0, 6), label_smoothing=0.2) + 1e-3 * z.logsumexp(1).square().mean(), True),
-        (_focal, True),
-        (lambda z: F.kl_div(z.log_softmax(1), torch.eye(5)[Y].softmax(1), reduction="batchmean"), True),
-        (lambda z: F.multi_margin_loss(z, Y), True),
+        (lambda z: 4 * F.cross_entropy(z, Y, reduction="sum"), True),
+        (lambda z: F.cross_entropy(z, torch.where(Y > 3, -100, Y)), True),
+        (lambda z: F.cross_entropy(z, Y, label_smoothing=0.1), "smoothed"),
+        (lambda z: F.cross_entropy(z, Y, torch.arange(1.0, 6), label_smoothing=0.2) + 1e-3 * z.logsumexp(1).square().mean(), "smoothed"),
+        (_focal, "smoothed"),
+        (lambda z: F.kl_div(z.log_softmax(1), torch.eye(5)[Y].softmax(1), reduction="batchmean"), "smoothed"),
+        (lambda z: F.multi_margin_loss(z, Y), "smoothed"),
         (lambda z: F.mse_loss(z, F.one_hot(Y, 5).float()), None),
         (lambda z: F.binary_cross_entropy_with_logits(z, F.one_hot(Y, 5).float()), None),
         (lambda z: F.binary_cross_entropy_with_logits(z, torch.ones(16, 5)), False),
@@ -44,30 +50,59 @@ def _slopes(reading: Reading, loss: Callable[[Tensor], Tensor], seed: int, x: Te
         (lambda z: F.mse_loss(z, torch.ones(16, 5)), False),
     ],
 )
-def test_slopes_of_a_loss_over_classes_are_known(loss: Callable[[Tensor], Tensor], fits: bool | None) -> None:
-    """Whatever is made of a softmax sees nothing of what all scores share; a loss that compares vectors does."""
+def test_slopes_of_a_loss_over_classes_are_known(loss: Callable[[Tensor], Tensor], fits: bool | str | None) -> None:
+    """Whatever is made of a softmax sees nothing of what all scores share; a loss that compares vectors does. One that
+    is not the plain cross-entropy is told as another measure than the probe set's."""
     reading = Reading(task="classification")
     assert _slopes(reading, loss, 0)[0].fits is bool(fits)
-    said: list[str] = []
-    doubts = Doubts(reading, False, said.append)
+    said: list[tuple[str, str]] = []
+    doubts = Doubts(reading, False, lambda *told: said.append(told))
     for seed in range(2 * READINGS):
-        doubts.look(*_slopes(reading, loss, seed)[:1], {}, 1, 1.0)
-    assert len(said) == (not fits)
-    assert fits or ("two measures" in said[0]) == (fits is None)
+        doubts.look(*_slopes(reading, loss, seed, size=1.5, about=F.one_hot(Y, 5))[:1], {}, 1, 1.0)
+    assert len(said) == (fits is not True)
+    if said:
+        assert said[0][1] == ("measure" if fits else "doubt")
+        assert ("two measures" in said[0][0]) == (fits is not False)
+        assert ("smoothed" in said[0][0]) == (fits == "smoothed")
 
 
-@pytest.mark.parametrize("loss", [F.mse_loss, F.l1_loss, F.huber_loss])
-def test_other_losses_of_numbers(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
-    """Slopes of a reconstruction lead to the inputs and no others; a squared error goes with its slopes as it falls, another loss does not."""
+
+def test_sigmoids_on_one_hot_rows_are_seen_behind_what_came_out_of_them() -> None:
+    """A model that ends in sigmoids is no doubt of its classes; sigmoids on other labels still are one."""
+    for wanted, kin in ((F.one_hot(Y, 5).float(), True), (torch.ones(16, 5), False)):
+        chances = torch.randn(16, 5, generator=torch.Generator().manual_seed(0)).sigmoid().requires_grad_()
+        F.binary_cross_entropy(chances, wanted).backward()
+        assert chances.grad is not None
+        found = Slopes(Reading(task="classification"), chances.detach().double().numpy(), chances.grad.double().numpy(), None)
+        assert (found.fits, found.kin) == (False, kin)
+
+
+def _hinge(z: Tensor, target: Tensor) -> Tensor:
+    return (1 - target.sign() * z).relu().mean()
+
+
+def _critic(z: Tensor, target: Tensor) -> Tensor:
+    return (target.sign() * z).mean()
+
+
+@pytest.mark.parametrize(
+    ("loss", "about"),
+    [(F.mse_loss, None), (F.l1_loss, "measure"), (F.huber_loss, "measure"), (_hinge, "doubt"), (_critic, "doubt")],
+)
+def test_other_losses_of_numbers(loss: Callable[[Tensor, Tensor], Tensor], about: str | None) -> None:
+    """Slopes of a reconstruction lead to the inputs and no others; a squared error goes with its slopes as it falls, another loss does not:
+    absolute differences are of another measure, and what are no differences of the outputs is a doubt."""
     inputs = torch.randn(16, 5, generator=torch.Generator().manual_seed(1))
-    for target, fits in ((inputs, True), (-inputs, False)):
+    for target, fits in ((inputs, True), (-inputs, False)) if about != "doubt" else ():
         assert _slopes(Reading(task="reconstruction"), lambda z, target=target: loss(z, target), 0, inputs)[0].fits is fits
-    said: list[str] = []
-    doubts = Doubts(Reading(task="regression"), False, said.append)
+    said: list[tuple[str, str]] = []
+    doubts = Doubts(Reading(task="regression"), False, lambda *told: said.append(told))
     for k in range(2 * READINGS):
-        found, value = _slopes(Reading(task="regression"), lambda z: loss(z, torch.zeros(16, 5)), k, size=4.0 * 0.4**k)
+        target = torch.randn(16, 5, generator=torch.Generator().manual_seed(10 + k)).sign()
+        where, far = (0.0, 3.0**k) if about == "doubt" else (target, 4.0 * 0.4**k)
+        found, value = _slopes(Reading(task="regression"), lambda z, target=target: loss(z, target), k, size=far, about=where)
         doubts.look(found, {"loss": value}, 1, 1.0)
-    assert len(said) == (loss is not F.mse_loss)
+    assert [kind for _, kind in said] == ([about] if about else [])
 
 
 def test_no_alarm_stands_on_a_guess_that_the_loss_contradicts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
