@@ -447,3 +447,7 @@ export const PATIENCE = {"first": 1500, "refining": 300, "progress": 100, "live"
 /** Bytes of one message to the server at most: a longer one ends the connection. */
 
 export const LONGEST_MESSAGE = 24000000;
+
+/** Characters of a text that is looked at. */
+
+export const LONGEST_TEXT = 50000;

@@ -71,6 +71,8 @@ def protocol_source() -> str:
         f"export const PATIENCE = {json.dumps({n: w if n == 'rest' else round(1000 * w) for n, w in waits.items()})} as const;",
         "/** Bytes of one message to the server at most: a longer one ends the connection. */",
         f"export const LONGEST_MESSAGE = {protocol.LONGEST_MESSAGE};",
+        "/** Characters of a text that is looked at. */",
+        f"export const LONGEST_TEXT = {protocol.LONGEST_TEXT};",
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from ..core.errors import UsageError, not_found
+from ..core.protocol import LONGEST_TEXT
 from .kind import Kind, unfit
 
-LONGEST = 50_000
-"""Characters of a text that somebody types or uploads: a network would take minutes for more."""
 SOME = 1000
 """So many tokens of a vocabulary tell how it is read."""
 JOINING = " \n\tĠ▁#"
@@ -62,8 +61,8 @@ class Tokens(Kind):
             raise unfit(raw, "tokens", "a text")
         if not text:
             raise UsageError("a text wants at least one token, got an empty one")
-        if len(text) > LONGEST:
-            raise UsageError(f"a text wants at most {LONGEST:,} characters, got {len(text):,}; give a part of it")
+        if len(text) > LONGEST_TEXT:
+            raise UsageError(f"a text wants at most {LONGEST_TEXT:,} characters, got {len(text):,}; give a part of it")
         if self.encode_with is not None:
             ids = torch.as_tensor(self.encode_with(text))
         elif self.vocabulary is not None:

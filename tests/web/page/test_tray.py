@@ -50,7 +50,7 @@ def test_a_file_as_input(visit: Visit, server: Server) -> None:
     expect(page.get_by_role("heading", name="Activations of the image")).to_be_visible()
     assert server.asked("activations")[-1]["input"]["kind"] == "image"
     page.locator("input[type=file]").set_input_files({"name": "a.txt", "mimeType": "text/plain", "buffer": b"hello"})
-    expect(page.get_by_role("log")).to_contain_text("a.txt holds no row of numbers")
+    expect(page.get_by_role("log")).to_contain_text("a.txt is no picture, and this network takes a picture (png, jpeg)")
     page.get_by_role("button", name="back to the examples").click()
     expect(page.get_by_role("heading", name="Activations of example 0")).to_be_visible()
 

@@ -1,12 +1,12 @@
 /** Pixels on their way to the server: as base64, in the forms that the kinds of input take. */
 
-import type { InputKind } from "../protocol.ts";
+import { LONGEST_TEXT, type InputKind } from "../protocol.ts";
 import type { Part } from "./parts.ts";
 
 const CHUNK = 0x8000;
 /** The longest side of a picture that is sent; no model here looks at more. */
 const LARGEST = 256;
-/** Bytes of a file that is read: any photograph has fewer, and a text of this length is none to look at. */
+/** Bytes of a file that is read: any photograph has fewer. */
 const LARGEST_FILE = 50e6;
 /** A picture is sent with so many times the pixels a side that the model looks at: the rest would be thrown away. */
 const FINER = 2;
@@ -51,10 +51,17 @@ export function picture(source: CanvasImageSource, width: number, height: number
   return { kind: "image", width: w, height: h, pixels: base64(rgb) };
 }
 
-/** An uploaded file as an input: a picture, a text, or the first row of numbers of a table. */
+/** What each kind of input is made of, as a person would say it. */
+const TAKES: Record<string, string> = { image: "a picture (png, jpeg)", tokens: "a text (.txt)", table: "a row of numbers (.csv)", series: "a row of numbers (.csv)" };
+
+/** An uploaded file as an input: a picture, a text, or the first row of numbers of a table. What the network does not take is refused here. */
 export async function fromFile(file: File, wants: string, kind: InputKind): Promise<Part> {
+  const takes = TAKES[wants];
+  if (!takes) throw new Error("this network takes no file; choose an example");
   if (file.size > LARGEST_FILE) throw new Error(`${file.name} is too large: at most ${LARGEST_FILE / 1e6} MB are looked at`);
-  if (file.type.startsWith("image/")) {
+  const shown = file.type.startsWith("image/");
+  if (shown !== (wants === "image")) throw new Error(`${file.name} is ${shown ? "a picture" : "no picture"}, and this network takes ${takes}`);
+  if (shown) {
     const bitmap = await createImageBitmap(file).catch(() => {
       throw new Error(`${file.name} is no picture that this browser can open, or too large a one`);
     });
@@ -62,11 +69,31 @@ export async function fromFile(file: File, wants: string, kind: InputKind): Prom
     bitmap.close();
     return input;
   }
-  const text = await file.text();
-  if (wants === "tokens") return { kind: "text", text };
-  for (const line of text.split(/\r?\n/)) {
-    const values = line.split(/[,;\t]/).map((part) => Number(part));
-    if (line.trim() && values.every(Number.isFinite)) return { kind: "row", values };
+  const text = await file.text().catch(() => {
+    throw new Error(`${file.name} cannot be read; a folder is no input`);
+  });
+  return wants === "tokens" ? written(file.name, text) : numbers(file.name, text, kind);
+}
+
+/** A text; bytes that are none are refused, and more than a network is asked about. */
+export function written(name: string, text: string): Part {
+  if (/[\0\ufffd]/.test(text)) throw new Error(`${name} holds other bytes than those of a text (UTF-8)`);
+  if (!text.trim()) throw new Error(`${name} is empty`);
+  if (text.length > LONGEST_TEXT) {
+    const [most, has] = [LONGEST_TEXT, text.length].map((count) => count.toLocaleString("en-US"));
+    throw new Error(`${name} has ${has} characters; at most ${most} are looked at, so give a part of it`);
   }
-  throw new Error(`${file.name} holds no row of numbers; a picture (png, jpeg) or a .csv can be looked at`);
+  return { kind: "text", text };
+}
+
+/** The first line that holds numbers alone, as many as the network takes. */
+export function numbers(name: string, text: string, kind: InputKind): Part {
+  for (const line of text.split(/\r?\n/)) {
+    const values = line.split(/[,;\t]/).map((part) => (part.trim() ? Number(part) : NaN));
+    if (!values.every(Number.isFinite)) continue;
+    const wanted = kind.columns?.length;
+    if (wanted && wanted !== values.length) throw new Error(`the first row of numbers in ${name} holds ${values.length}, and this network takes ${wanted}`);
+    return { kind: "row", values };
+  }
+  throw new Error(`${name} holds no row of numbers that are all finite`);
 }
