@@ -157,11 +157,12 @@ class Observer:
         self.number = number
         if self._before or self._gradients or self._norms:
             self._before, self._gradients, self._norms = {}, {}, {}
-        slower = self.reads = False
+        changed = self.reads and self.pace.faster(number)
+        self.reads = False
         self.due, self.needs = self.always, self._always_needs
         if self._stride and number % self._stride == 0:
             if self._paced and number % self.pace.every == 0:
-                slower = self.pace.slower(number)
+                changed |= self.pace.slower(number)
                 self.reads = number % self.pace.every == 0
             self.due = [signal for signal, period in self._periods if number % (period or self.pace.every) == 0]
             self.needs = frozenset().union(*(signal.needs for signal in self.due))
@@ -181,7 +182,7 @@ class Observer:
             self.batch.arm(self._stepped_by() if each else None)
         if "updates" in self.needs and not self._by_hooks:
             self._remember()
-        return slower
+        return changed
 
     def _stepped_by(self) -> dict[int, list[Tensor]]:
         """The parameters by which each optimizer steps."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -20,6 +21,10 @@ MOST = FIRST * 2**20
 """Steps between two readings at first, and at most."""
 _PARTS = 3.0
 """A whole reading costs about so many times what reading the weights alone does: the first guess, before there was one."""
+_LAST = 5
+"""What a reading costs is the middle of so many: a machine that is busy with other work makes one or two slow, which say nothing of the next."""
+_NEARER = 0.8
+"""Readings come closer again where this part of what they may take is enough: one pace and the next would else take turns."""
 
 
 class Pace:
@@ -27,7 +32,7 @@ class Pace:
 
     A number is kept exactly. ``"auto"`` measures what a reading costs, in the loop and in the writer, and reads as often
     as :data:`SHARE` of the training's time allows, and a little more in its beginning: at multiples of 10, then 20, 40 and
-    so on, which only grow.
+    so on. Where readings turn out to be cheaper, or steps longer, than they seemed, they come closer again.
     """
 
     def __init__(self, every: int | str = "auto") -> None:
@@ -38,12 +43,14 @@ class Pace:
         self._began = time.monotonic()
         self._first = 0
         self._away = 0.0
+        self._least = self.every
         self._costs: list[float] = []
+        self._guess = 0.0
 
     def start(self, number: int, weights: float) -> None:
         """The training goes on after this step; reading the weights alone took so many seconds."""
         self._began, self._first, self._away = time.monotonic(), number, 0.0
-        self._costs = [_PARTS * weights]
+        self._costs, self._guess = [], _PARTS * weights
 
     def rested(self, seconds: float) -> None:
         """The training waited, for a person: this is no time of its own."""
@@ -52,16 +59,20 @@ class Pace:
     def at_least(self, every: int) -> None:
         """Readings need lie no closer than this: the rest is given up for want of room."""
         if self.auto:
+            self._least = max(self._least, every)
             self.every = max(self.every, every)
 
     def spent(self, seconds: float) -> None:
         """A reading is done, and took so long in the loop and in the writer."""
-        self._costs = [*self._costs[-1:], seconds]
+        self._costs = [*self._costs[1 - _LAST :], seconds]
+        self._guess = min(self._guess, seconds)
 
     @property
     def cost(self) -> float:
-        """Seconds that the next reading is expected to take: the lower of the last two, since one may have been disturbed."""
-        return min(self._costs, default=0.0)
+        """Seconds that the next reading is expected to take: the middle of the last few, of which the guess is two at first, and no more
+        than either of the last two took."""
+        told = [self._guess, self._guess, *self._costs][-_LAST:]
+        return min(sorted(told)[(len(told) - 1) // 2], max(told[-2:]))
 
     def slower(self, number: int) -> bool:
         """Whether readings lie further apart from here on; asked before a step at which one would be due.
@@ -71,11 +82,30 @@ class Pace:
         """
         if not self.auto:
             return False
-        before, seconds, steps = self.every, self._seconds(), max(1, number - 1 - self._first)
-        ahead = min(MOST_AHEAD, FREE + SHARE * seconds / steps * max(0, AHEAD - steps))
-        while self.cost * steps > (SHARE * seconds + ahead) * self.every and self.every < MOST:
+        before, needed = self.every, self._needed(number)
+        while needed > self.every and self.every < MOST:
             self.every *= 2
         return self.every != before
+
+    def faster(self, number: int) -> bool:
+        """Whether readings lie closer from here on; asked before the step after one.
+
+        As all that were left out count as if they had been taken, the training's share holds for all of its time so far.
+        """
+        before = self.every
+        if not self.auto or before <= self._least:
+            return False
+        needed = self._needed(number) / _NEARER
+        while self.every >= 2 * self._least and 2 * needed <= self.every:
+            self.every //= 2
+        return self.every != before
+
+    def _needed(self, number: int) -> float:
+        """Steps between two readings at which all so far would have taken what they may."""
+        seconds, steps = self._seconds(), max(1, number - 1 - self._first)
+        ahead = min(MOST_AHEAD, FREE + SHARE * seconds / steps * max(0, AHEAD - steps))
+        allowed = SHARE * seconds + ahead
+        return self.cost * steps / allowed if allowed > 0 else math.inf if self.cost > 0 else 0.0
 
     def _seconds(self) -> float:
         return max(time.monotonic() - self._began - self._away, 1e-9)

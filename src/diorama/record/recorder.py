@@ -69,7 +69,7 @@ def watch(
 
     ``probe`` is ``(x, y)`` or ``x``: the fixed examples that every view looks at; ``metadata`` what else is known of them, numbers or words by
     name, one an example. ``every`` is the number of steps between readings of weights, gradients, updates and activations: as often as
-    3 % of the time and a fifth of a second allow with "auto", at multiples of 10 that only grow; a number is kept exactly. Numbers passed to
+    3 % of the time and a fifth of a second allow with "auto", at multiples of 10, ever further apart; a number is kept exactly. Numbers passed to
     ``step()`` are taken each time. ``snapshots`` is "auto" or a number of steps, ``budget`` the bytes that snapshots may take. ``scheduler`` and
     ``state`` go into checkpoints. ``data`` is the file or folder of the whole data set, for scans, or the data set that
     :func:`diorama.data` wrapped: the one that commands change, where several are, and whose changes go into checkpoints. ``ranks`` says

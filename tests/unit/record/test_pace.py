@@ -23,22 +23,25 @@ class _Clock:
         monkeypatch.setattr(paces.time, "monotonic", lambda: self.now)
 
 
-def _readings(pace: Pace, clock: _Clock, steps: int, step: float, cost: float) -> list[int]:
-    found = []
+def _readings(pace: Pace, clock: _Clock, steps: int, step: float, cost: float, slow: tuple[int, ...] = ()) -> list[int]:
+    """The steps at which is read; the readings with these places take fifty times as long."""
+    found: list[int] = []
     for number in range(1, steps + 1):
         if number % pace.every == 0:
             pace.slower(number)
         if number % pace.every == 0:
+            taken = 50 * cost if len(found) in slow else cost
             found.append(number)
-            clock.now += cost
-            pace.spent(cost)
+            clock.now += taken
+            pace.spent(taken)
+            pace.faster(number + 1)
         clock.now += step
     return found
 
 
 @pytest.mark.parametrize(("step", "cost"), [(0.001, 0.004), (0.02, 0.4), (0.3, 0.01), (0.0002, 0.001)])
 def test_readings_take_their_share_of_the_time(step: float, cost: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They lie at multiples of ten that only grow; a short training has a dozen, and a longer one's cost little or their share of the time."""
+    """They lie at multiples of ten, ever further apart; a short training has a dozen, and a longer one's cost little or their share of the time."""
     clock = _Clock(monkeypatch)
     pace = Pace("auto")
     pace.start(0, cost / 3)
@@ -61,6 +64,23 @@ def test_readings_take_their_share_of_the_time(step: float, cost: float, monkeyp
         assert len(found) * cost >= 0.3 * SHARE * steps * step
 
 
+@pytest.mark.parametrize("slow", [(0,), (0, 1), (4, 5), (0, 1, 2), (4, 5, 6, 7)])
+def test_readings_come_close_again_after_slow_ones(slow: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One or two that a busy machine made slow change nothing; after more in a row the pace recovers."""
+    steps, step, cost = 3000, 0.05, 0.005
+    found = []
+    for places in ((), slow):
+        clock, pace = _Clock(monkeypatch), Pace("auto")
+        pace.start(0, cost / 3)
+        found.append(_readings(pace, clock, steps, step, cost, places))
+        assert pace.every == 10
+        pace.at_least(40)
+        assert _readings(pace, clock, 400, step, cost)[-2:] == [360, 400]
+    usual, disturbed = found
+    assert usual == list(range(10, steps + 1, 10))
+    assert len(disturbed) == len(usual) if len(slow) < 3 else len(usual) / 2 < len(disturbed) < len(usual)
+
+
 def test_a_number_is_kept_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a reading costs, a pace that was told stays."""
     clock = _Clock(monkeypatch)
@@ -74,7 +94,8 @@ def test_time_in_which_a_person_let_the_training_wait_is_not_its_own(monkeypatch
     clock = _Clock(monkeypatch)
     pace = Pace("auto")
     pace.start(0, 0.1)
-    pace.spent(0.3)
+    for _ in range(3):
+        pace.spent(0.3)
     clock.now += 3601
     pace.rested(3600)
     assert pace.slower(1000)
