@@ -57,20 +57,24 @@ class Examples:
     ) -> Examples:
         """Make examples from arrays or tensors, also several by tuple or dict; guesses the kind and checks the lengths.
 
-        ``inputs`` is a kind (or one a name) that overrides the guess; what it leaves open is learned from ``x``.
+        ``inputs`` is a kind (or one a name) that overrides the guess; what it leaves open is learned from ``x``. A dict as models of
+        transformers take it, with ``labels`` beside ``input_ids`` or the like, brings its labels along.
         """
         x = as_tensors(x)
         first(x)  # raises where there is none
         lengths = sorted({int(tensor.shape[0]) for tensor in tensors(x)})
         if len(lengths) != 1:
             raise UsageError(f"all inputs want the same number of examples, got {lengths}")
-        labels = None if y is None else _labels(y)
+        beside = _labels_in(x) if y is None else None
+        labels = beside if y is None else _labels(y)
         if labels is not None and len(labels) != size(x):
             raise UsageError(f"x and y want the same number of examples, got {size(x)} and {len(labels)}")
         kind, guessed = _kind(x, inputs)
         if any(tensor.is_complex() for tensor in tensors(x)):
             guessed = (*guessed, "The inputs are complex numbers; what is shown of them is their magnitude.")
         names, more = _classes(labels, classes)
+        if beside is not None:
+            more = ("guessed: the labels beside the inputs are the truth.", *more)
         if _spelled(x, labels, kind, names):
             said = f"guessed: the {len(names)} class names are the tokens' texts, as the truth is a token at each place."
             # Words that do not bring their own spaces are set apart.
@@ -203,11 +207,12 @@ def _kind(x: Nested, inputs: Any) -> tuple[kinds.Kinds, tuple[str, ...]]:
         return kind, (sentence,)
     if isinstance(inputs, kinds.Kind):
         if not isinstance(x, Tensor):
-            if len(alone := named(x)) == 1:
-                return {name: inputs.fitted(part) for name, part in alone.items()}, ()
-            raise UsageError(
-                "a model with several inputs wants inputs= as a dict of kinds, one a name (or '0', '1', …)"
-            )
+            alone = _kind_of_one(named(x), inputs)
+            if alone is None:
+                raise UsageError(
+                    f"a model with several inputs wants inputs= as a dict of kinds, one a name ({', '.join(map(repr, named(x)))})"
+                )
+            return _kind(x, alone)
         return inputs.fitted(x), ()
     parts = None if isinstance(x, Tensor) else named(x)
     if not isinstance(inputs, dict) or parts is None or {str(name) for name in inputs} - set(parts):
@@ -226,6 +231,30 @@ def _kind(x: Nested, inputs: Any) -> tuple[kinds.Kinds, tuple[str, ...]]:
             found[name] = one
             guessed.append(f"Input {name!r}: {sentence}")
     return found, tuple(guessed)
+
+
+_INPUTS = ("input_ids", "inputs_embeds", "pixel_values", "input_values", "input_features", "decoder_input_ids")
+"""What models of transformers call their inputs, beside which ``labels`` are the truth: of other models these may be an input as well."""
+_BESIDE = ("labels", "mask", "token_type_ids", "position_ids", "cache_position")
+"""How the names of what stands beside an input end."""
+
+
+def _labels_in(x: Nested) -> Tensor | None:
+    """The labels in a dict as models of transformers take it, which find their loss by them; None where there are none."""
+    told = x.get("labels") if isinstance(x, dict) and any(name in x for name in _INPUTS) else None
+    return _labels(told) if isinstance(told, Tensor) and told.ndim and len(told) == size(x) else None
+
+
+def _kind_of_one(parts: Mapping[str, Tensor], inputs: kinds.Kind) -> dict[str, kinds.Kind] | None:
+    """One kind told for several entries, where a single one of them is an input: for it, and for labels that look like it."""
+    own = [name for name in parts if not name.endswith(_BESIDE)] if len(parts) > 1 else list(parts)
+    if len(own) != 1:
+        return None
+    main = parts[own[0]]
+    told = {own[0]}
+    if (labels := parts.get("labels")) is not None and labels.shape == main.shape and labels.dtype == main.dtype and bool((labels >= 0).all()):
+        told.add("labels")  # the tokens of the same text
+    return {name: inputs for name in parts if name in told}
 
 
 def _classes(y: Tensor | None, classes: Sequence[str] | None) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -5,7 +5,7 @@ number, a flag, a word, a tensor without an axis.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -147,7 +147,7 @@ def as_tensors(x: Any) -> Nested:
         return _plain(x)
     if isinstance(x, PackedSequence):
         return Padded.of(x)
-    if isinstance(x, dict):
+    if isinstance(x, Mapping):  # what a tokenizer of transformers gives is one, and no dict
         if not x:
             raise UsageError("an input given as a dict needs at least one entry, got none")
         return type(x)({str(name): _part(part) for name, part in x.items()}) if isinstance(x, Padded) else {

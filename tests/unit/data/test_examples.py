@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import UserDict
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,32 @@ def test_any_structure_of_inputs(x: object, tmp_path: Path) -> None:
     for mine, stored in zip(nesting.tensors(examples.x), nesting.tensors(back.x), strict=True):
         assert torch.equal(mine, stored)
     assert (back.classes, back.guessed) == (examples.classes, examples.guessed)
+
+
+class Encoding(UserDict):  # type: ignore[type-arg]
+    """What a tokenizer gives: a mapping that is no dict."""
+
+
+@pytest.mark.parametrize("form", [dict, Encoding])
+def test_labels_beside_inputs_are_the_truth(form: type) -> None:
+    """Of a dict as models of transformers take it; one kind that is told is that of the one input. Elsewhere labels may be an input."""
+    tokens, mask = torch.tensor([[0, 2, 1], [1, 1, 0]]), torch.ones(2, 3, dtype=torch.int64)
+    told = Tokens(vocabulary=("a", "b", "c"))
+    examples = Examples.of(form(input_ids=tokens, attention_mask=mask, labels=tokens), inputs=told)
+    assert examples.y is not None
+    assert examples.y.equal(tokens)
+    assert isinstance(examples.kind, dict)
+    assert [getattr(examples.kind[name], "vocabulary", None) for name in ("input_ids", "labels", "attention_mask")] == [*[("a", "b", "c")] * 2, None]
+    assert "guessed: the labels beside the inputs are the truth." in examples.guessed
+    masked = Examples.of(form(input_ids=tokens, labels=torch.tensor([[-100, 2, 1], [1, 1, 0]])), inputs=told)
+    assert masked.y is not None
+    assert int(masked.y.min()) == -100
+    classes = Examples.of(form(pixel_values=torch.rand(2, 3, 8, 8), labels=torch.tensor([1, 0])), classes=("cat", "dog"), inputs=Image())
+    assert classes.y is not None
+    assert classes.y.tolist() == [1, 0]
+    assert Examples.of(form(z=torch.rand(2, 3), labels=torch.tensor([1, 0]))).y is None
+    with pytest.raises(UsageError, match="one a name \\('a', 'b'\\)"):
+        Examples.of(form(a=tokens, b=tokens), inputs=told)
 
 
 def test_lengths_are_checked() -> None:

@@ -12,7 +12,7 @@ from ...core.errors import NotApplicable, not_found
 from ...core.knobs import knob
 from ...core.marks import Bars, Column, Group, Node, Table
 from ...core.picture import Picture, Progress
-from ...core.saying import counted, percent
+from ...core.saying import counted, percent, plain
 from ...core.selection import Selection, layer_key
 from ...derive.derivations.adapters import without_adapters
 from ...model.adapters import Adapter, adapters, switch_off
@@ -98,22 +98,48 @@ class AdaptersView(View):
             words += f" {_said(compared, off)}"
             marks.append(compared["marks"])
         return self.picture(
-            scene, selection, "What the adapters change", Group(children=tuple(marks)), words, final=compared is not None,
+            scene, selection, "What the adapters change", Group(children=tuple(marks)), words, note=_ungraded(scene, value),
+            final=compared is not None,
         )
 
 
+_NAMES = {"share": "update / weight", "effective_rank": "effective rank"}
+
+
+def _ungraded(scene: Scene, value: Sequence[Record]) -> str:
+    """Why no gradient of any adapter is told; empty where one is."""
+    if not value or any(np.isfinite(one["gradient"]) for one in value):
+        return ""
+    if not any(one["trained"] for one in value):
+        why = "no adapter is trained"
+    elif scene.live.y is None:
+        why = "the truth of no example is known: pass probe=(x, y)"
+    elif not scene.task:
+        why = "the task is not known: say it with task="
+    elif scene.reading.criterion is not None:
+        why = "the loss is one of your own, which is not differentiated here"
+    else:
+        why = "no example has a loss that is a number"
+    return f"Gradients are not told, as {why}."
+
+
 def _table(value: Sequence[Record]) -> Table:
-    def numbers(name: str) -> Any:
-        return np.array([float(one[name]) for one in value])
+    def numbers(name: str, note: str = "") -> Column:
+        """A column of numbers; of words where some are not known, with a dash for them."""
+        found = np.array([float(one[name]) for one in value])
+        if np.isfinite(found).all():
+            return Column(name=_NAMES.get(name, name), numbers=found, note=note)
+        texts = tuple(plain(f"{number:.3g}") if np.isfinite(number) else "–" for number in found)
+        return Column(name=_NAMES.get(name, name), kind="text", texts=texts, note=note)
 
     return Table(
         columns=(
             Column(name="layer", kind="text", texts=tuple(one["layer"] for one in value)),
-            Column(name="update / weight", numbers=numbers("share"), note="Norm of the update over that of the frozen weight."),
-            Column(name="effective rank", numbers=numbers("effective_rank"), note="How many directions the update really has."),
-            Column(name="rank", numbers=numbers("rank"), note="How many it may have; 0 where it is not of low rank."),
-            Column(name="gradient", numbers=numbers("gradient"), note="Norm of the gradient of the mean loss by its parameters."),
-            Column(name="parameters", numbers=numbers("parameters")),
+            numbers("share", "Norm of the update over that of the frozen weight."),
+            numbers("effective_rank", "How many directions the update really has."),
+            numbers("rank", "How many it may have; 0 where it is not of low rank."),
+            numbers("gradient", "Norm of the gradient of the mean loss by its parameters."),
+            numbers("parameters"),
             Column(name="does nothing", kind="text", texts=tuple(one["nothing"] for one in value)),
         ),
         row_keys=tuple(layer_key(one["layer"]) for one in value), flagged=np.array([bool(one["nothing"]) for one in value]),
