@@ -69,8 +69,8 @@ class Knob:
             return str(value)
         if self.kind == "examples":
             return numbers_written(value, self.name)
-        if self.kind == "class" and isinstance(value, int) and not isinstance(value, bool):
-            return str(value)
+        if self.kind == "class" and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            return str(int(value)) if float(value).is_integer() else repr(float(value))  # where answers are numbers, labels are as well
         if self.kind == "units":
             return self._units(value)
         if self.kind == "span":

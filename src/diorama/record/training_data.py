@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -102,7 +103,24 @@ class TrainingData:
         try:
             return float(text)
         except ValueError:
-            raise UsageError(f"no class is called {text!r}; the classes are {', '.join(names[:20]) or 'numbers'}") from None
+            told = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
+            raise UsageError(f"no class is called {text[:60]!r}; the classes are {told or 'numbers'}") from None
+
+    def value_of_label(self, text: str) -> float:
+        """A label as a command gives it: an index or a number, else a class by its name. *Raises* UsageError for anything else."""
+        try:
+            value = float(text)
+        except ValueError:
+            return self.number_of_class(text.strip())
+        if not math.isfinite(value):
+            raise UsageError(f"label wants a class or a finite number, got {text[:60]}")
+        return value
+
+    def called(self, label: float) -> str:
+        """A label in words: with its class's name where that says more."""
+        names = self._examples.classes if self._examples is not None else ()
+        name = names[int(label)] if label.is_integer() and 0 <= label < len(names) else ""
+        return f"{label:g}" if name in ("", f"{label:g}") else f"{label:g} ({name})"
 
     def numbers(self, text: str, of: str) -> Numbers:
         """The data set's numbers of examples that are named by theirs, or by those of the probe set.

@@ -70,7 +70,7 @@ class _Steered:
 
 @pytest.fixture
 def steered(tmp_path: Path) -> Any:
-    made = _Steered(tmp_path)
+    made = _Steered(tmp_path, classes=("few", "some", "many"))
     yield made
     made.recorder.close()
 
@@ -78,9 +78,10 @@ def steered(tmp_path: Path) -> Any:
 def test_examples_are_dropped_relabelled_and_weighed(steered: _Steered) -> None:
     """What a command says is what the loader gives from then on, the run lists it, and a file of it does it again."""
     assert steered.send("drop", examples=[3, 4])["text"] == "dropped 2 examples of the data (3, 4)"
-    answer = steered.send("relabel", examples="7", label=2)
-    assert (answer["old"], answer["new"]) == (str(int(steered.y[7])), "2")
-    steered.send("relabel", examples="20-22", labels="0,1,2")
+    answer = steered.send("relabel", examples="7", label="many")
+    assert (answer["old"], answer["new"]) == (["0 (few)", "1 (some)", "2 (many)"][int(steered.y[7])], "2 (many)")
+    assert answer["text"] == "gave the label 2 (many) to example 7 of the data"
+    steered.send("relabel", examples="20-22", labels="0,some, 2")
     assert steered.send("weigh", examples=[9], weight=3.0)["old"] == "1"
     labels = steered.epoch()
     assert labels[3] == labels[4] == -1
@@ -130,7 +131,9 @@ def test_acts_on_the_same_examples_are_taken_back_in_any_order(steered: _Steered
         ("weigh", {"examples": "1", "weight": float("nan")}, "weight wants"), ("weigh", {"examples": "1", "weight": -1}, "weight wants"),
         ("relabel", {"examples": "1", "label": 3}, "from 0 to 2"), ("relabel", {"examples": "1", "label": 0.5}, "from 0 to 2"),
         ("relabel", {"examples": "1,2", "labels": "1"}, "each of the 2"), ("relabel", {"examples": "1"}, "either"),
-        ("relabel", {"examples": "1", "labels": "a"}, "wants numbers"), ("restore", {}, "nothing to restore"),
+        ("relabel", {"examples": "1", "labels": "a"}, "no class is called 'a'; the classes are few, some, many"),
+        ("relabel", {"examples": "1", "label": float("nan")}, "label wants"), ("relabel", {"examples": "1", "label": "nan"}, "finite number"),
+        ("restore", {}, "nothing to restore"),
     ],
 )
 def test_wrong_commands_change_nothing(steered: _Steered, name: str, knobs: dict[str, Any], said: str) -> None:

@@ -13,6 +13,7 @@ from . import Applied, Command
 if TYPE_CHECKING:
     from ...data.changes import Numbers, Values
     from ..controls import Controls
+    from ..training_data import TrainingData
 
 
 class OfExamples(Command):
@@ -47,7 +48,7 @@ class OfExamples(Command):
 
         data = training.data
         changes = data.changes
-        before = _old(changes, numbers, next(iter(values)))
+        before = _old(data, numbers, next(iter(values)))
         old: dict[str, Values] = {slot: changes.set(slot, numbers, value) for slot, value in values.items()}
         data.write()
         late = data.late()
@@ -62,8 +63,10 @@ def told(numbers: Numbers) -> str:
     return f"{len(numbers):,} examples of the data ({few}{', …' if len(numbers) > 5 else ''})"
 
 
-def _old(changes: Any, numbers: Numbers, slot: str) -> str:
+def _old(data: TrainingData, numbers: Numbers, slot: str) -> str:
     """What they had, where that is the same for all or for few."""
+    changes = data.changes
     held = changes.weights if slot == "weight" else np.where(np.isnan(changes.labels), changes.seen, changes.labels)
-    values = list(dict.fromkeys("?" if np.isnan(value) else f"{value:g}" for value in held[numbers].tolist()))
+    told = "{:g}".format if slot == "weight" else data.called
+    values = list(dict.fromkeys("?" if np.isnan(value) else told(value) for value in held[numbers].tolist()))
     return ", ".join(values[:5]) + (", …" if len(values) > 5 else "")

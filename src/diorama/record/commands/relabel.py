@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,8 +24,8 @@ class RelabelCommand(OfExamples):
     *Raises* UsageError for a class that there is not, NotApplicable for labels that no number stands for (texts, maps, several).
     """
 
-    label: float | None = knob(None, "The new label of all of them: a class index, or a number.", kind="number", main=True)
-    labels: str = knob("", "Instead: a new label for each, in the order of the examples: 5,3,1.")
+    label: str | None = knob(None, "The new label of all of them: a class by its index or name, or a number.", kind="class", main=True)
+    labels: str = knob("", "Instead: a new label for each, in the order of the examples: 5,3,1, or cat,ship,cat.")
 
     def apply(self, training: Controls) -> Applied:
         """Give them the label."""
@@ -40,27 +39,22 @@ class RelabelCommand(OfExamples):
             raise NotApplicable(
                 "the data's labels are no single numbers, or are not found in an item: say where with diorama.data(dataset, label=…)"
             )
-        values = self._values(numbers)
+        values = self._values(training, numbers)
         if form != "real":
             self._check(values, training.data.classes)
         given = list(dict.fromkeys(values.tolist()))
-        shown = ", ".join(f"{value:g}" for value in given[:5]) + (", …" if len(given) > 5 else "")
+        shown = ", ".join(map(training.data.called, given[:5])) + (", …" if len(given) > 5 else "")
         return self.given(training, f"gave the label{'s' if len(given) > 1 else ''} {shown} to", numbers, shown, label=values)
 
-    def _values(self, numbers: Numbers) -> Values:
+    def _values(self, training: Controls, numbers: Numbers) -> Values:
         if self.label is not None:
-            if not math.isfinite(self.label):
-                raise UsageError(f"label wants a finite number, got {self.label}")
-            return np.full(len(numbers), self.label)
-        try:
-            values = np.array([float(part) for part in self.labels.split(",")])
-        except ValueError:
-            raise UsageError(f"labels wants numbers with commas between, got {self.labels[:60]!r}") from None
-        if len(values) != len(numbers) or not np.isfinite(values).all():
-            raise UsageError(f"labels wants a finite number for each of the {len(numbers)} examples, got {len(values)}")
+            return np.full(len(numbers), training.data.value_of_label(self.label))
+        values = np.array([training.data.value_of_label(part) for part in self.labels.split(",")])
+        if len(values) != len(numbers):
+            raise UsageError(f"labels wants one for each of the {len(numbers)} examples, got {len(values)}")
         return values
 
     def _check(self, values: Values, classes: int) -> None:
         wrong = values[(values < 0) | (values >= classes) | (values != np.floor(values))]
         if len(wrong):
-            raise UsageError(f"label wants the index of a class, from 0 to {classes - 1}, got {wrong[0]:g}")
+            raise UsageError(f"label wants a class, by its name or index from 0 to {classes - 1}, got {wrong[0]:g}")
