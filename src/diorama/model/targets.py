@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from torch import Tensor
 
-from ..core.errors import NotApplicable, UsageError, not_found
+from ..core.errors import NotApplicable, NotFound, UsageError, not_found
 from ..core.selection import KINDS, Key
 from .axes import likely_unit_axis
 from .capture import Capture
@@ -115,6 +115,8 @@ def _key(value: Any, classes: Sequence[str]) -> Key:
         key = Key("class", "", (int(value),))
     elif isinstance(value, str) and "/" in value:
         key = Key.parse(f"unit:{value}")
+    elif isinstance(value, str) and not classes:
+        raise NotFound(f"no class named {value!r}, as none has a name here: pass classes=[…], or a class by its number")
     elif isinstance(value, str):
         raise not_found("class", value, classes)
     else:

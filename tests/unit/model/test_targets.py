@@ -109,3 +109,6 @@ def test_wrong_targets_say_what_was_wanted(value: Any, error: type[Exception], s
     model, x = ZOO[0]()
     with pytest.raises(error, match=says):
         _value(model, x, Target.of(value, ("cat", "dog", "bird")))
+    if value == "dgo":
+        with pytest.raises(error, match=r"pass classes=\["):
+            Target.of((0, value))

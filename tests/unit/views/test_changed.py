@@ -130,3 +130,15 @@ def test_nothing_is_offered_for_what_is_not_in_the_data(tmp_path: Path) -> None:
     for meta, there in (({}, False), ({"matched": 3, "probe": 4, "labels": "whole"}, False), ({"matched": 4, "probe": 4, "labels": "whole"}, True)):
         Scene.run.meta = {"steered": meta} if meta else {}
         assert (_doubtful.ways(Scene, suspected, suspected, labels, {1}, 20, str) is not None) == there  # type: ignore[arg-type]
+
+
+def test_a_step_before_labels_were_learnt_by_heart_is_named() -> None:
+    """Where most looks were at a network that answers nearly all labels: the step from which on it does; while it learns nothing is said."""
+    steps, known = np.arange(0, 200, 5), np.ones(40, bool)
+    right = (np.arange(40)[:, None] < np.minimum(40, 4 * np.arange(len(steps)))).astype(float)  # a tenth more at each look
+    told = _doubtful.by_heart({"steps": steps, "right": right, "known": known})
+    assert "From step 45 on" in told
+    assert "look at step 45 or before" in told
+    for some in (slice(16), slice(5)):
+        assert not _doubtful.by_heart({"steps": steps[some], "right": right[:, some], "known": known})
+    assert not _doubtful.by_heart({"steps": steps, "right": 0.9 * right, "known": known})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,8 @@ FEW = 4
 """Looks from which on it is estimated how many labels are wrong."""
 PAIRS = 6
 """Changes from one label to another that are told one by one."""
+LEARNT, HEART = 0.9, 0.95
+"""From so much of the most labels that were ever answered on, most has been learnt; so many of all answered at the end are nearly all."""
 HARD = "A hard example looks the same as a mislabelled one: look at it before you judge."
 
 Ints = NDArray[np.int64]
@@ -45,6 +47,22 @@ def estimated(found: LikelyWrong, doubtful: int, name: Callable[[int], str]) -> 
     return (
         f"About {round(found.count)} of the {doubtful} are likely wrong: of the fifth of all examples of which the network was surest it "
         f"contradicted {found.share:.1%}. It is an estimate: too high where the task is hard, too low where labels were soon learnt by heart.{aside}"
+    )
+
+
+def by_heart(value: Mapping[str, Any]) -> str:
+    """Where most looks were at a network that answered nearly every label: which step to look at instead, in a sentence."""
+    trained = value["steps"] > 0
+    steps, right = value["steps"][trained], value["right"][value["known"]][:, trained]
+    if len(steps) < 2 * FEW or not len(right):
+        return ""
+    shares = right.mean(0)
+    first = int(np.argmax(shares >= LEARNT * shares.max()))
+    if shares[-1] < HEART or 2 * (len(steps) - first) <= len(steps) or first < FEW:
+        return ""
+    return (
+        f"From step {int(steps[first]):,} on nearly every label is answered ({shares[-1]:.1%} at the last look). If these examples are trained on, wrong labels are "
+        f"learnt by heart by then, and doubt of them fades: look at step {int(steps[first]):,} or before."
     )
 
 

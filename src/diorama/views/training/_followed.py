@@ -234,7 +234,7 @@ class FollowedExamples:
         )
         if len(self.steps) >= _doubtful.FEW and total == len(order) + len(judged):
             caption += f"{_doubtful.estimated(likely_wrong(value, labels), len(suspected), self._name)} ".lstrip()
-        caption += _doubtful.HARD
+        caption += f"{_doubtful.by_heart(value)} {_doubtful.HARD}".lstrip()
         if len(judged):
             caption += f" {counted(len(judged), 'examples')} that the training was told to drop or relabel are left out; show=changed lists them."
         if (doubt[shown] <= 0).any():
