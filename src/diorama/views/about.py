@@ -15,6 +15,7 @@ from ..scene import Scene
 from ..scene.input import pictured
 from ..scene.sets import named
 from . import answers, inputs, kernels
+from .relabelled import called
 from .units import ShownLayer, look, maps, shown, traced
 
 BINS = 40
@@ -38,7 +39,7 @@ def classless(scene: Scene) -> str:
 def names(scene: Scene, indices: np.ndarray) -> tuple[str, ...]:
     """Class names where the truth is known, else the examples' numbers."""
     truth = truths(scene)
-    return tuple(named(scene, int(truth[k])) if truth is not None else str(k) for k in indices)
+    return called(scene, indices, truth[indices]) if truth is not None else tuple(map(str, indices))
 
 
 def gallery(scene: Scene, order: np.ndarray, title: str, notes: tuple[str, ...] = ()) -> Node:
@@ -243,8 +244,8 @@ def of_example(scene: Scene, selection: Selection) -> tuple[str, list[Node], str
     if loss is not None:
         marks.append(Number(label="loss", value=loss))
     caption = f"The network answers {answers.said(scene, scores)}"
-    if truth is not None and scene.task == "classification":
-        caption += f"; the truth is {scene.classes[int(truth)]}"
+    if truth is not None and scene.task == "classification" and current.index is not None:
+        caption += f"; the truth is {called(scene, [current.index], [int(truth)])[0]}"
     return current.label.capitalize(), marks, caption + "."
 
 

@@ -19,6 +19,7 @@ from ..core.marks import Event
 from ..core.selection import layer_key
 from ..record.lineage import neighbours
 from ..run import Run, open_run
+from .relabelled import of_numbers
 
 if TYPE_CHECKING:
     from ..scene import Scene
@@ -56,6 +57,7 @@ def reservations(scene: Scene, *, looked: bool = True) -> list[str]:
     """What should be known of numbers about the answers, a clause each; ``looked``: the network is looked into anyway, and may be asked."""
     meta = scene.run.meta if scene.run is not None else {}
     found = [str(meta[about]) for about in ("doubt", "measure") if meta.get(about)]
+    found += of_numbers(scene.run, scene.step) if looked else []
     mixing = scene.table is not None and scene.table.mixing if looked else meta.get("mixing")
     return [*found, "the answer to an example depends on those asked with it, here its neighbours in the probe set"] if mixing else found
 

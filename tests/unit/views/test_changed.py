@@ -97,6 +97,20 @@ def test_doubtful_labels_are_changed_in_the_training(tmp_path: Path, monkeypatch
     right = [float((each.model(x).argmax(1) == labels).float().mean()) for each in (scene, scene.at(0))]
     assert told["right by the changed labels"] == pytest.approx(right)
     here, there = (each.model(x).argmax(1) == labels for each in (scene, scene.at(0)))
+    shown = scene.view("examples", sort="index", limit=512)
+    assert isinstance(shown.body, Table)
+    names = {column.name: column.texts for column in shown.body.columns}
+    assert names["truth"] == tuple(f"{y[k]} → {new[k]}" if new.get(k, int(y[k])) != y[k] else str(int(y[k])) for k in range(120))
+    assert shown.body.flagged is not None
+    assert shown.body.flagged.tolist() == (scene.model(x).argmax(1) != labels).tolist()  # none is wrong by a label that was taken from it
+    assert f"{100 * right[0]:.1f} % where the {len(chosen)} relabelled" in shown.caption
+    for name, knobs in (("examples", {}), ("confusion", {}), ("curves", {}), ("projection", {"method": "pca"}), ("boundary", {"resolution": 8})):
+        assert f"{len(chosen)} examples of the probe set are trained under another label since step 86" in scene.view(name, **knobs).note
+    assert "→" in scene.view("answer", example=0).caption
+    before = diorama.open(recorder.path).scene(80)
+    assert "→" not in before.view("answer", example=0).caption
+    assert "relabel" not in before.view("examples").note
+    assert any(f"{len(chosen)} examples of the probe set (" in found.text for found in diorama.open(recorder.path).findings())
     assert f"by the changed labels {being(int((here & ~there).sum()))} right here alone, {int((there & ~here).sum())} there" in compared.caption
     picture = diorama.open(recorder.path).scene().view("examples", show="changed")
     assert isinstance(picture.body, Table)

@@ -20,7 +20,8 @@ class RelabelCommand(OfExamples):
     """Train examples with another label from now on.
 
     *Meaning* the label keeps its type: a class index, a number, or the place of the 1 among zeros. The data set itself is not written to,
-    and a probe set that holds the example keeps its own label. It wants the data wrapped as ``drop`` does.
+    and a probe set that holds the example keeps its own label: losses and shares of right answers are counted by that, which views say,
+    while the example itself is told with both and is wrong by the new one alone. It wants the data wrapped as ``drop`` does.
     *Raises* UsageError for a class that there is not, NotApplicable for labels that no number stands for (texts, maps, several).
     """
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...core.errors import DioramaError
 from ...core.knobs import knob
+from ...core.saying import counted
+from ...core.selection import number_key
+from ...data import changes_file
+from .. import files
 from . import Finding, Found
 
 if TYPE_CHECKING:
@@ -15,24 +20,46 @@ class ProbeInTraining(Finding):
     """Examples of the probe set are among those that are trained on, so that it says nothing of new ones.
 
     *Meaning* nothing is wrong where it was taken from there on purpose; where it is meant to be held out, test data lie among the training's.
-    It is known of data that ``diorama.data`` wraps. A few that are there twice are not told.
+    It is known of data that ``diorama.data`` wraps. A few that are there twice are not told. Examples that were relabelled are told of: the
+    probe set keeps their old labels.
     """
 
     share: float = knob(0.1, "The share of the probe set from which on it is told.", low=0.0, high=1.0)
 
     def __call__(self, run: RunReader) -> list[Found]:
-        """One calm line."""
+        """One calm line, and another where labels were changed."""
         data = run.meta.get("steered") or {}
         matched, probe = int(data.get("matched", 0)), int(data.get("probe", 0))
+        found = self._relabelled(run) if data.get("relabelled") and matched else []
         if not probe or matched < max(1.0, self.share * probe):
-            return []
+            return found
         whole, total = matched >= probe, int(run.meta.get("examples") or 0)
         compared = probe < total
-        return [Found(
+        return [*found, Found(
             self.name, 0.2, "The probe set is trained on",
             f"{f'All {probe:,}' if whole else f'{matched:,} of the {probe:,}'} examples of the probe set{' that were compared' * compared} are "
             "among those that the training draws, "
             "so its loss and accuracy do not say how the model does on new ones.",
             f"{matched:,} of {probe:,} examples are the same, input for input", (), None, 0, "Certain.",
             "Hold the probe set out of the training, where it should tell of new examples.", "examples",
+        )]
+
+    def _relabelled(self, run: RunReader) -> list[Found]:
+        """Examples that were given another label count as wrong, by the old one, as soon as the new one is learnt."""
+        try:
+            rows = changes_file.read_rows(files.regular(run.path, "changes.csv"))
+        except (DioramaError, OSError):
+            return []
+        changed = [row["probe"] for row in rows if row["probe"] is not None and row["label"] is not None and row["label"] != row["label before"]]
+        acts = [event.step for event in run.events if event.kind == "command" and event.name == "relabel"]
+        if not changed:
+            return []
+        first, few = min(acts, default=0), ", ".join(map(str, changed[:5])) + (", …" if len(changed) > 5 else "")
+        return [Found(
+            self.name, 0.25, "The probe set keeps the old labels of relabelled examples",
+            f"{counted(len(changed), 'examples')} of the probe set ({few}) {'are' if len(changed) > 1 else 'is'} trained under another label "
+            f"since step {first:,}. Curves of the probe set go on by the labels it came with: what does right by a new label counts as wrong there.",
+            "changes.csv lists them with both labels",
+            tuple(number_key("example", int(number)) for number in changed[:5]), None, first, "Certain.",
+            "Read a gain from examples that are held back; examples and compare tell the share that is right by the new labels as well.", "examples",
         )]

@@ -23,6 +23,8 @@ from ...scene.directions import codes
 from ...scene.input import pictured
 from ...scene.sets import classes_of
 from .. import about, inputs
+from ..relabelled import of_numbers, relabelled, wrong
+from ..samples import noted
 
 COLOURS = ("class", "prediction", "loss", "confidence", "unit")
 SMALL = 40
@@ -58,13 +60,14 @@ class ShownExamples:
         """The live examples in a colour of their own, of a column, or as the network answers them."""
         count = len(scene.live)
         values, limits, classes, said, note = _coloured(scene, colour, column, unit)
-        right = scene.answers().right
-        wrong = right.numpy() < 0.5 if right is not None and right.ndim == 1 else None
+        missed = wrong(scene)
+        missed = missed if missed is not None and missed.ndim == 1 else None
+        note = noted(note, *of_numbers(scene.run, scene.step), "Rings go by the new labels" if relabelled(scene) else "")
         images = pictured(scene.live, list(range(count)))
         labels = inputs.texts(scene, range(count), scene.live) if images is None else ()
         images = inputs.thumbnails(images, SMALL) if images is not None else inputs.curves(scene, scene.live)
         read = any(isinstance(kind, Tokens) for kind in scene.kinds.values())
-        return cls(values, limits, classes, wrong, images, labels, said, note, read)
+        return cls(values, limits, classes, missed, images, labels, said, note, read)
 
     @property
     def groups(self) -> NDArray[np.int64]:

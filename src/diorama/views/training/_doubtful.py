@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ...core.knobs import numbers_written
 from ...core.marks import Action, Number
 from ...core.saying import counted, joined
-from ._relabelled import steered_probe
+from ..relabelled import steered_probe
 
 if TYPE_CHECKING:
     from ...derive.derivations.margins import LikelyWrong
@@ -61,8 +61,8 @@ def by_heart(value: Mapping[str, Any]) -> str:
     if shares[-1] < HEART or 2 * (len(steps) - first) <= len(steps) or first < FEW:
         return ""
     return (
-        f"From step {int(steps[first]):,} on nearly every label is answered ({shares[-1]:.1%} at the last look). If these examples are trained on, wrong labels are "
-        f"learnt by heart by then, and doubt of them fades: look at step {int(steps[first]):,} or before."
+        f"From step {int(steps[first]):,} on nearly every label is answered ({shares[-1]:.1%} at the last look). If these examples are trained "
+        f"on, wrong labels are learnt by heart by then, and doubt of them fades: look at step {int(steps[first]):,} or before."
     )
 
 

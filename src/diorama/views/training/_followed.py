@@ -21,8 +21,8 @@ from ...model.outputs import loss_unit
 from ...scene import Scene
 from ...scene.sets import named
 from .. import inputs
+from ..relabelled import changed_of_probe
 from . import _doubtful
-from ._relabelled import changed_of_probe
 
 MEASURES = ("loss", "margin", "likelihood")
 LOOKS = 160

@@ -19,6 +19,7 @@ from ...data.kinds import Table
 from ...derive.planes import Components, apart, flat_inputs, kept, shaped
 from ...methods.input_map import returned
 from ...scene import Scene
+from ..relabelled import wrong
 
 FEW = 0.5
 """Below this share of kept answers a plane says little about the examples."""
@@ -67,8 +68,8 @@ class CutPlane(abc.ABC):
             return None, None
         truth = self.scene.reading.truth(y).reshape(len(y), -1)[:, 0].double().numpy()[self.chosen]
         truth = np.where(self.scene.reading.labelled(y).numpy()[self.chosen], truth, np.nan)
-        right = self.scene.answers().right
-        return truth, None if right is None else (right.numpy() < 0.5)[self.chosen]
+        missed = wrong(self.scene)
+        return truth, None if missed is None else missed[self.chosen]
 
     def checks(self) -> tuple[Check, ...]:
         """How far to believe it."""

@@ -11,6 +11,7 @@ from ...core.selection import Selection
 from ...scene import Scene
 from ...scene.input import ending
 from .. import answers, inputs
+from ..relabelled import called
 from ..view import View
 
 
@@ -45,8 +46,8 @@ class AnswerView(View):
             children=(inputs.drawn(scene, current, self.size), answers.drawn(scene, scores, truth, size=self.size)), direction="row"
         )
         told = (
-            f"; the truth is {scene.classes[int(truth)]}"
-            if truth is not None and scene.task == "classification"
+            f"; the truth is {called(scene, [current.index], [int(truth)])[0]}"
+            if truth is not None and scene.task == "classification" and current.index is not None
             else ""
         )
         caption = f"What the network receives of {current.label}, and its answer: {answers.said(scene, scores)}{told}."

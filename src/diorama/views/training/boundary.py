@@ -18,6 +18,7 @@ from ...core.selection import Selection, number_key
 from ...data.kinds import Image, Table
 from ...scene import Scene
 from .. import inputs, scales
+from ..relabelled import of_numbers
 from ..view import View
 from . import _planes as planes
 from ._planes import ColumnsPlane, CutPlane
@@ -152,7 +153,8 @@ class BoundaryView(View):
             words += "Beside it stand the inputs that lie there, with their answers. "
         words += plane.doubts() + plane.words
         return self.picture(
-            scene, selection, "Decision boundary", body, words, checks=plane.checks(), final=final, idle=self._idle(isinstance(plane, ColumnsPlane))
+            scene, selection, "Decision boundary", body, words, checks=plane.checks(), final=final, idle=self._idle(isinstance(plane, ColumnsPlane)),
+            note="; ".join(of_numbers(scene.run, scene.step)),
         )
 
     def _idle(self, columns: bool) -> dict[str, str]:

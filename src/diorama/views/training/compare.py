@@ -22,9 +22,9 @@ from ...core.selection import Selection, layer_key, number_key, spoken, unit_key
 from ...scene import Scene
 from ...scene.sets import named
 from .. import inputs, recorded
+from ..relabelled import called, changed_of_probe, wrong
 from ..view import View
 from ._beside import OtherNetwork, mean
-from ._relabelled import changed_of_probe
 from .curves import CurvesView
 from .distributions import DistributionsView
 
@@ -228,7 +228,8 @@ def _examples(scene: Scene, beside: list[OtherNetwork], limit: int) -> Iterator[
     columns = [inputs.column(scene, order.tolist()), Column(name="number", numbers=order.astype(float))]
     y = scene.live.y
     if y is not None:
-        columns.append(column("truth", scene.reading.truth(y).numpy()[order]))
+        truth = scene.reading.truth(y).numpy()[order]
+        columns.append(Column(name="truth", kind="class", numbers=truth.astype(float), texts=called(scene, order, truth)))
     columns.append(column("answer here", mine.predictions.numpy()[order]))
     columns += [column(f"answer of {one.name}", one.answers.predictions.numpy()[order]) for one in compared]
     if mine.losses is not None:
@@ -236,11 +237,12 @@ def _examples(scene: Scene, beside: list[OtherNetwork], limit: int) -> Iterator[
             Column(name=f"loss of {one.name} beyond this", numbers=(one.answers.losses - mine.losses).double().numpy()[order], signed=True)
             for one in compared if one.answers.losses is not None
         ]
-    wrong = (mine.right < 0.5).numpy()[order] if mine.right is not None else None
+    missed = wrong(scene)
+    missed = missed[order] if missed is not None else None
     title = f"Answered differently: {len(order)} of {total}" if len(order) < total else "Answered differently"
     yield Table(
-        title=title, columns=tuple(columns), row_keys=tuple(number_key("example", int(k)) for k in order), flagged=wrong,
-        caption="Flagged are those that are wrong here." if wrong is not None else "",
+        title=title, columns=tuple(columns), row_keys=tuple(number_key("example", int(k)) for k in order), flagged=missed,
+        caption="Flagged are those that are wrong here." if missed is not None else "",
     )
 
 

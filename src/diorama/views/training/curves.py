@@ -19,6 +19,7 @@ from ...record.reader import enveloped
 from ...run import Run
 from .. import recorded
 from ..recorded import Floats, RecordedSeries, Steps
+from ..relabelled import of_numbers
 from ..view import View
 
 if TYPE_CHECKING:
@@ -89,7 +90,10 @@ class CurvesView(View):
             more = f" and {len(stopped) - 3} more" if len(stopped) > 3 else ""
             zero = f"{', '.join(stopped[:3])}{more}: 0 now, which lies below every logarithmic axis"
             note = f"{zero}; {note}" if note else zero
-        note = "; ".join(filter(None, (*recorded.reservations(scene, looked=False), note)))
+        changed: list[str] = []
+        if any(member.name.startswith("probe/") for members in drawn.values() for member in members):
+            changed = [f"{one.run.name}: {told}" if len(runs) > 1 else told for one in runs for told in of_numbers(one.run)]
+        note = "; ".join(filter(None, (*recorded.reservations(scene, looked=False), *changed, note)))
         caption = self._caption(scene, runs[0], [one for members in drawn.values() for one in members])
         body = marks[0] if len(marks) == 1 else Group(children=marks)
         yield self.picture(scene, selection, "Curves", body, caption, note=note)

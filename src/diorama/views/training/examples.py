@@ -20,6 +20,7 @@ from ...scene.directions import codes
 from ...scene.input import pictured
 from ...scene.sets import named
 from .. import inputs, recorded
+from ..relabelled import called, of_numbers, relabelled, wrong
 from ..samples import unanswered
 from ..view import View
 from ._changed import changed
@@ -117,7 +118,10 @@ class ExamplesView(View):
             if not len(order):
                 raise NotApplicable("no example with a label is left; choose only=all, or no class")
             told = self._told(found, order, selection)
-            yield self.picture(scene, selection, told.title, told.body, told.caption, note=told.note, idle=self._idle())
+            # The likely mislabelled leave out what was changed, and say so.
+            notes = of_numbers(scene.run, scene.step if self.show == "map" else None) if self.show != "mislabelled" else []
+            note = "; ".join(filter(None, (*notes, told.note)))
+            yield self.picture(scene, selection, told.title, told.body, told.caption, note=note, idle=self._idle())
 
     @property
     def _by(self) -> str:
@@ -210,6 +214,9 @@ class ExamplesView(View):
             }
             of = what.get(scene.task, f"{count} examples")
             mean = f"{100 * scene.answers().accuracy:.1f} % of {of} are answered rightly. " if count else ""
+            if facts.new and count:
+                by_now = f"and {100 * (1 - facts.wrong[facts.known].mean()):.1f} % where the {len(facts.new)} relabelled count by their new ones"
+                mean = mean.removesuffix(". ") + f" by the labels that the probe set came with, {by_now}. "
             mean += f"{bare} " if (bare := unanswered(scene)) else ""
             if count < facts.count:
                 mean += f"{being(facts.count - count, 'have', 'has')} no label that counts. "
@@ -246,7 +253,7 @@ class ExamplesView(View):
         return Tiles(
             images=images, limits=None if images.ndim == 4 else inputs.grey(images), labels=labels,
             keys=tuple(number_key("example", k) for k in order),
-            badges=tuple("wrong" if facts.wrong[k] else "" for k in order) if told is not None else (),
+            badges=tuple("wrong" if facts.wrong[k] else "relabelled" if k in facts.new else "" for k in order) if told is not None else (),
         )
 
 
@@ -288,13 +295,19 @@ class _ExampleFacts:
         known = now.known
         self.known = np.ones(self.count, bool) if known is None else known.numpy()
         """Which examples have a label that says something."""
-        self.wrong = self.right < 0.5 if self.right is not None else np.zeros(self.count, bool)
+        self.new = relabelled(scene)
+        """The class that an example was given since, by its number."""
+        by_now = wrong(scene)
+        self.wrong = by_now if by_now is not None else np.zeros(self.count, bool)
         self.loss_before = _floats(then.losses) if then is not None else None
         self.change = self.loss - self.loss_before if self.loss is not None and self.loss_before is not None else None
         self.answer_before = then.predictions if then is not None else None
         self.wrong_before = (
             then.right.numpy() < 0.5 if then is not None and then.right is not None else np.zeros(self.count, bool)
         )
+        if then is not None and then.right is not None:
+            for k, label in self.new.items():
+                self.wrong_before[k] = int(then.predictions[k]) != label
         self.flipped = np.zeros(self.count, bool)
         if then is not None and scene.task != "regression":
             self.flipped = (then.predictions != now.predictions).reshape(self.count, -1).any(1).numpy()
@@ -308,7 +321,10 @@ class _ExampleFacts:
         if self.named:
             found.append(self._class("answer", self.answer[order]))
             if self.truth is not None:
-                found.append(self._class("truth", self.truth.numpy()[order]))
+                told = "The label, and the one that it was given since: by that it is flagged." if set(order.tolist()) & set(self.new) else ""
+                truth = self.truth.numpy()[order]
+                texts = called(self.scene, order, truth)
+                found.append(Column(name="truth", kind="class", numbers=truth.astype(float), texts=texts, note=told))
         elif self.scene.task == "regression":
             found += _values("answer", self.predictions[order])
             found += _values("truth", self.truth[order]) if self.truth is not None else []

@@ -21,6 +21,7 @@ from ...core.selection import Key, Selection
 from ...record.lineage import neighbours
 from ...run import Run, open_run
 from .. import recorded
+from ..relabelled import of_numbers
 from ..view import View
 
 if TYPE_CHECKING:
@@ -111,7 +112,8 @@ class GuideView(View):
         ranked = _ranked(compared)
         apart = [row for row in rows if not row.like(own)]
         marks: list[Node] = [_table(ranked, apart), *_reasons(ranked), *_parallel([row for row, _ in ranked])]
-        told = [*notes, *(f"{row.name} is not ranked: {row.unlike(own)}" for row in apart)]
+        changed = [f"{row.name}: {clause}" for row in rows for clause in of_numbers(row.run)]
+        told = [*notes, *changed, *(f"{row.name} is not ranked: {row.unlike(own)}" for row in apart)]
         return self.picture(
             scene, selection, "Which model?", Group(children=tuple(marks)), _sentence(ranked, len(apart)),
             note="; ".join(dict.fromkeys(told)), final=final, mode="eval",

@@ -19,8 +19,8 @@ from ...scene import Scene
 from ...scene.reading import truth
 from ...scene.sets import named
 from .. import answers, inputs
+from ..relabelled import changed_of_probe, steered_probe
 from ..view import View
-from ._relabelled import changed_of_probe, steered_probe
 
 _SLOW = 5.0
 """Seconds beyond which the cost is told before anything else."""

@@ -13,6 +13,7 @@ from ...core.picture import Picture, Progress
 from ...core.selection import Key, Selection
 from ...scene import Scene
 from .. import about, typed_weights
+from ..relabelled import of_numbers
 from ..view import View
 from . import weight_series
 
@@ -61,7 +62,8 @@ class InspectorView(View):
             yield from self._with_acts(scene, selection, key.name, [*quick, *layer.probed()], layer.caption())
         elif key is not None and key.kind == "class":
             name, marks, caption = about.of_class(scene, key.number, self.count)
-            yield self._picture(scene, selection, name, marks, caption)
+            note = "; ".join(of_numbers(scene.run, scene.step))
+            yield self.picture(scene, selection, name, Group(children=tuple(marks)), caption, note=note)
         elif key is not None and key.kind == "weight":
             yield from self._of_weight(scene, selection, key)
         else:
