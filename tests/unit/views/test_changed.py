@@ -103,7 +103,7 @@ def test_doubtful_labels_are_changed_in_the_training(tmp_path: Path, monkeypatch
     assert names["truth"] == tuple(f"{y[k]} → {new[k]}" if new.get(k, int(y[k])) != y[k] else str(int(y[k])) for k in range(120))
     assert shown.body.flagged is not None
     assert shown.body.flagged.tolist() == (scene.model(x).argmax(1) != labels).tolist()  # none is wrong by a label that was taken from it
-    assert f"{100 * right[0]:.1f} % where the {len(chosen)} relabelled" in shown.caption
+    assert f"{100 * right[0]:.1f} % with the new labels of {len(chosen)} of them" in shown.caption
     for name, knobs in (("examples", {}), ("confusion", {}), ("curves", {}), ("projection", {"method": "pca"}), ("boundary", {"resolution": 8})):
         assert f"{len(chosen)} examples of the probe set are trained under another label since step 86" in scene.view(name, **knobs).note
     assert "→" in scene.view("answer", example=0).caption

@@ -215,7 +215,7 @@ class ExamplesView(View):
             of = what.get(scene.task, f"{count} examples")
             mean = f"{100 * scene.answers().accuracy:.1f} % of {of} are answered rightly. " if count else ""
             if facts.new and count:
-                by_now = f"and {100 * (1 - facts.wrong[facts.known].mean()):.1f} % where the {len(facts.new)} relabelled count by their new ones"
+                by_now = f"and {100 * (1 - facts.wrong[facts.known].mean()):.1f} % with the new labels of {len(facts.new)} of them"
                 mean = mean.removesuffix(". ") + f" by the labels that the probe set came with, {by_now}. "
             mean += f"{bare} " if (bare := unanswered(scene)) else ""
             if count < facts.count:
@@ -253,7 +253,7 @@ class ExamplesView(View):
         return Tiles(
             images=images, limits=None if images.ndim == 4 else inputs.grey(images), labels=labels,
             keys=tuple(number_key("example", k) for k in order),
-            badges=tuple("wrong" if facts.wrong[k] else "relabelled" if k in facts.new else "" for k in order) if told is not None else (),
+            badges=tuple("wrong" if facts.wrong[k] else "relabel" if k in facts.new else "" for k in order) if told is not None else (),
         )
 
 
