@@ -19,7 +19,8 @@ class BranchCommand(Command):
     *Meaning* the new run stands bit by bit where the checkpoint stood; of several at one step it is the one that was asked for, else the
     one from before its first act, and the answer says which acts it has. A demo is started at once. A script's own line is started
     again in its folder, with ``consent``, since it writes its own files again: the same call of ``diorama.watch`` stands
-    where the checkpoint stood before its first step, and never writes to this run.
+    where the checkpoint stood before its first step, and never writes to this run. The new run's folder stands beside this one's under its name
+    and a number, which the answer says.
     *Raises* Untrusted for a training that another user started; Unavailable in notebooks, for scripts from standard input
     and under torchrun, with what to type instead.
     """
