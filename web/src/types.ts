@@ -10,7 +10,7 @@ export interface NdArray {
   readonly data: Numbers;
 }
 
-/** What a view yields. ``final`` is False while refinements follow; ``note`` says what is missing or unusual; ``idle`` names knobs that change nothing as the others stand, each with a sentence why. */
+/** What a view yields. ``final`` is False while refinements follow; ``note`` says what is missing or unusual; ``hint`` what can be done with it in the page, and stands there alone; ``idle`` names knobs that change nothing as the others stand, each with a sentence why. */
 export interface Picture {
   readonly title: string;
   readonly body: Node;
@@ -18,6 +18,7 @@ export interface Picture {
   readonly provenance: Provenance | null;
   readonly checks: readonly Check[];
   readonly note: string;
+  readonly hint: string;
   readonly step: number | null;
   readonly final: boolean;
   readonly idle: Readonly<Record<string, string>>;
@@ -504,6 +505,7 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "provenance": null,
    "checks": [],
    "note": "",
+   "hint": "",
    "step": null,
    "final": true,
    "idle": {}

@@ -50,8 +50,8 @@ class Draft:
 
 
 class Picture(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
-    """What a view yields. ``final`` is False while refinements follow; ``note`` says what is missing or unusual; ``idle`` names knobs
-    that change nothing as the others stand, each with a sentence why."""
+    """What a view yields. ``final`` is False while refinements follow; ``note`` says what is missing or unusual; ``hint`` what can
+    be done with it in the page, and stands there alone; ``idle`` names knobs that change nothing as the others stand, each with a sentence why."""
 
     title: str
     body: Node
@@ -59,6 +59,7 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dic
     provenance: Provenance | None = None
     checks: tuple[Check, ...] = ()
     note: str = ""
+    hint: str = ""
     step: int | None = None
     final: bool = True
     idle: dict[str, str] = {}

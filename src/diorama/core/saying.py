@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 _NOTATION = re.compile(r"(?<![\w.])([-−+]?)(\d+(?:\.\d+)?)e([-+]\d{2,3})(?!\d)( %)?")
 _PERCENT = re.compile(r"(?<=\d)%(?![\w%])")
+_QUOTED = str.maketrans({"\n": "↵", "\t": "⇥", "\r": "␍"})
+_LAYER = re.compile(r"(?:^|(?<=[.!?] ))layer (?=\d)")
 _HYPHEN = re.compile(r"(?:^|(?<=[\s(±]))-(?=\d)")
 _SMALLEST = 0.01
 """A share below this, in percent, is told as being below it."""
@@ -16,8 +18,10 @@ _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 def plain(text: str) -> str:
     """A sentence with its numbers in plain digits: ``1.2e+02 %`` is 120 %, ``7.84e-08 %`` less than 0.01 %, ``-3%`` is −3 %.
 
-    Numbers of more digits than a reader counts become powers of ten: 3.2 × 10⁹. All else stays as it is.
+    Numbers of more digits than a reader counts become powers of ten: 3.2 × 10⁹. Line ends and tabs of texts that it quotes stand as the signs
+    that pictures show for them, ↵ and ⇥, and a sentence that begins with the number of a layer has its capital: "Layer 3 …". All else stays as it is.
     """
+    text = _LAYER.sub("Layer ", text.translate(_QUOTED))
     text = _PERCENT.sub(" %", text) if "%" in text else text
     text = _NOTATION.sub(_said, text) if "e" in text else text
     return _HYPHEN.sub("−", text) if "-" in text else text

@@ -165,13 +165,11 @@ def layer_key(layer: str) -> str:
 
 
 def spoken(name: str) -> str:
-    """A layer's name in a sentence or a label: the model itself, which is the layer where nothing below it holds weights, has none."""
-    return name or "the model"
+    """A layer in a sentence or a label: where its name is a mere number, as in an ``nn.Sequential``, with the word before it.
 
-
-def in_words(name: str) -> str:
-    """A layer in a sentence where a mere number, as in an ``nn.Sequential``, says nothing: with the word before it."""
-    return f"layer {name}" if name.replace(".", "").replace("#", "").isdigit() else spoken(name)
+    The model itself, which is the layer where nothing below it holds weights, has no name.
+    """
+    return f"layer {name}" if name.replace(".", "").replace("#", "").isdigit() else name or "the model"
 
 
 def own_name(layer: str, known: Collection[str]) -> str:

@@ -49,7 +49,7 @@ class ShownLayer:
     @property
     def words(self) -> str:
         """What lies between the layer and the values: "after bn1 and ReLU"."""
-        steps = [self.source.name] if self.source.name != self.name else []
+        steps = [spoken(self.source.name)] if self.source.name != self.name else []
         steps += ["ReLU"] if self.rectified else []
         return "after " + " and ".join(steps) if steps else ""
 

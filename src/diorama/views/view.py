@@ -106,13 +106,14 @@ class View(Plugin, abc.ABC):
         *,
         checks: tuple[Check, ...] = (),
         note: str = "",
+        hint: str = "",
         final: bool = True,
         source: str = "",
         mode: str = "eval",
         idle: Mapping[str, str] | None = None,
     ) -> Picture:
-        """Make a picture with its step and provenance; ``source`` names the paper or formula, ``idle`` the knobs that change nothing
-        here, each with the reason."""
+        """Make a picture with its step and provenance; ``source`` names the paper or formula, ``hint`` says what can be done with the
+        picture in the page (a file does not say it), ``idle`` names the knobs that change nothing here, each with the reason."""
         checks = tuple(
             msgspec.structs.replace(check, sentence=_plainly(check.sentence)) if isinstance(check, Check) else check for check in checks
         )
@@ -127,6 +128,7 @@ class View(Plugin, abc.ABC):
             provenance=made,
             checks=checks,
             note=_plainly(note),
+            hint=_plainly(hint),
             step=scene.step,
             final=final,
             idle=dict(idle or {}),

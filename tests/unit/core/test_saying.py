@@ -12,12 +12,13 @@ from diorama.core.saying import leading, percent, plain
 
 
 def test_numbers_are_said_plainly() -> None:
-    """No computer notation: plain digits, thousands apart, powers of ten beyond them, tiny shares as less than one."""
+    """No computer notation: plain digits, thousands apart, powers of ten beyond them, tiny shares as less than one; on one line."""
     assert plain("sum 5, 1.2e+02 % off") == "sum 5, 120 % off"
     assert plain("7.84e-08 % is left") == "less than 0.01 % is left"
     assert plain("a score of 3.29e+03, then \u22124.1e-03") == "a score of 3,290, then \u22120.0041"
     assert plain("3.2e+09 passes, 1e-12 apart") == "3.2 × 10⁹ passes, 1 × 10⁻¹² apart"
     assert plain("-3% (-1.5 to 2), 4-6, x-1, by \u2212 2e-03% of 1e-01") == "\u22123 % (\u22121.5 to 2), 4-6, x-1, by \u2212 less than 0.01 % of 0.1"
+    assert plain("layer 3 behind “a\n\tb”. layer 4") == "Layer 3 behind “a↵⇥b”. Layer 4"
     assert percent(1.234) == "120 %"
     assert percent(7.84e-10) == "less than 0.01 %"
 

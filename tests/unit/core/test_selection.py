@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diorama.core.errors import NotFound, UsageError
-from diorama.core.selection import KINDS, Key, Selection, as_key, in_words, layer_key, number_key, unit_key
+from diorama.core.selection import KINDS, Key, Selection, as_key, layer_key, number_key, spoken, unit_key
 
 PLAN = [
     "run:a", "layer:features.3", "layer:act#2", "layer:rnn.l1.reverse", "unit:features.3/17", "unit:features.3/17@5,8",
@@ -100,4 +100,4 @@ def test_a_place_of_all_a_layers_units_has_a_key() -> None:
 
 def test_a_number_as_a_name_has_a_word_before_it() -> None:
     """A layer's name that says nothing in a sentence is introduced; another stands for itself."""
-    assert [in_words(name) for name in ("0", "3.1#2", "layer3.0", "")] == ["layer 0", "layer 3.1#2", "layer3.0", "the model"]
+    assert [spoken(name) for name in ("0", "3.1#2", "layer3.0", "")] == ["layer 0", "layer 3.1#2", "layer3.0", "the model"]

@@ -81,8 +81,8 @@ def test_the_worst_comes_first(run: Run, only: list[Found]) -> None:
     assert marks[0].note == "Updates explode. Ratio 3 at step 20."
     assert marks[1].key == "step:7"
     assert marks[1].note.endswith("8 of 16. Seen at step 7.")
-    assert "slider" not in run.scene().view("findings").caption
-    assert "of the whole training, up to step 60; the slider stands at step 0." in run.scene(step=0).view("findings").caption
+    assert "the picture is of" not in run.scene().view("findings").caption
+    assert "of the whole training, up to step 60; the picture is of step 0." in run.scene(step=0).view("findings").caption
     assert len(_marks(run, least=0.4)) == 2
     assert isinstance(run.scene().view("findings").body, Group)
     assert "2 less serious" in run.scene().view("findings", limit=1).note

@@ -47,7 +47,7 @@ def test_mixed_classes_are_named_with_the_layer_where_it_starts() -> None:
     assert picture.caption.startswith("a and c are mixed most")
     away = [(scene.predictions()[y == own] == other).double().mean().item() for own, other in ((0, 2), (2, 0))]
     assert f"{away[0]:.0%} of a are answered as c, {away[1]:.0%} of c as a".replace("%", " %") in picture.caption
-    assert "start to mix at 2." in picture.caption
+    assert "start to mix at layer 2." in picture.caption
     (mark,) = [one for one in picture.marks() if isinstance(one, Heatmap)]
     assert mark.column_labels == ("input", "0", "1", "2", "3")
     assert mark.row_labels[0] == "a | c"
@@ -192,7 +192,7 @@ def test_the_layer_that_is_not_needed_is_named() -> None:
     scene = Scene(net, x, y)
     before = {name: value.clone() for name, value in net.state_dict().items()}
     picture = scene.view("needed")
-    assert picture.caption.startswith("3 is needed least: left out, the loss of")
+    assert picture.caption.startswith("Layer 3 is needed least: left out, the loss of")
     value = scene.derive("needed").value
     assert value["layers"] == ["0", "2", "3", "5"]
     assert value["passed"][2] == pytest.approx(0, abs=1e-6)

@@ -225,7 +225,7 @@ def test_codes_with_places_are_named_by_unit_and_place() -> None:
     code = LiveCodes.of(Scene(model, x, torch.arange(10) % 2, classes=("a", "b")), "0")
     assert code.count == 8
     assert code.key(6) == "unit:0/1@1,0"
-    assert code.name(6) == "0/1 at 1, 0"
+    assert code.name(6) == "layer 0/1 at 1, 0"
 
 
 def test_drawn_inputs_and_edits_are_looked_at() -> None:

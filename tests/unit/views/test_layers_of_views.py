@@ -54,8 +54,8 @@ def test_a_normalised_layer_shows_what_leaves_it() -> None:
     scene = Scene(model, torch.rand(8, 1, 8, 8), torch.arange(8) % 2)
     tiles = _marks(scene.view("activations"), Tiles)
     assert len(tiles) == 1
-    assert tiles[0].title == "0"
-    assert "after 1 and ReLU" in tiles[0].caption
+    assert tiles[0].title == "Layer 0"
+    assert "after layer 1 and ReLU" in tiles[0].caption
     model.eval()
     with torch.no_grad():
         wanted = model[2](model[1](model[0](scene.examples.x[:1])))[0]

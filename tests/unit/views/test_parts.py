@@ -88,7 +88,7 @@ def test_places_are_shown_by_what_drives_them() -> None:
     assert checks["cosine"].good
     assert checks["sum of attribution"].value < 0.01
     groups = [mark for mark in picture.marks() if isinstance(mark, Tiles)]
-    assert [mark.title for mark in groups] == ["Groups of 0"]
+    assert [mark.title for mark in groups] == ["Groups of layer 0"]
     assert isinstance(picture.body, Group)
 
 

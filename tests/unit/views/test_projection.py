@@ -316,7 +316,7 @@ def test_colours_tell_a_unit_or_a_property() -> None:
     scene = Scene(net, x, torch.arange(30) % 3, inputs=diorama.Image(range=(0, 1)))
     picture = scene.view("projection", layer="2", colour="unit", unit="1/3")
     np.testing.assert_allclose(_maps(picture)[0].values, scene.activations("1")["1"][:, 3].numpy(), atol=1e-6)
-    assert "what unit 3 of 1 answers" in picture.caption
+    assert "what unit 3 of layer 1 answers" in picture.caption
     assert "No unit is chosen" in scene.view("projection", layer="2", colour="unit").note
     (mark,) = _maps(scene.view("projection", layer="2", column="brightness"))
     np.testing.assert_allclose(mark.values, 255 * x.mean((1, 2, 3)).numpy(), atol=1)

@@ -122,9 +122,9 @@ def test_units_are_asked_of_pictures() -> None:
         model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 6), nn.ReLU(), nn.Linear(6, 3))
         scene = Scene(model, torch.rand(60, 1, 6, 6), torch.arange(60) % 3)
     picture = scene.view("surrogate")
-    assert picture.title == "A tree on 3"
+    assert picture.title == "A tree on layer 3"
     chosen = scene.view("surrogate", layer="0")
-    assert chosen.title == "A tree on the mean over its places of 0"
+    assert chosen.title == "A tree on the mean over its places of layer 0"
     for each, layer in ((picture, "3"), (chosen, "0")):
         keys = [block.key for block in _marks(each, Blocks)[0].blocks if block.kind == "question"]
         assert all(key.startswith(f"unit:{layer}/") for key in keys)

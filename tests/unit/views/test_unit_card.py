@@ -214,7 +214,7 @@ def test_the_scan_shows_every_map_in_its_own_order(scene: Scene) -> None:
     ordered = _of(scene.view("scan", layer="0", example=0, sort="response"), Tiles, "")
     assert ordered.labels[0] == str(int(maps.amax((1, 2)).argmax()))
     large = [mark for mark in scene.view("scan", unit=f"0/{VERTICAL}", example=0).marks() if isinstance(mark, Image)]
-    assert [image.title for image in large] == ["example 0", f"0/{VERTICAL}", "its map over the picture"]
+    assert [image.title for image in large] == ["example 0", f"Layer 0/{VERTICAL}", "its map over the picture"]
 
 
 def test_the_scan_follows_an_object(scene: Scene) -> None:

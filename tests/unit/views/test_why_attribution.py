@@ -56,7 +56,7 @@ def test_units_places_and_layers_are_explained() -> None:
     x = scene.examples.x[:1].clone().requires_grad_()
     hidden = scene.model[0](x)
     wanted = {
-        "unit:0/3": (hidden[0, 3].mean(), "unit 3 of 0,"), "unit:0/3@2,5": (hidden[0, 3, 2, 5], "unit 3 of 0 at place 2, 5"),
+        "unit:0/3": (hidden[0, 3].mean(), "unit 3 of layer 0,"), "unit:0/3@2,5": (hidden[0, 3, 2, 5], "unit 3 of layer 0 at place 2, 5"),
         "layer:0": (hidden.mean(), "layer 0 (the mean of all its units)"),
     }
     for key, (value, told) in wanted.items():

@@ -37,8 +37,8 @@ def test_a_patch_by_hand_is_the_network_on_the_covered_image() -> None:
     plain = scene.activations("0", scene.examples.x[3:4])["0"][0].clamp_min(0)
     unit = int(plain.flatten(1).sum(1).argmax())
     found = _images(picture)
-    assert np.allclose(found[f"Unit {unit} of 0 without"].pixels, plain[unit], atol=1e-6)
-    assert np.allclose(found[f"Unit {unit} of 0 with"].pixels, scene.activations("0", x)["0"][0, unit].clamp_min(0), atol=1e-6)
+    assert np.allclose(found[f"Unit {unit} of layer 0 without"].pixels, plain[unit], atol=1e-6)
+    assert np.allclose(found[f"Unit {unit} of layer 0 with"].pixels, scene.activations("0", x)["0"][0, unit].clamp_min(0), atol=1e-6)
     place = found["The patch in place"]
     assert (place.boxes[0].x, place.boxes[0].y, place.boxes[0].width, place.boxes[0].height) == (4, 3, 3, 3)
     assert (place.handle.knob, place.handle.kind, place.handle.value) == ("at", "point", "4,5")

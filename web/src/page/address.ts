@@ -125,10 +125,11 @@ export function sayKey(key: string): string {
   const parsed = parseKey(key);
   if (!parsed) return key;
   if (pointOf(parsed) && parsed.kind === "layer") return parsed.name.replace(":", " ");
+  const number = /^[\d.#]+$/.test(parsed.name);
   if (NAMED.includes(parsed.kind)) return parsed.kind === "layer" && !parsed.name ? "the model" : `${parsed.kind} ${parsed.name}`.trim();
   if (INDEXED.includes(parsed.kind)) {
     const place = parsed.place.length ? ` at ${parsed.place.join(", ")}` : "";
-    return `${parsed.kind} ${parsed.index.join(", ")} of ${parsed.name || "the model"}${place}`;
+    return `${parsed.kind} ${parsed.index.join(", ")} of ${number ? "layer " : ""}${parsed.name || "the model"}${place}`;
   }
   return `${parsed.kind} ${parsed.index.join(" to ")}`;
 }

@@ -81,7 +81,7 @@ def _names(sheet: Sheet, mark: Lines, plot: PlotFrame, names: list[str]) -> None
         at = plot.y(series.y)
         good = np.flatnonzero(np.isfinite(at))
         wanted = float(np.clip(at[good[-1]], plot.top, plot.bottom)) if len(good) else plot.bottom
-        spots.append((wanted, name, class_colour(series.colour)))
+        spots.append((wanted, name, class_colour(series.colour), (2.4, 1.2) if series.dash else ()))
     spots.sort()
     heights = [spot[0] for spot in spots]
     for index in range(1, len(heights)):
@@ -89,8 +89,8 @@ def _names(sheet: Sheet, mark: Lines, plot: PlotFrame, names: list[str]) -> None
     heights[-1] = min(heights[-1], plot.bottom)
     for index in range(len(heights) - 2, -1, -1):
         heights[index] = min(heights[index], heights[index + 1] - 13)
-    for y, (_, name, colour) in zip(heights, spots, strict=True):
-        sheet.line([plot.right + 3, plot.right + 9], [y, y], colour, 2.2)
+    for y, (_, name, colour, dash) in zip(heights, spots, strict=True):
+        sheet.line([plot.right + 3, plot.right + 9], [y, y], colour, 2.2, dash=dash)
         sheet.text(plot.right + 12, y + 4, name, LABEL, MUTED)
 
 

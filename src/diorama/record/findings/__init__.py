@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from ...core.knobs import Plugin
-from ...core.selection import in_words, layer_key, without_call
+from ...core.selection import layer_key, spoken, without_call
 
 if TYPE_CHECKING:
     from ..packing import Floats, Steps
@@ -182,7 +182,7 @@ def layer_of(parameter: str) -> str:
 
 def called(name: str) -> str:
     """A layer in a sentence: where its name is a mere number, as in an ``nn.Sequential``, with the word before it."""
-    return in_words(name) if name else name
+    return spoken(name) if name else name
 
 
 def named(names: list[str], most: int = 3) -> str:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ...core.errors import DioramaError
 from ...core.knobs import knob
 from ...core.selection import number_key
-from . import Finding, Found, layer_of, named, resting
+from . import Finding, Found, called, layer_of, named, resting
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -60,7 +60,7 @@ class DuplicatedUnits(Finding):
             self.name, 0.5 + 0.3 * told[worst], "Units are copies of each other",
             f"{now[worst][0]} of the {now[worst][1]} units of {layers[0]} have {now[worst][2]}, so that their answers tell the next "
             f"layer nothing that the other's do not; concerned {'is' if len(layers) == 1 else 'are'} {named(layers)}.",
-            f"units with a twin at step {steps[-1]}: " + ", ".join(f"{name} {100 * told[name]:.0f} %" for name in names[:4]),
+            f"units with a twin at step {steps[-1]}: " + ", ".join(f"{called(name)} {100 * told[name]:.0f} %" for name in names[:4]),
             (*dict.fromkeys(layer_of(name) for name in names[:8]), number_key("step", since)), None, since, "Certain.",
             "Begin the weights by chance (the usual initialization), or reinitialize the copies.", "weights",
         )]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ...core.knobs import knob
 from ...core.selection import layer_key
-from . import Finding, Found, layers_between, since
+from . import Finding, Found, called, layers_between, since
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -33,10 +33,10 @@ class SaturatedUnits(Finding):
             last = values[-self.readings :]
             if name == final or len(last) < self.readings or not last.min() >= self.share:
                 continue
-            told = f"the {squashed[name]} of {name}" if name in squashed else f"the activations of {name}"
+            told = f"the {squashed[name]} of {called(name)}" if name in squashed else f"the activations of {called(name)}"
             first, lowest = since(steps, values >= self.share), float(last.min())
             found.append(Found(
-                self.name, min(1.0, 0.2 + 0.6 * lowest), f"{name} is saturated",
+                self.name, min(1.0, 0.2 + 0.6 * lowest), f"{called(name)} is saturated",
                 f"{lowest:.0%} of {told} have been at the ends of their range since step "
                 f"{first}, where hardly "
                 "any gradient passes. Smaller first weights, normalized inputs or a lower learning rate help.",

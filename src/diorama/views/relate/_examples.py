@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...core.colour import Limits, magnitude, symmetric
 from ...core.errors import not_found
-from ...core.selection import Key
+from ...core.selection import Key, spoken
 from ...data.kinds import Table, Tokens
 from ...data.melodies import is_mark
 from ...data.metadata import Column
@@ -99,7 +99,7 @@ def _coloured(
         values = codes(scene, unit.name)[:, unit.number]
         if len(values) == len(scene.live):
             limits = symmetric(values) if (values < 0).any() else magnitude(values)
-            return values, limits, (), f"Colours tell what unit {unit.number} of {unit.name} answers.", ""
+            return values, limits, (), f"Colours tell what unit {unit.number} of {spoken(unit.name)} answers.", ""
     if colour == "unit":
         note = "No unit is chosen that answers once for each example, so colours tell the class."
     if colour in ("loss", "confidence"):

@@ -188,13 +188,15 @@ class MatrixView(View):
         clear = clusters(rows).silhouette
         check = Check(name="silhouette", value=clear, sentence="how clearly the rows fall into groups that rise and fall together, −1 to 1.")
         less = one.layer.units > len(units)
+        name = spoken(one.name)
         mark = Heatmap(
             values=rows.astype(np.float32), limits=_limits(rows), row_keys=tuple(unit_key(one.name, int(unit)) for unit in units),
-            row_labels=tuple(str(int(unit)) for unit in units), column_labels=labels, column_keys=keys, row_title=one.name, column_title=title,
+            row_labels=tuple(str(int(unit)) for unit in units), column_labels=labels, column_keys=keys, row_title=name, column_title=title,
             size=8 if len(units) > 32 else 14,
         )
         return self.picture(
-            scene, selection, f"{one.name or 'The model'}: units × {title}", mark, caption, checks=(check,) if np.isfinite(clear) else (),
+            scene, selection, f"{name if one.name == name else name.capitalize()}: units × {title}", mark, caption,
+            checks=(check,) if np.isfinite(clear) else (),
             note="the units that vary most" if less else "",
         )
 

@@ -70,7 +70,7 @@ class MixingView(View):
         labels = tuple(f"{named(scene, int(a))} | {named(scene, int(b))}" for a, b in pairs[shown])
         mark = Heatmap(
             values=mixed[:, shown].T.astype(np.float32), limits=magnitude(mixed, 0.0, 0.5), row_labels=labels,
-            column_labels=tuple(map(spoken, names)),
+            column_labels=tuple(name or spoken("") for name in names),
             row_keys=tuple(number_key("class", int(a)) for a, _ in pairs[shown]),
             column_keys=tuple("" if name == INPUT else layer_key(name) for name in names), cell_texts=tuple(texts),
             row_title="two classes", column_title="layer", size=22,

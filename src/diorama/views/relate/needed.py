@@ -12,7 +12,7 @@ from ...core.knobs import knob
 from ...core.marks import Bars, Column, Group, Node, Table
 from ...core.picture import Check, Draft, Picture, Progress
 from ...core.saying import joined
-from ...core.selection import Selection, layer_key
+from ...core.selection import Selection, layer_key, spoken
 from ...derive.derivations.needed import tried, untriable
 from ...derive.losses import unmeasured
 from ...scene import Scene
@@ -66,14 +66,14 @@ class NeededView(View):
         limits = symmetric(known, unit="loss")
         marks: list[Node] = [
             Bars(
-                values=part[there], labels=tuple(names[k] for k in there), keys=tuple(layer_key(names[k]) for k in there), limits=limits,
+                values=part[there], labels=tuple(spoken(names[k]) for k in there), keys=tuple(layer_key(names[k]) for k in there), limits=limits,
                 notes=tuple(_note(value, kind, int(k)) for k in there), unit="loss", title=title,
             )
             for kind, title, part in (("passed", "Left out", passed), ("held", "Held at its mean", held))
             if len(there := np.flatnonzero(np.isfinite(part)))
         ]
         marks.append(Table(title="All layers", row_keys=tuple(map(layer_key, names)), columns=(
-            Column(name="layer", kind="text", texts=tuple(names)),
+            Column(name="layer", kind="text", texts=tuple(map(spoken, names))),
             *(Column(name=title, kind="text", texts=tuple("cannot be" if np.isnan(x) else f"{x:+.2g}" for x in value[kind])) for kind, title in
               (("passed", "left out"), ("held", "held"))),
         )))
@@ -105,7 +105,7 @@ class NeededView(View):
         dear = max(ways, key=lambda one: one[0])
         least = _outermost(_alike(names, value[kind], rise))
         verb = "is needed least:" if len(least) == 1 else "are needed least: each"
-        said = f"{joined(least[:4])} {verb} {does}, the loss of {base:.3g} changes by {rise:+.2g}"
+        said = f"{joined([*map(spoken, least[:4])])} {verb} {does}, the loss of {base:.3g} changes by {rise:+.2g}"
         said += f" and {share:.0%} of the answers change" if np.isfinite(share) else ""
         if len(free) > 1:
             said += f"; {len(free)} layers and blocks can each be lost"
@@ -116,7 +116,7 @@ class NeededView(View):
         if dear[0] > 0 and names[dear[2]] not in least:
             most = _alike(names, value[dear[1]], dear[0])
             way = "left out" if dear[1] == "passed" else "held at its mean"
-            said += f". {joined(most[:4])} {'is' if len(most) == 1 else 'are'} needed most ({dear[0]:+.2g} {way})"
+            said += f". {joined([*map(spoken, most[:4])])} {'is' if len(most) == 1 else 'are'} needed most ({dear[0]:+.2g} {way})"
         return f"{said}.", share
 
     def _noted(self, scene: Scene, value: dict[str, Any]) -> str:
@@ -126,7 +126,7 @@ class NeededView(View):
         for reason in dict.fromkeys(value["untried"].values()):
             some = [name for name, own in value["untried"].items() if own == reason]
             more = f" and {len(some) - 4} more" if len(some) > 4 else ""
-            said.append(f"Not tried: {', '.join(some[:4])}{more}, as {'it' if len(some) == 1 else 'each of them'} {reason}.")
+            said.append(f"Not tried: {', '.join(map(spoken, some[:4]))}{more}, as {'it' if len(some) == 1 else 'each of them'} {reason}.")
         stuck = int(np.isnan(value["passed"]).sum()) - len(value["untried"])
         if stuck > 0 and stuck < shown:
             have = "its answer has" if stuck == 1 else "their answers have"

@@ -178,7 +178,7 @@ class PartsView(View):
         keys = tuple(
             unit_key(held.name, int(held.grid[:, r, c].argmax())) for r in range(rows) for c in range(columns)
         )
-        title = f"{held.name}, sized by what each place adds" if self._attributed(held) else f"{held.name}, sized by strength"
+        title = f"{spoken(held.name)}, sized by {'what each place adds' if self._attributed(held) else 'strength'}"
         mosaic = Image(
             pixels=canvas, title=title, patches=(rows, columns), patch_keys=keys, size=max(240, min(460, columns * CELL)),
         )

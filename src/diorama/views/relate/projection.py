@@ -179,7 +179,7 @@ class ProjectionView(View):
         ]
         main, names = maps[0][0].derived, maps[0][0].derived.derivation.layers(scene)  # type: ignore[attr-defined]
         one, bare = len(names) == 1, all(names) and not any(name.startswith("layer") for name in names)
-        layers = ("layer " if one else "layers ") * bare + " and ".join(map(spoken, names))
+        layers = ("layer " if one else "layers ") * bare + " and ".join(name if bare else spoken(name) for name in names)
         count, total = len(scene.live), len(scene.examples)
         many = counted(count, "examples") if count == total else f"The first {count:,} of {total:,} examples"
         caption = f"{many}, near each other where {layers} {'answers' if one else 'answer'} alike"

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ...core.errors import Cancelled, DioramaError, NotApplicable
 from ...core.picture import Check, Progress
-from ...core.saying import being
+from ...core.saying import being, plain
+from ...core.selection import spoken
 from ...derive.derivations.matching import reordered
 from ...model.averages import normalized
 from ...scene import Scene
@@ -19,6 +20,8 @@ from .. import recorded
 from . import _straight
 
 Floats = NDArray[np.float64]
+FLAT = 1e-4
+"""A rise of no more than this share of the loss is none."""
 ALIKE = 0.99
 """Layers whose matched units correlate more than this in the mean do the same."""
 
@@ -153,12 +156,26 @@ class OtherNetwork:
             name, alike = ranked[0]
             told.append(
                 f"Matched units of every layer answer alike (mean correlation {alike:.3f} at least)." if alike > ALIKE and len(ranked) > 1 else
-                f"Matched units of {name} differ most from those of {self.name} (mean correlation {alike:.2f})." if len(ranked) > 1 else
-                f"Matched units of {name} correlate with those of {self.name} by {alike:.2f} in the mean."
+                f"Matched units of {spoken(name)} differ most from those of {self.name} (mean correlation {alike:.2f})." if len(ranked) > 1 else
+                f"Matched units of {spoken(name)} correlate with those of {self.name} by {alike:.2f} in the mean."
             )
         if self.before is not None and self.after is not None and not np.isnan(self.after.losses).any():
-            told.append(f"The barrier between them is {self.before.barrier:.3g}, and {self.after.barrier:.3g} after matching.")
+            told.append(self._hill(self.before, self.after))
         return " ".join(told) or f"Of {self.name} only the record is laid beside."
+
+    def _hill(self, before: _straight.WeightWay, after: _straight.WeightWay) -> str:
+        """What the loss does on the straight way: of a barrier it is said what it rises above, and between which losses."""
+        ends = " to ".join(f"{loss:,.0f} {where}" if loss >= 1000 else f"{loss:.3g} {where}" for loss, where in (
+            (before.losses[0], "here"), (before.losses[-1], "there"),
+        ))
+        least = FLAT * max(abs(before.losses[0]), abs(before.losses[-1]))
+        hills = [f"by up to {plain(f'{way.barrier:.3g}')}" if way.barrier > least else "nowhere" for way in (before, after)]
+        if hills[0] == hills[1] == "nowhere":
+            return f"On the straight way between their weights there is no barrier: nowhere does the loss rise above the line from {ends}."
+        return (
+            f"On the straight way between their weights the loss rises above the line from {ends}: {hills[0]} as they are, and {hills[1]} with "
+            "units matched (the barrier)."
+        )
 
     def ranked(self) -> list[tuple[str, float]]:
         """Layers with weights, with the mean correlation of their matched units, the least alike first."""

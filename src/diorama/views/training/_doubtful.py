@@ -38,12 +38,14 @@ def estimated(found: LikelyWrong, doubtful: int, name: Callable[[int], str]) -> 
     if not doubtful:
         return ""
     confused = joined([name(k) for k in found.aside[:5]]) + (" and others" if len(found.aside) > 5 else "")
-    aside = f" Most labels of {confused} are doubted: that is the network's own confusion, and is not counted." if found.aside else ""
+    aside = f" Most labels of {confused} are doubted, which tells of the network's own confusion rather than of wrong labels" if found.aside else ""
     if math.isnan(found.share):
+        aside += "." if aside else ""
         return (
             "How many of them are wrong cannot be told: the network is sure of much that the labels contradict, as one is that has not learnt the "
             f"task; most of them may be right.{aside}"
         )
+    aside += ": the estimate leaves them out." if aside else ""
     return (
         f"About {round(found.count)} of the {doubtful} are likely wrong: of the fifth of all examples of which the network was surest it "
         f"contradicted {found.share:.1%}. It is an estimate: too high where the task is hard, too low where labels were soon learnt by heart.{aside}"

@@ -244,8 +244,8 @@ class FollowedExamples:
             present = np.unique(labels[order])
             counts = np.array([(labels[suspected] == k).sum() for k in present], float)
             totals = [int((labels[order] == k).sum()) for k in present]
-            most = [f"{int(count)} of {total} called {self._name(int(k))}" for k, count, total in zip(present, counts, totals, strict=True)]
-            caption += f" Most of one label: {leading(counts.tolist(), most)}."
+            most = [f"{self._name(int(k))} ({int(count)} of {total})" for k, count, total in zip(present, counts, totals, strict=True)]
+            caption += f" By label most are doubted of {leading(counts.tolist(), most)}."
             ranked = np.argsort(-counts, kind="stable")[: min(20, int((counts > 0).sum()))]
             bars = Bars(
                 values=counts[ranked], labels=tuple(self._name(int(k)) for k in present[ranked]), unit="examples",
@@ -256,7 +256,11 @@ class FollowedExamples:
             acts = _doubtful.ways(self.scene, suspected, instead, labels, chosen, len(self.steps), self._name)
             if acts is not None:
                 body = Group(children=(acts, body))
+        there = int((doubt[shown] > 0).sum())
         more = [f"{len(shown)} of {counted(len(order), 'examples')} shown"] if len(shown) < len(order) else []
+        if there < len(suspected):
+            beside = f", and {len(shown) - there:,} that are not doubtful" if there < len(shown) else ""
+            more = [f"{there:,} of {len(suspected):,} doubtful examples shown{beside}"]
         more += [f"{len(self.known) - total} examples have no label"] if total < len(self.known) else []
         if len(labels) < len(self.scene.examples):
             more.append(f"the first {len(labels)} of {len(self.scene.examples):,} examples are looked at; among=all looks at all, in every snapshot")

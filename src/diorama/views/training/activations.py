@@ -14,7 +14,7 @@ from ...core.knobs import knob
 from ...core.marks import Group, Heatmap, Node, Tiles
 from ...core.picture import Picture, Progress
 from ...core.saying import counted
-from ...core.selection import Selection, unit_key
+from ...core.selection import Selection, spoken, unit_key
 from ...scene import Scene
 from .. import inputs, scales
 from ..units import ShownLayer, look, main_layers, maps, off, responses, shown, strength
@@ -89,9 +89,11 @@ class ActivationsView(View):
                 caption += f"; {count or 'no'} unit{'s' * (count != 1)} of the ReLU layers{f' ({marked})' if marked else ''} "
                 caption += f"{'is' if count == 1 else 'are'} dead: off for all {counted(len(scene.live), 'examples')}"
             caption += "."
-        caption = caption.replace(".;", ";") + " Click one to see what it looks for."
+        caption = caption.replace(".;", ";")
         body = marks[0] if len(marks) == 1 else Group(children=tuple(marks))
-        return self.picture(scene, selection, f"Activations of {label}", body, caption, final=dead, mode=self.mode)
+        return self.picture(scene, selection, f"Activations of {label}", body, caption, hint="Click one to see what it looks for.", final=dead,
+            mode=self.mode,
+        )
 
     def _mark(self, scene: Scene, one: ShownLayer, values: Tensor, never: Tensor | None) -> Node:
         strong = strength(values)
@@ -110,14 +112,14 @@ class ActivationsView(View):
         names = self._names(scene, one, order, never)
         if chosen.ndim == 1:
             return Heatmap(
-                values=chosen.numpy()[None], limits=limits, column_labels=names, column_keys=keys, title=one.name,
+                values=chosen.numpy()[None], limits=limits, column_labels=names, column_keys=keys, title=spoken(one.name),
                 caption=caption, size=18,
             )
         series = chosen.reshape(len(chosen), -1).numpy()
         return Heatmap(
             values=series, limits=limits, row_labels=names, row_keys=keys, row_title="unit",
             column_title=inputs.along(next(iter(scene.kinds.values()), None)),
-            title=one.name, caption=caption, size=6,
+            title=spoken(one.name), caption=caption, size=6,
         )
 
     def _tiles(
@@ -130,7 +132,7 @@ class ActivationsView(View):
             images=maps(chosen, 128 if self.layer else 48, self.slice), limits=limits, keys=keys,
             labels=tuple(str(int(unit)) for unit in order),
             faded=(quiet | dead).numpy(), badges=tuple("dead" if gone else "" for gone in dead) if dead.any() else (),
-            title=one.name, caption=caption, size=64 if self.layer else 44,
+            title=spoken(one.name), caption=caption, size=64 if self.layer else 44,
         )
 
     def _names(self, scene: Scene, one: ShownLayer, order: Tensor, never: Tensor | None) -> tuple[str, ...]:

@@ -170,7 +170,7 @@ def _numbers(scene: Scene, beside: list[OtherNetwork]) -> Node:
         return _ComparedRow(name, step, loss, right, relabelled, float(count), float(differ.sum()) if differ is not None else float("nan"))
 
     here = f"step {scene.step}" if beside[0].same_run else recorded.label(scene.run, [one.other.run for one in beside]) or scene.name
-    rows = [row(f"{here} (here)", scene, scene.answers() if scene.task else None, np.zeros(0))]
+    rows = [row(f"{here} (here)", scene, scene.answers() if scene.task else None, None if all(one.differ is None for one in beside) else np.zeros(0))]
     rows += [row(one.name, one.other, one.answers, one.differ) for one in beside]
     columns = [
         Column(name="network", kind="text", texts=tuple(one.name for one in rows)),
@@ -258,7 +258,7 @@ def _layers(beside: list[OtherNetwork], limit: int, chosen: Any) -> Iterator[Nod
         yield Bars(
             title=f"How alike layers answer here and in {one.name}"
             + (f": the {len(shown)} of {len(ranked)} that differ most" if len(shown) < len(ranked) else ""),
-            values=np.array([mean for _, mean in shown]), labels=tuple(name for name, _ in shown),
+            values=np.array([mean for _, mean in shown]), labels=tuple(spoken(name) for name, _ in shown),
             keys=tuple(layer_key(name) for name, _ in shown),
             reference=np.array([mean(layers[name]["by_index"]) for name, _ in shown]), limits=Limits(low=-1.0, high=1.0),
             notes=tuple(_HOW[layers[name]["how"]] for name, _ in shown),
@@ -286,7 +286,7 @@ def _units(one: OtherNetwork, limit: int, chosen: Any) -> Iterator[Node]:
     rows = rows[:limit]
     if not rows:
         return
-    where = f" of {names[0]}" if chosen is not None and len(names) == 1 else ""
+    where = f" of {spoken(names[0])}" if chosen is not None and len(names) == 1 else ""
     yield Table(
         title=f"Units{where} that differ most from their partners in {one.name}",
         columns=(
@@ -307,7 +307,9 @@ def _way(beside: list[OtherNetwork]) -> Iterator[Node]:
             if way is not None:
                 x, y = way.visited
                 if len(x):
-                    series.append(Series(name=word, x=x, y=y, colour=number, dash=word == "as it is", group=one.name if len(beside) > 1 else ""))
+                    colour = number if len(beside) > 1 else int(way is one.before)
+                    group = one.name if len(beside) > 1 else ""
+                    series.append(Series(name=word, x=x, y=y, colour=colour, dash=way is one.before, group=group))
     if not series:
         return
     yield Lines(

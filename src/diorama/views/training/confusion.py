@@ -96,6 +96,7 @@ class ConfusionView(View):
         notes += [f"{len(folded)} of {found.size} classes, the least mixed-up, are folded into one row and column"] if len(folded) else []
         absent = int((found.counts.sum(0) + found.counts.sum(1) == 0).sum())
         notes += [f"{absent} of {found.size} classes do not occur"] if absent and found.size > self.most else []
+        hint = "Click a cell to see its examples." if scene.task == "classification" and found.total else ""
         caption = _caption(found, scene) if then is None else _changed(found, then, scene, before)
         cell = self._cell(scene, selection, found) if scene.task == "classification" else None
         body = heat if cell is None else Group(children=(heat, cell))
@@ -105,7 +106,7 @@ class ConfusionView(View):
                 name="mean intersection over union", value=_overlap(found.counts),
                 sentence="the mean over the classes that occur of places of both truth and answer by places of either",
             ),)
-        yield self.picture(scene, selection, "Confusion", body, caption, note="; ".join(notes), checks=checks)
+        yield self.picture(scene, selection, "Confusion", body, caption, note="; ".join(notes), checks=checks, hint=hint)
 
     def _values(self, counts: Floats) -> Floats:
         values = counts / np.maximum(1, counts.sum(1, keepdims=True)) if self.share else counts.copy()
@@ -271,7 +272,7 @@ def _caption(found: _Counts, scene: Scene) -> str:
     others = int((mixed == mixed.max()).sum()) - 1
     beside = f", and so are {others} more pairs as often" if others > 1 else ", and so is one more pair as often" if others else ""
     most = f"{named(scene, int(row))} is taken for {named(scene, int(column))} most often, {_times(mixed.max())}{beside}."
-    return said + most + (" Click a cell to see its examples." if scene.task == "classification" else "")
+    return said + most
 
 
 def _times(count: float) -> str:

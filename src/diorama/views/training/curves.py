@@ -96,7 +96,7 @@ class CurvesView(View):
         note = "; ".join(filter(None, (*recorded.reservations(scene, looked=False), *changed, note)))
         caption = self._caption(scene, runs[0], [one for members in drawn.values() for one in members])
         body = marks[0] if len(marks) == 1 else Group(children=marks)
-        yield self.picture(scene, selection, "Curves", body, caption, note=note)
+        yield self.picture(scene, selection, "Curves", body, caption, note=note, hint="Click a step to see the whole network as it was then.")
 
     def _lines(
         self, scene: Scene, chart: str, members: Sequence[RecordedSeries], runs: Sequence[_Overlaid], layers: set[str]
@@ -142,7 +142,7 @@ class CurvesView(View):
         each = "; ".join(f"{chart.replace('_', ' ')} {', '.join(said)}" for chart, said in told.items())
         said = f"At step {now}: {each}. " if told else ""
         faint = "Strong lines are averages over some steps, faint ones every value. " if self.smooth > 0 else ""
-        return f"{said}{faint}{_straight(one.run, members)}Click a step to see the whole network as it was then."
+        return f"{said}{faint}{_straight(one.run, members)}".rstrip()
 
 
 def _straight(run: Run, members: Sequence[RecordedSeries]) -> str:

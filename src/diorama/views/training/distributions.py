@@ -13,7 +13,7 @@ from ...core.errors import NotApplicable, not_found
 from ...core.knobs import knob
 from ...core.marks import Lines, Ridges, RidgeSet, Series
 from ...core.picture import Picture, Progress
-from ...core.saying import counted
+from ...core.saying import counted, joined
 from ...core.selection import Selection, spoken, without_call
 from ...record.histogram import HistogramSeries
 from ...run import Run
@@ -140,7 +140,7 @@ class DistributionsView(View):
     def _bands(self, sets: Sequence[_Set], limits: tuple[float, float], kind: str, cursor: float | None) -> Lines:
         series = tuple(line for one in sets for line in one.bands())
         return Lines(
-            series=series, y_title=_singular(kind), y_range=limits, cursor=cursor, height=240,
+            series=series, y_title=_singular(kind), y_range=limits, cursor=cursor, height=240, caption=_ends(sets),
         )
 
     def _caption(self, sets: Sequence[_Set], kind: str, low: float, high: float) -> str:
@@ -183,6 +183,13 @@ class _Set:
             for bottom, top in ends
         ]
         return [*bands, Series(name=self.name or "median", x=x, y=middle, colour=self.colour)]
+
+
+def _ends(sets: Sequence[_Set]) -> str:
+    """Where the readings of some runs end before those of others: that is the recorder's rhythm or a shorter training."""
+    last = [int(one.found.steps[-1]) for one in sets]
+    short = [f"of {one.name} at step {step:,}" for one, step in zip(sets, last, strict=True) if step < max(last)]
+    return f"The last reading was {joined(short)}, of the others at step {max(last):,}." if short else ""
 
 
 def _evenly(count: int, most: int) -> NDArray[np.int64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...core import registry
@@ -49,18 +49,21 @@ class FindingsView(View):
         if not found:
             caption = "Nothing stands out in what was recorded. What goes wrong is named here, with its evidence."
         else:
-            caption = (
-                "The worst comes first. Each finding says what was seen; click it to see the layer or step it is about."
-            )
-            if not run.alive:
-                caption += " The training has ended, so nothing can be changed any more."
+            caption = "The worst comes first. Each finding says what was seen."
         if scene.step is not None and scene.step < max(scene.steps, default=0):
-            caption += f" They are of the whole training, up to step {run.last_step:,}; the slider stands at step {scene.step:,}."
+            caption += f" They are of the whole training, up to step {run.last_step:,}; the picture is of step {scene.step:,}."
         left_out = len(found) - len(shown)
         note = f"{left_out} less serious ones are left out." if left_out else ""
         note = " ".join(filter(None, [note, *(_ended(_begun(sentence)) for sentence in failed)]))
         body = marks[0] if len(marks) == 1 else Group(children=marks)
-        yield self.picture(scene, selection, "Findings", body, caption, note=note)
+        yield self.picture(scene, selection, "Findings", body, caption, note=note, hint=_hint(found, run.alive))
+
+
+def _hint(found: Sequence[Found], alive: bool) -> str:
+    """What can be done with the findings in the page."""
+    if not found:
+        return ""
+    return "Click one to see the layer or step it is about." + ("" if alive else " The training has ended, so nothing can be changed any more.")
 
 
 def _mark(one: Found, alive: bool) -> Number:

@@ -81,18 +81,18 @@ class HealthView(View):
         chosen = [key.layer for key in selection.all("layer")]
         detail = [row for name in dict.fromkeys(chosen) for row, layer in enumerate(layers) if layer["name"] == name]
         caption = self._caption(health, step)
-        yield self.picture(scene, selection, "Health", table, caption, final=False)
+        yield self.picture(scene, selection, "Health", table, caption, hint=_HINT, final=False)
         marked = {layer_key(layer["name"]) for row, layer in enumerate(health.layers) if health.severity(row) > 0}
         caption = f"{_beside(run, scene.step, marked)}{caption}"
         marks = (table, *(_curves(run, health, row, step) for row in detail[:2]))
-        yield self.picture(scene, selection, "Health", Group(children=marks) if detail else table, caption)
+        yield self.picture(scene, selection, "Health", Group(children=marks) if detail else table, caption, hint=_HINT)
 
     def _table(self, health: JudgedLayers, step: int) -> Table:
         shown = self._rows(health)
         axis = _axis(health)
         rows = [row for row, _, _ in shown]
         wrong = tuple(_wrong(health, row) for row in rows)
-        columns = [Column(name="layer", kind="text", texts=tuple(spoken(name) for _, name, _ in shown))]
+        columns = [Column(name="layer", kind="text", texts=tuple(name or spoken("") for _, name, _ in shown))]
         if any(wrong):
             columns.append(Column(name="what is wrong", kind="text", texts=wrong))
         columns += [
@@ -162,9 +162,12 @@ class HealthView(View):
         few = max((len(found.until(step).steps) for found in health.readings.values()), default=0)
         early = f"Only {few} reading{'' if few == 1 else 's'} yet: a fault is told from {ranges.READINGS} on. " if few < ranges.READINGS else ""
         return (
-            told + early + "Each number has its history, with the healthy range behind it; click one to choose the layer and the "
-            "step. The arrow beside a red one says to which side it lies."
+            told + early + "Each number has its history, with the healthy range behind it. The "
+            "arrow beside a red one says to which side it lies."
         )
+
+
+_HINT = "Click a number to choose its layer and its step."
 
 
 def _beside(run: Run, step: int | None, marked: Collection[str]) -> str:

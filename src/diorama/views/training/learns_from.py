@@ -13,7 +13,7 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Node, Table, Text
 from ...core.picture import Check, Picture, Progress
-from ...core.saying import percent
+from ...core.saying import counted, percent
 from ...core.selection import Selection, number_key
 from ...data.kinds import Tokens
 from ...data.tokens import visible
@@ -93,7 +93,8 @@ class LearnsFromView(View):
         mean = float(np.mean([one["loss"] for one in learnt])) if learnt else float("nan")
         words += f"; their mean is {mean:.3g} nats." if np.isfinite(mean) else "."
         words = f"{' '.join(wrong)} {words}" if wrong else f"{words} Struck out is what is masked; the brighter, the costlier."
-        return self.picture(scene, selection, "What the loss is taken on", Group(children=tuple(marks)), words)
+        note = self._left_out(value, numbers[: self.examples], len(numbers))
+        return self.picture(scene, selection, "What the loss is taken on", Group(children=tuple(marks)), words, note=note)
 
     def _picture(self, scene: Scene, selection: Selection, value: Sequence[Record], first: int) -> Picture:
         numbers = list(dict.fromkeys([first, *(one["example"] for one in value)]))[: self.examples]
@@ -115,7 +116,15 @@ class LearnsFromView(View):
         caption = f"{' '.join(wrong)} {caption}" if wrong else f"{caption} Struck out is what is masked; the brighter, the costlier."
         return self.picture(
             scene, selection, "What the loss is taken on", Group(children=tuple(marks)), caption, checks=_checks(told, learnt, first),
+            note=self._left_out(value, numbers, len({one["example"] for one in value})),
         )
+
+    def _left_out(self, value: Sequence[Record], shown: Sequence[int], count: int) -> str:
+        """What is counted and not shown: whole texts, and of each the tokens behind the first so many."""
+        longest = max((sum(one["example"] == number for one in value) for number in shown), default=0)
+        told = [f"{len(shown)} of {counted(count, 'texts')} shown"] if len(shown) < count else []
+        told += [f"of each the first {self.limit} tokens"] if longest > self.limit else []
+        return ", ".join(told) + "; all are counted" if told else ""
 
     def _text(self, told: Sequence[Record], title: str, largest: float, *, keyed: bool = True) -> Text:
         shown = told[: self.limit]

@@ -93,7 +93,7 @@ class MapView(View):
         notes.append(one.sliced() and f"maps: {one.sliced()}")
         notes.append(f"{percent(dead, 3)} dead" if dead is not None else "")
         return Block(
-            id=layer_key(one.name), label=spoken(one.name), kind=layer.kind, key=layer_key(one.name),
+            id=layer_key(one.name), label=one.name or spoken(""), kind=layer.kind, key=layer_key(one.name),
             detail=f"{layer.kind} · " * one.name.replace(".", "").isdigit() + " × ".join(map(str, layer.shape)),
             notes=tuple(filter(None, notes)), maps=images,
             maps_limits=one.limits(images), spark=signals.spark(scene, signals.ratio_name(layer)),

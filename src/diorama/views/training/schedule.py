@@ -69,12 +69,13 @@ class ScheduleView(View):
         marks: list[Node] = [self._chart(scene, run, past, (now, end), base, bend, alive)]
         if alive:
             marks += self._asked(now, base, bend)
-            caption = ("Draw the rate that is wanted over the part that is to come, with the pointer or with keys (arrows, Enter), or type it. What "
-                       "the schedule itself will set is not known beforehand: the dashed line is its rate of now, with what bends it.")
+            caption = "What the schedule itself will set is not known beforehand: the dashed line is its rate of now, with what bends it."
+            hint = "Draw the rate that is wanted over the part that is to come, with the pointer or with keys (arrows, Enter), or type it."
         else:
+            hint = ""
             caption = "The training has ended, so its learning rate cannot be changed any more." if not run.alive else "The learning rate is 0."
         idle = {} if alive else {"ahead": "there is nothing to come"}
-        yield self.picture(scene, selection, "Learning rate", Group(children=tuple(marks)), caption, idle=idle)
+        yield self.picture(scene, selection, "Learning rate", Group(children=tuple(marks)), caption, hint=hint, idle=idle)
 
     def _chart(
         self, scene: Scene, run: Run, past: Series, span: tuple[int, int], base: float, bend: dict[str, Any] | None, alive: bool

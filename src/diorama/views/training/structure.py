@@ -81,9 +81,9 @@ class StructureView(View):
         mark = self._blocks(scene, selection, graph, whole, opened, values, limits, found, beside)
         folds = [node for node in graph.nodes if node.id.startswith(FOLD)]
         modules = sum(not node.is_op for node in graph.nodes if node.key) + len(folds)
-        caption = f"{_several(modules, 'block')}; click one to choose it, open it to see what it is made of. "
+        caption = f"{_several(modules, 'block')}. "
         if not modules:
-            caption = f"{_several(sum(node.is_op for node in graph.nodes), 'operation')}, in the model itself; click one to choose it. "
+            caption = f"{_several(sum(node.is_op for node in graph.nodes), 'operation')}, in the model itself. "
         caption += "Blocks that are repeated are folded into one. " if folds else ""
         if found:
             caption = f"What {self.search!r} finds, and what lies {self.hops} arrow{'s' * (self.hops > 1)} away. "
@@ -95,7 +95,9 @@ class StructureView(View):
             if beside.differs:
                 there = beside.drawn(opened, found, self.hops)
                 body = Group(children=(msgspec.structs.replace(mark, title=scene.name), there), direction="row")
-        yield self.picture(scene, selection, "Structure", body, caption.strip(), note=beside.note if beside is not None else "")
+        yield self.picture(scene, selection, "Structure", body, caption.strip(), note=beside.note if beside is not None else "",
+            hint="Click a block to choose it, open it to see what it is made of." if modules else "Click an operation to choose it.",
+        )
 
     def _found(self, scene: Scene, whole: Graph) -> set[str]:
         text = self.search.strip()

@@ -235,7 +235,7 @@ class _TreeFacts:
         return Table(
             title="Its rules", columns=tuple(columns), row_keys=tuple(number_key("example", one) for one in first), sort="examples", descending=True,
             flagged=np.array([leaf in path for leaf in rules]) if path else None,
-            caption="One example of each leaf is shown; a click chooses it." + (" Flagged is the chosen example's." if path else ""),
+            caption="One example of each leaf is shown." + (" Flagged is the chosen example's." if path else ""),
         )
 
     def _fresh(self, said: NDArray[Any], chosen: NDArray[np.bool_]) -> str:

@@ -78,7 +78,8 @@ class WeightSeriesView(View):
             words = f"The {len(keys)} of the {among:,} weights{where} that moved most between step {steps[0]:,} and step {steps[-1]:,}. "
         table = _table(keys, lines)
         yield self.picture(
-            scene, selection, "Single weights", Group(children=(lines, table)), words + "Click a line to choose the weight, a step to go there."
+            scene, selection, "Single weights", Group(children=(lines, table)), words.rstrip(),
+            hint="Click a line to choose the weight, a step to go there.",
         )
 
 

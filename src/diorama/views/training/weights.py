@@ -87,7 +87,7 @@ class WeightsView(View):
                 Check(name="silhouette", value=groups.silhouette, sentence=sentence, good=groups.silhouette > 0.25),
             )
         else:
-            body = draw.mark(cut, found.layer)
+            body = draw.mark(cut, spoken(found.layer))
         shape = "square" if found.form != "rows" else "row"
         caption = f"Each {shape} is one {'token' if found.tokens else 'unit'} of {spoken(found.layer)}: {seen}. "
         caption += (

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...core.errors import NotApplicable, UsageError
-from ...core.selection import Key, unit_key
+from ...core.selection import Key, spoken, unit_key
 from ...data import nesting
 from ...data.kinds import Table
 from ...model.capture import Capture
@@ -110,7 +110,7 @@ class LiveCodes:
         if self.layer is None and isinstance(kind, Table):
             return kind.columns[number]
         place = self._place(number)
-        return f"{self.place}/{place[0]}" + (f" at {', '.join(map(str, place[1]))}" if place[1] else "")
+        return f"{spoken(self.place)}/{place[0]}" + (f" at {', '.join(map(str, place[1]))}" if place[1] else "")
 
     def key(self, number: int) -> str:
         """The key of the unit that one of the code's numbers is; empty for an input."""

@@ -107,7 +107,7 @@ class CardView(View):
     def _picture(self, scene: Scene, selection: Selection, card: _Card, final: bool) -> Picture:
         return self.picture(
             scene, selection, card.title, Group(children=tuple(card.marks())), card.caption(), final=final,
-            note=card.note, idle={} if card.pictured else {"back": "the input is no picture"},
+            note=card.note, hint=card.hint(), idle={} if card.pictured else {"back": "the input is no picture"},
         )
 
     @property
@@ -422,9 +422,9 @@ class _Card:
             where = "at the chosen place" if self.key.place else "where it responds most, as all numbers here"
             said += f" {where}"
         most = "it is the strongest unit here" if self.one.rectified else "its answers lie furthest from zero here"
-        said += "." if self.chosen else f"; {most}, choose any other." if fine else "; choose any other."
-        if self.pictured and self.box is not None and not self._all():
-            said += " The box is all that it can see; click its map to move it."
+        said += f"; {most}." if fine and not self.chosen else "."
+        if self._boxed():
+            said += " The box is all that it can see."
         if self.formed is not None and self.formed.done and self.formed.said:
             said += f" What it asks for: {self.formed.said[0].lower()}{self.formed.said[1:]}"
         if self.back:
@@ -432,6 +432,15 @@ class _Card:
             if self.scene.kinds[""].describe().get("channels") == 3:
                 said = said.replace("; blue excites, orange inhibits", ", on grey")
         return said
+
+    def hint(self) -> str:
+        """What can be done with the unit in the page."""
+        other = "" if self.chosen else "Choose any other unit."
+        return f"{other} {'Click the map to move the box.' if self._boxed() else ''}".strip()
+
+    def _boxed(self) -> bool:
+        """Whether a box says what the unit sees."""
+        return self.pictured and self.box is not None and not self._all()
 
 
 _WAYS = {"deconvnet": "deconvnet", "guided": "guided backprop", "gradient": "gradient"}

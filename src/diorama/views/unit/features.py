@@ -13,7 +13,7 @@ from ...core.marks import Heatmap
 from ...core.picture import Check, Picture, Progress
 from ...core.rounding import deviations
 from ...core.saying import counted
-from ...core.selection import Selection, in_words, number_key, spoken, unit_key
+from ...core.selection import Selection, number_key, spoken, unit_key
 from ...scene import Scene
 from .. import about, similar_units
 from ..units import responses, shown, telling_layers
@@ -81,15 +81,15 @@ class FeaturesView(View):
         heat = Heatmap(
             values=cells.astype(np.float32), limits=limits, row_labels=names, column_labels=tuple(str(int(k)) for k in columns),
             row_keys=tuple(number_key("example", int(k)) for k in rows), row_title="example",
-            column_keys=tuple(unit_key(one.name, int(k)) for k in columns), column_title=f"unit of {in_words(one.name)}", size=3,
+            column_keys=tuple(unit_key(one.name, int(k)) for k in columns), column_title=f"unit of {spoken(one.name)}", size=3,
         )
         shown_all = len(rows) == len(values) and len(columns) == values.shape[1]
-        caption = f"Each row is an example, each column a unit of {in_words(one.name)}" + (f" ({one.words})" if one.words else "")
+        caption = f"Each row is an example, each column a unit of {spoken(one.name)}" + (f" ({one.words})" if one.words else "")
         caption += "; bright is a strong response" if one.rectified else "; blue is positive, orange negative"
         caption += ". Rows lie together by class, columns by the class they speak for." if self._grouped(truth) else "."
         note = "" if shown_all else f"{len(rows)} of {len(values)} examples and {len(columns)} of {values.shape[1]} units shown"
         yield self.picture(
-            scene, selection, f"The data through {in_words(one.name)}", heat, caption, checks=_checks(values, truth), note=note,
+            scene, selection, f"The data through {spoken(one.name)}", heat, caption, checks=_checks(values, truth), note=note,
             idle={} if truth is not None else {"sort": about.classless(scene)},
         )
 

@@ -12,7 +12,7 @@ from ...core.errors import UsageError
 from ...core.knobs import knob
 from ...core.marks import Group, Node
 from ...core.picture import Check, Picture, Progress
-from ...core.selection import Selection
+from ...core.selection import Selection, spoken
 from ...scene import Scene
 from ..view import View
 from . import _drawing as drawing
@@ -153,7 +153,7 @@ class LatentView(View):
         if drawn is not None and len(drawn.moved) < looked.code.count:
             note += f" {len(drawn.moved)} of {looked.code.count} numbers are moved, those that vary most."
         apart = looked.code.layer is not None and looked.code.place != "code"
-        title = f"The code in layer {looked.code.place}" if apart else "The code"
+        title = f"The code in {spoken(looked.code.place)}" if apart else "The code"
         return self.picture(
             scene, selection, title, Group(children=tuple(body)), self._caption(looked),
             checks=self._checks(looked), note=note.strip(), final=final,

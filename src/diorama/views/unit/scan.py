@@ -84,15 +84,16 @@ class ScanView(View):
         caption = f"{len(order)} of {total} units" if len(order) < total else f"All {total} units" if total != 1 else "The one unit"
         caption += f" of {spoken(one.name)}" + (f", {one.words}" if one.words else "") + f", on {current.label}."
         caption += _MEANINGS[self.show]
+        hint = "Click one to keep it in sight." if not alone and locked is None else ""
         if not alone:
-            caption += " Click one to keep it in sight." if locked is None else " The chosen one is shown large."
+            caption += "" if locked is None else " The chosen one is shown large."
         for images, limits, note, final in self._images(scene, selection, one, current, values, order):
             grid = self._grid(one, values, order, images, limits)
             # Until one is kept in sight the maps are what there is to see, and a narrow place shows what comes first.
             parts: tuple[Node, ...] = (Group(children=large, direction="row"), grid)
             body: Node = grid if alone else Group(children=parts if locked is not None else parts[::-1])
             title = f"{spoken(one.name)} on {current.label}"
-            yield self.picture(scene, selection, title, body, caption, note=note, final=final)
+            yield self.picture(scene, selection, title, body, caption, note=note, hint=hint, final=final)
 
     def _unusual(self, scene: Scene, one: ShownLayer, values: Tensor) -> Tensor:
         """How far each unit's largest value lies above its usual one, in standard deviations over the live examples."""

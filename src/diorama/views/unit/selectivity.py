@@ -84,7 +84,7 @@ class SelectivityView(View):
         return Tiles(
             images=np.broadcast_to(colours[:, None, None], (len(order), 2, 2, 3)).astype(np.uint8),
             labels=tuple(str(int(unit)) for unit in order), keys=tuple(unit_key(one.name, int(unit)) for unit in order),
-            faded=np.isnan(mix.share[order]), title=one.name, caption=caption, size=26,
+            faded=np.isnan(mix.share[order]), title=spoken(one.name), caption=caption, size=26,
         )
 
     def _table(self, layers: list[ShownLayer], mixes: dict[str, Mix]) -> Table:

@@ -13,7 +13,7 @@ from ...core.knobs import knob
 from ...core.marks import Column, Group, Node, Number, Table, Tiles
 from ...core.picture import Check, Picture, Progress
 from ...core.saying import counted, plain
-from ...core.selection import Selection, in_words, spoken, unit_key
+from ...core.selection import Selection, spoken, unit_key
 from ...data.nesting import Nested
 from ...derive.scanning import SeenUnits, seen
 from ...model.layers import by_unit
@@ -83,7 +83,7 @@ class SurprisesView(View):
         order = np.argsort(-np.nan_to_num(strength, nan=-1), kind="stable")[: self.limit]
         order = order[((_counted(one, found)).sum(1) >= 3)[order]]
         if not len(order):
-            said = f"No unit of {in_words(one.name)} responds to three examples by finite numbers; choose another layer."
+            said = f"No unit of {spoken(one.name)} responds to three examples by finite numbers; choose another layer."
             body = Number(label="surprises", value=0, note="none")
             yield self.picture(scene, selection, f"Surprises in {spoken(one.name)}", body, said)
             return

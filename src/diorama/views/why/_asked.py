@@ -210,7 +210,8 @@ def words(scene: Scene, selection: Selection, target: Target, number: int | None
         if key.kind == "direction":
             return f"the direction {key.name}"
         if key.kind == "layer":
-            return f"layer {spoken(key.name)} (the mean of all its units)"
+            name = spoken(key.name)
+            return f"{'layer ' * (name == key.name)}{name} (the mean of all its units)"
         if key.place:
             return f"unit {key.number} of {spoken(key.name)} at place {', '.join(map(str, key.place))}"
         return f"unit {key.number} of {spoken(key.name)}"

@@ -208,7 +208,7 @@ def caption(place: OccludedPlace) -> str:
         return f"The network answers {occluded.current.label} with {answers.NOTHING}. So what the answer hangs on cannot be told by covering parts."
     what = f"the probability of {place.name}" if place.chance else place.name
     said = (
-        f"Drag the patch ({side} × {side} pixels of {_FILLED[occluded.patch.fill]}) over {occluded.current.label}: where it "
+        f"A patch ({side} × {side} pixels of {_FILLED[occluded.patch.fill]}) lies over {occluded.current.label}: where it "
         f"stands, {what} goes from {before:.3g} to {after:.3g}. "
     )
     if occluded.draws > 1:

@@ -176,6 +176,9 @@ class AttentionView(View):
             + ("" if self.show == "rollout" else " look"), Group(children=tuple(marks)),
             self._caption(current, found, head, asking, asked, place, kinds), checks=(check,), final=kinds is not None,
             note=_note(found, asking, asked),
+            hint="" if place is not None or found.shape[1] == 1 or not (asked.tokens or asked.grid) else (
+                f"Point at a {'patch' if asked.grid else 'token'} to see what it takes from where."
+            ),
         )
 
     def _name(self, head: int) -> str:
@@ -213,8 +216,6 @@ class AttentionView(View):
             names = asked.gathered(len(row))
             who = f"“{asking.gathered(found.shape[1])[place]}”" if place is not None else "It"
             words += f" {who} takes most ({100 * float(row[most]):.0f} %) from “{names[most]}”."
-        elif found.shape[1] > 1 and (asked.tokens or asked.grid):
-            words += f" Point at a {what} to see what it takes from where."
         if kinds is not None:
             words += f" The last map has a row a layer and a column a head: {MEANINGS[self.measure]}."
         return words

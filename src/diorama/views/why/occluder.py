@@ -103,7 +103,7 @@ class OccluderView(View):
     def _picture(self, scene: Scene, selection: Selection, place: OccludedPlace, *, final: bool) -> Picture:
         drawn: Node = body(place)
         return self.picture(
-            scene, selection, "What if it did not see this part?", drawn, caption(place), checks=checks(place), final=final
+            scene, selection, "What if it did not see this part?", drawn, caption(place), checks=checks(place), hint="Drag the patch.", final=final
         )
 
     # What is covered, and what is followed.

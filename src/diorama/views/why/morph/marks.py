@@ -243,7 +243,7 @@ def _active(told: MeasuredWay, at: float) -> Node | None:
     if not told.active:
         return None
     series = tuple(
-        Series(name=name, x=np.array(told.places), y=share, colour=k) for k, (name, share) in enumerate(told.active.items())
+        Series(name=spoken(name), x=np.array(told.places), y=share, colour=k) for k, (name, share) in enumerate(told.active.items())
     )
     return Lines(
         series=series, x_title="place on the way", y_title="share above zero", x_kind="number", x_range=(0.0, 1.0),
