@@ -16,11 +16,24 @@ from diorama.core import marks
 from diorama.core.knobs import Plugin, knobs_of, sentence, title_of
 from diorama.core.marks import mark
 from diorama.core.registry import REGISTRIES, Registry, commands, demos, derivations, findings, projections, signals, views
+from diorama.data.kinds import Kind
 from diorama.export import sheet, style, typeset
+from diorama.scene import Scene
 
 DOCS = Path(__file__).parent
 PAGE = DOCS.parent / "web" / "src" / "marks"
 EXAMPLES = DOCS.parent / "examples" / "plugins"
+REFERENCED = (
+    ("Views", views),
+    ("Attribution methods", diorama.methods),
+    ("Derivations", derivations),
+    ("Projections", projections),
+    ("Signals", signals),
+    ("Findings", findings),
+    ("Commands", commands),
+    ("Demos", demos),
+)
+"""The kinds of plug-ins of which the reference has a chapter."""
 PLUGINS = """# Plug-ins of your own
 
 Made from the code by `make docs`. Each example is a file of `examples/plugins/`, which runs as it stands.
@@ -216,16 +229,7 @@ def main() -> None:
     """Write docs/reference.md, and the pictures where asked."""
     parts = [HEAD, "## Public names\n"]
     parts += [_name(name, getattr(diorama, name)) for name in diorama.__all__]
-    for title, registry in (
-        ("Views", views),
-        ("Attribution methods", diorama.methods),
-        ("Derivations", derivations),
-        ("Projections", projections),
-        ("Signals", signals),
-        ("Findings", findings),
-        ("Commands", commands),
-        ("Demos", demos),
-    ):
+    for title, registry in REFERENCED:
         if len(registry):
             parts += [f"## {title}\n", *(_plugin(registry[name]) for name in registry)]
     parts += ["## For third parties", "", "What `diorama.plugins` offers, with an example of each kind, stands on [a page of its own](plugins.md).", ""]
@@ -240,7 +244,14 @@ def main() -> None:
 
 def _name(name: str, value: Any) -> str:
     text = inspect.getdoc(value) or ""
-    if callable(value) and not isinstance(value, type):
+    if isinstance(value, Registry):
+        title, place = next(entry for entry in REFERENCED if entry[1] is value)
+        text = (
+            f"Every {place.noun} by name, as a mapping: what each is stands under [{title}](#{title.lower().replace(' ', '-')}). Those of "
+            "third parties are there as well; one that cannot be used is named in `broken`, with the reason."
+        )
+        head = f"### `diorama.{name}`\n"
+    elif callable(value) and (not isinstance(value, type) or issubclass(value, (Kind, Scene))):
         head = f"### `diorama.{name}`\n\n```python\n{name}{_signature(value)}\n```\n"
     else:
         head = f"### `diorama.{name}`\n"

@@ -1,18 +1,23 @@
-"""A progress bar on a terminal; nothing anywhere else."""
+"""A progress bar on a terminal; elsewhere a line now and then."""
 
 from __future__ import annotations
 
 import sys
 from typing import Any
 
+from ..core.picture import Progress
+from ..core.waiting import Waiting
+
 
 class Bar:
-    """How far long work is, on stderr where that is a terminal. It disappears at the end unless it is to ``stay``."""
+    """How far long work is, on stderr: a bar where that is a terminal, which disappears at the end unless it is to ``stay``; else a line now and then,
+    where the work is long."""
 
     def __init__(self, text: str, total: float | None = None, *, stay: bool = False) -> None:
         self._text, self._total, self._stay = text, total, stay
         self._bar: Any = None
         self._task: Any = None
+        self._waiting = Waiting(text)
 
     def __enter__(self) -> Bar:
         if sys.stderr.isatty():
@@ -32,6 +37,8 @@ class Bar:
                 self._task, completed=done, total=total if total is not None else self._total,
                 description=text or self._text,
             )
+        elif done is not None:
+            self._waiting(Progress(done=done, total=total or self._total or 0.0, note=text))
 
     def close(self) -> None:
         """Let go of the terminal."""

@@ -18,7 +18,7 @@ from .nesting import real
 
 @dataclasses.dataclass(frozen=True)
 class Table(Kind):
-    """Rows of numbers; ``mean`` and ``std`` undo a standardization, so that columns are shown in their own units."""
+    """Rows of numbers; ``columns`` names them; ``mean`` and ``std`` undo a standardization, so that columns are shown in their own units."""
 
     word: ClassVar[str] = "table"
     columns: Sequence[str] = ()

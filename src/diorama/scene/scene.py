@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..core import registry
 from ..core.errors import Cancelled, NotApplicable, UsageError
 from ..core.picture import Picture, Progress
+from ..core.waiting import Waiting
 from ..core.provenance import Provenance
 from ..core.selection import Key, Selection
 from ..data.examples import Examples
@@ -448,7 +449,8 @@ class Scene:
         return found
 
     def view(self, name: str, **options: Any) -> Picture:
-        """The last picture of a view; takes what :meth:`stream` takes."""
+        """The last picture of a view; takes what :meth:`stream` takes. Without ``progress`` long work says on stderr how far it is."""
+        options.setdefault("progress", Waiting(name))
         last: Picture | None = None
         for picture in self.stream(name, **options):
             last = picture

@@ -323,3 +323,15 @@ def test_a_run_without_any_record_has_no_findings(tmp_path: Path, name: str) -> 
     with watch(nn.Linear(2, 2), tmp_path / "run"):
         pass
     assert findings[name]()(open_run(tmp_path / "run")) == []
+
+
+@pytest.mark.parametrize(("still", "said"), [
+    (["base.model.encoder.wte.weight", "base.model.encoder.wpe.weight", "base.model.encoder.h.0.ln.weight", "base.model.encoder.h.1.ln.weight"],
+     "wte, wpe, h.0.ln and 1 more in base.model.encoder are frozen"),
+    (["0.weight", "0.bias", "conv.weight"], "layer 0, conv are frozen"),
+    (["base.model.wte.weight", "base.model.h.0.base_layer.weight"], ""),
+])
+def test_frozen_layers_are_told_briefly_and_not_below_adapters(still: list[str], said: str) -> None:
+    """What long names begin with is said once; where adapters learn, that the rest stands still is no news."""
+    run = SimpleNamespace(meta={"held": {"still": still}}, frozen=list)
+    assert [one.title for one in findings["frozen_layer"]()(run)] == [said] * bool(said)  # type: ignore[arg-type]

@@ -56,7 +56,13 @@ def _row(mark: Group, style: Style) -> list[list[Sheet]]:
             used = 0.0
         used += need + (GAP if lines[-1] else 0.0)
         lines[-1].append(index)
-    return [_shared(mark, natural, elastic, line, style) for line in lines]
+    shared = [_shared(mark, natural, elastic, line, style) for line in lines]
+    # What does not fit into its share, as a table with many columns, has its own line, and so have those beside it.
+    tight = [sum(part.width + GAP for part in parts) - GAP > style.width * 1.02 for parts in shared]
+    return [
+        parts for line, found, over in zip(lines, shared, tight, strict=True)
+        for parts in ([[natural[index]] for index in line] if over else [found])
+    ]
 
 
 def _shared(mark: Group, natural: list[Sheet], elastic: list[bool], line: list[int], style: Style) -> list[Sheet]:

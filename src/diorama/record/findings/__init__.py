@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from abc import abstractmethod
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -15,6 +16,9 @@ from ...core.selection import layer_key, spoken, without_call
 if TYPE_CHECKING:
     from ..packing import Floats, Steps
     from ..reader import RunReader
+
+LONG = 48
+"""Names of more characters than this, as a title shows them, say once what they begin with in common."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,6 +190,8 @@ def called(name: str) -> str:
 
 
 def named(names: list[str], most: int = 3) -> str:
-    """A few names in words."""
-    shown = ", ".join(map(called, names[:most]))
-    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
+    """A few names in words; what long ones begin with in common is said once."""
+    front = ".".join(os.path.commonprefix([name.split(".")[:-1] for name in names])) if len(names) > 1 else ""
+    front = front if sum(map(len, names[:most])) > LONG else ""
+    shown = ", ".join(called(name.removeprefix(f"{front}.") if front else name) for name in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "") + (f" in {called(front)}" if front else "")

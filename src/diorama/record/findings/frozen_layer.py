@@ -14,13 +14,15 @@ if TYPE_CHECKING:
 class FrozenLayer(Finding):
     """Layers that are frozen on purpose: by the command, or since their parameters want no gradient.
 
-    *Meaning* nothing is wrong; it is told so that a layer that does not move is not wondered about.
+    *Meaning* nothing is wrong; it is told so that a layer that does not move is not wondered about. Where adapters learn beside frozen
+    weights (peft's, each with its ``base_layer``), that the rest stands still is what they are for, and only what the command froze is told.
     """
 
     def __call__(self, run: RunReader) -> list[Found]:
         """One calm line for all of them."""
         held = run.meta.get("held") or {}
-        still = list(dict.fromkeys(layer_of(str(name)) for name in held.get("still", ())))
+        tuned = any(".base_layer." in str(name) for name in held.get("still", ()))
+        still = list(dict.fromkeys(layer_of(str(name)) for name in held.get("still", ()) if not tuned))
         keys = list(dict.fromkeys([*(layer_key(name) for name in run.frozen()), *still]))
         if not keys:
             return []

@@ -245,7 +245,7 @@ class FollowedExamples:
             counts = np.array([(labels[suspected] == k).sum() for k in present], float)
             totals = [int((labels[order] == k).sum()) for k in present]
             most = [f"{self._name(int(k))} ({int(count)} of {total})" for k, count, total in zip(present, counts, totals, strict=True)]
-            caption += f" By label most are doubted of {leading(counts.tolist(), most)}."
+            caption += f" Doubted most of all labels: {leading(counts.tolist(), most)}."
             ranked = np.argsort(-counts, kind="stable")[: min(20, int((counts > 0).sum()))]
             bars = Bars(
                 values=counts[ranked], labels=tuple(self._name(int(k)) for k in present[ranked]), unit="examples",

@@ -42,8 +42,8 @@ class ExamplesView(View):
     *Units* losses in nats (cross-entropy) or squared units of the target; margins of the history in logits.
     *Error* average precision of planted wrong labels on digits 0.93 to 0.99 (``bench/label_noise.py``); a hard example looks
     the same as a mislabelled one.
-    *Cost* one pass over the first 512 examples; two when steps are compared. Over the training none where it recorded its
-    looks, else one pass a snapshot; of all examples of a larger probe set one pass over them a snapshot.
+    *Cost* one pass over the first 512 examples; two when steps are compared. Over the training none where it recorded twelve
+    looks or more, else one pass over them at each snapshot besides; of all examples of a larger probe set one pass over them a snapshot.
     """
 
     title = "Examples"
@@ -96,7 +96,8 @@ class ExamplesView(View):
         node = self._strip(scene, facts, order) if self.layout == "strip" else self._table(scene, facts, order)
         notes = [*recorded.reservations(scene), *_alone(scene)]
         notes += [f"{len(order)} of {total} examples shown"] if len(order) < total else []
-        yield self.picture(scene, selection, "Examples", node, self._caption(scene, facts, before), note="; ".join(notes), idle=self._idle())
+        caption = self._caption(scene, facts, before, strip=isinstance(node, Tiles))
+        yield self.picture(scene, selection, "Examples", node, caption, note="; ".join(notes), idle=self._idle())
 
     def _idle(self) -> dict[str, str]:
         """The knobs that are for other things to show."""
@@ -201,7 +202,7 @@ class ExamplesView(View):
             return np.where(facts.known, _worst_first(-facts.loss), np.inf)
         return _worst_first(facts.margin) if facts.margin is not None else np.arange(facts.count, dtype=float)
 
-    def _caption(self, scene: Scene, facts: _ExampleFacts, before: Scene | None) -> str:
+    def _caption(self, scene: Scene, facts: _ExampleFacts, before: Scene | None, *, strip: bool) -> str:
         if facts.right is None:
             mean = f"Mean loss {scene.answers().loss:.3g}. " if np.isfinite(scene.answers().loss) else "Their mean loss is no number. "
             mean = "" if facts.loss is None or not facts.known.any() else mean
@@ -220,6 +221,10 @@ class ExamplesView(View):
             mean += f"{bare} " if (bare := unanswered(scene)) else ""
             if count < facts.count:
                 mean += f"{being(facts.count - count, 'have', 'has')} no label that counts. "
+        if strip:
+            mean += f"Below each stands {'what the network answers, not its label' if facts.named else 'its number'}. "
+        if strip and before is None:
+            return mean.rstrip()
         if before is None:
             told = ["what the network answers"] * (facts.named or scene.task == "regression") + ["how sure it is"] * (facts.sure is not None)
             told += ["how much of it is right"] * (facts.right is not None and not facts.named)

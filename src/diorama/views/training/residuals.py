@@ -94,7 +94,7 @@ class ResidualsView(View):
         chance = by_chance([values for _, values in columns], residual, self.bins) if best >= SMALL else 1.0
         shown = [own, *trends[: self.columns]]
         span = _span([own, *trends], residual)
-        marks: list[Node] = [_plane(answer[known], residual, known), *(_lines(one, span) for one in shown)]
+        marks: list[Node] = [_plane(answer[known], residual, known), Group(children=tuple(_lines(one, span) for one in shown), direction="grid")]
         left = len(trends) - len(trends[: self.columns])
         note = f"{left} columns on which it depends less are left out" if left else ""
         yield self.picture(
@@ -215,7 +215,7 @@ def _plane(answer: Floats, residual: Floats, known: NDArray[np.int64]) -> Field:
     return Field(
         title="each example", values=ground, extent=(low - room, high + room, -most, most), limits=limits,
         points=np.stack([answer, residual], 1), point_values=residual,
-        point_keys=tuple(number_key("example", int(number)) for number in known), x_title="answer", y_title="residual", size=220,
+        point_keys=tuple(number_key("example", int(number)) for number in known), x_title="answer", y_title="residual", size=220, faded=True,
     )
 
 

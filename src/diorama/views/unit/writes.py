@@ -259,7 +259,7 @@ def _bars(scene: Scene, place: WrittenToken, title: str, temperature: float) -> 
     strong = place.tokens.index(place.token) if place.token in place.tokens else None
     return Bars(
         values=drawn, labels=labels, reference=None if temperature == 1 else np.array(place.chances), strong=strong,
-        limits=magnitude(drawn, 0.0, 1.0, "probability"), unit="probability", horizontal=False, title=title,
+        limits=magnitude(drawn, 0.0, float(np.max([drawn, place.chances])) or 1.0, "probability"), unit="probability", horizontal=False, title=title,
         caption="" if temperature == 1 else f"Bars: at temperature {temperature:g}; ticks: the network's own probabilities.",
     )
 
