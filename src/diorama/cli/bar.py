@@ -10,8 +10,8 @@ from ..core.waiting import Waiting
 
 
 class Bar:
-    """How far long work is, on stderr: a bar where that is a terminal, which disappears at the end unless it is to ``stay``; else a line now and then,
-    where the work is long."""
+    """How far long work is, on stderr: a bar where that is a terminal, which disappears at the end unless it is to ``stay``; else a line now
+    and then, where the work is long."""
 
     def __init__(self, text: str, total: float | None = None, *, stay: bool = False) -> None:
         self._text, self._total, self._stay = text, total, stay

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from ..core import registry
 from ..core.errors import Cancelled, NotApplicable, UsageError
 from ..core.picture import Picture, Progress
-from ..core.waiting import Waiting
 from ..core.provenance import Provenance
 from ..core.selection import Key, Selection
+from ..core.waiting import Waiting
 from ..data.examples import Examples
 from ..data.kinds import Kind
 from ..data.nesting import Nested

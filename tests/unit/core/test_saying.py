@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from diorama.core.picture import Progress
 from diorama.core.saying import leading, percent, plain
+from diorama.core.waiting import Waiting
 
 
 def test_numbers_are_said_plainly() -> None:
@@ -43,3 +46,12 @@ def test_any_number_keeps_its_value(value: float) -> None:
     digits, _, power = said.replace(",", "").replace("−", "-").partition(" × 10")
     exponent = int(power.translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789"))) if power else 0
     assert math.isclose(float(f"{digits}e{exponent}"), float(written), rel_tol=1e-9, abs_tol=0)
+
+
+def test_long_work_says_how_far_it_is_now_and_then() -> None:
+    """Nothing for ten seconds, then a line, and the next one half a minute later."""
+    now, out = [0.0], io.StringIO()
+    waiting = Waiting("examples", lambda: now[0], out)
+    for now[0], done in ((5.0, 1), (11.0, 2), (30.0, 3), (42.0, 4)):
+        waiting(Progress(done=done, total=8, note=f"step {done}"))
+    assert out.getvalue() == "examples: 25 % done (step 2)\nexamples: 50 % done (step 4)\n"

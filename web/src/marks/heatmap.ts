@@ -12,6 +12,8 @@ import { face, fit, inks, sheet, type Ink } from "./sheet.ts";
 
 const TEXT = 11;
 const SMALL = 9;
+/** A cell of so many pixels has a name of its own, of two letters at least. */
+const CUT = 24;
 const GAP_FROM = 9; // cells at least this large are told apart by a gap
 
 interface Plan {
@@ -175,7 +177,9 @@ function paintLabels(pen: CanvasRenderingContext2D, mark: Heatmap, plan: Plan, i
     pen.fillText(fit(pen, label, room), left - 6, top + middle * cellHeight);
   pen.textAlign = "center";
   const widest = Math.max(0, ...mark.column_labels.map((label) => Math.min(80, pen.measureText(label).width)));
-  const everyColumn = Math.ceil(Math.min(widest + 3, 60) / cellWidth);
+  // Numbers in a row can be left out, as they go on; of names each stands, cut where it has to be.
+  const names = cellWidth >= CUT && mark.column_labels.some((label) => /^\p{L}/u.test(label));
+  const everyColumn = names ? 1 : Math.ceil(Math.min(widest + 3, 60) / cellWidth);
   const foot = top + rows * cellHeight;
   mark.column_labels.forEach((label, column) => {
     if (column % everyColumn !== 0) return;

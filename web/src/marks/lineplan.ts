@@ -33,6 +33,9 @@ export interface Plan {
   spacing(series: Series): number;
 }
 
+/** Room for a name such as "training batch". */
+const NAME = 92;
+
 /** Decide ranges, margins, ticks and labels. */
 export function plan(pen: CanvasRenderingContext2D, mark: Lines, zoom: [number, number] | null, width: number, height: number, context: Context): Plan {
   pen.font = face(TEXT);
@@ -46,7 +49,8 @@ export function plan(pen: CanvasRenderingContext2D, mark: Lines, zoom: [number, 
   const left = Math.ceil(Math.max(14, ...yTicks.map((tick) => pen.measureText(tickText(tick, yTicks)).width)) + 8);
   const named = labelled(shown);
   const longest = Math.max(0, ...named.map((item) => pen.measureText(item.name).width));
-  const right = named.length ? Math.min(width * 0.3, longest + 12) : 8;
+  // Names have a third of the chart, of a narrow one as much as a short name wants.
+  const right = named.length ? Math.min(Math.max(width * 0.3, Math.min(NAME, width * 0.45)), longest + 12) : 8;
   const x = new Scale(xRange, [left, Math.max(left + 20, width - right)], mark.x_log);
   const xTicks = x.ticks(Math.max(2, Math.round((x.to - x.from) / 90)), isWhole(mark) ? "step" : mark.x_kind);
   const labels = spread(named.flatMap((item) => endOf(item, x, y, top, bottom)), top, bottom).map((label) => ({

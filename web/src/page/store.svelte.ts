@@ -217,7 +217,7 @@ export class Page {
   }
 
   remember(view: string, picture: Picture): void {
-    if (picture.final) this.lastPictures.set(view, picture);
+    if (picture.final) this.lastPictures.set(`${this.run}/${view}`, picture);
   }
 
   /** A picture of the live end shows a step that the training has reached: the slider stands no earlier. */

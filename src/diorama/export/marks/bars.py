@@ -115,6 +115,7 @@ def _standing(mark: Bars, style: Style) -> Sheet:
         if mark.reference is not None and np.isfinite(mark.reference[index]):
             at = zero - float(np.clip(mark.reference[index], low, high)) * scale
             sheet.line([x - 2, x + bar + 2], [at, at], INK, 1.4)
+            end = min(end, at)  # its number stands above both
         if values:
             face = BOLD if mark.strong == index else PLAIN
             sheet.text(x + bar / 2, min(zero, end) - 3, _words(mark, index), TINY, MUTED, face, "center")
