@@ -416,9 +416,7 @@ class Scene:
         scene.edits = directions.edits(scene, self)
         return scene
 
-    def direction(
-        self, name: str, a: Any = None, b: Any = (), *, layer: str | None = None, how: str = "means"
-    ) -> Direction:
+    def direction(self, name: str, a: Any = None, b: Any = (), *, layer: str | None = None, how: str = "means") -> Direction:
         """A direction among a layer's units: ``direction("round", a="class:0", b="class:1")`` fits one and keeps it.
 
         *Meaning* it leads to the examples A from the examples B (left out: all others), each keys (``"class:0"``,
@@ -450,9 +448,8 @@ class Scene:
 
     def view(self, name: str, **options: Any) -> Picture:
         """The last picture of a view; takes what :meth:`stream` takes. Without ``progress`` long work says on stderr how far it is."""
-        options.setdefault("progress", Waiting(name))
         last: Picture | None = None
-        for picture in self.stream(name, **options):
+        for picture in self.stream(name, **{"progress": Waiting(name), **options}):
             last = picture
         if last is None:
             raise NotApplicable(f"the view {name!r} has nothing to show here")

@@ -10,7 +10,7 @@ import pytest
 from paper import PICTURES, with_checks
 
 from diorama.core.errors import LeftOut
-from diorama.core.marks import MARKS, Block, Blocks, Edge, Group, Lines, Number, Series
+from diorama.core.marks import MARKS, Bars, Block, Blocks, Column, Edge, Group, Lines, Number, Series, Table
 from diorama.core.picture import Picture
 from diorama.export import typeset
 from diorama.export.figure import compose
@@ -144,6 +144,17 @@ def test_names_too_long_keep_their_ends() -> None:
     assert cut.startswith("cla")
     assert cut.endswith("17")
     assert typeset.width(cut, 11) <= 60
+
+
+def test_a_table_that_needs_the_whole_width_stands_alone_and_keeps_its_words() -> None:
+    """In a row it goes to a line of its own instead of cutting short words; only long texts are cut."""
+    names = tuple(f"column number {k}" for k in range(8))
+    table = Table(columns=tuple(Column(name=name, kind="text", texts=("automobile", "x" * 200 if k == 0 else "y")) for k, name in enumerate(names)))
+    bars = Bars(values=np.ones(2), labels=("a", "b"))
+    lines = [text for text, _ in _texts(draw(Group(children=(bars, table), direction="row"), Style(700.0)))]
+    assert lines.count("automobile") == 8
+    assert set(names) <= set(lines)
+    assert any("…" in line for line in lines)
 
 
 def test_every_character_can_be_drawn() -> None:
