@@ -68,6 +68,14 @@ def by_heart(value: Mapping[str, Any]) -> str:
     )
 
 
+def shown(rows: int, of: int, doubtful: int, of_doubtful: int) -> list[str]:
+    """How many of the doubtful examples the rows are; of all examples, where no doubtful one is left out."""
+    if doubtful < of_doubtful:
+        beside = f", and {rows - doubtful:,} that are not doubtful" if doubtful < rows else ""
+        return [f"{doubtful:,} of {of_doubtful:,} doubtful examples shown{beside}"]
+    return [f"{rows} of {counted(of, 'examples')} shown"] if rows < of else []
+
+
 def ways(
     scene: Scene, suspected: Ints, instead: Ints, labels: Ints, chosen: Collection[int], looks: int, name: Callable[[int], str]
 ) -> Number | None:

@@ -256,11 +256,7 @@ class FollowedExamples:
             acts = _doubtful.ways(self.scene, suspected, instead, labels, chosen, len(self.steps), self._name)
             if acts is not None:
                 body = Group(children=(acts, body))
-        there = int((doubt[shown] > 0).sum())
-        more = [f"{len(shown)} of {counted(len(order), 'examples')} shown"] if len(shown) < len(order) else []
-        if there < len(suspected):
-            beside = f", and {len(shown) - there:,} that are not doubtful" if there < len(shown) else ""
-            more = [f"{there:,} of {len(suspected):,} doubtful examples shown{beside}"]
+        more = _doubtful.shown(len(shown), len(order), int((doubt[shown] > 0).sum()), len(suspected))
         more += [f"{len(self.known) - total} examples have no label"] if total < len(self.known) else []
         if len(labels) < len(self.scene.examples):
             more.append(f"the first {len(labels)} of {len(self.scene.examples):,} examples are looked at; among=all looks at all, in every snapshot")
