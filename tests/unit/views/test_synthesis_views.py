@@ -43,7 +43,7 @@ def test_a_units_picture_forms_and_is_judged(scene: Scene) -> None:
     assert picture.final
     assert not any(one.final for one in stream[:-1])
     images = _all(picture, Image)
-    assert [one.title for one in images] == [f"for 0/{VERTICAL}", f"against 0/{VERTICAL}"]
+    assert [one.title for one in images] == [f"for layer 0/{VERTICAL}", f"against layer 0/{VERTICAL}"]
     across = [float(np.diff(one.pixels.astype(float), axis=1).mean()) for one in images]
     assert across[0] > 0 > across[1]
     assert all(len(line.x) == 60 for line in _all(picture, Lines)[0].series)

@@ -35,7 +35,7 @@ def _column(table: Table, name: str) -> Any:
 def test_a_unit_of_one_class_is_blue_and_of_the_other_red(scene: Scene) -> None:
     """Upright against lying edges: their detectors are at the two ends, the dead one is grey, and they never mix."""
     picture = scene.view("selectivity", select=["class:0", "class:1"])
-    tiles = _of(picture, Tiles, "0")
+    tiles = _of(picture, Tiles, "Layer 0")
     assert tiles.labels[0] == str(VERTICAL)
     colours = {int(label): image[0, 0].astype(int) for label, image in zip(tiles.labels, tiles.images, strict=True)}
     assert colours[VERTICAL][2] > colours[VERTICAL][0] + 50

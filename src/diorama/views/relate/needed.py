@@ -73,7 +73,7 @@ class NeededView(View):
             if len(there := np.flatnonzero(np.isfinite(part)))
         ]
         marks.append(Table(title="All layers", row_keys=tuple(map(layer_key, names)), columns=(
-            Column(name="layer", kind="text", texts=tuple(map(spoken, names))),
+            Column(name="layer", kind="text", texts=tuple(name or spoken("") for name in names)),
             *(Column(name=title, kind="text", texts=tuple("cannot be" if np.isnan(x) else f"{x:+.2g}" for x in value[kind])) for kind, title in
               (("passed", "left out"), ("held", "held"))),
         )))

@@ -133,7 +133,7 @@ class ConvergenceView(View):
             by_layer.setdefault(without_call(name), step)
         names = [found.layers[k] for k in order]
         columns = [
-            Column(name="layer", kind="text", texts=tuple(map(spoken, names))),
+            Column(name="layer", kind="text", texts=tuple(name or spoken("") for name in names)),
             Column(
                 name="weights settled", numbers=_steps([when[k] for k in order]),
                 note=f"the snapshot from which on they stay within {self.within:g} of their way, and half of what is left to a layer of one speed",

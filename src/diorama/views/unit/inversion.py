@@ -220,7 +220,7 @@ def _mean(values: Tensor) -> float:
 def _table(chosen: list[str], done: dict[str, Inverted], drawn: dict[str, _Drawn]) -> Table:
     names = [name for name in chosen if name in done]
     columns = [
-        Column(name="layer", kind="text", texts=tuple(map(spoken, names))),
+        Column(name="layer", kind="text", texts=tuple(name or spoken("") for name in names)),
         Column(name="pixel error", unit="%", numbers=np.array([100 * _mean(done[n].pixel_error) for n in names])),
         Column(name="code error", unit="%", numbers=np.array([100 * _mean(done[n].code_error) for n in names])),
         Column(name="between starts", unit="%", numbers=np.array([100 * done[n].spread for n in names])),
