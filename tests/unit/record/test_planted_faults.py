@@ -342,4 +342,4 @@ def test_units_that_are_the_same_but_for_factor_sign_and_place_are_found(tmp_pat
     [told] = [one for one in diorama.open(tmp_path / "run").findings() if one.finding == "duplicated_units"]
     assert set(told.keys) == {"layer:0", "layer:2", "layer:4", "step:0"}
     assert told.evidence.count("50 %") == 3
-    assert "6 of the 12 units of 0 have the weights of another one but for a factor" in told.text
+    assert "6 of the 12 units of layer 0 have the weights of another one but for a factor" in told.text

@@ -194,7 +194,7 @@ def test_options_become_knobs_or_keys() -> None:
 def test_without_examples_weights_can_still_be_seen() -> None:
     """A scene of a model alone shows its weights, and says what is missing for the rest."""
     scene = Scene(_net())
-    assert scene.view("weights").title == "Weights of 0"
+    assert scene.view("weights").title == "Weights of layer 0"
     with pytest.raises(NotApplicable, match="pass x"):
         scene.view("activations")
 

@@ -58,7 +58,7 @@ class DuplicatedUnits(Finding):
         worst, layers = names[0], list(dict.fromkeys(name.rpartition(".")[0] or name for name in names))
         return [Found(
             self.name, 0.5 + 0.3 * told[worst], "Units are copies of each other",
-            f"{now[worst][0]} of the {now[worst][1]} units of {layers[0]} have {now[worst][2]}, so that their answers tell the next "
+            f"{now[worst][0]} of the {now[worst][1]} units of {called(layers[0])} have {now[worst][2]}, so that their answers tell the next "
             f"layer nothing that the other's do not; concerned {'is' if len(layers) == 1 else 'are'} {named(layers)}.",
             f"units with a twin at step {steps[-1]}: " + ", ".join(f"{called(name)} {100 * told[name]:.0f} %" for name in names[:4]),
             (*dict.fromkeys(layer_of(name) for name in names[:8]), number_key("step", since)), None, since, "Certain.",
