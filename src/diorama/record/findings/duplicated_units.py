@@ -122,9 +122,10 @@ def twins(rows: NDArray[np.float32], *, scaled: bool = False, negated: bool = Fa
         kept = kept / sizes[sizes > 0, None]
     # Equal rows come to lie beside each other when they are ordered by where a line that was drawn by chance puts them.
     line = np.asarray(np.random.default_rng(0).normal(size=rows.shape[1]), np.float32)
-    if negated:
-        kept = kept * np.where(kept @ line < 0, -1, 1).astype(kept.dtype)[:, None]
-    kept = kept[np.argsort(kept @ line, kind="stable")]
+    with np.errstate(invalid="ignore"):  # all is finite, and a product of matrices may yet raise the processor's flag
+        if negated:
+            kept = kept * np.where(kept @ line < 0, -1, 1).astype(kept.dtype)[:, None]
+        kept = kept[np.argsort(kept @ line, kind="stable")]
     apart = np.linalg.norm(np.diff(kept, axis=0), axis=1)
     same = apart <= _ALIKE * np.linalg.norm(kept[1:], axis=1)
     return int((np.append(same, False) | np.append(False, same)).sum())
