@@ -83,9 +83,9 @@ def _click_moves_the_sibling(page: Any, picture: Path) -> None:
         weights.wait_for(timeout=90_000)
     finally:
         page.screenshot(path=target)
-    assert weights.locator(".frame-title").inner_text() == "Weights of 0"
+    assert weights.locator(".frame-title").inner_text() == "Weights of layer 0"
     activations.locator("[role=listbox]").nth(1).locator("[role=option]").first.click()
-    weights.locator(".frame-title", has_text="Weights of 2").wait_for(timeout=30_000)
+    weights.locator(".frame-title", has_text="Weights of layer 2").wait_for(timeout=30_000)
     assert weights.locator("[role=option][aria-selected=true]").count() == 1
     assert activations.get_attribute("data-theme") == "light"
     page.screenshot(path=target)

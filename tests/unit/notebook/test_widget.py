@@ -47,9 +47,9 @@ def test_a_unit_chosen_in_one_is_followed_by_the_other() -> None:
     """A unit clicked in the activations turns the weights to its layer and is ringed in both."""
     scene = _scene()
     activations, weights = Widget(scene.view("activations")), Widget(scene.view("weights"))
-    assert _title(weights) == "Weights of 0"
+    assert _title(weights) == "Weights of layer 0"
     _choose(activations, "unit:2/3")
-    assert _title(weights) == "Weights of 2"
+    assert _title(weights) == "Weights of layer 2"
     assert weights.selection == ["unit:2/3"]
 
 
@@ -82,10 +82,10 @@ def test_a_knob_set_in_the_browser_is_asked_for() -> None:
     """A message that sets a knob makes the picture again with it; a wrong value is told in one sentence."""
     shown = Widget(_scene().view("weights"))
     shown._told(shown, {"do": "set", "knob": "layer", "value": "2"}, [])
-    assert _title(shown) == "Weights of 2"
+    assert _title(shown) == "Weights of layer 2"
     shown._told(shown, {"do": "set", "knob": "layer", "value": "no such layer"}, [])
     assert "no such layer" in shown.error
-    assert _title(shown) == "Weights of 2"
+    assert _title(shown) == "Weights of layer 2"
 
 
 def test_a_command_without_a_training_says_so() -> None:
@@ -102,9 +102,9 @@ def test_what_nobody_sees_is_not_computed() -> None:
     weights._view_count = 1
     weights._view_count = 0
     _choose(activations, "unit:2/3")
-    assert _title(weights) == "Weights of 0"
+    assert _title(weights) == "Weights of layer 0"
     weights._view_count = 1
-    assert _title(weights) == "Weights of 2"
+    assert _title(weights) == "Weights of layer 2"
 
 
 def test_the_newest_choice_wins() -> None:
@@ -120,8 +120,8 @@ def test_the_newest_choice_wins() -> None:
         await asyncio.gather(*weights._tasks)
 
     asyncio.run(two())
-    assert made in ([], ["Weights of 0"])
-    assert _title(weights) == "Weights of 0"
+    assert made in ([], ["Weights of layer 0"])
+    assert _title(weights) == "Weights of layer 0"
     assert weights.selection == ["unit:0/1"]
 
 
