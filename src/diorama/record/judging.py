@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .own_hooks import OwnHook
+
 _PASSES = 6
 """Passes of a step that are looked at."""
 _MOST = 4096
@@ -56,7 +58,7 @@ class Judging:
             if seen.gradient is None:
                 seen.gradient = gradient.detach().reshape(-1)[:_MOST].clone()
 
-        scores.register_hook(keep)  # type: ignore[no-untyped-call]
+        scores.register_hook(OwnHook(keep))  # type: ignore[no-untyped-call]
 
     def finish(self) -> dict[str, float]:
         """``judge``: 1 where a network judges; ``fooled``: how likely it holds what is made for real, in the mean; ``apart``: the share of its

@@ -42,7 +42,7 @@ class Leftovers:
         self._followed = {}
         for optimizer, parameters in (stepped or {}).items():
             self._followed[optimizer] = None  # they were set to nothing as soon as the step was over
-            with_gradient = [parameter for parameter in parameters if parameter.grad is not None]
+            with_gradient = [parameter for parameter in parameters if parameter.grad is not None and parameter.requires_grad]
             with_gradient.sort(key=lambda each: each.numel() > 1)  # one number alone does not tell a sum from another
             for parameter in with_gradient[::-1][:_TRIED]:
                 few = _few(parameter.grad)

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 import diorama
+from diorama.record import judging
 from diorama.record.batch_reader import told_labels
 from diorama.record.findings import ALARM
+from diorama.record.loop_habits import Leftovers
 
 Step = Callable[[nn.Module, torch.optim.Optimizer, Tensor, Tensor], Tensor]
 
@@ -232,3 +234,17 @@ def test_labels_are_told_from_the_gradient_of_the_loss(loss: Callable[[Tensor, T
     assert (found >= 0).mean() > 0.7
     (slopes,) = torch.autograd.grad(F.mse_loss(scores, torch.randn(40, 5, generator=generator, dtype=torch.float64)), scores)
     assert told_labels(scores.detach().numpy(), slopes.numpy()) == (None, None)
+
+
+def test_what_befalls_a_look_at_gradients_does_not_reach_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a fault while a judge's gradient is copied, nor a parameter that was frozen by hand and keeps an old gradient."""
+    judge, looks = nn.Linear(3, 1), judging.Judging()
+    scores = judge(torch.ones(4, 3))
+    looks.see(torch.ones(4, 3), scores)
+    monkeypatch.setattr(judging, "_MOST", "none")
+    scores.sum().backward()
+    assert judge.weight.grad is not None
+    judge.weight.requires_grad_(False)
+    left = Leftovers()
+    left.arm({0: [judge.weight]})
+    left.take_off()
