@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -44,6 +45,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return 1 if any(item.path.parts[: len(parts)] == parts for parts in waits.values()) else 2
 
     items.sort(key=rank)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays for good: the collector need not walk over it again, nor those who ask it what lives."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -259,6 +259,7 @@ def test_one_signal_ends_demo_and_page(tmp_path: Path, number: signal.Signals) -
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=\S+\n", process.stdout.readline())
         while not (tmp_path / "r" / "run.db").is_file():
             assert process.poll() is None
+            time.sleep(0.01)
         process.send_signal(number)
         _, said = process.communicate(timeout=120)
     assert process.returncode == 0, said
@@ -326,6 +327,7 @@ def test_a_training_ends_with_the_page_that_was_killed(tmp_path: Path) -> None:
     with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
         while not (tmp_path / "r" / "run.db").is_file():
             assert process.poll() is None
+            time.sleep(0.01)
         process.kill()
     with RunReader(tmp_path / "r") as run:
         until = time.monotonic() + 120

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from waiting import answered
 
 import diorama
 from diorama.record import checkpoints, controls, requests
@@ -37,10 +37,7 @@ def _told(recorder: Recorder, name: str, **knobs: Any) -> str:
     number = requests.send(recorder.path, name, knobs)
     recorder.step(loss=1.0)
     recorder._background.flush(60.0)
-    run = diorama.open(recorder.path)
-    while (answer := run.acknowledgement(number)) is None:
-        time.sleep(0.002)
-    return str(answer["text"])
+    return str(answered(recorder.path, number)["text"])
 
 
 def test_what_was_refused_pushes_no_checkpoint_out(recorder: Recorder) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from waiting import answered
 
 import diorama
 from diorama.record import idle_optimizers, requests
@@ -166,15 +167,13 @@ def test_one_that_was_replaced_is_told_and_asked_nothing_more(tmp_path: Path, mo
         recorder.changed(optimizer=torch.optim.Adam(model.parameters(), 0.01))
         good = requests.send(recorder.path, "learning_rate", {"factor": 0.5})
         recorder.step(loss=0.0)
-        while (answer := diorama.open(recorder.path).acknowledgement(good)) is None:
-            pass
-        assert answer["ok"]
+        assert answered(recorder.path, good)["ok"]
         run = diorama.open(recorder.path)
         for number in asked:
-            answer = run.acknowledgement(number)
-            assert answer is not None
-            assert "SGD, which this run was told of, has not stepped since step 10" in answer["text"]
-            assert "pass the one that steps to recorder.changed(optimizer=…)" in answer["text"]
+            refused = run.acknowledgement(number)
+            assert refused is not None
+            assert "SGD, which this run was told of, has not stepped since step 10" in refused["text"]
+            assert "pass the one that steps to recorder.changed(optimizer=…)" in refused["text"]
         found = IdleOptimizer()(run)  # type: ignore[arg-type]
         assert [(each.step, each.severity) for each in found] == [(10, 0.8)]
         steps, _ = run.series("learning_rate")

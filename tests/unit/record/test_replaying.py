@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
+from waiting import answered
 
 import diorama
 from diorama.record import controls, requests
@@ -65,9 +66,7 @@ class _Training:
         path = self.recorder.path
         number = requests.send(path, name, knobs)
         self.step()
-        with diorama.open(path) as run:
-            while (found := run.acknowledgement(number)) is None:
-                pass
+        found = answered(path, number)
         assert found["ok"], found["text"]
         return str(found["text"])
 

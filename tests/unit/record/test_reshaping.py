@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
+from waiting import answered
 
 import diorama
 from diorama.record import requests
@@ -47,12 +48,9 @@ class _Training:
 
     def send(self, name: str, **knobs: Any) -> dict[str, Any]:
         """Send a command and let the training apply it without a step of its own; the answer."""
-        number = requests.send(self.recorder.path, name, knobs)
+        number = requests.send(path := self.recorder.path, name, knobs)
         self.recorder.step()
-        found = None
-        while found is None:
-            found = self.run.acknowledgement(number)
-        return dict(found)
+        return answered(path, number)
 
     def all(self) -> list[Tensor]:
         """All weights, statistics and memories."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from waiting import answered
 
 import diorama
 from diorama.core import registry
@@ -35,12 +36,9 @@ class _Ruled:
 
     def send(self, name: str, **knobs: Any) -> dict[str, Any]:
         """Send a command as Python does; the answer, as it is acknowledged."""
-        number = requests.send(self.recorder.path, name, registry.commands[name].gathered(knobs))
+        number = requests.send(path := self.recorder.path, name, registry.commands[name].gathered(knobs))
         self.step()
-        found = None
-        while found is None:
-            found = self.run.acknowledgement(number)
-        return dict(found)
+        return answered(path, number)
 
     def step(self, loss: float = 1.0, **more: float) -> None:
         """One step of a loop that learns nothing."""

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from waiting import answered
 
 import diorama
 from diorama.record import requests
@@ -67,10 +68,8 @@ def _steered(
                 sent = [requests.send(recorder.path, "undo", {}) for _ in acts]
             recorder.step(loss=0.0)
             for number in sent:
-                answer = None
-                while answer is None:
-                    answer = diorama.open(recorder.path).acknowledgement(number)
-                assert answer["ok"], answer["text"]
+                found = answered(recorder.path, number)
+                assert found["ok"], found["text"]
             assert [id(group) for group in made.param_groups] == whole
             assert [len(group["params"]) for group in made.param_groups] == [4]
     return _states(model, made, scheduler)

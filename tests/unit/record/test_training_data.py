@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+from waiting import answered
 
 import diorama
 from diorama.core.errors import UsageError
@@ -56,12 +57,9 @@ class _Steered:
 
     def send(self, name: str, **knobs: Any) -> dict[str, Any]:
         """Send a command; the answer, as it is acknowledged."""
-        number = requests.send(self.recorder.path, name, knobs)
+        number = requests.send(path := self.recorder.path, name, knobs)
         self.recorder.step(loss=0.0)
-        found = None
-        while found is None:
-            found = self.run.acknowledgement(number)
-        return {**found, "number": number}
+        return {**answered(path, number), "number": number}
 
     def state(self) -> Any:
         """What is changed now."""

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from waiting import answered
 
 import diorama
 from diorama.record import acts, requests
@@ -31,12 +32,9 @@ class _Steered:
 
     def send(self, name: str, **knobs: Any) -> dict[str, Any]:
         """Send a command; the answer, as it is acknowledged."""
-        number = requests.send(self.recorder.path, name, knobs)
+        number = requests.send(path := self.recorder.path, name, knobs)
         self.recorder.step(loss=0.0)
-        found = None
-        while found is None:
-            found = self.run.acknowledgement(number)
-        return dict(found)
+        return answered(path, number)
 
     @property
     def factors(self) -> list[float]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from waiting import answered
 
 import diorama
 from diorama.record import requests
@@ -76,12 +77,9 @@ class Loop:
     def send(self, name: str, **knobs: Any) -> dict[str, Any]:
         """A command between two steps, and its answer."""
         assert self.recorder is not None
-        number = requests.send(self.recorder.path, name, knobs)
+        number = requests.send(path := self.recorder.path, name, knobs)
         self.recorder.step(loss=0.0)
-        answer = None
-        while answer is None:
-            answer = diorama.open(self.recorder.path).acknowledgement(number)
-        return dict(answer)
+        return answered(path, number)
 
     def state(self) -> dict[str, Tensor]:
         """Weights, statistics, the optimizer's memory, and the random state."""

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from waiting import answered
 
 import diorama
 from diorama.core.marks import Heatmap, Number
@@ -48,10 +49,7 @@ def training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def _sent(recorder: Any, name: str, knobs: dict[str, Any]) -> dict[str, Any]:
     number = requests.send(recorder.path, name, knobs)
     recorder.step(loss=0.0)
-    found = None
-    while found is None:
-        found = diorama.open(recorder.path).acknowledgement(number)
-    return dict(found)
+    return answered(recorder.path, number)
 
 
 @pytest.mark.parametrize("name", ACTS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ def test_a_drawn_line_becomes_the_learning_rate(tmp_path: Path, monkeypatch: pyt
             recorder.step(loss=1.0)
         run = diorama.open(recorder.path)
         while run.last_step < 10 or run.meta["optimizer"][0]["factor"] != 0.5:
+            time.sleep(0.002)
             run = diorama.open(recorder.path)
         scene = run.scene("live") if run.snapshots else run.scene(0)
         picture = scene.view("schedule", line="18,0.4; 14,0.1; 10,0.05; 3,0.2")
