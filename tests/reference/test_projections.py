@@ -153,7 +153,7 @@ def test_degenerate_rows_are_placed(method: str, dimensions: int) -> None:
     for name, rows in cases.items():
         for start in (None, np.zeros((len(rows), dimensions)), np.full((len(rows), dimensions), np.nan)):
             if method == "pca" and dimensions > rows.shape[1]:
-                with pytest.raises(NotApplicable, match="fewer dimensions"):
+                with pytest.raises(NotApplicable, match="choose a layer of more units"):
                     _placed(method, rows, start, dimensions=dimensions)
                 continue
             points = _placed(method, rows, start, dimensions=dimensions)

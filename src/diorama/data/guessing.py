@@ -34,7 +34,7 @@ def kind_of(x: Any) -> tuple[kinds.Kinds, str]:
 
 
 def _one(x: Tensor) -> kinds.Kind:
-    shape = "×".join(map(str, x.shape[1:])) or "single numbers"
+    shape = "×".join(map(str, x.shape[1:]))
     if are_strokes(x):
         said = f"guessed: {x.shape[1]} rows of two numbers and a 0 or 1 are steps of a pen and where it is lifted."
         return dataclasses.replace(kinds.Strokes().fitted(x), sentence=said)
@@ -56,7 +56,8 @@ def _one(x: Tensor) -> kinds.Kind:
     what = "a table's columns" if x.ndim == 2 else "shown in a row"
     if x.ndim == 5:
         what = f"shown as {slices(x.shape[1:])} slices side by side"
-    return dataclasses.replace(table, sentence=f"guessed: numbers of shape {shape} are {what}.")
+    are = f"numbers of shape {shape} are" if x.ndim > 1 else "a number an example is"
+    return dataclasses.replace(table, sentence=f"guessed: {are} {what}.")
 
 
 def image_from(kind: kinds.Image, x: Tensor) -> kinds.Image:

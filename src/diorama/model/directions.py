@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..core.errors import NotApplicable, UsageError
 from ..core.rounding import deviations
+from ..core.selection import spoken
 from .axes import first_tensor
 from .capture import Capture
 from .layers import LayerTable
@@ -179,7 +180,7 @@ def _pca(rows: Floats, count: int) -> tuple[Floats, str]:
 
 def _nmf(layer: str, rows: Floats, count: int, seed: int) -> tuple[Floats, str]:
     if (rows < 0).any():
-        raise NotApplicable(f"{layer} has negative activations, and parts are found of positive ones; use pca, or a ReLU's layer")
+        raise NotApplicable(f"{spoken(layer)} has negative activations, and parts are found of positive ones; use pca, or a ReLU's layer")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         made = _scikit_learn()[1].NMF(count, init="nndsvda", random_state=seed, max_iter=300)

@@ -74,7 +74,7 @@ class AboutUnit:
         said += f" ({self.shown.words})" if self.shown.words else ""
         said += f", on {self.current.label}."
         if probed and self._share is not None:
-            said += f" It is off for {100 * self._share:.0f} % of {self._of} examples."
+            said += f" It is off for {100 * self._share:.0f} % of {counted(self._of, 'examples')}."
         return said
 
     def quick(self) -> list[Node]:

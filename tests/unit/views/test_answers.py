@@ -12,6 +12,7 @@ from torch import nn
 
 import diorama
 from diorama.core.colour import class_colour, rgb
+from diorama.core.errors import NotApplicable
 from diorama.core.marks import Bars, Field, Heatmap, Image, Table, Tiles
 from diorama.core.picture import Picture
 from diorama.scene import Scene
@@ -43,6 +44,15 @@ def test_examples_of_a_class_can_be_chosen() -> None:
     """A chosen class leaves its own examples."""
     table = _mark(images().view("examples", class_=2), Table)
     assert set(_column(table, "truth")) == {2}
+
+
+def test_of_numbers_none_is_wrong() -> None:
+    """Answers that are numbers are neither right nor wrong, which is said; where all classes are right, none is shown."""
+    torch.manual_seed(0)
+    net, x = nn.Linear(4, 3), torch.randn(6, 4)
+    with pytest.raises(NotApplicable, match="neither right nor wrong"):
+        Scene(net, x, torch.randn(6, 3)).view("examples", only="wrong")
+    assert Scene(net, x, net(x).argmax(1)).view("examples", only="wrong").note == "none is wrong"
 
 
 def test_examples_say_what_changed_between_two_scenes() -> None:

@@ -383,7 +383,8 @@ def test_what_no_layer_with_weights_holds_is_found(where: str) -> None:
     scene, beside = Scene(net, x, y), Scene(other, x, y)
     picture, value = scene.view("differences", other=beside), scene.derive("differences", other=beside).value
     if where == "more":
-        assert "What both have and could be tried is the same. Only one of the two has out, out.0, out.1, or in another shape" in picture.caption
+        assert "What both have and could be tried is the same." in picture.caption
+        assert "Only one of the two has out, out.0, out.1, or has it in another shape" in picture.caption
         return
     assert f" {where} holds it: with the other's weights there alone, they move by 100 %" in picture.caption
     assert value["layers"] == ["first", "norm", "out", "place"]

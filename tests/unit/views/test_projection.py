@@ -167,7 +167,7 @@ def test_three_numbers_are_a_space() -> None:
     assert _points(picture).shape == (12, 3)
     assert _maps(picture)[0].borders is None
     assert "two dimensions" in picture.note
-    with pytest.raises(NotApplicable, match="fewer dimensions"):
+    with pytest.raises(NotApplicable, match="choose a layer of more units"):
         Scene(nn.Sequential(nn.Linear(6, 1), nn.Linear(1, 3)), x).view("projection", layer="0")
 
 

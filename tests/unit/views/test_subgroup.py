@@ -58,6 +58,8 @@ def test_a_chosen_part_is_compared_with_the_rest_of_its_class() -> None:
     outside = np.arange(0, 48, 2)
     away = np.linalg.norm(rows[outside] - rows[inside].mean(0), axis=1)
     assert table.row_keys[-4:] == tuple(f"example:{k}" for k in outside[np.argsort(away)[:4]])
+    mixed = scene.view("subgroup", layer="1", select="example:1+example:3+example:5+example:0").caption
+    assert "The chosen part: 4 examples, of which 3 are of class 1, against 21 others of that class." in mixed
 
 
 def test_columns_of_a_table_are_compared() -> None:

@@ -27,9 +27,10 @@ class PCA(Projection):
     def placed(self, rows: Floats, dimensions: int, start: Floats | None, begun: Any) -> Iterator[Placed]:
         """The rows' places, in one stage."""
         if min(rows.shape) < dimensions:
+            out = "ask for fewer dimensions" if min(rows.shape) > 1 else "look at more" if len(rows) == 1 else "choose a layer of more units"
             raise NotApplicable(
                 f"{dimensions} principal components want at least so many examples and units, got {counted(len(rows), 'examples')} "
-                f"of {counted(rows.shape[1], 'units')}; ask for fewer dimensions"
+                f"of {counted(rows.shape[1], 'units')}; {out}"
             )
         with own_dice():
             from sklearn.decomposition import PCA as Components  # noqa: N811 - this class has its name

@@ -59,7 +59,7 @@ class StoppedLayer(Finding):
             helps = "Look at the learning rate of its group; to freeze it, turn requires_grad off."
         return [Found(
             self.name, severity, f"{told} {'never moved' if never else 'stopped'}",
-            f"{told} {when}, while {len(table.names) - len(names)} other weights learn. "
+            f"{told} {when}, while {_others(len(table.names) - len(names))}. "
             + why,
             f"update of {names[0]}: {table.values[-1, found[0]]:.2g} at the last reading, the largest elsewhere {most[-1]:.2g}",
             tuple(layers), None, first, "Certain for the steps that were read.",
@@ -81,3 +81,7 @@ class StoppedLayer(Finding):
             self.name, 0.85, "No weight moves", f"None of the {count} weights that the optimizer holds has changed at any reading: {why}.",
             f"update of every weight at {readings} readings: 0", (), None, 0, "Certain for the steps that were read.", helps, "health",
         )]
+
+
+def _others(count: int) -> str:
+    return "one other weight learns" if count == 1 else f"{count} other weights learn"

@@ -44,14 +44,16 @@ class VanishingGradients(Finding):
             return []
         bad.sort()
         first = min(step for _, _, step in bad)
+        layers = tuple(dict.fromkeys(layer_of(name) for _, name, _ in bad))
+        learns = "This layer hardly learns" if len(layers) == 1 else "These layers hardly learn"
         # What has learnt all has little left to learn, in one layer less than in another.
         known = judged(run)
         return [Found(
             self.name, 0.4 if known.learnt else 0.7, "Gradients vanish",
-            f"Since step {first} the gradients of {named([name for _, name, _ in bad])} are {_less(bad)}. These layers hardly learn"
+            f"Since step {first} the gradients of {named([name for _, name, _ in bad])} are {_less(bad)}. {learns}"
             + (f" any more; the training has learnt all the same: {known.told}." if known.learnt else "."),
             f"gradient an element of {bad[0][1]} beside the largest: {bad[0][0]:.2g}",
-            tuple(dict.fromkeys(layer_of(name) for _, name, _ in bad)), None, first,
+            layers, None, first,
         )]
 
 

@@ -14,7 +14,7 @@ from ...core.errors import NotApplicable, NotFound
 from ...core.knobs import knob
 from ...core.marks import Group, Handle, Heatmap, Network, Node
 from ...core.picture import Check, Draft, Picture, Progress
-from ...core.saying import counted
+from ...core.saying import counted, joined
 from ...core.selection import Key, Selection, layer_key, spoken, together
 from ...data.kinds import Image, Tokens
 from ...derive.columns import columns
@@ -168,15 +168,18 @@ class ClustersView(View):
         apart = self._apart(scene, pairs)
         beside = [f"nothing that {pairs[number]['source']} makes comes to {pairs[number]['target']}" for number in apart]
         if beside:
-            notes.append(f"{', '.join(beside)}: they stand in branches of their own, and no line runs between them")
-        several = [f"{pair['source']} and {pair['target']}" for number, pair in enumerate(pairs) if pair["how"] == "together" and number not in apart]
+            notes.append(f"{joined([spoken(one) for one in beside])}: they stand in branches of their own, and no line runs between them")
+        several = [
+            f"{spoken(pair['source'])} and {spoken(pair['target'])}"
+            for number, pair in enumerate(pairs) if pair["how"] == "together" and number not in apart
+        ]
         if several:
             notes.append(
                 f"between {'; '.join(several[:3])}{' and others' if len(several) > 3 else ''} lines are correlations over the examples"
             )
         less = [one["layer"] for one in found["layers"] if len(one["units"]) < scene.layers[one["layer"]].units]
         if less:
-            notes.append(f"of {', '.join(less)} the units that vary most are shown")
+            notes.append(f"of {joined([spoken(one) for one in less])} the units that vary most are shown")
         if own and self.held is not None:
             notes.append(f"at step {self.held} other units are told, so the clusters are this step's own")
         if self.by == "class" and found["by"] == "example":
@@ -266,7 +269,7 @@ def _checks(found: dict[str, Any]) -> tuple[Check, ...]:
     worst = min((part for part in found["layers"] if np.isfinite(part["silhouette"])), key=lambda part: part["silhouette"])
     return (Check(
         name="silhouette", value=float(np.mean(clear)),
-        sentence=f"how clear the clusters are, −1 to 1, mean over the layers; least clear in {worst['layer']} ({worst['silhouette']:.2f}).",
+        sentence=f"how clear the clusters are, −1 to 1, mean over the layers; least clear in {spoken(worst['layer'])} ({worst['silhouette']:.2f}).",
     ),)
 
 

@@ -78,7 +78,7 @@ class DifferencesView(View):
             marks.append(Bars(
                 title=f"How far answers move with the weights of {name} in one layer (how far these differ)", values=bars,
                 limits=magnitude(bars, 0.0),
-                labels=(*(names[k] for k in there), f"all of {name}"), notes=(*weights, ""),
+                labels=(*(spoken(names[k]) for k in there), f"all of {name}"), notes=(*weights, ""),
                 keys=(*(layer_key(names[k]) if scene.layers.has(names[k]) else "" for k in there), ""),
                 strong=len(there),
             ))
@@ -86,7 +86,7 @@ class DifferencesView(View):
         if len(known):
             marks.append(Bars(
                 title="How alike both place the examples (CKA)", values=value["alike"][known], limits=magnitude(value["alike"], 0.0, 1.0),
-                labels=tuple(names[k] for k in known), keys=tuple(layer_key(names[k]) for k in known),
+                labels=tuple(spoken(names[k]) for k in known), keys=tuple(layer_key(names[k]) for k in known),
             ))
         marks += self._by_class(scene, answers)
         marks.append(self._table(scene, other, name, answers))
@@ -116,23 +116,24 @@ class DifferencesView(View):
                 none = "No layer alone holds" if len(moved) == len(names) else "Of what could be tried none alone holds"
                 said += (
                     f" {none} the difference: "
-                    f"{names[k]}, with the other's weights, moves them by {swapped[k] / whole:.0%} of that."
+                    f"{spoken(names[k])}, with the other's weights, moves them by {swapped[k] / whole:.0%} of that."
                 )
             elif (swapped[moved] >= HALF * whole).sum() == 1:
-                said += f" {names[k]} holds it: with the other's weights there alone, they move by {swapped[k] / whole:.0%} of that."
+                said += f" {spoken(names[k])} holds it: with the other's weights there alone, they move by {swapped[k] / whole:.0%} of that."
             else:
                 count = int((swapped[moved] >= HALF * whole).sum())
-                said += f" {count} layers move them by half of that or more with the other's weights, most {names[k]} ({swapped[k] / whole:.0%})."
+                most = f"{spoken(names[k])} ({swapped[k] / whole:.0%})"
+                said += f" {count} layers move them by half of that or more with the other's weights, most {most}."
         if only := value["only"]:
             some = f"{', '.join(map(spoken, only[:3]))}{f' and {len(only) - 3} more' if len(only) > 3 else ''}"
-            said += f" Only one of the two has {some}, or in another shape: what that holds cannot be tried."
+            said += f" Only one of the two has {some}, or has it in another shape: what that holds cannot be tried."
         known = np.flatnonzero(np.isfinite(alike))
         if len(known) > 1:
             falls = np.diff(alike[known])
             if falls.min() < -0.05:
                 k = int(falls.argmin())
                 before, there = (float(alike[known[n]]) for n in (k, k + 1))
-                said += f" What they make of the examples parts most at {names[known[k + 1]]} (CKA {before:.2f} before, {there:.2f} there)."
+                said += f" What they make of the examples parts most at {spoken(names[known[k + 1]])} (CKA {before:.2f} before, {there:.2f} there)."
         return said
 
     def _by_class(self, scene: Scene, answers: np.ndarray) -> list[Node]:

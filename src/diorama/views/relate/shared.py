@@ -95,7 +95,8 @@ class SharedView(View):
 
     def _said(self, scene: Scene, value: dict[str, Any], order: np.ndarray, most: np.ndarray) -> str:
         inside, classes = value["inside"], classes_of(scene)
-        who = f"{MEANS[value['how']]} ({len(inside)}, against {len(value['rest'])} others{' of their classes' if classes is not None else ''})"
+        rest = counted(len(value["rest"]), "others")
+        who = f"{MEANS[value['how']]} ({len(inside)}, against {rest}{' of their classes' if classes is not None else ''})"
         said = f"{who[0].upper()}{who[1:]}"
         found = []
         for part, numbers in (("inputs", order), ("units", most)):

@@ -13,7 +13,7 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Bars, Column, Group, Image, Node, Table
 from ...core.picture import Check, Picture
-from ...core.saying import counted
+from ...core.saying import being, counted
 from ...core.selection import Selection, number_key, spoken, unit_key
 from ...data import kinds
 from ...data.nesting import first
@@ -41,6 +41,8 @@ class _ExamplePart:
     outside: NDArray[np.int64]
     whole: str
     found: bool
+    own: int | None = None
+    """How many of a chosen part are of the class that it is compared with; None where all are."""
 
 
 class SubgroupView(View):
@@ -123,7 +125,8 @@ class SubgroupView(View):
             rest, whole = np.setdiff1d(everything, chosen), "the examples"
         if len(rest) < 2:
             raise NotApplicable("all examples are chosen, so there is nothing to compare them with; choose a part of them")
-        return _ExamplePart(chosen, rest, np.setdiff1d(everything, np.concatenate([chosen, rest])), whole, found=False)
+        own = int(counts.max()) if len(numbers) > 1 and whole != "the examples" else None
+        return _ExamplePart(chosen, rest, np.setdiff1d(everything, np.concatenate([chosen, rest])), whole, found=False, own=own)
 
     def _nearest(self, rows: NDArray[np.float64], part: _ExamplePart) -> NDArray[np.int64]:
         """Who else lies nearest to the middle of the part: of another class, where there is one, else of the rest."""
@@ -162,7 +165,11 @@ class SubgroupView(View):
         if part.found and (rows == rows[:1]).all():
             return f"{spoken(layer)} answers the same to all of {part.whole}, so no part falls off: these are two halves by number."
         begin = "The part that falls off most clearly" if part.found else "The chosen part"
-        said = f"{begin}: {len(part.inside)} of {part.whole} against {len(part.rest)} others."
+        if part.own is None:
+            said = f"{begin}: {len(part.inside)} of {part.whole} against {counted(len(part.rest), 'others')}."
+        else:
+            few = f"{counted(len(part.inside), 'examples')}, of which {being(part.own)} of {part.whole}"
+            said = f"{begin}: {few}, against {counted(len(part.rest), 'others')} of that class."
         if len(order) and abs(units[order[0]]) > 0:
             most = units[order[0]]
             said += f" Unit {order[0]} of {spoken(layer)} tells them apart most: {abs(most):.1f} σ {'higher' if most > 0 else 'lower'} in this part."

@@ -259,11 +259,18 @@ def _label_shares(scene: Scene) -> tuple[Floats, Floats]:
     return np.concatenate([counts[:, :2] / have, counts[:, 2:] / lack], 1), counts
 
 
+def _share(right: float, found: _Counts) -> str:
+    """How many lie there; of a single one a share says nothing."""
+    if found.total == 1:
+        return f"the only one of the {found.unit} is{'' if right else ' not'}"
+    return f"{100 * right:.1f} % of {found.total:,} {found.unit} are"
+
+
 def _caption(found: _Counts, scene: Scene) -> str:
     counts = found.counts
     mixed = counts - np.diag(np.diag(counts))
     right = np.trace(counts) / max(1, found.total)
-    said = f"Rows are the truth, columns the answers: {100 * right:.1f} % of {found.total:,} {found.unit} are on the diagonal. "
+    said = f"Rows are the truth, columns the answers: {_share(right, found)} on the diagonal. "
     if found.missing:
         said += f"{found.missing:,} of them have no answer, as their scores are not numbers. "
     if not mixed.any():

@@ -12,6 +12,7 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Heatmap, Lines, Node, Series, Table
 from ...core.picture import Check, Picture, Progress
+from ...core.saying import joined
 from ...core.selection import Selection, layer_key, number_key, spoken, without_call
 from ...scene import Scene
 from ...scene.weight_planes import sampled
@@ -156,7 +157,7 @@ class ConvergenceView(View):
     def _caption(self, scene: Scene, found: Moves, when: Sequence[int | None], told: SettledAnswers | None, final: bool) -> str:
         moving = [k for k in range(len(when)) if not found.still[k]]
         still = [found.layers[k] for k in range(len(when)) if found.still[k]]
-        dated = sorted((step, spoken(found.layers[k])) for k in moving if (step := when[k]) is not None)
+        dated = sorted((step, found.layers[k]) for k in moving if (step := when[k]) is not None)
         said = ["Each layer's line is thick where its weights moved fast."]
         if dated:
             first, last = ([name for step, name in dated if step == at] for at in (dated[0][0], dated[-1][0]))
@@ -240,4 +241,5 @@ def _some(names: Sequence[str]) -> str:
     """Layers at the start of a sentence."""
     if names[0] in ("", spoken("")):
         return "The model"
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    first = [spoken(name) for name in names[:3]]
+    return joined([*first, f"{len(names) - 3} more"] if len(names) > 3 else first)

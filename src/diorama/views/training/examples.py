@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -90,12 +91,15 @@ class ExamplesView(View):
             return
         before = self._before(scene)
         facts = _ExampleFacts(scene, before, self._along(scene, selection))
+        if self.only == "wrong" and facts.right is None:
+            raise NotApplicable("numbers are neither right nor wrong, only nearer or farther; choose only=all, and sort by loss")
         order = self._order(facts, selection)
         total = len(order)
         order = self._shown(facts, order)
         node = self._strip(scene, facts, order) if self.layout == "strip" else self._table(scene, facts, order)
         notes = [*recorded.reservations(scene), *_alone(scene)]
         notes += [f"{len(order)} of {total} examples shown"] if len(order) < total else []
+        notes += [f"none is {self.only}"] if not total and self.only != "all" else []
         caption = self._caption(scene, facts, before, strip=isinstance(node, Tiles))
         yield self.picture(scene, selection, "Examples", node, caption, note="; ".join(notes), idle=self._idle())
 
@@ -209,11 +213,11 @@ class ExamplesView(View):
         else:
             count = int(facts.known.sum())
             what = {
-                "next_token": f"the tokens of {count} texts",
-                "multi_label": f"the labels of {count} examples",
-                "segmentation": f"the places of {count} examples",
+                "next_token": f"the tokens of {counted(count, 'texts')}",
+                "multi_label": f"the labels of {counted(count, 'examples')}",
+                "segmentation": f"the places of {counted(count, 'examples')}",
             }
-            of = what.get(scene.task, f"{count} examples")
+            of = what.get(scene.task, counted(count, "examples"))
             mean = f"{100 * scene.answers().accuracy:.1f} % of {of} are answered rightly. " if count else ""
             if facts.new and count:
                 by_now = f"and {100 * (1 - facts.wrong[facts.known].mean()):.1f} % with the new labels of {len(facts.new)} of them"
@@ -357,7 +361,7 @@ class _ExampleFacts:
 
 
 def _values(name: str, values: Tensor) -> list[Column]:
-    flat = values.float().reshape(len(values), -1)[:, :4].numpy()
+    flat = values.float().reshape(len(values), math.prod(values.shape[1:]))[:, :4].numpy()
     names = [name] if flat.shape[1] == 1 else [f"{name} {k}" for k in range(flat.shape[1])]
     return [Column(name=each, numbers=flat[:, k]) for k, each in enumerate(names)]
 

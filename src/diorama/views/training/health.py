@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -100,7 +100,7 @@ class HealthView(View):
         ]
         if "update" in health.readings:
             columns.append(Column(
-                name="settled", kind="text", texts=tuple(_settled(health.settled[row], health.layers[row].get("still")) for row in rows),
+                name="settled", kind="text", texts=tuple(_settled(health.settled[row], health.layers[row]) for row in rows),
                 note="Since when its updates have stayed below a tenth of its largest ones; frozen where it does not learn on purpose.",
             ))
         folds = tuple(group for _, _, group in shown)
@@ -157,7 +157,8 @@ class HealthView(View):
             has = "has a number outside its" if ill == 1 else "have numbers outside their"
             told = (
                 f"At step {step} {ill} of {layers_said(names)} {has} healthy range; "
-                f"worst {'is' if len(equal) == 1 else 'are'} {leading([0] * len(equal), [names[row] for row in equal])}: {_wrong(health, worst)}. "
+                f"worst {'is' if len(equal) == 1 else 'are'} {leading([0] * len(equal), [spoken(names[row]) for row in equal])}: "
+                f"{_wrong(health, worst)}. "
             )
         few = max((len(found.until(step).steps) for found in health.readings.values()), default=0)
         early = f"Only {few} reading{'' if few == 1 else 's'} yet: a fault is told from {ranges.READINGS} on. " if few < ranges.READINGS else ""
@@ -242,8 +243,10 @@ def _said(measure: Measure) -> str:
     return plain("; ".join(told)) + "."
 
 
-def _settled(step: int | None, still: bool | None) -> str:
-    return "frozen" if still else "not yet" if step is None else f"step {step}"
+def _settled(step: int | None, layer: Mapping[str, Any]) -> str:
+    if layer["weight"] is None:
+        return ""  # nothing in it moves
+    return "frozen" if layer.get("still") else "not yet" if step is None else f"step {step}"
 
 
 def _wrong(health: JudgedLayers, row: int) -> str:

@@ -16,7 +16,7 @@ from ...core.knobs import knob
 from ...core.marks import Block, Blocks, Edge, Handle
 from ...core.picture import Picture, Progress
 from ...core.saying import leading
-from ...core.selection import Key, Selection, layer_key
+from ...core.selection import Key, Selection, layer_key, spoken
 from ...derive.derivations.similarity import batches
 from ...model.folding import folded
 from ...model.graph import Graph
@@ -95,7 +95,7 @@ class TopologyView(View):
         if not shares:
             caption += "No block is filled, since these numbers are not finite, or no layer answers once for each example."
         if shares:
-            shown = {Key.parse(name).name: round(100 * share) for name, share in shares.items()}
+            shown = {spoken(Key.parse(name).name): round(100 * share) for name, share in shares.items()}
             least, each = min(shown.values()), list(shown.values())
             verb = "is" if each.count(least) == 1 else "are"
             names = leading([-one for one in each], list(shown))
