@@ -53,10 +53,9 @@ def _trained(path: Path) -> Run:
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> list[Scene]:
-    """A training of numbered layers of which one is frozen and one nearly dead, at its end; one scene has another network beside it."""
+    """A training of numbered layers of which one is frozen and one nearly dead, at its end and early on."""
     run = _trained(tmp_path_factory.mktemp("numbered") / "run")
-    last = run.scene()
-    return [last, run.scene(run.snapshots[1])]
+    return [run.scene(), run.scene(run.snapshots[1])]
 
 
 def _said(scene: Scene, name: str) -> list[str]:
@@ -83,3 +82,10 @@ def test_a_finding_calls_numbered_layers_layers(scenes: list[Scene]) -> None:
     assert findings
     for finding in findings:
         assert not [text for text in (finding.title, finding.text) if BARE.search(text)]
+
+
+def test_a_network_beside_is_called_by_its_step_within_one_run(scenes: list[Scene]) -> None:
+    """Of two moments of one training the other is told by its step, as they share a name; and numbered layers are layers there too."""
+    picture = scenes[0].view("differences", other=scenes[1])
+    assert picture.title == f"Where it differs from step {scenes[1].step}"
+    assert not BARE.search(picture.caption)

@@ -351,6 +351,8 @@ def test_where_two_networks_differ_is_named() -> None:
     assert "Both answer the same" in scene.view("differences", other=Scene(copy.deepcopy(net), x, y)).caption
     with pytest.raises(NotApplicable, match="two networks"):
         scene.view("differences")
+    with pytest.raises(NotApplicable, match=r"other classes, or in another order \(w, u, v\)"):
+        Scene(net, x, y, classes=("u", "v", "w")).view("differences", other=Scene(other, x, y, classes=("w", "u", "v")))
 
 
 class _Normed(nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -133,7 +133,18 @@ def uncompared(scene: Scene) -> str | None:
         return "it compares two networks: give the other with other=, or open a run with several snapshots"
     if other.missing is not None:
         return other.missing
-    return "it looks inside two networks, and one of them is a plain function; use compare" if scene.function or other.function else None
+    if scene.function or other.function:
+        return "it looks inside two networks, and one of them is a plain function; use compare"
+    theirs = other.classes if other._examples is not None else scene.classes
+    if scene.task == other.task == "classification" and scene.classes != theirs and not _numbers(scene.classes) and not _numbers(theirs):
+        some = ", ".join(theirs[:4]) + (", …" if len(theirs) > 4 else "")
+        return f"the other network has other classes, or in another order ({some}), so that its answers are not of these; use matrix or clusters"
+    return None
+
+
+def _numbers(classes: Sequence[str]) -> bool:
+    """Whether classes have no names of their own."""
+    return all(name.isdigit() for name in classes)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -64,7 +64,8 @@ class DifferencesView(View):
     def _picture(self, scene: Scene, selection: Selection, value: dict[str, Any], *, final: bool) -> Picture:
         other = beside(scene)
         assert other is not None
-        name = other.name if scene.other is not None else f"step {other.step}"
+        own = scene.other is None or (scene.run is not None and other.run is not None and scene.run.path == other.run.path)
+        name = f"step {other.step}" if own else other.name
         names, answers = value["layers"], value["answers"]
         whole = float(np.nanmean(answers)) if np.isfinite(answers).any() else float("nan")
         marks: list[Node] = []
