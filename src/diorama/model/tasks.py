@@ -44,6 +44,8 @@ def guess_task(scores: Tensor, y: Tensor | None, names: int = 0, made: Made = ""
     rows = y.reshape(len(y), -1)
     if whole and _places(scores, y):
         return "segmentation", "task guessed: segmentation, as the truth is one whole number a place"
+    if not whole and scores.ndim > 1 and shape[1] == 1 and _places(scores, y) and y.numel() and bool(((y == 0) | (y == 1)).all()):
+        return "segmentation", "task guessed: segmentation in two classes, as the truth is 0 or 1 at each place and there is one score"
     if whole and y.ndim >= 2 and scores.ndim == y.ndim + 1 and shape[1:-1] == tuple(y.shape[1:]):
         return "next_token", "task guessed: next token, as the truth is one whole number a step"
     if (whole or y.dtype == torch.bool) and rows.shape[1] == 1 and scores.ndim <= 2:

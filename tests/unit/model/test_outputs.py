@@ -300,3 +300,18 @@ class _Shifts(nn.Module):
         scores = self.head(self.embed(input_ids))
         loss = {} if labels is None else {"loss": F.cross_entropy(scores[:, :-1].flatten(0, 1), labels[:, 1:].flatten())}
         return {**loss, "logits": scores}
+
+
+def test_one_score_a_place_is_two_classes() -> None:
+    """Masks of zeros and ones, of whatever type, with one score a place are a segmentation; pictures that are the truth are not."""
+    torch.manual_seed(0)
+    x = torch.rand(12, 1, 6, 6)
+    masks, net = (x > 0.5).float(), nn.Conv2d(1, 1, 3, padding=1)
+    for truth in (masks, masks.bool(), masks[:, 0]):
+        scene = Scene(net, x, truth)
+        assert scene.task == "segmentation"
+        assert any("two classes, as the truth is 0 or 1 at each place" in sentence for sentence in scene.guessed)
+        assert scene.answers().loss == pytest.approx(float(F.binary_cross_entropy_with_logits(net(x), masks).detach()), abs=1e-5)
+        assert scene.answers().accuracy == pytest.approx(float(((net(x) > 0) == masks.bool()).float().mean()), abs=1e-6)
+    assert Scene(net, masks, masks).task == "reconstruction"
+    assert Scene(net, x, masks - 0.5).task == "regression"
