@@ -66,6 +66,19 @@ def test_examples_say_what_changed_between_two_scenes() -> None:
     assert np.allclose(_column(table, "change"), (scene.losses() - other.losses()).numpy(), atol=1e-6)
 
 
+def test_of_several_labels_more_or_less_is_right() -> None:
+    """An answer of several labels is rarely right as a whole: against another network it is told of how many more, and of how many less is right."""
+    torch.manual_seed(0)
+    x, net, other = torch.randn(20, 4), nn.Linear(4, 5), nn.Linear(4, 5)
+    y = (torch.rand(20, 5) > 0.5).float()
+    scene = Scene(net, x, y, task="multi_label")
+    mine, theirs = ((one(x) > 0) == y.bool() for one in (net, other))
+    more, less = (int((sign * (mine.sum(1) - theirs.sum(1)) > 0).sum()) for sign in (1, -1))
+    assert f"more of {more} is right here, less of {less}." in scene.view("examples", other=Scene(other, x, y, task="multi_label")).caption
+    assert more
+    assert less
+
+
 def test_examples_become_a_strip() -> None:
     """The strip for the tray has one picture an example."""
     tiles = _mark(images().view("examples", layout="strip", sort="index", limit=7), Tiles)

@@ -150,3 +150,12 @@ def test_units_follow_a_training(tmp_path: Path) -> None:
     a, b = after - after.mean(0), before - before.mean(0)
     np.testing.assert_allclose(after.mean(0), before.mean(0), atol=1e-9)
     assert np.sum(a * b) == pytest.approx(np.linalg.svd(a.T @ b, compute_uv=False).sum(), rel=1e-6)
+
+
+def test_of_one_class_no_unit_serves_it_best() -> None:
+    """Where all examples are of one class, units have no colour and are not said to serve any."""
+    torch.manual_seed(0)
+    net, x = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)), torch.randn(20, 4)
+    picture = Scene(net, x, torch.ones(20, dtype=torch.long), classes=("u", "v", "w")).view("units", layer="0")
+    assert "serves" not in picture.caption
+    assert next(mark for mark in picture.marks() if isinstance(mark, Scatter)).labels == ()

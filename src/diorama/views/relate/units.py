@@ -92,7 +92,8 @@ class UnitsView(View):
         serves = np.asarray(value["serves"], np.float64)
         lit, said = self._lit(scene, selection, made, serves)
         told: dict[str, Any] = {}
-        if serves.shape[1]:
+        told_apart = int(np.isfinite(serves).any(0).sum()) > 1  # of one class alone no unit answers more to it than to others
+        if told_apart:
             clean = np.where(np.isfinite(serves), serves, -np.inf)
             best = clean.argmax(1)
             most = clean[np.arange(len(best)), best]
@@ -112,7 +113,7 @@ class UnitsView(View):
         total = sum(scene.layers[name].units for name in names)
         moving = made.answers(scene).std(0) > 0
         caption = f"{part(len(points), total, 'units')} of {layers}, near each other where they answer to the same examples"
-        caption += ", in the colour of the class that each serves best; the larger, the more." if serves.shape[1] else "."
+        caption += ", in the colour of the class that each serves best; the larger, the more." if told_apart else "."
         if not moving.any():
             caption = f"All {len(points):,} units of {layers} answer the same to every example, or with no numbers: where they stand says nothing."
         elif not moving.all():

@@ -236,11 +236,18 @@ class ExamplesView(View):
             return mean + f"Each row is one example: {', '.join(told)}." if told else mean + "Each row is one example."
         gained = int((~facts.wrong & facts.flipped).sum())
         lost = int((facts.wrong & facts.flipped & ~facts.wrong_before).sum())
+        parted = not facts.named and facts.right is not None and facts.right_before is not None
+        if parted:  # an answer of several labels or places is rarely right as a whole
+            more, less = (int((facts.flipped & (sign * (facts.right - facts.right_before) > 0)).sum()) for sign in (1, -1))
         if not facts.earlier:
             where = f" at step {before.step}" if before.step is not None else ""
             mean += f"Compared with {before.name}{where}, {being(int(facts.flipped.sum()), 'answers differ', 'answer differs')}: "
+            if parted:
+                return mean + f"more of {more:,} is right here, less of {less:,}."
             return mean + f"{being(gained)} right here alone, {lost:,} there alone."
         mean += f"Compared with step {before.step}, {counted(int(facts.flipped.sum()), 'answers')} changed: "
+        if parted:
+            return mean + f"more of {more:,} is right now, less of {less:,}."
         return mean + f"{being(gained)} right now, {being(lost, 'were', 'was')} right before."
 
     def _table(self, scene: Scene, facts: _ExampleFacts, order: NDArray[np.int64]) -> Table:
@@ -311,6 +318,7 @@ class _ExampleFacts:
         self.loss_before = _floats(then.losses) if then is not None else None
         self.change = self.loss - self.loss_before if self.loss is not None and self.loss_before is not None else None
         self.answer_before = then.predictions if then is not None else None
+        self.right_before = _floats(then.right) if then is not None else None
         self.wrong_before = (
             then.right.numpy() < 0.5 if then is not None and then.right is not None else np.zeros(self.count, bool)
         )
