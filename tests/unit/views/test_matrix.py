@@ -170,3 +170,15 @@ def test_a_unit_has_one_row_over_a_training_wherever_acts_put_it(tmp_path: Path)
     assert "came later" in picture.caption
     cube = next(mark for mark in run.scene().view("matrix", of="cube", order="index").marks() if isinstance(mark, Scatter))
     assert {key for key in cube.keys if key.startswith("unit:0/")} == {"unit:0/0", "unit:0/1", "unit:0/2"}
+
+
+def test_an_example_that_is_no_number_takes_no_other_with_it(net: nn.Module) -> None:
+    """Of examples with a NaN the columns are left out, which the note says; the others are as without them."""
+    broken = X.clone()
+    broken[4, 1] = torch.nan
+    picture, rest = Scene(net, broken, Y).view("matrix", layer="0", order="index"), np.delete(np.arange(30), 4)
+    shown, plain = _map(picture), _map(Scene(net, X[rest], Y[rest]).view("matrix", layer="0", order="index"))
+    np.testing.assert_allclose(shown.values, plain.values, atol=1e-6)
+    assert _numbers(shown.column_keys) == [int(rest[k]) for k in _numbers(plain.column_keys)]
+    assert picture.note == "1 of 30 examples left out, as answers to it are no finite numbers."
+    assert "no likeness" in Scene(net, broken, Y).view("matrix", of="layers").note

@@ -21,7 +21,7 @@ from ...methods.grouping import ORDERS, clusters, ordered
 from ...scene import Scene
 from ...scene.sets import classes_of, named
 from .. import inputs
-from ..samples import looked_at, part
+from ..samples import looked_at, noted, part
 from ..units import ShownLayer, responses, shown, telling_layers
 from ..view import View
 from . import _cube
@@ -96,23 +96,30 @@ class MatrixView(View):
 
     def _examples(self, scene: Scene, selection: Selection, one: ShownLayer) -> Picture:
         found = responses(scene, [one])[one.name].mean.double().numpy()[: self.examples].T
-        rows, units, levels = self._chosen(found)
+        # One answer that is no number would take each unit's mean, and with it the whole row.
+        fine = np.flatnonzero(np.isfinite(found).all(0))
+        fine = fine if len(fine) > 1 else np.arange(found.shape[1])
+        rows, units, levels = self._chosen(found[:, fine])
         classes = classes_of(scene)
         places = ordered(rows.T, "tree")
         if classes is not None:
             # By class, and inside each by likeness.
             ranks = np.argsort(places)
-            places = np.lexsort((ranks, classes[: rows.shape[1]]))
+            places = np.lexsort((ranks, classes[fine]))
+        turned, places = places, fine[places]
+        out = found.shape[1] - len(fine)
+        note = f"{part(out, found.shape[1], 'examples')} left out, as answers to {'it' if out == 1 else 'them'} are no finite numbers" if out else ""
         labels = tuple(named(scene, int(classes[k])) if classes is not None else str(k) for k in places)
         # Where a unit peaks is a place among the columns as they are shown.
-        turn = ordered(rows[:, places], self.order, levels)
+        rows = rows[:, turned]
+        turn = ordered(rows, self.order, levels)
         caption = (
             f"{part(len(units), one.layer.units, 'units')} of {spoken(one.name)} (rows, {_ORDERED[self.order]}) over "
             f"{part(rows.shape[1], len(scene.examples), 'examples')} (columns{', by class' if classes is not None else ''}): blue where "
             "a unit answers more than its own mean, orange where less."
         )
         keys = tuple(number_key("example", int(k)) for k in places)
-        return self._drawn(scene, selection, one, rows[turn][:, places], units[turn], caption, labels, keys, "examples")
+        return self._drawn(scene, selection, one, rows[turn], units[turn], caption, labels, keys, "examples", note)
 
     def _places(self, scene: Scene, selection: Selection, one: ShownLayer) -> Picture:
         current = scene.current(selection)
@@ -183,7 +190,7 @@ class MatrixView(View):
 
     def _drawn(
         self, scene: Scene, selection: Selection, one: ShownLayer, rows: np.ndarray, units: np.ndarray, caption: str, labels: tuple[str, ...],
-        keys: tuple[str, ...], title: str,
+        keys: tuple[str, ...], title: str, note: str = "",
     ) -> Picture:
         clear = clusters(rows).silhouette
         check = Check(name="silhouette", value=clear, sentence="how clearly the rows fall into groups that rise and fall together, −1 to 1.")
@@ -197,7 +204,7 @@ class MatrixView(View):
         return self.picture(
             scene, selection, f"{name if one.name == name else name.capitalize()}: units × {title}", mark, caption,
             checks=(check,) if np.isfinite(clear) else (),
-            note="the units that vary most" if less else "",
+            note=noted("the units that vary most" if less else "", note),
         )
 
     def _layers(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
@@ -224,7 +231,8 @@ class MatrixView(View):
                 row_title="layers", column_title=f"layers of {other.name}" if other is not None else "layers", size=22, square=True,
             ),
             f"How alike layers {beside} place {counted(len(scene.live), 'examples')} among one another, by linear CKA: 1 the same but for a rotation "
-            "and one scale, 0 nothing in common.", note=looked_at(scene),
+            "and one scale, 0 nothing in common.",
+            note=noted(looked_at(scene), "" if np.isfinite(values).all() else "there is no likeness to layers whose answers are not all finite"),
         )
 
 
