@@ -154,7 +154,7 @@ class BatchReader:
                 self._tokens = tensor.detach().reshape(-1)[::stride].clone()
             if turned.shape[1] <= _CLASSES:
                 self._rows = turned[::stride].clone()
-        if scores.requires_grad and (self._rows is not None or self._texts is not None):
+        if scores.requires_grad and not scores.is_leaf and (self._rows is not None or self._texts is not None):
             scores.register_hook(self._kept(stride))  # type: ignore[no-untyped-call]
 
     def _kept(self, stride: int) -> Callable[[Tensor], None]:

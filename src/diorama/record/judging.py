@@ -47,7 +47,7 @@ class Judging:
 
     def see(self, x: Tensor | None, scores: Tensor) -> None:
         """A pass with gradients, whose answers are these."""
-        if x is None or not x.ndim or not scores.requires_grad or len(self._passes) >= _PASSES:
+        if x is None or not x.ndim or not scores.requires_grad or scores.is_leaf or len(self._passes) >= _PASSES:
             return
         if scores.numel() != len(scores) or len(scores) != len(x):
             return

@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from ..model.unwrap import local
-from .own_hooks import OwnHook
+from .own_hooks import GradientHook
 
 _FEW = 64
 """Numbers of a gradient that are kept to be found again."""
@@ -84,7 +84,7 @@ class _Followed:
         """… and whether the optimizer steps by the sum of them and of all that came."""
         self._sum: Tensor | None = torch.zeros_like(few)
         self._stepped = False
-        self.handle = parameter.register_hook(OwnHook(self._add))  # type: ignore[no-untyped-call]
+        self.handle = GradientHook(parameter, self._add)
 
     def _add(self, gradient: Tensor) -> None:
         if self._stepped or self._sum is None:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 PREPARED = "__prepare_scriptable__"
 """What torch asks a module for before it scripts it: hooks are taken off there, since no script can hold them."""
@@ -67,6 +67,24 @@ def without(model: nn.Module) -> Iterator[None]:
         for hooks, were in held:
             hooks.clear()
             hooks.update(were)
+
+
+class GradientHook:
+    """A hook of ours on the gradient of a weight; taken off, it leaves the weight as it was.
+
+    torch goes through a weight's hooks at each backward pass, several microseconds each time, as long as a table of them is there: also where
+    it is empty since the last one was taken off.
+    """
+
+    def __init__(self, weight: Tensor, seen: Callable[[Tensor], None]) -> None:
+        self._weight, self._bare = weight, weight._backward_hooks is None
+        self._handle = weight.register_hook(OwnHook(seen))  # type: ignore[no-untyped-call]
+
+    def remove(self) -> None:
+        """Take it off, and the table too, where it came with this hook and holds no other."""
+        self._handle.remove()
+        if self._bare and self._weight._backward_hooks is not None and not self._weight._backward_hooks:
+            self._weight._backward_hooks = None
 
 
 class Unscripted:

@@ -248,3 +248,18 @@ def test_what_befalls_a_look_at_gradients_does_not_reach_the_training(monkeypatc
     left = Leftovers()
     left.arm({0: [judge.weight]})
     left.take_off()
+
+
+def test_a_weight_keeps_no_table_of_hooks() -> None:
+    """A weight whose gradient was looked at has no table of hooks afterwards, which each backward pass would go through; one of the user's own stays."""
+    bare, hooked = nn.Linear(3, 1), nn.Linear(3, 1)
+    seen = list[Tensor]()
+    handle = hooked.weight.register_hook(seen.append)  # type: ignore[no-untyped-call]
+    (bare(torch.ones(2, 3)) + hooked(torch.ones(2, 3))).sum().backward()
+    left = Leftovers()
+    left.arm({0: [bare.weight], 1: [hooked.weight]})
+    left.take_off()
+    assert bare.weight._backward_hooks is None
+    hooked(torch.ones(2, 3)).sum().backward()
+    assert len(seen) == 2
+    handle.remove()
