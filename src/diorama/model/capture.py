@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from typing import Any, Literal
 
 import torch
@@ -46,11 +46,11 @@ class Capture:
 
     *Meaning* ``keep`` names layers and other points (``"op:block.softmax"``), or says ``"all"`` layers; ``look[name]`` is
     then the layer's activation in the last call, the example on the first axis, as it was before anything later wrote into
-    it. With ``reduce`` the value of ``reduce(name, tensor)`` is kept instead, and nothing is copied. ``grad=True`` records
-    gradients, and the kept activations lie on the path to the output. ``until`` stops the forward pass after the named layer, and
-    ``only`` once all that is to be kept has answered. ``cancel`` is called at every op and may raise. ``edits`` change activations
-    and weights for this look alone. ``gates`` and ``attention`` also keep the states of recurrent layers at every step and the
-    weights of every attention head.
+    it. With ``reduce`` the value of ``reduce(name, tensor)`` is kept instead, and nothing is copied but what waits for the lengths of packed
+    sequences. ``grad=True`` records gradients, and the kept activations lie on the path to the output. ``until`` stops the forward pass
+    after the named layer, and ``only`` once all that is to be kept has answered. ``cancel`` is called at every op and may raise.
+    ``edits`` change activations and weights for this look alone. ``gates`` and ``attention`` also keep the states of recurrent layers
+    at every step and the weights of every attention head.
     *Shapes* (n, …) as the layer returns it; (n, t, hidden) for parts of recurrent modules.
     *Cost* one forward pass a call, and a copy of what is kept.
     *Raises* NotFound for a layer that is not there; NotApplicable for a scripted model.
@@ -83,7 +83,7 @@ class Capture:
         self._values: dict[str, Any] = {}
         self._patterns: dict[str, Tensor] = {}
         self._steps: dict[str, Tensor] = {}
-        self._lengths = Lengths()
+        self._lengths = Lengths(self._modules.values())
         self._now: dict[str, list[Edit]] = {}
         self._followed: set[str] | None = None
         self._running = False
@@ -145,13 +145,7 @@ class Capture:
         inside = any(name.partition(":")[0] in PARTS for name in self._between)
         if not (parts or self._inner or gates or self._attends or inside):
             return None
-        return Opaque(
-            self._modules,
-            parts=frozenset(parts),
-            keep=self._keep_part,
-            edits=self._inner,
-            gates=gates,
-        )
+        return Opaque(self._modules, parts=frozenset(parts), keep=self._keep_part, edits=self._inner, gates=gates)
 
     def _path(self, name: str) -> str:
         """The path of the module in which a named layer runs."""
@@ -180,9 +174,7 @@ class Capture:
                 if ".quantized" in type(module).__module__:
                     handle = nn.Module.register_forward_hook(module, functools.partial(self._unbroken, path))
                     self._stack.callback(handle.remove)
-            for module in self._modules.values():
-                if isinstance(module, nn.RNNBase):
-                    self._stack.callback(nn.Module.register_forward_hook(module, self._lengths.seen).remove)
+            self._stack.enter_context(self._lengths.followed(self._modules.values(), lambda: self._mode_on.aside()))
             if self._opaque is not None:
                 self._stack.enter_context(self._opaque.trail)
         except BaseException:
@@ -241,13 +233,12 @@ class Capture:
         return self.output
 
     def _run(self, x: Nested) -> Any:
-        self._values, self._steps, self._calls = {}, {}, dict.fromkeys(self._modules, 0)
+        self._values, self._steps, self._patterns, self._calls = {}, {}, {}, dict.fromkeys(self._modules, 0)
         self._examples = nesting.size(x)
         self._lengths.restart()
         self._recent: tuple[Tensor, int, Tensor] | None = None
         if self._table is None and any(self._unclear(name) for name in self._edits if name in self._paths):
             self._table = layers(self.model, x)
-        self._patterns = {}
         if self._pointed:
             self._find(x)
             self._names.trail.restart()
@@ -261,6 +252,8 @@ class Capture:
             pass
         finally:
             self._running, self._recent = False, None
+        with suppress(_LayerAnswered), torch.set_grad_enabled(self._grad):
+            self._lengths.release()
         return self.output
 
     def _ops(self) -> AbstractContextManager[object]:
@@ -453,11 +446,16 @@ class Capture:
         if edits:
             seen = edited(seen, edits, self._unit_axis(name, module, seen))
         passed: Tensor | None = seen if edits else None
-        if wanted:
+        if wanted and not (self._reduce is not None and ends is None and self._lengths.wait(seen, functools.partial(self._store_late, name))):
             with ending(ends if ends is not None else self._lengths.of(seen)):
                 passed = self._store(name, seen, passed)
         self._stop_after(name)
         return None if passed is None else back(passed.transpose(0, axis) if axis else passed)
+
+    def _store_late(self, name: str, seen: Tensor) -> None:
+        with ending(self._lengths.of(seen)):
+            self._store(name, seen, None)
+        self._stop_after(name)
 
     def _store(self, name: str, seen: Tensor, passed: Tensor | None) -> Tensor | None:
         """Keep an activation; returns what goes on in its place, when that is another tensor than came."""

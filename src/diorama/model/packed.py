@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
@@ -78,25 +79,61 @@ def step_rows(output: Any) -> Tensor | None:
 
 
 class Lengths:
-    """The lengths of the sequences that a recurrent layer of this pass took packed; layers behind it see them padded.
+    """The lengths of the sequences that a recurrent layer of this pass took packed; layers before and behind it see them padded.
 
     *Meaning* the rows behind the ends are made of what was filled in, so nobody counts them as answers. A layer's answer has
     such rows where, beside an axis of the examples, it has one of their steps, and all rows behind the ends are the same: of a layer
     that works step by step they are. Where it mixes steps (a convolution over time), or draws random numbers (a dropout that
-    trains), they are not, and all are counted.
+    trains), they are not, and all are counted. What is answered before the lengths are known (the embedding of what is packed) waits for
+    them, in a copy, in a network whose recurrent layers take sequences packed, or have not been seen yet.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, modules: Iterable[nn.Module]) -> None:
         self._steps: Tensor | None = None
+        self._packs = self._waits = any(isinstance(module, nn.RNNBase) for module in modules)
+        self._held = deque[tuple[Tensor, Callable[[Tensor], object]]]()
 
     def restart(self) -> None:
         """A new pass begins."""
-        self._steps = None
+        self._held.clear()
+        self._steps, self._waits = None, self._packs
 
     def seen(self, module: nn.Module, args: Any, output: Any) -> None:
         """The hook on recurrent layers."""
-        if holds_packed(output):
+        packed = holds_packed(output)
+        if packed:
             self._steps = steps_in(output)
+        if packed or isinstance(module, nn.RNNBase):
+            self._packs, self._waits = packed, False
+            self.release()
+
+    @contextmanager
+    def followed(self, modules: Iterable[nn.Module], aside: Callable[[], AbstractContextManager[object]]) -> Iterator[None]:
+        """Within, recurrent layers tell their lengths; ``aside`` stands round what is done then."""
+
+        def seen(module: nn.Module, args: Any, output: Any) -> None:
+            with aside():
+                self.seen(module, args, output)
+
+        handles = [nn.Module.register_forward_hook(module, seen) for module in modules if isinstance(module, nn.RNNBase)]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def wait(self, tensor: Tensor, read: Callable[[Tensor], object]) -> bool:
+        """Whether ``read`` gets a copy of this answer later, as a recurrent layer of this pass has yet to tell the lengths."""
+        if not self._waits or not _may_have_steps(tensor):
+            return False
+        self._held.append((tensor.detach().clone(), read))
+        return True
+
+    def release(self) -> None:
+        """Hand out what waits: the lengths are known, or the pass is over."""
+        while self._held:
+            tensor, read = self._held.popleft()
+            read(tensor)
 
     def of(self, tensor: Tensor) -> Tensor | None:
         """How many steps each example of an answer (n, …) has, where what follows was filled in."""
@@ -110,7 +147,7 @@ class Lengths:
     def _behind(self, tensor: Tensor, orders: tuple[tuple[int, int], ...]) -> tuple[Tensor, Tensor] | None:
         """The answer (n, steps, units), and which of its steps lie behind the ends."""
         steps = self._steps
-        if steps is None or tensor.ndim != 3 or not tensor.is_floating_point() or tensor.layout is not torch.strided:
+        if steps is None or not _may_have_steps(tensor):
             return None
         for order in orders:
             rows = tensor.detach().permute(*order, 3 - sum(order))
@@ -121,3 +158,7 @@ class Lengths:
             if not filled.numel() or bool(torch.as_tensor(alike(filled.amin(0), filled.amax(0))).all()):
                 return rows, beyond
         return None
+
+
+def _may_have_steps(tensor: Tensor) -> bool:
+    return tensor.ndim == 3 and tensor.is_floating_point() and tensor.layout is torch.strided

@@ -63,11 +63,12 @@ class LayerReader:
         self._handles: list[Any] = []
         self._calls: dict[str, int] = {}
         self._found: dict[str, Partial] = {}
+        self._order = dict[str, None]()
+        """The layers in the order in which they were called."""
         self._only_training = True
         self.unread = False
         """Whether layers were called, and none of them answered what can be read."""
         self._depth, self._training = 0, False
-        self._lengths = Lengths()
         self.follow(model, table)
 
     def follow(self, model: nn.Module, table: LayerTable | None) -> None:
@@ -83,6 +84,7 @@ class LayerReader:
             # Every n-th: a reading of all would take longer than many steps.
             apart = -(-len(self._modules) // MOST)
             self._modules = dict(list(self._modules.items())[::apart])
+        self._lengths = Lengths(self._modules.values())
         self._containers = list(_containers(model))
         known = {layer.name: layer for layer in table} if table is not None else {}
         self._axes = {name: layer.unit_axis for name, layer in known.items()}
@@ -94,7 +96,8 @@ class LayerReader:
         self.disarm()
         self._only_training = only_training
         self.seconds = 0.0
-        self._found, self._calls, self._depth = {}, {}, 0
+        self._found, self._calls, self._order, self._depth = {}, {}, dict[str, None](), 0
+        self._lengths.restart()
         opened, closed = self._around()
         for module in self._containers:
             self._handles.append(module.register_forward_pre_hook(OwnHook(opened)))
@@ -128,6 +131,7 @@ class LayerReader:
     def _begin(self) -> None:
         """A module is called while no other is open: another forward pass. Calls are numbered from the start, and it is
         one of the training if gradients are on here, whatever its parts do (a checkpoint may run without)."""
+        self._lengths.release()
         self._calls, self._training = {}, torch.is_grad_enabled()
         self._lengths.restart()
 
@@ -153,9 +157,9 @@ class LayerReader:
         call = self._calls[path] = self._calls.get(path, 0) + 1
         name = path if call == 1 else f"{path}#{call}"
         tensor = first_tensor(output)
-        if tensor is None:
-            tensor = step_rows(output)
+        if tensor is None or isinstance(module, nn.RNNBase):
             self._lengths.seen(module, args, output)
+        tensor = tensor if tensor is not None else step_rows(output)
         if tensor is not None and not tensor.numel():
             self._calls.pop(path)  # an empty batch says nothing of the layer
             return
@@ -169,11 +173,23 @@ class LayerReader:
             tensor = tensor.float()
         if self._only_training and (name in self._found or call > 8):
             return  # a second pass before the step: the first one stands for it
+        self._order.setdefault(name)
+        looked_up = _looked_up(args)
+        with torch.no_grad():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                self._answered(name, module, tensor, looked_up)
+                if name in self._found:
+                    self._found[name].mismatch = _mismatch(module, first_tensor(args))
+            elif not self._lengths.wait(tensor, lambda kept: self._answered(name, module, kept, looked_up)):
+                self._answered(name, module, tensor, looked_up)
+
+    def _answered(self, name: str, module: nn.Module, tensor: Tensor, looked_up: bool) -> None:
+        """An answer, without the rows that were filled in behind the ends of packed sequences."""
+        if self._only_training and name in self._found:
+            return
         with torch.no_grad():
             rows = self._lengths.answered(tensor)
-            self._take(name, module, real(tensor.detach()) if rows is None else rows, _looked_up(args), None if rows is None else 1)
-            if isinstance(module, nn.modules.batchnorm._BatchNorm) and name in self._found:
-                self._found[name].mismatch = _mismatch(module, first_tensor(args))
+            self._take(name, module, real(tensor.detach()) if rows is None else rows, looked_up, None if rows is None else 1)
 
     def _take(self, name: str, module: nn.Module, tensor: Tensor, looked_up: bool, axis: int | None) -> None:
         whole = tensor.is_complex()
@@ -212,8 +228,9 @@ class LayerReader:
     def finish(self) -> dict[str, LayerReading]:
         """Take the hooks off and sum up."""
         self.disarm()
+        self._lengths.release()
         self.unread = bool(self._calls) and not self._found
-        found, self._found = self._found, {}
+        found, self._found = {name: self._found[name] for name in self._order if name in self._found}, {}
         joined = {name: partial.samples[0] if len(partial.samples) == 1 else torch.cat(partial.samples)
                   for name, partial in found.items()}
         values = reduce(joined, SAMPLE)

@@ -147,7 +147,8 @@ def prepared(told: Watched, report: Callable[[Exception], None]) -> Setup | None
     if not subject.spread:
         left_out += snapshots.unkept(plain)
     if compiled:
-        left_out.append("activations are not read while a compiled model trains: hooks would make it compile again")
+        known = " (those on the probe set are read)" if examples is not None else ""
+        left_out.append(f"activations on training batches are not read while a compiled model trains{known}: hooks would make it compile again")
     return Setup(
         path, content, examples, reading, subject, signals, pace, reader, probe_reader, tuple(left_out)
     )

@@ -251,7 +251,7 @@ def test_what_befalls_a_look_at_gradients_does_not_reach_the_training(monkeypatc
 
 
 def test_a_weight_keeps_no_table_of_hooks() -> None:
-    """A weight whose gradient was looked at has no table of hooks afterwards, which each backward pass would go through; one of the user's own stays."""
+    """A weight whose gradient was looked at has no table of hooks afterwards, which each backward pass would go through; a user's own stays."""
     bare, hooked = nn.Linear(3, 1), nn.Linear(3, 1)
     seen = list[Tensor]()
     handle = hooked.weight.register_hook(seen.append)  # type: ignore[no-untyped-call]
