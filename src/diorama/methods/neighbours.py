@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from .projecting import Floats, own_dice, quiet
 
 MOST = 6000
-"""Of more points the table of all ranks would be too large."""
+"""Of more points the table of all ranks would be too large: they are counted a few rows at a time."""
+JUDGED = 5000
+"""Of points beyond twice :data:`MOST` so many are judged, by lot, each among all."""
+AT_ONCE = 4_000_000
+"""So many distances are held at once."""
 
 
 def trustworthiness(rows: Floats, points: Floats, near: int) -> float:
@@ -32,8 +38,10 @@ def continuity(rows: Floats, points: Floats, near: int) -> float:
 def trust(rows: Floats, points: Floats, near: int) -> Floats:
     """How far each point's neighbours in the picture are near it in truth, (n,), 1 at most; their mean is the trustworthiness."""
     count = len(rows)
-    if count > MOST or near < 1 or 2 * count - 3 * near - 1 <= 0:
+    if near < 1 or 2 * count - 3 * near - 1 <= 0:
         return np.ones(count)
+    if count > MOST:
+        return trust_of(rows, points, near, np.arange(count))
     order = np.argsort(_apart(rows), 1, kind="stable")
     ranks = np.empty_like(order)
     ranks[np.arange(count)[:, None], order] = np.arange(count)
@@ -43,12 +51,46 @@ def trust(rows: Floats, points: Floats, near: int) -> Floats:
     return found
 
 
-def nearest(rows: Floats, near: int) -> NDArray[np.int64]:
-    """The nearest others of each row, (n, near)."""
+def trust_of(rows: Floats, points: Floats, near: int, which: NDArray[np.int64], check: Callable[[], object] | None = None) -> Floats:
+    """The :func:`trust` of some points, each among all: their mean is the trustworthiness over them. ``check`` may raise to stop.
+
+    *Cost* as many distances as there are pairs of them and all points, some millions at a time.
+    """
+    count, beside = len(rows), nearest(points, near, which)
+    squares = (rows**2).sum(1)
+    found = np.empty(len(which))
+    pace = max(1, AT_ONCE // count)
+    for start in range(0, len(which), pace):
+        if check is not None:
+            check()
+        some = which[start : start + pace]
+        apart = squares[some, None] + squares[None] - 2 * rows[some] @ rows.T
+        apart[np.arange(len(some)), some] = -np.inf
+        theirs = np.take_along_axis(apart, beside[start : start + pace], 1)
+        ranks = np.stack([(apart < theirs[:, k, None]).sum(1) for k in range(near)], 1)
+        found[start : start + pace] = np.maximum(0, ranks - near).sum(1)
+    return 1 - found * 2 / (near * (2 * count - 3 * near - 1))
+
+
+def judged(count: int, most: int = JUDGED) -> NDArray[np.int64]:
+    """Which of so many points are judged where all would take too long: some by lot, the same each time."""
+    return np.arange(count) if count <= 2 * most else np.sort(np.random.default_rng(0).choice(count, most, replace=False))
+
+
+def nearest(rows: Floats, near: int, which: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """The nearest others of each row, (n, near), or of some."""
     with own_dice():
         from sklearn.neighbors import NearestNeighbors
-    found: NDArray[np.int64] = NearestNeighbors(n_neighbors=near).fit(rows).kneighbors(return_distance=False)
-    return found
+    search = NearestNeighbors(n_neighbors=near).fit(rows)
+    if which is None or len(which) == len(rows):
+        found: NDArray[np.int64] = search.kneighbors(return_distance=False)
+        return found
+    table = search.kneighbors(rows[which], near + 1, return_distance=False)
+    # Each is its own nearest, but where others lie at its place.
+    own = table == which[:, None]
+    own[~own.any(1), -1] = True
+    rest: NDArray[np.int64] = table[~own].reshape(len(which), near)
+    return rest
 
 
 def shared(one: NDArray[np.int64], other: NDArray[np.int64]) -> float:
@@ -63,13 +105,14 @@ def kept(before: Floats, rows: Floats, near: int = 10) -> Floats:
     return np.array([len(np.intersect1d(one, other)) for one, other in tables]) / near
 
 
-def hit(near: NDArray[np.int64], classes: NDArray[np.int64]) -> float:
+def hit(near: NDArray[np.int64], classes: NDArray[np.int64], which: NDArray[np.int64] | None = None) -> float:
     """The neighbourhood hit: the share of each row's neighbours that are of its class, on average over rows whose class is known.
 
-    *Source* Paulovich et al. 2008.
+    ``which`` says whose neighbours these are, where they are not all rows'. *Source* Paulovich et al. 2008.
     """
-    known = classes >= 0
-    return float((classes[near[known]] == classes[known][:, None]).mean()) if known.any() else 0.0
+    own = classes if which is None else classes[which]
+    known = own >= 0
+    return float((classes[near[known]] == own[known][:, None]).mean()) if known.any() else 0.0
 
 
 def split(rows: Floats) -> NDArray[np.bool_]:

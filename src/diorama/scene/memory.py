@@ -72,8 +72,41 @@ class Memory:
         self.put(name, made)
         return made
 
+    def part(self, name: str) -> Memory:
+        """A part of it with names of its own, under the same bound: what is looked at otherwise, at the same weights."""
+        return _Part(self, name)
+
     def __len__(self) -> int:
         return len(self._kept)
+
+
+class _Part(Memory):
+    """What begins with one word in a memory; its weights, its bound and its guard are the whole's."""
+
+    def __init__(self, whole: Memory, name: str) -> None:
+        super().__init__(whole.bound)
+        self._whole, self._name = whole, name
+        self.version = whole.version
+
+    def forget(self, version: object) -> None:
+        if self._whole.version != version:
+            self._whole.forget(version)
+        self.version = version
+
+    def get(self, name: str) -> Any:
+        return self._whole.get(f"{self._name}/{name}")
+
+    def put(self, name: str, value: Any) -> None:
+        self._whole.put(f"{self._name}/{name}", value)
+
+    def has(self, name: str) -> bool:
+        return self._whole.has(f"{self._name}/{name}")
+
+    def drop(self, name: str) -> None:
+        self._whole.drop(f"{self._name}/{name}")
+
+    def once(self, name: str, make: Callable[[], Any]) -> Any:
+        return self._whole.once(f"{self._name}/{name}", make)
 
 
 def weight(value: Any, deep: int = _DEEP) -> int:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from ..model.untouched import Mode
 from .memory import Memory
 
 BATCH = 64
+T = TypeVar("T")
 
 
 class Kept(Protocol):
@@ -100,30 +101,36 @@ class Probe:
 
         *Cost* of a text's tokens how sure an answer is costs as much as its loss: every word of the vocabulary is weighed and ranked.
         """
-        if not sure and (known := self.memory.get("answers")) is not None:
-            return known  # type: ignore[no-any-return]
+        return _last(self.reading(scores, batches, reading, sure))
 
-        def read() -> Answers:
-            parts, told, truths = [], [], []
-            for chosen, x in batches:
-                answer, wanted = scores(x).detach(), reading.wanted(x, self._truth(chosen))
-                parts.append(_answer(reading, answer, wanted, sure))
-                if wanted is not None and reading.task:
-                    truths.append(wanted.cpu())
-                    if reading.criterion is not None:
-                        told.append(answer.cpu())
-            joined: dict[str, Any] = {
-                field.name: _joined([getattr(part, field.name) for part in parts])
-                for field in dataclasses.fields(Answers) if field.name not in ("loss", "accuracy")
-            }
-            if len(truths) == len(parts) and joined["losses"] is not None and same_shapes(truths) and same_shapes(told):
-                truth = torch.cat(truths)
-                joined["loss"] = reading.loss(torch.cat(told), truth) if told else reading.mean(joined["losses"], truth)
-                if joined["right"] is not None:
-                    joined["accuracy"] = reading.mean(joined["right"], truth, loss=False)
-            return Answers(**joined)
-
-        found: Answers = self.memory.once("answers" if sure else "answers/bare", read)
+    def reading(
+        self, scores: Callable[[Nested], Tensor], batches: Iterable[tuple[range, Nested]], reading: Reading, sure: bool = True
+    ) -> Generator[int, None, Answers]:
+        """The same, told as it goes: after each batch, up to which example it is."""
+        name = "answers" if sure else "answers/bare"
+        known: Answers | None = (self.memory.get("answers") if not sure else None) or self.memory.get(name)
+        if known is not None:
+            return known
+        parts, told, truths = [], [], []
+        for chosen, x in batches:
+            answer, wanted = scores(x).detach(), reading.wanted(x, self._truth(chosen))
+            parts.append(_answer(reading, answer, wanted, sure))
+            if wanted is not None and reading.task:
+                truths.append(wanted.cpu())
+                if reading.criterion is not None:
+                    told.append(answer.cpu())
+            yield chosen.stop
+        joined: dict[str, Any] = {
+            field.name: _joined([getattr(part, field.name) for part in parts])
+            for field in dataclasses.fields(Answers) if field.name not in ("loss", "accuracy")
+        }
+        if len(truths) == len(parts) and joined["losses"] is not None and same_shapes(truths) and same_shapes(told):
+            truth = torch.cat(truths)
+            joined["loss"] = reading.loss(torch.cat(told), truth) if told else reading.mean(joined["losses"], truth)
+            if joined["right"] is not None:
+                joined["accuracy"] = reading.mean(joined["right"], truth, loss=False)
+        found = Answers(**joined)
+        self.memory.put(name, found)
         return found
 
     def _truth(self, chosen: range) -> Tensor | None:
@@ -134,6 +141,12 @@ class Probe:
         self, kept: Kept, batches: Iterable[tuple[range, Nested]], layers: Mapping[str, Layer]
     ) -> dict[str, Responses]:
         """Summaries of the layers' units, one pass for all that are not there yet."""
+        return _last(self.responding(kept, batches, layers))
+
+    def responding(
+        self, kept: Kept, batches: Iterable[tuple[range, Nested]], layers: Mapping[str, Layer]
+    ) -> Generator[int, None, dict[str, Responses]]:
+        """The same, told as it goes: after each batch, up to which example it is."""
         for name, layer in layers.items():
             if layer.reason:
                 raise NotApplicable(f"{name} {layer.reason}, so nothing can be said of its units")
@@ -151,9 +164,10 @@ class Probe:
                 ).cpu()
 
             parts: dict[str, list[Tensor]] = {name: [] for name in missing}
-            for _, x in batches:
+            for chosen, x in batches:
                 for name, value in kept(x, missing, reduce=summary).items():
                     parts[name].append(value)
+                yield chosen.stop
             for name, values in parts.items():
                 found[name] = Responses(*torch.cat(values).unbind(1))
                 self.memory.put(f"responses/{name}", found[name])
@@ -178,6 +192,16 @@ class Probe:
                 found[name] = _of_all(values)
                 self.memory.put(f"activations/{mode}/{name}", found[name])
         return {name: found[name] for name in layers}
+
+
+def _last(work: Generator[Any, None, T]) -> T:
+    """What work comes to, when nobody asks how far it is."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            found: T = end.value
+            return found
 
 
 def looked(

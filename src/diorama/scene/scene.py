@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from ..run import Run
 
 LIVE = 512
-"""Views look at so many examples of the probe set, which may be any size."""
+"""Views look at so many examples of the probe set, which may be any size, where nobody asks for more."""
 NOTHING = Selection()
 
 
@@ -59,17 +59,9 @@ class Scene:
     """
 
     def __init__(
-        self,
-        model: nn.Module | Callable[..., Any],
-        x: Any = None,
-        y: Any = None,
-        *,
-        classes: Sequence[str] | None = None,
-        inputs: Any = None,
-        outputs: str | int | Callable[[Any], Tensor] | None = None,
-        task: str | None = None,
-        criterion: Callable[[Tensor, Tensor], Tensor] | None = None,
-        device: Any = None, metadata: Mapping[str, Any] | None = None,
+        self, model: nn.Module | Callable[..., Any], x: Any = None, y: Any = None, *, classes: Sequence[str] | None = None,
+        inputs: Any = None, outputs: str | int | Callable[[Any], Tensor] | None = None, task: str | None = None,
+        criterion: Callable[[Tensor, Tensor], Tensor] | None = None, device: Any = None, metadata: Mapping[str, Any] | None = None,
     ) -> None:
         examples = x if isinstance(x, Examples) else None if x is None else Examples.of(x, y, classes, inputs, metadata)
         self._set(Given(model if isinstance(model, nn.Module) else of_function(model), device), examples, outputs, task, criterion)
@@ -81,6 +73,9 @@ class Scene:
         told, source = run.reading, RecordedSource(run, step, state, architecture)
         scene._set(source, source.examples(), told.get("outputs"), run.task or None, told.get("criterion"), run.meta.get("form"))
         return scene
+
+    _count: int | None = None
+    """Views look at so many examples, where somebody said how many."""
 
     def _set(self, source: Source, examples: Examples | None, outputs: Any, task: str | None, criterion: Any, form: Any = None) -> None:
         if task is not None and not isinstance(task, str):
@@ -94,7 +89,7 @@ class Scene:
         self.others: tuple[Scene, ...] = ()
         self._input: tuple[Nested, str] | None = None
         self._cancel: Callable[[], None] | None = None
-        self._live = examples.first(LIVE) if examples is not None else None
+        self._live = examples.first(self._count or LIVE) if examples is not None else None
         self._memory = Memory()
 
     @property
@@ -149,7 +144,7 @@ class Scene:
 
     @property
     def live(self) -> Examples:
-        """The first 512 examples of the probe set, which views look at."""
+        """The first 512 examples of the probe set, which views look at; as many as :meth:`first` says."""
         self.examples  # noqa: B018 - raises, saying what is missing
         assert self._live is not None
         return self._live
@@ -212,11 +207,7 @@ class Scene:
         return self.network.parameters()
 
     def layer(
-        self,
-        name: str | None,
-        selection: Selection = NOTHING,
-        fits: Callable[[Layer], bool] = lambda layer: True,
-        *,
+        self, name: str | None, selection: Selection = NOTHING, fits: Callable[[Layer], bool] = lambda layer: True, *,
         wanted: str = "layer that fits",
     ) -> Layer:
         """The named layer, else the selected one, else the first that fits.
@@ -407,11 +398,26 @@ class Scene:
         scene.edits, scene.moved, scene._cancel = self.edits, self.moved, self._cancel
         return scene
 
+    def first(self, count: int) -> Scene:
+        """The same scene, whose views and derivations look at the first so many examples of the probe set instead of the first 512.
+
+        *Cost* what they compute grows with it: a pass an example, and in maps of points what the algorithm takes.
+        *Raises* UsageError for fewer than one.
+        """
+        if count < 1:
+            raise UsageError(f"first wants a number of examples of at least 1, got {count}")
+        if min(count, len(self.examples)) == len(self.live):
+            return self
+        scene = self._like()
+        scene._count, scene._live, scene._memory = count, self.examples.first(count), self.memory.part(f"first {count}")
+        return scene
+
     def at(self, step: int) -> Scene:
         """The same run at another step, looked at in the same way."""
         if self.run is None:
             raise NotApplicable("this model was not opened from a run, so it has no other steps")
         scene: Scene = self.run.scene(step)
+        scene = scene.first(self._count) if self._count is not None else scene
         scene.others, scene._input, scene._cancel = self.others, self._input, self._cancel
         scene.edits = directions.edits(scene, self)
         return scene
@@ -456,15 +462,9 @@ class Scene:
         return last
 
     def stream(
-        self,
-        name: str,
-        *,
-        select: Iterable[str | Key] | Selection = (),
-        other: Scene | Iterable[Scene] | None = None,
+        self, name: str, *, select: Iterable[str | Key] | Selection = (), other: Scene | Iterable[Scene] | None = None,
         input: Any = None,  # noqa: A002 - the interface's word
-        cancel: Callable[[], bool] | None = None,
-        progress: Callable[[Progress], None] | None = None,
-        **options: Any,
+        cancel: Callable[[], bool] | None = None, progress: Callable[[Progress], None] | None = None, **options: Any,
     ) -> Iterator[Picture]:
         """Every picture of a view as it refines; closing the iterator stops the work.
 

@@ -2,14 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
+from ..core.knobs import knob
+from ..core.picture import Progress
 from ..core.saying import counted
-from ..core.selection import without_call
+from ..core.selection import Selection, without_call
 
 if TYPE_CHECKING:
     from ..scene import Scene  # views of the record count layers too, and are drawn without torch
+
+
+LOOKED, MOST = 512, 100_000
+"""So many examples are looked at where nobody says how many, and so many at most."""
+
+
+def first_examples(least: int = 1, most: int = MOST) -> Any:
+    """The knob by which a view looks at more of the probe set than its first examples, or at fewer."""
+    return knob(LOOKED, "So many examples of the probe set are looked at, the first ones.", low=least, high=most, log=True)
+
+
+def reached(selection: Selection, count: int, most: int = MOST) -> int:
+    """So many examples that those chosen in another view, which may look at more, are among them; as many as asked where few are chosen."""
+    chosen = [number for key in selection.all("example") for number in key.numbers]
+    return max(count, min(max(chosen) + 1, most)) if len(chosen) > 1 else count
+
+
+def looking(scene: Scene, layers: Iterable[str] = ()) -> Iterator[Progress]:
+    """The passes over the examples that are looked at, told as they go: what the network answers, and the layers; then both are known at once."""
+    from ..scene.probe import Probe
+
+    probe, total = Probe(scene.live, scene.memory), len(scene.live)
+    names = [name for name in dict.fromkeys(layers) if not scene.layers[name].reason]
+    passes = [probe.reading(lambda x: scene.look(x)[0], scene.batches(), scene.reading)]
+    if names:
+        passes.append(probe.responding(scene.kept, scene.batches(), {name: scene.layers[name] for name in names}))  # type: ignore[arg-type]
+    for number, one in enumerate(passes):
+        for done in one:
+            yield Progress(done=number * total + done, total=len(passes) * total, note=f"looks at {part(done, total, 'examples')}")
 
 
 def part(shown: int, total: int, what: str) -> str:
@@ -22,6 +53,11 @@ def looked_at(scene: Scene, count: int | None = None) -> str:
     """A sentence on how many examples are looked at where these are not all; by itself the live ones."""
     count, total = len(scene.live) if count is None else count, len(scene.examples)
     return f"{part(count, total, 'examples')} are looked at." if count < total else ""
+
+
+def few(scene: Scene) -> list[str]:
+    """The same as a clause, where it has to be said."""
+    return [looked_at(scene).removesuffix(".")] if looked_at(scene) else []
 
 
 def single(scene: Scene) -> str | None:

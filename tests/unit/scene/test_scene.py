@@ -71,6 +71,27 @@ def test_responses_sum_up_the_activations() -> None:
     assert torch.allclose(found.positive, raw.clamp_min(0).mean(2))
 
 
+def test_as_many_examples_as_one_says_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``first`` looks at more or fewer than usual; what is known of either lies in one memory, and goes when the weights change."""
+    monkeypatch.setattr("diorama.scene.scene.LIVE", 6)
+    model = _net()
+    scene, wanted = _scene(model), model(_scene().examples.x).argmax(1)
+    more, same = scene.first(500), scene.first(6)
+    assert (len(scene.live), len(more.live), len(more.first(3).live), same is scene) == (6, 20, 3, True)
+    assert torch.equal(scene.predictions(), wanted[:6])
+    assert torch.equal(more.predictions(), wanted)
+    assert torch.equal(scene.first(20).predictions(), wanted)
+    assert len(more.edit("unit:0/1", lesion=True).responses(["0"])["0"].mean) == 20
+    assert len(scene.memory) > 1
+    assert scene.memory.size > more.answers().predictions.nbytes
+    with torch.no_grad():
+        model[3].weight.neg_()
+    assert torch.equal(more.predictions(), model(more.examples.x).argmax(1))
+    assert torch.equal(scene.predictions(), model(more.examples.x).argmax(1)[:6])
+    with pytest.raises(UsageError, match="at least 1"):
+        scene.first(0)
+
+
 def test_a_unit_that_never_fires_is_dead() -> None:
     """A unit whose bias holds it below zero for the whole probe set is dead; the others are not."""
     model = _net()

@@ -32,6 +32,21 @@ def test_the_matrix_is_scikit_learns() -> None:
     assert not np.diag(scene.view("confusion", errors=True).body.values).any()
 
 
+def test_more_of_a_large_probe_set_is_counted_when_asked() -> None:
+    """By itself the first examples, with the numbers of both; else as many as one says, here and in the examples and what they share."""
+    scene = _scene(5, 700)
+    few, whole = scene.view("confusion", share=False), scene.view("confusion", share=False, examples=700)
+    assert (few.body.values.sum(), few.note) == (512, "512 of 700 examples are looked at")
+    np.testing.assert_array_equal(whole.body.values, confusion_matrix(scene.examples.y, scene.examples.x.argmax(1)))
+    assert whole.note == ""
+    wrong = int((scene.examples.x.argmax(1) != scene.examples.y).sum())
+    picture = scene.view("examples", examples=700, only="wrong", sort="index", limit=500)
+    assert len(picture.body.row_keys) == wrong
+    assert picture.body.row_keys[-1] == f"example:{int(torch.nonzero(scene.examples.x.argmax(1) != scene.examples.y)[-1])}"
+    assert f"{100 * (1 - wrong / 700):.1f} % of 700 examples" in picture.caption
+    assert "512 of 700 examples are looked at" in scene.view("examples").note
+
+
 def test_a_cell_shows_its_examples() -> None:
     """Two chosen classes list the examples of that truth and answer; one lists all its examples, wrong ones first."""
     scene = _scene(4)

@@ -283,7 +283,7 @@ def test_what_misread_examples_share_is_named() -> None:
     assert wrong.tolist() == list(range(0, 24, 2))
     picture = scene.view("shared", layer="1")
     assert "more brightness top left (effect +1.00)" in picture.caption
-    assert "more of unit 1 of 1" in picture.caption
+    assert "more of unit 1 of layer 1" in picture.caption
     assert all(check.good for check in picture.checks)
     bars = [mark for mark in picture.marks() if isinstance(mark, Bars)]
     assert bars[0].labels[0] == "brightness top left"

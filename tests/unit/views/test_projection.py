@@ -22,7 +22,8 @@ from diorama.derive.following import earlier
 from diorama.export.marks.scatter import draw
 from diorama.export.sheet import TextLine
 from diorama.export.style import Style
-from diorama.methods.neighbours import trust
+from diorama.methods import neighbours
+from diorama.methods.neighbours import nearest, trust, trust_of
 from diorama.run import Run
 from diorama.scene import Scene
 from diorama.views.inputs import curves
@@ -135,7 +136,7 @@ def test_the_way_to_a_step_is_short_and_stays() -> None:
     assert earlier((), None) == []
 
 
-def test_the_trust_of_points_is_scikit_learns_on_average() -> None:
+def test_the_trust_of_points_is_scikit_learns_on_average(monkeypatch: pytest.MonkeyPatch) -> None:
     """The mean of what each point is to be trusted is scikit-learn's trustworthiness; a point put elsewhere is trusted least."""
     rng = np.random.default_rng(0)
     rows, points = rng.normal(size=(60, 5)), rng.normal(size=(60, 2))
@@ -145,6 +146,15 @@ def test_the_trust_of_points_is_scikit_learns_on_average() -> None:
     moved[3] = moved[40]
     assert trust(plane, moved, 8).argmin() == 3
     assert (trust(np.repeat(rows[:5], 4, 0), np.repeat(points[:5], 4, 0), 3) == 1).all()
+    # The same a few rows at a time, as many points want it; also for some of them alone.
+    monkeypatch.setattr(neighbours, "AT_ONCE", 60 * 7)
+    some = np.array([0, 3, 8, 59])
+    np.testing.assert_allclose(trust_of(rows, points, 8, np.arange(60)), trust(rows, points, 8))
+    np.testing.assert_allclose(trust_of(rows, points, 8, some), trust(rows, points, 8)[some])
+    twice = np.repeat(rows[:30], 2, 0)
+    assert (nearest(rows, 4, some) == nearest(rows, 4)[some]).all()
+    assert (nearest(twice, 1, some)[:, 0] != some).all()
+    assert (nearest(twice, 1, some)[:, 0] // 2 == some // 2).all()
 
 
 def test_what_the_layer_itself_kept_is_said(tmp_path: Path) -> None:
@@ -253,6 +263,26 @@ def test_a_map_of_a_part_of_the_examples_says_of_how_many() -> None:
     few, many = (Scene(_net(), torch.randn(count, 6, generator=torch.Generator().manual_seed(1))).view("projection") for count in (30, 600))
     assert few.caption.startswith("30 examples, near")
     assert many.caption.startswith("The first 512 of 600 examples, near")
+
+
+def test_a_map_of_all_examples_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many points as ``examples`` says, at this step and on the way to it, told as they are looked at; many are measured as few are."""
+    monkeypatch.setattr("diorama.scene.scene.LIVE", 24)
+    run, notes = _run(tmp_path / "run"), list[str]()
+    few = run.scene().view("projection", layer="2", examples=24)
+    assert few.caption.startswith("The first 24 of 40 examples, near")
+    scene = run.scene()
+    found = scene.view("projection", layer="2", examples=40, progress=lambda told: notes.append(told.note))
+    assert found.caption.startswith("40 examples, near")
+    assert "looks at 40 examples" in notes
+    rows = run.scene().model[:3](run.examples.x).detach().double().numpy()
+    np.testing.assert_allclose(_apart(_points(found)), _apart(PCA(2, svd_solver="full").fit_transform(rows)), rtol=1e-4, atol=1e-5)
+    assert found.checks[0].value == pytest.approx(trustworthiness(rows, _points(found), n_neighbors=10))
+    assert len(scene.live) == 24
+    assert scene.derive("projection", layer="2").key != scene.first(40).derive("projection", layer="2").key
+    monkeypatch.setattr("diorama.views.relate._measured.MOST", 30)
+    again = run.scene().view("projection", layer="2", examples=40)
+    assert [check.value for check in again.checks] == pytest.approx([check.value for check in found.checks])
 
 
 def test_no_point_lies_outside_its_plane() -> None:

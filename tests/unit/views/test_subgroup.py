@@ -62,6 +62,15 @@ def test_a_chosen_part_is_compared_with_the_rest_of_its_class() -> None:
     assert "The chosen part: 4 examples, of which 3 are of class 1, against 21 others of that class." in mixed
 
 
+def test_what_was_chosen_among_more_examples_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Examples beyond the first ones, as a larger map shows them, count as chosen; where none are chosen the first ones are looked at."""
+    monkeypatch.setattr("diorama.scene.scene.LIVE", 20)
+    scene = _inverted()
+    chosen = "+".join(f"example:{k}" for k in range(1, 46, 4))
+    assert "The chosen part: 12 of class 1 against 11 others" in scene.view("subgroup", layer="1", select=chosen, examples=20).caption
+    assert "20 of 48 examples are looked at" in scene.view("subgroup", layer="1", examples=20).note
+
+
 def test_columns_of_a_table_are_compared() -> None:
     """Of a table's rows the columns stand beside the units; the planted column comes first."""
     x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))

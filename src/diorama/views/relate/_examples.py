@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from typing import Any
 
@@ -29,6 +30,8 @@ from ..samples import noted
 COLOURS = ("class", "prediction", "loss", "confidence", "unit")
 SMALL = 40
 """Pictures at points have at most so many pixels a side."""
+BYTES, TINY = 8_000_000, 8
+"""All pictures together have about so many bytes at most, and each at least so many pixels a side."""
 DISTINCT = 10
 """Of more classes the colours repeat."""
 MARKS = 40
@@ -65,7 +68,7 @@ class ShownExamples:
         note = noted(note, *of_numbers(scene.run, scene.step), "Rings go by the new labels" if relabelled(scene) else "")
         images = pictured(scene.live, list(range(count)))
         labels = inputs.texts(scene, range(count), scene.live) if images is None else ()
-        images = inputs.thumbnails(images, SMALL) if images is not None else inputs.curves(scene, scene.live)
+        images = inputs.thumbnails(images, _side(images)) if images is not None else inputs.curves(scene, scene.live)
         read = any(isinstance(kind, Tokens) for kind in scene.kinds.values())
         return cls(values, limits, classes, missed, images, labels, said, note, read)
 
@@ -83,6 +86,12 @@ class ShownExamples:
             "values": self.values, "limits": self.limits, "classes": self.classes, "wrong": self.wrong, "pictures": self.pictures,
             "picture_limits": limits, "labels": self.labels,
         }
+
+
+def _side(images: NDArray[Any]) -> int:
+    """Pictures have so many pixels a side at most: fewer where there are many, so that all of them come soon."""
+    each = max(1, len(images)) * (3 if images.ndim == 4 else 1)
+    return max(TINY, min(SMALL, math.isqrt(BYTES // each)))
 
 
 def _coloured(

@@ -9,13 +9,15 @@ from numpy.typing import NDArray
 
 from ...core.picture import Check
 from ...derive.derivation import Derived
-from ...methods.neighbours import continuity, hit, nearest, shared, trust, trustworthiness
+from ...methods.neighbours import MOST, continuity, hit, judged, nearest, shared, trust, trust_of, trustworthiness
 from ...scene.sets import classes_of
 
 NEAR = 10
 """So many neighbours count."""
 FEWEST, FOLLOWED = 4, 12
 """So few snapshots say nothing of how points move; and so many, the last ones, are looked at."""
+FEW = 1000
+"""How points move over time is told by so many of them, by lot, where there are more than twice as many."""
 DOUBTFUL = 0.8
 """Points that are to be trusted less than this are pale."""
 
@@ -42,29 +44,37 @@ def _measured(derived: Derived) -> MeasuredMap:
     near = min(NEAR, (len(points) - 1) // 2)
     if near < 1 or not (np.ptp(points, axis=0) > 0).any():
         return MeasuredMap()
-    trusted, continued = trustworthiness(rows, points, near), continuity(rows, points, near)
-    there, here = nearest(rows, near), nearest(points, near)
+    which, check = judged(len(points)), derived.scene.cancel
+    doubtful, said = np.zeros(len(points), bool), ""
+    if len(points) <= MOST:
+        trusted, continued = trustworthiness(rows, points, near), continuity(rows, points, near)
+        doubtful = trust(rows, points, near) < DOUBTFUL
+    else:
+        each = trust_of(rows, points, near, which, check)
+        doubtful[which] = each < DOUBTFUL
+        trusted, continued = float(each.mean()), float(trust_of(points, rows, near, which, check).mean())
+        said = f" Measured at {len(which):,} of {len(points):,} points." if len(which) < len(points) else ""
+    there, here = nearest(rows, near, which), nearest(points, near, which)
     recall, chance = shared(there, here), near / (len(points) - 1)
     checks: tuple[Check, ...] = (
         Check(
             name="trustworthiness", value=trusted, good=trusted > 0.9,
-            sentence=f"1 where the {near} nearest of each point in the picture are near it in the layer; about 0.5 by chance.",
+            sentence=f"1 where the {near} nearest of each point in the picture are near it in the layer; about 0.5 by chance.{said}",
         ),
         Check(
             name="continuity", value=continued, good=continued > 0.9,
-            sentence=f"1 where the {near} nearest of each example in the layer are near it in the picture; about 0.5 by chance.",
+            sentence=f"1 where the {near} nearest of each example in the layer are near it in the picture; about 0.5 by chance.{said}",
         ),
         Check(
             name="recall", value=recall, good=_judged(recall, 0.5, 0.2 + chance),
             sentence=f"The share of an example's {near} nearest in the layer that are so in the picture; {chance:.2g} by chance, and from 0.5 on "
-            "most are.",
+            f"most are.{said}",
         ),
     )
-    doubtful = trust(rows, points, near) < DOUBTFUL
     sentence = f"Trustworthiness {trusted:.3f}, continuity {continued:.3f}, recall {recall:.2f}."
     classes = classes_of(derived.scene)
     if classes is not None and classes.ndim == 1 and len(np.unique(classes[classes >= 0])) > 1:
-        hits = [hit(table, np.asarray(classes)) for table in (here, there)]
+        hits = [hit(table, np.asarray(classes), which) for table in (here, there)]
         shares = np.bincount(classes[classes >= 0]) / max(1, (classes >= 0).sum())
         checks += (Check(
             name="neighbourhood hit", value=hits[0], good=hits[0] > hits[1] - 0.1,
@@ -79,7 +89,7 @@ def _measured(derived: Derived) -> MeasuredMap:
             sentence="Of how many neighbours an example keeps in the layer from snapshot to snapshot with how far its point moves: −1 where "
             "points move only where the network did, 0 where one has nothing to do with the other; below −0.5 it is well.",
         ),)
-    return MeasuredMap(checks, doubtful if doubtful.any() else None, _over_time(derived, there, here, near), sentence)
+    return MeasuredMap(checks, doubtful if doubtful.any() else None, _over_time(derived, there, here, near, which), sentence)
 
 
 def _judged(value: float, well: float, ill: float) -> bool | None:
@@ -93,14 +103,15 @@ def temporal(derived: Derived, near: int = NEAR) -> float | None:
 
     *Source* Yang et al. 2022, DeepVisualInsight (temporal preserving).
     """
+    which = judged(len(derived.value), FEW)
     way = [*derived.way[-(FOLLOWED - 1) :], derived]
     if len(way) < FEWEST:
         return None
     kept, moved = [], []
     before: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
     for one in way:
-        table = nearest(one.derivation.rows(one.scene), near)  # type: ignore[attr-defined]
-        points = np.asarray(one.carried, np.float64)
+        table = nearest(one.derivation.rows(one.scene), near, which)  # type: ignore[attr-defined]
+        points = np.asarray(one.carried, np.float64)[which]
         if before is not None:
             kept.append([len(np.intersect1d(a, b)) for a, b in zip(before[0], table, strict=True)])
             moved.append(np.linalg.norm(points - before[1], axis=1))
@@ -116,14 +127,16 @@ def _correlated(one: NDArray[np.float64], other: NDArray[np.float64]) -> float |
     return float(((one * other).sum(0)[varies] / size[varies]).mean()) if varies.any() and size.max() > 0 else None
 
 
-def _over_time(derived: Derived, there: NDArray[np.int64], here: NDArray[np.int64], near: int) -> str:
+def _over_time(
+    derived: Derived, there: NDArray[np.int64], here: NDArray[np.int64], near: int, which: NDArray[np.int64],
+) -> str:
     """How much of the neighbours stayed since the step before, in the layer and in the picture."""
     before = derived.before
     if before is None:
         return ""
     rows = before.derivation.rows(before.scene)  # type: ignore[attr-defined]
-    layer = shared(nearest(rows, near), there)
-    picture = shared(nearest(np.asarray(before.carried, np.float64), near), here)
+    layer = shared(nearest(rows, near, which), there)
+    picture = shared(nearest(np.asarray(before.carried, np.float64), near, which), here)
     return (
         f" Since step {before.scene.step} the layer itself kept {layer:.0%} of each example's {near} neighbours, "
         f"the picture {picture:.0%}."

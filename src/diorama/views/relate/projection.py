@@ -22,7 +22,7 @@ from ...methods.projecting import laid_onto
 from ...scene import Scene
 from ...scene.directions import lacking
 from .. import melodies, planes, texts
-from ..samples import broken
+from ..samples import broken, first_examples, looking
 from ..view import View
 from . import _examples as examples
 from ._biplot import Biplot, biplot
@@ -84,6 +84,7 @@ class ProjectionView(View):
         low=2.0, high=500.0,
     )
     arrows: int = knob(0, "So many units as arrows: those whose answers the places tell best, each leading to where it answers more.", low=0, high=40)
+    examples: int = first_examples(2)
     seed: int = knob(0, "What chance is drawn from.", low=0, high=2**31 - 1)
     settings: str = knob("", "The algorithm's other knobs, as JSON.")
 
@@ -94,9 +95,11 @@ class ProjectionView(View):
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Draft | Progress]:
         """The points as the algorithm places them; then those of the maps that stand beside."""
+        scene = scene.first(self.examples)
+        maps = self._maps(scene, selection)
+        yield from looking(scene, [name for one in maps[:1] if not one.derived.known for name in one.derived.derivation.layers(scene)])  # type: ignore[attr-defined]
         shown = examples.ShownExamples.of(scene, self.colour, self.column, selection.one("unit") if self.colour == "unit" else None)
         ready: list[tuple[_Map, NDArray[np.float64]]] = []
-        maps = self._maps(scene, selection)
         for number, one in enumerate(maps):
             way = [] if one.derived.known else one.derived.way
             for passed, before in enumerate(way):
@@ -140,7 +143,7 @@ class ProjectionView(View):
         elif self.beside == "steps" and main.derived.way:
             first = main.derived.way[0]
             found = [_Map(f"step {first.scene.step}", first), _Map(f"step {scene.step}", main.derived)]
-        for other in scene.others:
+        for other in (one.first(self.examples) for one in scene.others):
             named = other.name if other.name != scene.name else f"step {other.step}"
             found.append(_Map(named, self._derived(other.on(scene.examples) if _unlike(other, scene) else other, own)))
         if scene.others and not found[0].title:

@@ -11,7 +11,6 @@ from ...core.colour import symmetric
 from ...core.knobs import knob
 from ...core.marks import Bars, Column, Group, Image, Node, Table
 from ...core.picture import Check, Picture, Progress
-from ...core.saying import counted
 from ...core.selection import Selection, number_key, spoken, unit_key
 from ...data import kinds
 from ...derive.derivations.shared import FEWEST, SHUFFLES, unshared
@@ -19,9 +18,11 @@ from ...scene import Scene
 from ...scene.input import pictured
 from ...scene.sets import classes_of, members, named
 from .. import inputs
-from ..samples import broken, looked_at, noted, unanswered
+from ..samples import broken, first_examples, looked_at, looking, noted, reached, unanswered
 from ..view import View
 
+MANY = 20_000
+"""So many examples at most: who is in is shuffled among them many times."""
 CHANCE = 0.05
 """What chance does less often than this is no chance."""
 MEANS = {"chosen": "the chosen examples", "misread": "the misread examples", "hardest": "the examples with the largest losses"}
@@ -50,6 +51,7 @@ class SharedView(View):
         None, "The layer whose units are compared; by itself the chosen one, else the last before the answer.", kind="layer", main=True,
     )
     count: int = knob(10, "So many properties, units and examples.", low=1, high=100)
+    examples: int = first_examples(8, MANY)
 
     @classmethod
     def wants(cls, scene: Scene) -> str | None:
@@ -58,7 +60,8 @@ class SharedView(View):
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """One picture."""
-        yield Progress(done=0, total=1, note=f"one pass over {counted(len(scene.live), 'examples')}")
+        scene = scene.first(reached(selection, self.examples, MANY))
+        yield from looking(scene)
         chosen = members(scene, selection.all("example"))
         # One or two chosen examples are what other views look at.
         told = "+".join(number_key("example", int(k)) for k in chosen) if len(chosen) >= FEWEST else ""
@@ -102,7 +105,7 @@ class SharedView(View):
         for part, numbers in (("inputs", order), ("units", most)):
             told, k = value[part], int(numbers[0]) if len(numbers) else -1
             if k >= 0 and told["chances"][k] < CHANCE:
-                what = value["names"][k] if part == "inputs" else f"of unit {k} of {value['layer']}"
+                what = value["names"][k] if part == "inputs" else f"of unit {k} of {spoken(value['layer'])}"
                 ways = ("a higher", "a lower") if part == "inputs" and _measured(scene, what) else ("more", "less")
                 found.append(f"{ways[int(told['effects'][k] <= 0)]} {what} (effect {told['effects'][k]:+.2f})")
         said += f" share {' and '.join(found)}." if found else " share nothing of what was measured, beyond what chance does."

@@ -12,7 +12,7 @@ from ...core.colour import symmetric
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Bars, Column, Group, Image, Node, Table
-from ...core.picture import Check, Picture
+from ...core.picture import Check, Picture, Progress
 from ...core.saying import being, counted
 from ...core.selection import Selection, number_key, spoken, unit_key
 from ...data import kinds
@@ -23,9 +23,11 @@ from ...scene.directions import codes, default_layer, lacking
 from ...scene.input import pictured
 from ...scene.sets import classes_of, members, named
 from .. import inputs
-from ..samples import broken, looked_at, noted
+from ..samples import broken, first_examples, looked_at, looking, noted, reached
 from ..view import View
 
+MANY = 20_000
+"""So many examples at most: all of two parts are compared with one another."""
 LEAST = 6
 """A class of fewer examples is not split."""
 CLEAR = 0.25
@@ -67,6 +69,7 @@ class SubgroupView(View):
         None, "The layer whose units are compared; by itself the chosen one, else the last before the answer.", kind="layer", main=True,
     )
     count: int = knob(8, "So many units, columns and nearest examples.", low=1, high=40)
+    examples: int = first_examples(4, MANY)
 
     @classmethod
     def wants(cls, scene: Scene) -> str | None:
@@ -75,10 +78,12 @@ class SubgroupView(View):
         few = f"two parts are compared, and there {'are' if count > 1 else 'is'} {counted(count, 'examples')}" if count < 4 else None
         return lacking(scene) or few
 
-    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture]:
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """One picture."""
+        scene = scene.first(reached(selection, self.examples, MANY))
         key = selection.one("layer")
         layer = scene.layers[self.layer or (key.name if key is not None else default_layer(scene).name)]
+        yield from looking(scene, [layer.name])
         rows = codes(scene, layer.name)
         if len(rows) != len(scene.live):
             raise NotApplicable("examples are compared in a layer that answers once for each of them")

@@ -20,7 +20,7 @@ from ...scene import Scene
 from ...scene.directions import lacking
 from ...scene.sets import members, named, words
 from .. import planes
-from ..samples import broken, looked_at, noted, part, single
+from ..samples import broken, first_examples, looked_at, noted, part, single
 from ..view import View
 
 NEAR = 10
@@ -57,6 +57,7 @@ class UnitsView(View):
         choices=("pearson", "mutual rank"),
     )
     dimensions: int = knob(2, "So many numbers a unit.", low=2, high=3)
+    examples: int = first_examples(2)
 
     @classmethod
     def wants(cls, scene: Scene) -> str | None:
@@ -65,6 +66,7 @@ class UnitsView(View):
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Draft | Progress]:
         """The points as the algorithm places them."""
+        scene = scene.first(self.examples)
         key = selection.one("layer")
         derived = scene.derive(
             "units", layer=self.layer or (key.name if key is not None else None), method=self.method, by=self.by,

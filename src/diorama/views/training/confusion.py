@@ -18,6 +18,7 @@ from ...core.selection import Selection, number_key
 from ...scene import Scene
 from ...scene.sets import named
 from .. import inputs, recorded
+from ..samples import few, first_examples, looking
 from ..similar_units import alike
 from ..view import View
 
@@ -37,7 +38,7 @@ class ConfusionView(View):
     least mixed-up first. A chosen cell shows its examples.
     *Units* the share of a row's examples (of a segmentation, places), or their number.
     *Error* none; the check is the share answered rightly, of a segmentation the mean intersection over union.
-    *Cost* one pass over the first 512 examples of the probe set; two where two are compared.
+    *Cost* one pass over the first 512 examples of the probe set, or as many as ``examples`` says; two where two are compared.
     """
 
     title = "Confusion"
@@ -57,6 +58,7 @@ class ConfusionView(View):
     since: int | None = knob(None, "Show what changed since this earlier step.", kind="step")
     most: int = knob(40, "The most classes that are shown: the most mixed-up; all others are folded into one.", low=2, high=400)
     limit: int = knob(24, "The most examples of a chosen cell.", low=1, high=200)
+    examples: int = first_examples()
 
     @classmethod
     def wants(cls, scene: Scene) -> str | None:
@@ -67,7 +69,10 @@ class ConfusionView(View):
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """One picture, after one pass over the examples."""
+        scene = scene.first(self.examples)
         before = scene.at(self.since) if self.since is not None and self.since != scene.step else scene.other
+        before = before.first(self.examples) if before is not None else None
+        yield from looking(scene)
         if before is not None and (before.task != scene.task or before.examples.y is None):
             raise NotApplicable("the other network answers another question, or has no truth, so their mix-ups cannot be compared")
         if scene.task == "multi_label":
@@ -92,7 +97,7 @@ class ConfusionView(View):
             values=values, limits=limits, row_labels=names, column_labels=names, row_keys=keys, column_keys=keys, row_title="truth",
             column_title="answer", square=True, numbers=len(names) <= FEW, size=22 if len(names) <= FEW else 10,
         )
-        notes = recorded.reservations(scene)
+        notes = [*recorded.reservations(scene), *few(scene)]
         notes += [f"{len(folded)} of {found.size} classes, the least mixed-up, are folded into one row and column"] if len(folded) else []
         absent = int((found.counts.sum(0) + found.counts.sum(1) == 0).sum())
         notes += [f"{absent} of {found.size} classes do not occur"] if absent and found.size > self.most else []
@@ -188,8 +193,8 @@ class ConfusionView(View):
             caption += f" Most often wrong {'are' if many else 'is'} {worst}, {_times(weight.max())}{' each' if many else ''}."
         if then is not None:
             caption += f" Shown is what changed since {_where(scene, before)}."
-        note = f"the {len(shown)} labels with most mistakes of {len(counts)}" if len(shown) < len(counts) else ""
-        return self.picture(scene, selection, "Confusion", heat, caption, note=note)
+        notes = [f"the {len(shown)} labels with most mistakes of {len(counts)}"] if len(shown) < len(counts) else []
+        return self.picture(scene, selection, "Confusion", heat, caption, note="; ".join([*notes, *few(scene)]))
 
 
 @dataclasses.dataclass

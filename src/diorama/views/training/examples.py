@@ -22,7 +22,7 @@ from ...scene.input import pictured
 from ...scene.sets import named
 from .. import inputs, recorded
 from ..relabelled import called, of_numbers, relabelled, wrong
-from ..samples import unanswered
+from ..samples import few, first_examples, looking, unanswered
 from ..view import View
 from ._changed import changed
 from ._followed import MEASURES, FollowedExamples, Told
@@ -43,8 +43,9 @@ class ExamplesView(View):
     *Units* losses in nats (cross-entropy) or squared units of the target; margins of the history in logits.
     *Error* average precision of planted wrong labels on digits 0.93 to 0.99 (``bench/label_noise.py``); a hard example looks
     the same as a mislabelled one.
-    *Cost* one pass over the first 512 examples; two when steps are compared. Over the training none where it recorded twelve
-    looks or more, else one pass over them at each snapshot besides; of all examples of a larger probe set one pass over them a snapshot.
+    *Cost* one pass over the first 512 examples, or as many as ``examples`` says; two when steps are compared. Over the training
+    none where it recorded twelve looks or more, else one pass over them at each snapshot besides; of all examples of a larger
+    probe set one pass over them a snapshot.
     """
 
     title = "Examples"
@@ -75,6 +76,7 @@ class ExamplesView(View):
     only: str = knob("all", "All examples, only those answered wrongly, or only those whose answer changed.",
                      choices=("all", "wrong", "changed"))
     limit: int = knob(48, "The most examples that are shown.", low=1, high=512)
+    examples: int = first_examples()
     layout: str = knob("table", "A table with numbers, or a strip of pictures.", choices=("table", "strip"))
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
@@ -89,6 +91,8 @@ class ExamplesView(View):
         if not scene.task:
             yield self._plain(scene, selection)
             return
+        scene = scene.first(self.examples)
+        yield from looking(scene)
         before = self._before(scene)
         facts = _ExampleFacts(scene, before, self._along(scene, selection))
         if self.only == "wrong" and facts.right is None:
@@ -97,8 +101,8 @@ class ExamplesView(View):
         total = len(order)
         order = self._shown(facts, order)
         node = self._strip(scene, facts, order) if self.layout == "strip" else self._table(scene, facts, order)
-        notes = [*recorded.reservations(scene), *_alone(scene)]
-        notes += [f"{len(order)} of {total} examples shown"] if len(order) < total else []
+        notes = [*recorded.reservations(scene), *_alone(scene), *few(scene)]
+        notes += [f"{len(order):,} of {total:,} examples shown"] if len(order) < total else []
         notes += [f"none is {self.only}"] if not total and self.only != "all" else []
         caption = self._caption(scene, facts, before, strip=isinstance(node, Tiles))
         yield self.picture(scene, selection, "Examples", node, caption, note="; ".join(notes), idle=self._idle())
@@ -160,7 +164,7 @@ class ExamplesView(View):
     def _before(self, scene: Scene) -> Scene | None:
         if self.since is not None and self.since != scene.step:
             return scene.at(self.since)
-        return scene.other
+        return scene.other.first(self.examples) if scene.other is not None else None
 
     def _order(self, facts: _ExampleFacts, selection: Selection) -> NDArray[np.int64]:
         chosen = np.arange(facts.count)
