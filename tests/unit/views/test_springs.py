@@ -17,15 +17,17 @@ from diorama.views.relate.springs import SpringsView, joined, rest, strongest
 def test_rest_is_where_relaxing_ends() -> None:
     """Units that are moved in turn to the mean of what pulls at them, signs and all, end where the springs' own equations say."""
     draw = np.random.default_rng(0)
-    springs = joined([draw.normal(size=(5, 7)), draw.normal(size=(3, 5))], [7, 5, 3])
-    at, force = rest(springs, 3)
-    moved = np.zeros_like(at)
-    moved[12:] = at[12:]
-    for _ in range(3000):
-        moved[:12] = (springs[:12] @ moved) / np.abs(springs[:12]).sum(1, keepdims=True)
-    np.testing.assert_allclose(at, moved, atol=1e-4)
-    assert force < 1e-5
-    np.testing.assert_allclose(np.linalg.norm(at[12:], axis=1), 1)
+    for sizes in ([7, 5, 3], [4, 3, 5, 2, 4, 3]):
+        springs = joined([draw.normal(size=(after, before)) for before, after in zip(sizes, sizes[1:], strict=False)], sizes)
+        at, force = rest(springs, 3)
+        free = len(at) - 3
+        moved = np.zeros_like(at)
+        moved[free:] = at[free:]
+        for _ in range(3000):
+            moved[:free] = (springs[:free] @ moved) / np.abs(springs[:free]).sum(1, keepdims=True)
+        np.testing.assert_allclose(at, moved, atol=1e-4)
+        assert force < 1e-5
+        np.testing.assert_allclose(np.linalg.norm(at[free:], axis=1), 1)
 
 
 def test_places_are_continuous_in_the_weights() -> None:

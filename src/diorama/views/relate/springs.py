@@ -127,9 +127,25 @@ def rest(springs: np.ndarray, fixed: int) -> tuple[np.ndarray, float]:
     # A thread to the middle keeps what hangs on nothing from flying about; it is far below any spring that counts.
     thread = 1e-6 * float(pulls.max(initial=0)) + 1e-300
     laplacian = np.diag(pulls[:free] + thread) - springs[:free, :free]
-    at[:free] = np.linalg.solve(laplacian, springs[:free, free:] @ at[free:])
+    at[:free] = _solved(laplacian, springs[:free, free:] @ at[free:])
     left = np.abs(springs[:free] @ at - pulls[:free, None] * at[:free])
     return at, float((left / np.maximum(pulls[:free, None], thread)).max(initial=0))
+
+
+def _solved(laplacian: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """Where the forces of springs vanish. Springs join neighbouring layers alone, so that all that is not zero lies about the diagonal."""
+    from scipy.linalg import LinAlgError, solveh_banded
+
+    rows, columns_ = np.nonzero(laplacian)
+    width = int(np.abs(rows - columns_).max(initial=0))
+    band = np.zeros((width + 1, len(laplacian)))
+    for off in range(width + 1):
+        band[width - off, off:] = np.diagonal(laplacian, off)
+    try:
+        found: np.ndarray = solveh_banded(band, drawn, overwrite_ab=True, check_finite=False)
+    except LinAlgError:  # rounding, where a thread is all that holds some
+        found = np.linalg.solve(laplacian, drawn)
+    return found
 
 
 def _network(found: dict[str, Any], springs: np.ndarray, at: np.ndarray, lines: int) -> Network:
