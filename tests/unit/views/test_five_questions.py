@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 
 import numpy as np
 import pytest
@@ -207,6 +208,40 @@ def test_the_layer_that_is_not_needed_is_named() -> None:
     assert isinstance(net[3], nn.Linear)
 
 
+def test_what_does_harm_is_not_what_is_not_needed() -> None:
+    """Beside a layer that turns answers round, and without which the loss falls, the one that can go without a change is named first."""
+    x, y = _spots()
+    net = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 3))
+    with torch.no_grad():
+        for layer, weight in zip(net, (torch.eye(6), torch.eye(6), torch.zeros(3, 6)), strict=True):
+            layer.weight.copy_(weight)
+            layer.bias.zero_()
+        net[2].weight.copy_(torch.stack([x[y == k].mean(0) for k in range(3)]))
+        net[1].weight.mul_(-1)
+    picture = Scene(net, x, y).view("needed")
+    assert picture.caption.startswith("Layer 0 is needed least: left out, the loss of")
+    assert re.search(r"Left out, layer 1 even lowers the loss \(−[\d.]+\), but \d+ % of the answers change\.$", picture.caption)
+    assert [check.good for check in picture.checks] == [True]
+
+
+def test_classes_that_lie_apart_and_are_answered_as_one_are_told() -> None:
+    """Where a layer parts two classes and the answer does not, the caption says so, with the share that is answered as the other."""
+    y = torch.arange(90) % 3
+    x = torch.eye(3)[y] + 0.05 * torch.randn(90, 3, generator=_seeded())
+    net = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    with torch.no_grad():
+        for layer in net:
+            layer.weight.copy_(torch.eye(3))
+            layer.bias.zero_()
+        assert "All the same" not in Scene(net, x, y, task="classification", classes=("a", "b", "c")).view("mixing").caption
+        net[1].bias.copy_(torch.tensor([0.0, 9.0, 9.3]))
+    scene = Scene(net, x, y, task="classification", classes=("a", "b", "c"))
+    caption, told = scene.view("mixing").caption, scene.predictions()[y == 0]
+    assert caption.startswith("No two classes lie among one another")
+    most = max((told == 1).float().mean().item(), (told == 2).float().mean().item())
+    assert f"All the same {100 * most:.0f} % of a are answered as c: layer 1 tells them apart, and the answer does not." in caption
+
+
 class _Parted(nn.Module):
     """A looped layer, a recurrent one, experts of which the last is never chosen, and one whose weights another layer makes."""
 
@@ -316,15 +351,30 @@ def test_what_signals_share_is_told_of_each_quarter() -> None:
 
 
 def test_effects_are_those_of_mann_and_whitney() -> None:
-    """An effect is twice the area of the U statistic less one, of numbers whose classes were made alike; what tells classes apart is no effect."""
+    """An effect is twice the area of the U statistic less one, over the pairs of each class; what tells classes apart is no effect, and what
+    most of one class lack is one where others tell it."""
     dice = np.random.default_rng(1)
     groups, own = np.arange(90) % 3, dice.random(90) < 0.3
     rows = dice.normal(size=(90, 4)) + groups[:, None] * [0, 9, 0, 0] + own[:, None] * [0, 0, 1.5, 0]
     effects, chances, _ = effective(rows, own, groups)
-    alike = rows - np.stack([rows[groups == k].mean(0) for k in range(3)])[groups]
+    def plain(column: np.ndarray, own: np.ndarray, groups: np.ndarray) -> float:
+        parts = [(column[own & (groups == k)], column[~own & (groups == k)]) for k in np.unique(groups)]
+        u = sum(mannwhitneyu(inside, outside).statistic for inside, outside in parts if len(inside) and len(outside))
+        return float(2 * u / sum(len(inside) * len(outside) for inside, outside in parts) - 1)
+
     for k in range(4):
-        u = mannwhitneyu(alike[own, k], alike[~own, k]).statistic
-        assert effects[k] == pytest.approx(2 * u / (own.sum() * (~own).sum()) - 1)
+        assert effects[k] == pytest.approx(plain(rows[:, k], own, groups))
+    # All of class 0 but one are in, for another reason; of classes 1 and 2 those with a mark, which some of class 0 have as well.
+    marked = dice.random(90) < 0.2
+    own = np.where(groups == 0, np.arange(90) > 0, marked)
+    rows = np.c_[marked + 0.1 * dice.normal(size=90), dice.normal(size=(90, 3))]
+    effects, chances, _ = effective(rows, own, groups)
+    assert effects[0] == pytest.approx(plain(rows[:, 0], own, groups))
+    assert effects[0] > 0.8
+    assert chances[0] < 0.02
+    rows, own = np.random.default_rng(1).normal(size=(90, 4)), np.random.default_rng(2).random(90) < 0.3
+    rows += groups[:, None] * [0, 9, 0, 0] + own[:, None] * [0, 0, 1.5, 0]
+    effects, chances, _ = effective(rows, own, groups)
     assert chances[2] < 0.02
     assert min(chances[[0, 1, 3]]) > 0.05
 

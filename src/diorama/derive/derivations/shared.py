@@ -23,7 +23,6 @@ from ...scene.directions import codes, default_layer, lacking
 from ...scene.input import pictured
 from ...scene.sets import classes_of, members
 from ..derivation import Derivation, Plain, Stage
-from .serving import area
 
 Floats = NDArray[np.float64]
 FEWEST = 4
@@ -40,18 +39,18 @@ class SharedDerivation(Derivation):
     """What some examples share that others of the same classes lack: properties of the inputs, and units of a layer.
 
     *Meaning* by itself, the examples that are misread, else the tenth with the largest losses, against all others of their classes. An
-    effect is how well a property tells them apart: 1 where all of them have more of it than any other, −1 less, 0 by chance
-    (the rank-biserial correlation); classes are made alike first, so that what only tells classes apart does not count.
+    effect is how well a property tells them apart: 1 where all of them have more of it than any other of their own class, −1 less, 0 by chance
+    (the rank-biserial correlation, over all pairs of one class), so that what only tells classes apart does not count.
     ``chances`` is how often the largest of all effects is as large when who is in is shuffled within the classes: small numbers are no chance.
     ``gaps`` is how far the means lie apart, in standard deviations of the others.
     ``how`` is unanswered where the losses of too few examples are numbers to choose any by them: then effects say nothing.
     *Shapes* ``inside`` and ``rest`` are numbers of examples; of ``inputs`` a number a property, by ``names``, of ``units`` a number a unit
     of ``layer``.
     *Cost* one forward pass an example.
-    *Source* Kerby 2014 (rank-biserial correlation); Westfall & Young 1993 (the largest of all effects, shuffled).
+    *Source* Kerby 2014 (rank-biserial correlation); van Elteren 1960 (within classes); Westfall & Young 1993 (the largest of all effects, shuffled).
     """
 
-    version = 3
+    version = 4
 
     a: str = knob("", "The examples, as keys with + between; by themselves those that are misread.")
     layer: str | None = knob(None, "The layer whose units are compared; by itself the last before the answer.", kind="layer")
@@ -254,7 +253,13 @@ def _of_texts(kind: Tokens, x: Tensor) -> tuple[list[str], Floats]:
 
 
 def effective(rows: Floats, own: NDArray[np.bool_], groups: NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
-    """How well each column tells some rows from the others, how often chance does as well with its best column, and how far means lie apart."""
+    """How well each column tells some rows from the others of their groups, how often chance does as well with its best column, and how far
+    means lie apart.
+
+    *Meaning* each is compared with the others of its own group alone: over all such pairs, how much oftener it has more than less. Where
+    nearly a whole group is in, what its few others tell does not drown what the rest tell.
+    *Source* van Elteren 1960 (ranks within groups), each pair of equal weight.
+    """
     if not rows.shape[1]:
         return np.zeros(0), np.zeros(0), np.zeros(0)
     alike = rows.copy()
@@ -263,18 +268,22 @@ def effective(rows: Floats, own: NDArray[np.bool_], groups: NDArray[np.int64]) -
         alike[inside] -= alike[inside].mean(0)
     # What is left of a column that does not vary is rounding.
     alike[:, np.abs(alike).max(0) <= 1e-9 * np.abs(rows).max(0, initial=0)] = 0
-    effects = 2 * area(alike, own) - 1
     from scipy.stats import rankdata
 
-    ranks, inside = rankdata(alike, axis=0), int(own.sum())
+    ranks, least, pairs = np.empty_like(alike), 0.0, 0
+    for group in np.unique(groups):
+        where = groups == group
+        ranks[where] = rankdata(alike[where], axis=0)
+        inside, outside = int((where & own).sum()), int((where & ~own).sum())
+        least, pairs = least + inside * (inside + 1) / 2, pairs + inside * outside
+    effects: Floats = 2 * (ranks[own].sum(0) - least) / max(1, pairs) - 1
     dice, best = np.random.default_rng(0), np.zeros(SHUFFLES)
     for k in range(SHUFFLES):
         shuffled = own.copy()
         for group in np.unique(groups):
             where = np.flatnonzero(groups == group)
             shuffled[where] = own[where[dice.permutation(len(where))]]
-        areas = (ranks[shuffled].sum(0) - inside * (inside + 1) / 2) / (inside * (len(own) - inside))
-        best[k] = np.abs(2 * areas - 1).max()
+        best[k] = np.abs(2 * (ranks[shuffled].sum(0) - least) / max(1, pairs) - 1).max()
     chances: Floats = (1 + (best[None] >= np.abs(effects)[:, None] - 1e-12).sum(1)) / (SHUFFLES + 1)
     spread = alike[~own].std(0)
     gaps: Floats = np.where(spread > 0, (alike[own].mean(0) - alike[~own].mean(0)) / np.where(spread > 0, spread, 1.0), 0.0)

@@ -83,7 +83,10 @@ class MixingView(View):
         if not np.isfinite(last):
             caption = f"Which classes are mixed cannot be told: {deepest} answers too few examples of two classes with numbers."
         elif last < MIXED:
-            caption = f"No two classes are mixed: the nearest are {a} and {b}, of whose nearest in {deepest} {last:.0%} are of the other class."
+            caption = (
+                f"No two classes lie among one another: the nearest are {a} and {b}, of whose nearest in {deepest} {last:.0%} are of the other "
+                f"class.{self._answered(scene, pairs, confused, deepest)}"
+            )
         else:
             caption = (
                 f"{a} and {b} are mixed most{_as_much(mixed[-1, shown])}: of the "
@@ -100,6 +103,15 @@ class MixingView(View):
             scene, selection, "Which classes are mixed, and from where on?", mark, caption, checks=checks,
             note=noted(f"{less} other pairs are mixed less, or hold no chosen class." if less else "", unanswered(scene), looked_at(scene)),
         )
+
+    def _answered(self, scene: Scene, pairs: np.ndarray, confused: np.ndarray, deepest: str) -> str:
+        """Of classes that lie apart, which of them are answered as another all the same."""
+        known = np.nan_to_num(confused, nan=0.0)
+        pair, side = np.unravel_index(int(known.argmax()), known.shape)
+        if known[pair, side] < MIXED:
+            return ""
+        own, other = (named(scene, int(pairs[pair][k])) for k in (side, 1 - side))
+        return f" All the same {known[pair, side]:.0%} of {own} are answered as {other}: {deepest} tells them apart, and the answer does not."
 
     def _where(self, mixed: np.ndarray, names: list[str], start: int | None, began: str) -> str:
         lowest = int(len(mixed) - 1 - np.argmin(np.nan_to_num(mixed[::-1], nan=np.inf)))

@@ -95,15 +95,17 @@ class NeededView(View):
         ways = [(rise, kind, k) for kind in ("passed", "held") for k, rise in enumerate(value[kind]) if np.isfinite(rise)]
         if not ways:
             return "No layer can be left out, as its answer has another shape than what it is given, and none could be held.", float("nan")
+        # What can go without a change is not needed, rather than what does harm: without that the loss falls, and answers are others.
+        cheap = [one for one in ways if _cheap(one[0], float(value[f"{one[1]}_changed"][one[2]]), base)]
         # Of what costs the same, leaving out says more than holding still, and a block more than what lies in it.
-        said_as = min(ways, key=lambda one: one[0])[0]
-        same = [one for one in ways if f"{one[0]:+.2g}" == f"{said_as:+.2g}"]
+        said_as = min(cheap or ways, key=lambda one: one[0])[0]
+        same = [one for one in cheap or ways if f"{one[0]:+.2g}" == f"{said_as:+.2g}"]
         _, kind, k = min(same, key=lambda one: (one[1] == "held", names[one[2]].count("."), one[2]))
         share = float(value[f"{kind}_changed"][k])
         does, rise = "left out" if kind == "passed" else "held at its mean", float(value[kind][k])
-        free = {names[k] for rise, kind, k in ways if _cheap(rise, float(value[f"{kind}_changed"][k]), base)}
+        free = {names[k] for _, _, k in cheap}
         dear = max(ways, key=lambda one: one[0])
-        least = _outermost(_alike(names, value[kind], rise))
+        least = _outermost([name for name in _alike(names, value[kind], rise) if not free or name in free])
         verb = "is needed least:" if len(least) == 1 else "are needed least: each"
         said = f"{joined([*map(spoken, least[:4])])} {verb} {does}, the loss of {base:.3g} changes by {rise:+.2g}"
         said += f" and {share:.0%} of the answers change" if np.isfinite(share) else ""
@@ -117,6 +119,11 @@ class NeededView(View):
             most = _alike(names, value[dear[1]], dear[0])
             way = "left out" if dear[1] == "passed" else "held at its mean"
             said += f". {joined([*map(spoken, most[:4])])} {'is' if len(most) == 1 else 'are'} needed most ({dear[0]:+.2g} {way})"
+        harm = min(ways, key=lambda one: (one[0], one[1] == "held"))
+        if harm not in cheap and free and harm[0] < -CHEAP * abs(base):
+            way = "Left out" if harm[1] == "passed" else "Held at its mean"
+            said += f". {way}, {spoken(names[harm[2]])} even lowers the loss ({harm[0]:+.2g}), but {float(value[f'{harm[1]}_changed'][harm[2]]):.0%} "
+            said += "of the answers change"
         return f"{said}.", share
 
     def _noted(self, scene: Scene, value: dict[str, Any]) -> str:
