@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
+from ..neighbours import nearest
 from ..projecting import Floats, Placed, Projection, alike, begun_at, own_dice, quiet, sized, usable
 
 FEW = 10_000
@@ -29,11 +31,12 @@ DRAWN_IN, WIDELY, GATHERED = 0.8, (50, 400), 4.0
 """Of such a map: to what part of its size; the iterations of both kinds; and how much stronger the first ones attract."""
 COARSE = 2
 """So many points in a cell of its grid tell the forces well enough; openTSNE's own 3 cost more than twice as much."""
-SPRING, PULL = 0.03, 5
-"""How strongly a point is drawn back, in an iteration, to where it began, and after how many iterations: more, and neighbours that the
-layer has found anew are missed; less, and points move where the network did not."""
+BESIDE, BESIDE_NEAR = 0.1, 10
+"""From an earlier step such a part of all attraction joins each point to so many that stood beside it there: who is beside whom, and is not
+told by the layer, stays so, but for points that kept no neighbour in the layer. More, and neighbours that the layer has found anew are missed."""
 LOOSE, SELDOM = 0.001, 25
-"""The same of a map that was drawn in, while it grows again: more would hinder it."""
+"""How strongly a point of a map that was drawn in is drawn back, in an iteration, to where it began, and after how many iterations: it has
+farther to go, and more would hinder it."""
 
 
 class TSNE(Projection):
@@ -76,7 +79,6 @@ class TSNE(Projection):
         )
         phases, factor = ((EXAGGERATED, self.iterations), FACTOR) if start is None else (WIDELY, GATHERED) if wide else (AGAIN, GENTLY)
         grid = {"n_interpolation_points": COARSE} if wide else {}
-        spring, pull = (LOOSE, SELDOM) if wide else (SPRING, PULL)
         with quiet():
             if wide and start is not None:
                 points = tsne.prepare_initial(affinities=_affinities(rows, tsne.perplexity), initialization=DRAWN_IN * start)
@@ -89,10 +91,12 @@ class TSNE(Projection):
             done, points[:] = min(int(state["done"]), total), state["points"]
             points.optimizer.gains, points.optimizer.update = np.array(state["gains"]), np.array(state["update"])
         attractions = points.affinities.P.copy()
+        if pulled and (beside := BESIDE * _beside(origin, held > 0)).nnz:  # type: ignore[operator]
+            attractions = (attractions * (1 - beside.sum()) + beside).tocsr()
         while done < total:
             strong = done < phases[0]
             chunk = min(CHUNK, (phases[0] if strong else total) - done)
-            for few in [pull] * (chunk // pull) + [chunk % pull] * bool(chunk % pull) if pulled else [chunk]:
+            for few in [SELDOM] * (chunk // SELDOM) + [chunk % SELDOM] * bool(chunk % SELDOM) if pulled and wide else [chunk]:
                 # The optimizer multiplies the attractions and divides them again, which rounds: each time it takes those of one whole phase.
                 points.affinities.P = attractions.copy()
                 if not strong and phases[0]:
@@ -100,8 +104,8 @@ class TSNE(Projection):
                     points.affinities.P /= factor
                 with quiet():
                     points.optimize(few, inplace=True, exaggeration=factor if strong else None, momentum=0.8, **grid)
-                if pulled and not (wide and strong):
-                    _drawn_back(points, origin, spring * few * held[:, None])  # type: ignore[index]
+                if pulled and wide and not strong:
+                    _drawn_back(points, origin, LOOSE * few * held[:, None])  # type: ignore[index]
             done += chunk
             yield Placed(np.array(points), done, total, f"iteration {done} of {total}", lambda now=done: _state(points, now))  # type: ignore[misc]
         if not total:
@@ -120,6 +124,17 @@ def _affinities(rows: Floats, perplexity: float) -> Any:
     near = min(len(rows) - 1, int(3 * perplexity))
     apart, which = NearestNeighbors(n_neighbors=near, algorithm="brute").fit(rows).kneighbors()
     return PerplexityBasedNN(perplexity=perplexity, n_jobs=1, knn_index=PrecomputedNeighbors(which, apart))
+
+
+def _beside(points: Floats, some: NDArray[np.bool_]) -> Any:
+    """Who stands beside whom in a map: alike for the nearest ones of each, symmetric, 1 in all where all count; of some points among themselves."""
+    from scipy.sparse import csr_matrix
+
+    count, near = len(points), min(BESIDE_NEAR, len(points) - 1)
+    own, other = np.repeat(np.arange(count), near), nearest(points, near).ravel()
+    there = some[own] & some[other]
+    told = csr_matrix((np.full(int(there.sum()), 0.5 / len(own)), (own[there], other[there])), shape=(count, count))
+    return told + told.T
 
 
 def _drawn_back(points: Any, origin: Floats, by: Floats) -> None:
