@@ -12,7 +12,8 @@ once they are laid onto one another is told beside it.
 
 In t-SNE a tenth of all attraction joins each point to those beside whom it stood on the map before. Over nine snapshots of 1,500 points it
 keeps 0.801 of the neighbours that the layer keeps, with 0.958 of a cold map's recall and 0.0093 less trustworthiness, and moves 0.180 as far as
-independent maps, at 0.254 of a cold map's cost. Springs to where points were, which it had before, in the same run: 0.677, 0.964, 0.0085, 0.129, 0.274.
+independent maps, at 0.254 of a cold map's cost. Springs to where points were, which it had before, in the same run:
+0.677, 0.964, 0.0085, 0.129, 0.274.
 A larger part keeps more and finds less anew (0.12 beside a spring of 0.01: 0.850, recall 0.936; 0.15: 0.897, 0.921). Of springs alone, and
 of attractions that are the layer's own of the snapshot before, none kept 0.8 together with the recall: stronger springs on 1,000 points kept
 0.730 with 0.874, 0.849 with 0.663; the earlier attractions beside them 0.702 with 0.973.
