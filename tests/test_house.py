@@ -29,7 +29,7 @@ IMPORTS: dict[str, set[str]] = {
     "gallery": {"core", "data", "record", "training"},
     "server": {"core", "live", "model", "run"},
     "notebook": {"core", "export"},
-    "live": {"core", "record", "run", "scene", "views"},
+    "live": {"core", "data", "record", "run", "scene", "views"},
     "export": {"core"},
     "views": {"core", "data", "derive", "methods", "model", "record", "run", "scene"},
     "run": {"core", "data", "record", "scene"},

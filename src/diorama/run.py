@@ -275,10 +275,9 @@ class Run(Line):
         """The examples of the training's data that were changed: number, weight (0: dropped), label and the one before."""
         from .data import changes_file
         from .record import files
-        from .record.training_data import NAME
 
         try:
-            return changes_file.read_rows(files.regular(self.path, NAME))
+            return changes_file.read_rows(files.regular(self.path, changes_file.NAME))
         except FileNotFoundError:
             return []
 

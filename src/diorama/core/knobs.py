@@ -19,11 +19,11 @@ import msgspec
 from .errors import UsageError, not_found
 
 Kind = Literal[
-    "number", "integer", "flag", "choice", "units", "examples", "span", "text", "numbers",
+    "number", "integer", "flag", "choice", "units", "examples", "labels", "span", "text", "numbers",
     "layer", "unit", "class", "column", "example", "signal", "series", "step", "run", "cell",
 ]
-"""What a knob holds; "units" are the numbers of several of a layer's, "examples" those of a data set, "span" is 4:12 as slices have it.
-The kinds after "numbers" are names resolved in the scene; None lets the view choose."""
+"""What a knob holds; "units" are the numbers of several of a layer's, "examples" those of a data set, "labels" one for each
+of these, "span" is 4:12 as slices have it. The kinds after "numbers" are names resolved in the scene; None lets the view choose."""
 
 LETTERS = 60
 """So much of a wrong value is repeated in an error."""
@@ -69,6 +69,8 @@ class Knob:
             return str(value)
         if self.kind == "examples":
             return numbers_written(value, self.name)
+        if self.kind == "labels":
+            return self._labels(value)
         if self.kind == "class" and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
             return str(int(value)) if float(value).is_integer() else repr(float(value))  # where answers are numbers, labels are as well
         if self.kind == "units":
@@ -102,6 +104,16 @@ class Knob:
             raise UsageError(f"{self.name} wants {self.wanted()}, got {str(value)[:60]!r}")
         return ",".join(words)
 
+    def _labels(self, value: Any) -> str:
+        """Labels as one text, ``5,cat,1``; a class whose name holds a comma is named by its index."""
+        parts = value.split(",") if isinstance(value, str) else value.tolist() if hasattr(value, "tolist") else value
+        parts = parts if isinstance(parts, list | tuple) else [parts]
+        words = [str(part).strip() for part in parts]
+        single = all(isinstance(part, str | int | float) and not isinstance(part, bool) for part in parts)
+        if not single or any("," in word for word in words) or (len(words) > 1 and not all(words)):
+            raise UsageError(f"{self.name} wants {self.wanted()}, got {_shown(value)}")
+        return ",".join(words)
+
     def _flag(self, value: Any) -> bool:
         if isinstance(value, bool):
             return value
@@ -130,6 +142,7 @@ class Knob:
         noun = {
             "number": "a number", "integer": "a whole number", "flag": "yes or no", "text": "text",
             "units": "numbers of units, as [3, 9] or '3,9'", "examples": "numbers of examples, as [3, 14] or '3,14,20-40'",
+            "labels": "a class by its index or name, or a number, for each example, as [5, 'cat', 1] or '5,cat,1'",
             "numbers": "numbers, as [0, 100] or '0,100'",
             "span": "a span from its first place to behind its last, as (4, 12) or '4:12'",
         }.get(self.kind, f"a {self.kind}")

@@ -15,19 +15,37 @@ import numpy as np
 from ..core.errors import Damaged, Unavailable, UsageError
 from .changes import ChangedExamples, Changes, Values
 
-COLUMNS = ("example", "weight", "label", "label before", "probe")
+NAME = "changes.csv"
+"""The file of a run folder that lists what is changed."""
+COLUMNS = ("example", "weight", "label", "label before", "probe", "since")
 _LARGEST = 200_000_000
 
 
-def rows_of(changed: ChangedExamples, seen: Values, partners: Sequence[int] = ()) -> list[dict[str, Any]]:
+def rows_of(
+    changed: ChangedExamples, seen: Values, partners: Sequence[int] = (), since: Mapping[int, int] | None = None
+) -> list[dict[str, Any]]:
     """Each changed example: its number, its weight (0: dropped), its label where that is another now, the one that it had, of those
-    that were ``seen``, and which one of the probe set it is, whose ``partners`` are known."""
+    that were ``seen``, which one of the probe set it is, whose ``partners`` are known, and ``since`` which step it has its label."""
     probe = {number: k for k, number in reversed(list(enumerate(partners))) if number >= 0}
     numbers, weights, labels = (values.tolist() for values in changed)
     return [
-        {"example": number, "weight": weight, "label": _plain(label), "label before": _plain(before), "probe": probe.get(number)}
+        {
+            "example": number, "weight": weight, "label": _plain(label), "label before": _plain(before), "probe": probe.get(number),
+            "since": (since or {}).get(number),
+        }
         for number, weight, label, before in zip(numbers, weights, labels, seen.tolist(), strict=True)
     ]
+
+
+def relabelled(rows: Iterable[Mapping[str, Any]], first: int = 0) -> dict[int, int]:
+    """The examples of the probe set that have another label than they came with, each with the step since which; 0: from the beginning.
+
+    ``first`` is the step for those of which the rows do not tell, as those of a run that an earlier version wrote.
+    """
+    return {
+        int(row["probe"]): first if row["since"] is None else int(row["since"]) for row in rows
+        if row["probe"] is not None and row["label"] is not None and row["label"] != row["label before"]
+    }
 
 
 def write(path: str | Path, changes: Changes) -> None:
@@ -103,10 +121,10 @@ def _table(text: str) -> list[dict[str, Any]]:
 
 def _row(row: Mapping[str, Any]) -> dict[str, Any]:
     number, weight = int(row["example"]), float(row["weight"])
-    label, before, probe = (_number(row.get(name)) for name in COLUMNS[2:])
+    label, before, probe, since = (_number(row.get(name)) for name in COLUMNS[2:])
     if number < 0 or not math.isfinite(weight) or weight < 0 or weight > 1e6:
         raise ValueError(f"example {number} wants a number of at least 0 and a weight from 0 to 1,000,000, got {weight}")
-    return {"example": number, "weight": weight, "label": label, "label before": before, "probe": probe}
+    return {"example": number, "weight": weight, "label": label, "label before": before, "probe": probe, "since": since}
 
 
 def _number(value: Any) -> float | int | None:

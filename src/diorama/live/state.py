@@ -17,7 +17,8 @@ import numpy as np
 from ..core import protocol
 from ..core.errors import Damaged, DioramaError, Unavailable
 from ..core.saying import plain
-from ..record import checkpoints, origin
+from ..data import changes_file
+from ..record import checkpoints, files, origin
 from ..record.lineage import Line
 from ..record.nature import nature
 from ..record.reader import RunReader
@@ -209,12 +210,22 @@ class Tracker:
             raise Damaged(f"the record of {self.name} cannot be read: {error}") from error
 
 
+def _relabelled(reader: RunReader) -> bool:
+    """Whether examples of the probe set are trained under another label than the one by which they are counted."""
+    if not (reader.meta.get("steered") or {}).get("relabelled"):
+        return False
+    try:
+        return bool(changes_file.relabelled(changes_file.read_rows(files.regular(reader.path, changes_file.NAME))))
+    except (DioramaError, OSError):
+        return False
+
+
 def _standing(reader: RunReader) -> dict[str, str]:
     found, names = {}, reader.series_names
     last = {name: reader.series(name)[1] for name in ("probe/accuracy", "accuracy", "probe/loss", "loss") if name in names}
     for name in ("probe/accuracy", "accuracy"):
         if name in last and len(last[name]) and "score" not in found:
-            found["score"] = f"{100 * float(last[name][-1]):.1f} %"
+            found["score"] = f"{100 * float(last[name][-1]):.1f} %{' by the old labels' if name[:6] == 'probe/' and _relabelled(reader) else ''}"
     for name in ("loss", "probe/loss"):
         if name in last and len(last[name]):
             value = float(last[name][-1])

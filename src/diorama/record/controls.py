@@ -172,7 +172,7 @@ class Controls:
         """Let those wishes be in force that were when a checkpoint was taken, and no others."""
         self.let_go()
         self.wish(kept)
-        self.data.put_back(kept.get("data"))
+        self.data.put_back(kept.get("data"), self.number)
 
     def wish(self, kept: dict[str, Any]) -> None:
         """Let these wishes be in force."""

@@ -251,7 +251,7 @@ class Recorder:
         self.closed, self._rest = True, 0
         self._guarded(self._observer.remove)
         self._guarded(self._last_reading)
-        self._guarded(self._data.write)
+        self._guarded(lambda: self._data.write(self.number))
         how = self._failed or ("stopped" if self.stopped else "finished")
         self._leave({"how": how, "step": self.number, "time": time.time()})
         open_recorders.discard(self)

@@ -238,6 +238,10 @@ def _examples(told: Watched) -> Examples | None:
         return None
     if isinstance(probe, Examples):
         examples = probe
+        if told.classes is not None or told.inputs is not None:
+            classes = told.classes if told.classes is not None else probe.classes or None
+            again = Examples.of(probe.x, probe.y, classes, told.inputs if told.inputs is not None else probe.kind)
+            examples = dataclasses.replace(again, numbers=probe.numbers, metadata=probe.metadata)
     elif isinstance(probe, Steered):
         examples = probe.examples(classes=told.classes, inputs=told.inputs)
     elif isinstance(probe, tuple) and len(probe) == 2:

@@ -13,7 +13,7 @@ import numpy as np
 from ..core.errors import DioramaError, NotApplicable, UsageError
 from ..core.knobs import numbers_in
 from ..data import changes_file
-from ..data.changes import MATCHED, Changes, Numbers, Values, known
+from ..data.changes import MATCHED, ChangedExamples, Changes, Numbers, Values, known
 from ..data.examples import Examples
 from ..data.matching import content_hashes, found_among
 from . import checking
@@ -22,9 +22,6 @@ from .acts import Act, Reversal
 if TYPE_CHECKING:
     from .background import Background
     from .controls import Controls
-
-NAME = "changes.csv"
-"""The file of a run folder that lists what is changed."""
 
 
 class TrainingData:
@@ -36,6 +33,9 @@ class TrainingData:
     def __init__(self, state: Sequence[Any], examples: Examples | None) -> None:
         self._state, self._examples = state, examples
         self._met: Changes | None = None
+        self._since: dict[int, int] = {}
+        """From which step on an example has the label that it was given; 0: from the beginning."""
+        self._given: dict[int, float] = {}
         self._before = {id(each): each.loaded for each in known}
         self._told: dict[str, Any] = {}
         self._background: Background | None = None
@@ -157,21 +157,24 @@ class TrainingData:
 
     # What is told.
 
-    def write(self) -> None:
-        """Write down what is changed now."""
+    def write(self, step: int) -> None:
+        """Write down what is changed now, after a step."""
         changes = self.found
         if changes is None or self._background is None:
             return
         self.look()
         changed = changes.changed()
-        seen, partners = changes.seen[changed.numbers].copy(), changes.partners.tolist()
+        given = _given(changed)
+        self._since = {number: self._since.get(number, 0) if self._given.get(number) == label else step for number, label in given.items()}
+        self._given = given
+        seen, partners, since = changes.seen[changed.numbers].copy(), changes.partners.tolist(), self._since
 
         def job(writer: Any) -> None:
-            beside = Path(writer.folder) / f".new.{NAME}"
-            changes_file.write_rows(beside, changes_file.rows_of(changed, seen, partners))
+            beside = Path(writer.folder) / f".new.{changes_file.NAME}"
+            changes_file.write_rows(beside, changes_file.rows_of(changed, seen, partners, since))
             size, crc = checking.checksum(beside)
-            os.replace(beside, Path(writer.folder) / NAME)
-            writer.index_file(NAME, size, crc)
+            os.replace(beside, Path(writer.folder) / changes_file.NAME)
+            writer.index_file(changes_file.NAME, size, crc)
 
         self._background.do(job, 64 * len(seen), sure=True)
 
@@ -195,11 +198,12 @@ class TrainingData:
     def take_up(self, folder: Path) -> str:
         """Change again what was changed when the training in a folder ended; returns what is to be said of it, as the end of a sentence."""
         changes = self.found
-        if changes is None or changes.touched or not (folder / NAME).is_file():
+        if changes is None or changes.touched or not (folder / changes_file.NAME).is_file():
             return ""
         try:
-            kept = changes_file.read(folder / NAME, changes)
+            kept = changes_file.read(folder / changes_file.NAME, changes)
             changes.put(kept)
+            self._hold(changes, {row["example"]: int(row["since"] or 0) for row in changes_file.read_rows(folder / changes_file.NAME)})
         except DioramaError as error:
             return f"; what was changed of the data is not in force any more: {error}"
         return f"; what was changed of {len(kept.numbers):,} examples of the data is in force again" if len(kept.numbers) else ""
@@ -207,19 +211,29 @@ class TrainingData:
     def kept(self) -> dict[str, Any] | None:
         """All that is changed, and decides what is drawn next, for a checkpoint; None where nothing ever was."""
         changes = self.found
-        return changes.state_dict() if changes is not None and changes.touched else None
+        if changes is None or not changes.touched:
+            return None
+        found = changes.state_dict()
+        return {**found, "since": np.array([self._since.get(number, 0) for number in found["numbers"].tolist()], np.int64)}
 
-    def put_back(self, kept: dict[str, Any] | None) -> None:
+    def put_back(self, kept: dict[str, Any] | None, step: int) -> None:
         """Let be changed what was when a checkpoint was taken, and nothing else."""
         if (changes := self.found) is not None:
             changes.load_state_dict(kept)
-            self.write()
+            if kept is not None and "since" in kept:
+                self._hold(changes, dict(zip(kept["numbers"].tolist(), kept["since"].tolist(), strict=True)))
+            self.write(step)
+
+    def _hold(self, changes: Changes, since: dict[int, int]) -> None:
+        """Labels that examples have by now are none that they are given next."""
+        self._given, self._since = _given(changes.changed()), since
 
     # The probe set's partners.
 
     def _meet(self, changes: Changes) -> None:
         """A data set is seen for the first time: which of its examples does the probe set hold?"""
         self._met = changes
+        self._hold(changes, {})
         examples = self._examples.first(MATCHED) if self._examples is not None else None
         if examples is None:
             return
@@ -242,6 +256,11 @@ def changes_of(thing: Any) -> Changes | None:
         return thing
     found = vars(thing).get("changes") if hasattr(thing, "__dict__") else None
     return found if isinstance(found, Changes) else None
+
+
+def _given(changed: ChangedExamples) -> dict[int, float]:
+    """The label that each example was given, where it was given one."""
+    return {number: label for number, label in zip(changed.numbers.tolist(), changed.labels.tolist(), strict=True) if not math.isnan(label)}
 
 
 class ExamplesBack(Reversal):
@@ -271,6 +290,6 @@ class ExamplesBack(Reversal):
                 self.changes.set(slot, self.numbers[mine], old[mine])
         for values, places, olds in plan:
             values[places] = olds
-        training.data.write()
+        training.data.write(training.number)
         said = [f"what a later command gave to {kept:,} of them stays in force"] if kept else []
         return "; ".join([*said, *filter(None, [training.data.late()])])

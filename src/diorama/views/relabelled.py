@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.saying import counted
+from ..data import changes_file
 from ..scene.sets import named
 
 if TYPE_CHECKING:
@@ -40,9 +41,16 @@ def steered_probe(run: Run | None) -> dict[str, Any]:
     return data if data and data["matched"] >= data["probe"] else {}
 
 
-def since(run: Run) -> int:
-    """The step from which on labels may be changed: that of the first act; 0 where they came changed."""
-    return min((event.step for event in run.events if event.kind == "command" and event.name == "relabel"), default=0)
+def _since(run: Run, count: int | None = None) -> dict[int, int]:
+    """From which step on each example of the probe set (the first ``count``) is trained under another label than it came with; 0: from the
+    beginning.
+
+    A run of an earlier version does not tell: there it is the step of the first act.
+    """
+    if not (run.meta.get("steered") or {}).get("relabelled"):
+        return {}
+    first = min((event.step for event in run.events if event.kind == "command" and event.name == "relabel"), default=0)
+    return {k: step for k, step in changes_file.relabelled(run.changes, first).items() if count is None or k < count}
 
 
 def relabelled(scene: Scene) -> dict[int, int]:
@@ -51,10 +59,13 @@ def relabelled(scene: Scene) -> dict[int, int]:
     if run is None or y is None or scene.task != "classification":
         return {}
     changed = {k: label for k, label in changed_of_probe(run, len(y)).items() if label is not None}
-    if not changed or (scene.step is not None and scene.step < since(run)):
+    if not changed:
         return {}
-    truth = scene.reading.truth(y)
-    return {k: label for k, label in changed.items() if int(truth[k]) != label} if truth.ndim == 1 else {}
+    truth, since = scene.reading.truth(y), _since(run, len(y))
+    if truth.ndim != 1:
+        return {}
+    by_now = {k for k in changed if scene.step is None or scene.step >= since.get(k, 0)}
+    return {k: label for k, label in changed.items() if k in by_now and int(truth[k]) != label}
 
 
 def wrong(scene: Scene) -> NDArray[np.bool_] | None:
@@ -79,15 +90,12 @@ def called(scene: Scene, numbers: Iterable[int], truth: Iterable[int]) -> tuple[
 
 def of_numbers(run: Run | None, step: int | None = None) -> list[str]:
     """What should be known of losses and shares of right answers on a probe set with relabelled examples, a clause; none where there are none."""
-    rows = run.changes if run is not None else []
-    count = sum(row["probe"] is not None and row["label"] is not None and row["label"] != row["label before"] for row in rows)
-    if run is None or not count:
+    steps = [at for at in _since(run).values() if step is None or at <= step] if run is not None else []
+    if not steps:
         return []
-    first = since(run)
-    if step is not None and step < first:
-        return []
-    when = f"since step {first:,}" if first else "from the beginning"
+    count, first, last = len(steps), min(steps), max(steps)
+    when = "from the beginning" if not last else f"since step {last:,}" if first == last else f"since steps {first:,} to {last:,}"
     return [
         f"{counted(count, 'examples')} of the probe set {'are' if count > 1 else 'is'} trained under another label {when} (relabel), and the "
-        "probe set keeps the old: by that losses and shares of right answers are counted"
+        "probe set keeps the old: by that losses, right answers and classes are counted"
     ]

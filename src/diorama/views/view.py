@@ -22,6 +22,8 @@ from ..core.marks import Group, Node, Table
 from ..core.picture import Check, Draft, Picture, Progress
 from ..core.saying import plain
 from ..core.selection import Selection
+from .relabelled import of_numbers
+from .samples import noted
 
 if TYPE_CHECKING:
     from ..scene import Scene
@@ -57,6 +59,8 @@ class View(Plugin, abc.ABC):
     moves: ClassVar[tuple[str, ...]] = ()
     """Its knobs that move the weights for every other view: the first names the plane, the second the place on it, the rest are
     told beside them (``scene.edit("plane:NAME", …)``). At the place's default nothing is moved."""
+    by_labels: ClassVar[bool] = False
+    """What it shows goes by the probe set's labels: where a training learns some of its examples under another, its pictures say so."""
     panel: ClassVar[Panel] = ""
     """Where the page's shell shows it, for views that are not in a room's grid."""
     demo: ClassVar[str] = "digits"
@@ -120,6 +124,8 @@ class View(Plugin, abc.ABC):
         table = scene.table if self.input and self.needs == "model" else None
         if table is not None and table.mixing:
             note = f"{note} {table.mixing[0].upper()}{table.mixing[1:]}.".strip()
+        if self.by_labels:
+            note = noted(note, *(clause for clause in of_numbers(scene.run, scene.step) if clause not in note))
         made = scene.provenance(self, selection, source=source or "; ".join(self.papers), mode=mode)
         return Picture(
             title=_plainly(title),

@@ -254,7 +254,7 @@ def test_changes_are_written_and_read_again(tmp_path: Path, suffix: str) -> None
     again = diorama.data(Rows(), changes=path)
     for one, other in zip(data.changes.changed(), again.changes.changed(), strict=True):
         assert np.array_equal(one, other, equal_nan=True)
-    assert changes_file.read_rows(path)[1] == {"example": 5, "weight": 1.0, "label": 3, "label before": 0, "probe": None}
+    assert changes_file.read_rows(path)[1] == {"example": 5, "weight": 1.0, "label": 3, "label before": 0, "probe": None, "since": None}
     with pytest.raises(UsageError, match="from 0 to 3"):
         diorama.data([(0, 0)] * 4, changes=path)
     for text in ("", "a,b\n1,2\n", '{"changes": [{"example": 1, "weight": NaN}]}', "[" * 99_999, "example,weight,label\n1,1,\n1,1,\n"):

@@ -79,7 +79,7 @@ def test_examples_are_dropped_relabelled_and_weighed(steered: _Steered) -> None:
     answer = steered.send("relabel", examples="7", label="many")
     assert (answer["old"], answer["new"]) == (["0 (few)", "1 (some)", "2 (many)"][int(steered.y[7])], "2 (many)")
     assert answer["text"] == "gave the label 2 (many) to example 7 of the data"
-    steered.send("relabel", examples="20-22", labels="0,some, 2")
+    steered.send("relabel", examples="20-22", labels=[0, "some", 2])
     assert steered.send("weigh", examples=[9], weight=3.0)["old"] == "1"
     labels = steered.epoch()
     assert labels[3] == labels[4] == -1
@@ -87,7 +87,7 @@ def test_examples_are_dropped_relabelled_and_weighed(steered: _Steered) -> None:
     assert {labels[21]} <= {1, -1}
     steered.recorder.close()
     rows = {row["example"]: row for row in steered.run.changes}
-    assert rows[3] == {"example": 3, "weight": 0.0, "label": None, "label before": int(steered.y[3]), "probe": 3}
+    assert rows[3] == {"example": 3, "weight": 0.0, "label": None, "label before": int(steered.y[3]), "probe": 3, "since": None}
     assert rows[7]["label"] == 2
     assert rows[9]["weight"] == 3.0
     assert steered.run.check() == []
@@ -221,6 +221,31 @@ def test_changes_are_in_force_again_when_a_training_is_taken_up(tmp_path: Path) 
     assert not len(data.changes.changed().numbers)
     data.load_state_dict(state)
     assert data.changes.changed().numbers.tolist() == [3, 8]
+
+
+def test_each_relabelled_example_has_its_own_step(steered: _Steered) -> None:
+    """The list of changes says of each since which step it has its label; so it does after an undo, going back, and in a training taken up."""
+    def told() -> dict[int, int | None]:
+        return {row["example"]: row["since"] for row in diorama.open(steered.recorder.path).changes}
+
+    first = steered.send("relabel", examples="3", label=2 - int(steered.y[3]))["step"]
+    steered.send("snapshot")
+    second = steered.send("relabel", examples=[4, 5], labels=[2, 2])
+    steered.send("drop", examples="9")
+    last = steered.send("relabel", examples="5", label=0)
+    undone = steered.send("undo", command=last["number"])["step"]
+    steered.send("go_back", step=first + 1)
+    steered.recorder.close()
+    path = steered.recorder.path
+    assert told() == {3: first}
+    parent = {row["example"]: row["since"] for row in steered.run.changes}
+    assert parent == {3: first, 4: second["step"], 5: undone, 9: None}
+    steered.data = data = diorama.data(TensorDataset(steered.x, steered.y))
+    with diorama.watch(steered.model, path, probe=(steered.x[:8], steered.y[:8]), data=data, resume=True) as recorder:
+        steered.recorder, steered.run = recorder, diorama.open(recorder.path)
+        steered.epoch()  # what labels look like is known once some were loaded
+        again = steered.send("relabel", examples="6", label=1)["step"]
+    assert told() == {3: first, 6: again}
 
 
 def test_the_built_in_loop_is_steered(tmp_path: Path) -> None:

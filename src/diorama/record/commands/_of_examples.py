@@ -50,7 +50,7 @@ class OfExamples(Command):
         changes = data.changes
         before = _old(data, numbers, next(iter(values)))
         old: dict[str, Values] = {slot: changes.set(slot, numbers, value) for slot, value in values.items()}
-        data.write()
+        data.write(training.number)
         late = data.late()
         return Applied(before, new, f"{what} {told(numbers)}{'; ' if late else ''}{late}", ExamplesBack(changes, numbers, old))
 

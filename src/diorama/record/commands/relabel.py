@@ -26,7 +26,7 @@ class RelabelCommand(OfExamples):
     """
 
     label: str | None = knob(None, "The new label of all of them: a class by its index or name, or a number.", kind="class", main=True)
-    labels: str = knob("", "Instead: a new label for each, in the order of the examples: 5,3,1, or cat,ship,cat.")
+    labels: str = knob("", "Instead: a new label for each, in the order of the examples: 5,3,1, or cat,ship,cat.", kind="labels")
 
     def apply(self, training: Controls) -> Applied:
         """Give them the label."""

@@ -47,18 +47,21 @@ class ProbeInTraining(Finding):
     def _relabelled(self, run: RunReader) -> list[Found]:
         """Examples that were given another label count as wrong, by the old one, as soon as the new one is learnt."""
         try:
-            rows = changes_file.read_rows(files.regular(run.path, "changes.csv"))
+            rows = changes_file.read_rows(files.regular(run.path, changes_file.NAME))
         except (DioramaError, OSError):
             return []
-        changed = [row["probe"] for row in rows if row["probe"] is not None and row["label"] is not None and row["label"] != row["label before"]]
         acts = [event.step for event in run.events if event.kind == "command" and event.name == "relabel"]
+        since = changes_file.relabelled(rows, min(acts, default=0))
+        changed = [number for number, step in since.items() if step <= run.last_step]
         if not changed:
             return []
-        first, few = min(acts, default=0), ", ".join(map(str, changed[:5])) + (", …" if len(changed) > 5 else "")
+        first, last = min(map(since.__getitem__, changed)), max(map(since.__getitem__, changed))
+        when = "from the beginning" if not last else f"since step {last:,}" if first == last else f"since steps {first:,} to {last:,}"
+        few = ", ".join(map(str, changed[:5])) + (", …" if len(changed) > 5 else "")
         return [Found(
             self.name, 0.25, "The probe set keeps the old labels of relabelled examples",
             f"{counted(len(changed), 'examples')} of the probe set ({few}) {'are' if len(changed) > 1 else 'is'} trained under another label "
-            f"since step {first:,}. Curves of the probe set go on by the labels it came with: what does right by a new label counts as wrong there.",
+            f"{when}. Curves of the probe set go on by the labels it came with: what does right by a new label counts as wrong there.",
             "changes.csv lists them with both labels",
             tuple(number_key("example", int(number)) for number in changed[:5]), None, first, "Certain.",
             "Read a gain from examples that are held back; examples and compare tell the share that is right by the new labels as well.", "examples",

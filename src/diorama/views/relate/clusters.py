@@ -59,6 +59,7 @@ class ClustersView(View):
     family = "relationships"
     papers = ("Liu et al. 2017, CNNVis, arXiv:1604.07043",)
     rows = ("B6", "B7", "B8", "B9", "B10", "C3")
+    by_labels = True
     follows = ("class", "example")
 
     of: str = knob(

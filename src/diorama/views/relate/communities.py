@@ -48,6 +48,7 @@ class CommunitiesView(View):
     family = "relationships"
     papers = ("Newman & Girvan 2004, arXiv:cond-mat/0308217", "Morcos et al. 2018, arXiv:1803.06959")
     rows = ("B11", "B13")
+    by_labels = True
     follows = ("example", "class")
     input = True
 

@@ -43,6 +43,7 @@ class DifferencesView(View):
     family = "relationships"
     papers = ("Kornblith et al. 2019, arXiv:1905.00414", "Zhang, Bengio & Singer 2019, arXiv:1902.01996")
     rows = ("D4",)
+    by_labels = True
 
     count: int = knob(10, "So many examples and classes.", low=1, high=100)
     layers: int = knob(40, "So many layers at most, spread over the network.", low=1, high=400)

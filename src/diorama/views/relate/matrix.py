@@ -51,6 +51,7 @@ class MatrixView(View):
     family = "relationships"
     papers = ("Kornblith et al. 2019, arXiv:1905.00414",)
     rows = ("C26",)
+    by_labels = True
     follows = ("layer", "example")
     input = True
 

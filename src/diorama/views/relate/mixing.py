@@ -42,6 +42,7 @@ class MixingView(View):
     family = "relationships"
     papers = ("Rauber et al. 2017, Visualizing the Hidden Activity of Artificial Neural Networks",)
     rows = ("D4",)
+    by_labels = True
     follows = ("class",)
 
     count: int = knob(12, "So many pairs at most: those that are mixed most in the last layer.", low=1, high=64, main=True)

@@ -40,6 +40,7 @@ class NeededView(View):
     family = "relationships"
     papers = ("Veit, Wilber & Belongie 2016, arXiv:1605.06431", "Morcos et al. 2018, arXiv:1803.06959")
     rows = ("D4",)
+    by_labels = True
 
     examples: int = knob(128, "So many of the live examples.", low=2, high=512, main=True)
     layers: int = knob(40, "So many layers at most, spread over the network.", low=1, high=400)

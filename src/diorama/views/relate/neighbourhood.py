@@ -43,6 +43,7 @@ class NeighbourhoodView(View):
     family = "relationships"
     papers = ("van Ham & Perer 2009, Search, show context, expand on demand", "Furnas 1986, Generalized fisheye views")
     rows = ("C7", "D3")
+    by_labels = True
     follows = ("unit", "class")
 
     search: str = knob(

@@ -61,6 +61,7 @@ class ProjectionView(View):
     family = "relationships"
     papers = ("Rauber et al. 2017, Visualizing the Hidden Activity of Artificial Neural Networks",)
     rows = ("B1", "B2", "B3", "B14", "B15", "B16", "B17")
+    by_labels = True
     follows = ("layer", "example", "unit")
 
     layer: str | None = knob(

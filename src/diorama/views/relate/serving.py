@@ -40,6 +40,7 @@ class ServingView(View):
     family = "relationships"
     papers = ("Morcos et al. 2018, arXiv:1803.06959", "Molchanov et al. 2017, arXiv:1611.06440")
     rows = ("D4",)
+    by_labels = True
     follows = ("class",)
 
     count: int = knob(24, "So many units are silenced.", low=1, high=500, main=True)

@@ -46,6 +46,7 @@ class SharedView(View):
     family = "relationships"
     papers = ("Rauber et al. 2017, Visualizing the Hidden Activity of Artificial Neural Networks",)
     rows = ("D4",)
+    by_labels = True
     follows = ("layer", "example")
 
     layer: str | None = knob(

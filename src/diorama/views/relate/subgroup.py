@@ -63,6 +63,7 @@ class SubgroupView(View):
     family = "relationships"
     papers = ("Rauber et al. 2017, Visualizing the Hidden Activity of Artificial Neural Networks",)
     rows = ("B4",)
+    by_labels = True
     follows = ("layer", "class", "example")
 
     layer: str | None = knob(

@@ -45,6 +45,7 @@ class UnitsView(View):
     family = "relationships"
     papers = ("Rauber et al. 2017, Visualizing the Hidden Activity of Artificial Neural Networks",)
     rows = ("B5",)
+    by_labels = True
     follows = ("layer", "class", "example")
 
     layer: str | None = knob(

@@ -26,6 +26,7 @@ class AnswerView(View):
     question = "What does the network answer?"
     family = "features"
     rows = ("A1", "A16")
+    by_labels = True
     answers = True
     follows = ("example",)
     input = True

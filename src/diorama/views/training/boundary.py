@@ -50,6 +50,7 @@ class BoundaryView(View):
     family = "process"
     papers = ("Animated decision boundaries over training", "Yang et al. 2022, DVI")
     rows = ("C16", "C17", "C19")
+    by_labels = True
     answers = True
     follows = ("example", "class")
     input = True

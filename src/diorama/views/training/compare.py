@@ -54,6 +54,7 @@ class CompareView(View):
         "Jordan et al. 2022, REPAIR",
     )
     rows = ("D9",)
+    by_labels = True
     follows = ("layer",)
 
     how: str = knob("weights", "Match units by the weights, or by what they answer.", choices=("weights", "activations"), main=True)

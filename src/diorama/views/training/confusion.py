@@ -47,6 +47,7 @@ class ConfusionView(View):
     family = "process"
     papers = ("Bruckner 2014, ml-o-scope",)
     rows = ("C12", "E13")
+    by_labels = True
     follows = ("class",)
 
     share: bool = knob(True, "Show the share of each row rather than the number of examples.", main=True)

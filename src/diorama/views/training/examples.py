@@ -53,6 +53,7 @@ class ExamplesView(View):
     papers = (
         "Toneva et al. 2019, arXiv:1812.05159", "Swayamdipta et al. 2020, arXiv:2009.10795", "Pleiss et al. 2020, arXiv:2001.10528",
     )
+    by_labels = True
     answers = True
     family = "process"
     follows = ("class", "example", "direction")

@@ -43,6 +43,7 @@ class InfluenceView(View):
     family = "process"
     papers = ("Pruthi et al. 2020, arXiv:2002.08484",)
     rows = ("E8",)
+    by_labels = True
     follows = ("example",)
     input = True
 

@@ -37,6 +37,7 @@ class InspectorView(View):
     family = "features"
     papers = ("Yosinski et al. 2015, arXiv:1506.06579", "Zeiler & Fergus 2014, arXiv:1311.2901")
     rows = ("A2",)
+    by_labels = True
     follows = ("unit", "layer", "weight", "example", "class")
     input = True
     panel = "inspector"

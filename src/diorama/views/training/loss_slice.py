@@ -37,6 +37,7 @@ class LossSliceView(View):
     family = "process"
     papers = ("Li et al. 2018, Visualizing the loss landscape", "Goodfellow et al. 2015", "Jordan et al. 2022, REPAIR")
     rows = ("C24",)
+    by_labels = True
     moves = ("directions", "at", "to", "seed", "statistics")
 
     directions: str = knob("random", "What spans the plane.", choices=weight_planes.DIRECTIONS, main=True)

@@ -61,6 +61,7 @@ class ResidualsView(View):
     family = "process"
     papers = ("Cook & Weisberg 1982, Residuals and Influence in Regression",)
     rows = ("C19",)
+    by_labels = True
     follows = ("example",)
     demo = "regression"
 

@@ -46,6 +46,7 @@ class SurrogateView(View):
     family = "process"
     papers = ("Craven & Shavlik 1996, Extracting tree-structured representations of trained networks", "Breiman et al. 1984, CART")
     rows = ("C25",)
+    by_labels = True
     follows = ("layer", "example")
 
     on: str = knob("auto", "What the tree asks for: the inputs, a layer's units, or what suits the inputs.",

@@ -45,6 +45,7 @@ class WeightsView(View):
     family = "features"
     papers = ("Animated weight pictures over training",)
     rows = ("C15", "C18")
+    by_labels = True
     needs = "snapshot"
     follows = ("layer", "unit")
 

@@ -55,6 +55,7 @@ class CardView(View):
         "Girshick et al. 2014, arXiv:1311.2524", "Morcos et al. 2018, arXiv:1803.06959 (selectivity)",
     )
     rows = ("A2", "A9", "A10", "B7")
+    by_labels = True
     follows = ("unit", "layer", "example")
     input = True
 

@@ -48,6 +48,7 @@ class DirectionsView(View):
         "Olah et al. 2018, The Building Blocks of Interpretability",
     )
     rows = ("D7",)
+    by_labels = True
     follows = ("direction", "class", "example", "layer")
     input = True
 

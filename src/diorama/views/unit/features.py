@@ -42,6 +42,7 @@ class FeaturesView(View):
     family = "features"
     papers = ("Liu et al. 2017, CNNVis, arXiv:1604.07043",)
     rows = ("A31",)
+    by_labels = True
     follows = ("layer", "class")
 
     layer: str | None = knob(None, "The layer; by itself the chosen one, else the last but one.", kind="layer", main=True)

@@ -43,6 +43,7 @@ class LatentView(View):
     family = "features"
     papers = ("Kingma & Welling 2013, arXiv:1312.6114", "Higgins et al. 2017, beta-VAE, ICLR")
     rows = ("D12",)
+    by_labels = True
     follows = ("example",)
     hovers = ("example",)
     input = True

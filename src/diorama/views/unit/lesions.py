@@ -53,6 +53,7 @@ class LesionsView(View):
     family = "features"
     papers = ("Morcos et al. 2018, arXiv:1803.06959", "LeCun, Denker & Solla 1990, Optimal Brain Damage")
     rows = ("D10",)
+    by_labels = True
     follows = ("layer",)
 
     layer: str | None = knob(

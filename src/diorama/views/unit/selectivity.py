@@ -36,6 +36,7 @@ class SelectivityView(View):
     family = "features"
     papers = ("Smilkov & Carter 2016, TensorFlow Playground", "Yosinski et al. 2015, arXiv:1506.06579")
     rows = ("B13",)
+    by_labels = True
     follows = ("class", "example", "layer")
 
     layer: str | None = knob(None, "One layer instead of all of them.", kind="layer", main=True)

@@ -68,6 +68,7 @@ class SurprisesView(View):
     family = "features"
     papers = ("Zhou et al. 2015, Object Detectors Emerge in Deep Scene CNNs, arXiv:1412.6856",)
     rows = ("D10",)
+    by_labels = True
     follows = ("layer",)
 
     layer: str | None = knob(None, "The layer; by itself the chosen one, else the last but one.", kind="layer", main=True)

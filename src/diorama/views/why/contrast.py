@@ -41,6 +41,7 @@ class ContrastView(View):
     family = "features"
     papers = ("Sundararajan et al. 2017, arXiv:1703.01365", "Bach et al. 2015, doi:10.1371/journal.pone.0130140")
     rows = ("A30",)
+    by_labels = True
     follows = ("class", "example")
     input = True
 
