@@ -217,8 +217,48 @@ def adversarial(path: Path, generator: torch.Generator) -> None:
             mine.step(loss=lost)
 
 
+def critic(path: Path, generator: torch.Generator) -> None:
+    """A generator of digits and a critic: of a Wasserstein loss with clipped weights or a gradient penalty, or of a hinge loss."""
+    kind = ("clipped", "penalized", "hinge")[generator.initial_seed() // 10 % 3]
+    x = _digits()[0].flatten(1)
+    make = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 64), nn.Tanh())
+    judge = nn.Sequential(nn.Linear(64, 64), nn.LeakyReLU(0.2), nn.Linear(64, 64), nn.LeakyReLU(0.2), nn.Linear(64, 1))
+    first, second = (
+        torch.optim.RMSprop(each.parameters(), 5e-4) if kind == "clipped" else torch.optim.Adam(each.parameters(), 1e-3, (0.5, 0.9))
+        for each in (make, judge)
+    )
+    with (
+        diorama.watch(make, path / "generator", probe=torch.randn(64, 16, generator=generator), optimizer=first, every=10) as mine,
+        diorama.watch(judge, path / "discriminator", probe=x[:64], optimizer=second, every=10) as other,
+    ):
+        for number, rows in enumerate(_batches(len(x), 32, 200, generator)):
+            second.zero_grad()
+            fake, real = make(torch.randn(32, 16, generator=generator)).detach(), x[rows]
+            loss = judge(fake).mean() - judge(real).mean()
+            if kind == "hinge":
+                loss = F.relu(1 + judge(fake)).mean() + F.relu(1 - judge(real)).mean()
+            if kind == "penalized":
+                part = torch.rand(32, 1, generator=generator)
+                between = (part * real + (1 - part) * fake).requires_grad_()
+                (slope,) = torch.autograd.grad(judge(between).sum(), between, create_graph=True)
+                loss = loss + 10 * (slope.norm(dim=1) - 1).square().mean()
+            loss.backward()
+            second.step()
+            if kind == "clipped":
+                with torch.no_grad():
+                    for parameter in judge.parameters():
+                        parameter.clamp_(-0.05, 0.05)
+            other.step(loss=loss)
+            if number % 5 == 4:
+                first.zero_grad()
+                lost = -judge(make(torch.randn(32, 16, generator=generator))).mean()
+                lost.backward()
+                first.step()
+                mine.step(loss=lost)
+
+
 KINDS: tuple[Draw, ...] = (
-    plain, convolutional, dropped, tuned, converged, regression, residual, transformer, adversarial,
+    plain, convolutional, dropped, tuned, converged, regression, residual, transformer, adversarial, critic,
 )
 
 
@@ -226,4 +266,4 @@ def drawn(number: int, path: Path) -> list[Path]:
     """Train the healthy training of a number, and return its run folders."""
     torch.manual_seed(number)
     KINDS[number % len(KINDS)](path, torch.Generator().manual_seed(number))
-    return [path / "generator", path / "discriminator"] if KINDS[number % len(KINDS)] is adversarial else [path]
+    return [path / "generator", path / "discriminator"] if KINDS[number % len(KINDS)] in (adversarial, critic) else [path]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _LOOP = (
     "large_first_weights", "leftover_gradients", "turned_loss", "unshuffled_batches", "momentum_too_high", "weight_decay_too_strong",
-    "evaluation_mode",
+    "evaluation_mode", "unscaled_inputs",
 )
 _LOSS = ("misplaced_softmax", "mismatched_shapes", "cut_answers", "mixed_examples")
 _RATE = ("learning_rate_too_high", "exploding_updates", "loss_spikes")
@@ -21,7 +21,7 @@ _CAUSES = {
     "stalled_learning": (
         *_LOOP, *_LOSS, "not_in_optimizer", *_RATE, *_LOST, "not_finite", "learning_rate_too_low", "stopped_layer", "output_bias", "duplicated_units",
     ),
-    "constant_answer": (*_LOOP, *_LOSS, "dead_units", *_RATE, *_LOST, "not_finite", "output_bias"),
+    "constant_answer": (*_LOOP, *_LOSS, "dead_units", *_RATE, *_LOST, "not_finite", "output_bias", "learning_rate_too_low"),
     "learning_rate_too_low": (*_LOOP, *_LOSS, *_LOST, "output_bias", "duplicated_units"),
     "vanishing_gradients": ("weight_decay_too_strong", "dead_units", *_RATE, "saturated_units", "stopped_layer", "not_finite"),
     "small_updates": ("dead_units", *_RATE, "vanishing_gradients", "stopped_layer", "not_finite"),
@@ -29,7 +29,7 @@ _CAUSES = {
     "dead_units": (*_LOOP, *_RATE),
     "learning_rate_too_high": _LOOP,
     "loss_spikes": _LOOP,
-    "not_finite": ("leftover_gradients", "turned_loss", "momentum_too_high"),
+    "not_finite": ("leftover_gradients", "turned_loss", "momentum_too_high", "unscaled_inputs"),
     "confused_classes": ("unshuffled_batches", "probe_unlike_training"),
     "overfitting": ("probe_unlike_training", "batch_norm_mismatch", "leftover_gradients", "turned_loss", *_RATE),
     "exploding_updates": (*_LOOP, "learning_rate_too_high"),

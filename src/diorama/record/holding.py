@@ -58,6 +58,11 @@ def likeness(examples: Examples | None, reading: Reading | None) -> dict[str, An
         if x is not None and x.is_floating_point() and x.numel():
             part = x.detach().reshape(-1)[: 2**22].float()
             found["inputs"] = [float(part.min()), float(part.max()), float(part.mean()), float(part.std(correction=0))]
+        if reading is not None and reading.task == "reconstruction" and reading.criterion is None:
+            wanted = reading.wanted(few.x, y)
+            if wanted is not None and wanted.is_floating_point() and len(wanted) > 1:
+                found["floor"] = float(wanted.double().reshape(len(wanted), -1).var(0, correction=0).mean())
+            return {name: value for name, value in found.items() if _plain(value)}
         if y is None or reading is None:
             return found
         known = reading.truth(y) if reading.task in CLASSES else None

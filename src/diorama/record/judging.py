@@ -26,6 +26,8 @@ class _JudgedPass:
     answers: Tensor
     made: bool
     """Whether what it judged was made by a network that learns by it."""
+    steep: Tensor
+    """How fast the answer changes at most from one example to the next: a bound from below of the Lipschitz constant."""
     gradient: Tensor | None = None
 
 
@@ -51,7 +53,8 @@ class Judging:
             return
         if scores.numel() != len(scores) or len(scores) != len(x):
             return
-        seen = _JudgedPass(scores.detach().reshape(-1)[:_MOST].clone(), x.requires_grad and not x.is_leaf)
+        answers = scores.detach().reshape(-1)[:_MOST].clone()
+        seen = _JudgedPass(answers, x.requires_grad and not x.is_leaf, _steepest(x.detach()[:_MOST], answers))
         self._passes.append(seen)
 
         def keep(gradient: Tensor) -> None:
@@ -62,23 +65,41 @@ class Judging:
 
     def finish(self) -> dict[str, float]:
         """``judge``: 1 where a network judges; ``fooled``: how likely it holds what is made for real, in the mean; ``apart``: the share of its
-        own examples that it answers rightly."""
+        own examples that it answers rightly; ``steep``: of a critic, how fast its score changes at most between two examples of a pass."""
         passes = [(one, one.gradient) for one in self._passes if one.gradient is not None]
         self._passes = []
+        found = _of_critic([(one, _array(gradient)) for one, gradient in passes])
         if len({one.made for one, _ in passes}) < 2:
-            return {}
+            return found
         numbers = [(one.made, _array(one.answers), _array(gradient)) for one, gradient in passes]
         self._logits |= any(of_one_number(answers, slopes)[0] is not None for _, answers, slopes in numbers)
         if not self._logits:
-            return {"judge": 1.0}
+            return {**found, "judge": 1.0}
         made = np.concatenate([answers for made, answers, _ in numbers if made])
         answers, slopes = (np.concatenate([each[k] for each in numbers if not each[0]]) for k in (1, 2))
         # Of an answer that is sure and right the gradient may be nothing at all.
         labels = np.where(slopes == 0, answers > 0, slopes < 0)
-        found = {"judge": 1.0, "fooled": float(_chances(made).mean())}
+        found |= {"judge": 1.0, "fooled": float(_chances(made).mean())}
         if _EVEN < labels.mean() < 1 - _EVEN:
             found["apart"] = float((labels == (answers > 0)).mean())
         return found
+
+
+def _steepest(x: Tensor, answers: Tensor) -> Tensor:
+    """The largest change of an answer from an example to the next, by the distance of the two."""
+    if len(x) < 2 or not x.is_floating_point():
+        return answers.new_zeros(())
+    apart = x.reshape(len(x), -1).diff(dim=0).norm(dim=1)
+    change = answers.diff().abs()
+    return torch.where(apart > 0, change / apart.clamp_min(1e-12), 0).max()
+
+
+def _of_critic(passes: list[tuple[_JudgedPass, NDArray[np.float64]]]) -> dict[str, float]:
+    """Of a loss that takes scores as they are (Wasserstein): one pass is pulled down and another up, each example as much as any other."""
+    even = [(one, slopes) for one, slopes in passes if len(slopes) > 1 and slopes[0] and np.ptp(slopes) <= 1e-4 * abs(slopes[0])]
+    if len({bool(slopes[0] > 0) for _, slopes in even}) < 2 or any(one.made for one, _ in even):
+        return {}
+    return {"steep": max(float(one.steep) for one, _ in even)}
 
 
 def of_one_number(

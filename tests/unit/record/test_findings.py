@@ -14,6 +14,7 @@ from torch import nn
 
 from diorama.core.registry import findings
 from diorama.record.findings import ALARM, Found
+from diorama.record.findings.duplicated_units import twins
 from diorama.record.findings.vanishing_gradients import _less
 from diorama.record.recorder import watch
 from diorama.run import open_run
@@ -224,6 +225,11 @@ class _Told(_Recorded):
         """Steps and what was recorded of each example."""
         return np.arange(len(self._rows[name])) * 40, self._rows[name]
 
+    @property
+    def last_step(self) -> int:
+        """Of all series."""
+        return max(int(steps[-1]) for steps in self._steps.values())
+
     def frozen(self) -> tuple[str, ...]:
         """Nothing is."""
         return ()
@@ -270,6 +276,25 @@ def _answers(taken: int) -> dict[str, NDArray[np.int64]]:
                **{f"updates/{name}.weight/ratio": np.full(10, 1e-3) for name in "ab"}}, floor=1.0)
         for rate in (0.1 * 0.9 ** np.arange(400), 0.05 + 0.05 * np.cos(np.linspace(0, np.pi, 400)))
     ), ""),
+    # A warm-up over millions of steps, and one over thousands.
+    ("learning_rate_too_low", *(
+        _Told({"loss": _LEVEL, "probe/loss": _LEVEL[::40], "learning_rate": np.linspace(0, rate, 400),
+               **{f"updates/{name}.weight/ratio": np.linspace(0, rate, 10) for name in "ab"}}, floor=1.0)
+        for rate in (1e-7, 1e-4)
+    ), ""),
+    # Inputs that were divided by 255 twice, of a network that learns nothing or all the same; a column that was left at its thousands.
+    *(("unscaled_inputs", *(
+        _Told({"loss": _LEVEL, "probe/loss": np.full(10, loss), "batch/low": np.zeros(40), "batch/high": np.full(40, 2.0 * wide),
+               "batch/std": np.full(40, wide)}, floor=1.0)
+        for loss in (1.0, 0.1)
+    ), "") for wide in (4e-3, 4e4)),
+    # The slope of a critic's score grows without end, or stays near 1.
+    ("critic_not_held", *(_Told({"loss": _LEVEL, "batch/steep": np.geomspace(0.1, end, 40)}) for end in (200.0, 1.5)), ""),
+    # What a network makes comes to be the same for all inputs, or differs still.
+    ("constant_answer", *(
+        _Told({"loss": _LEVEL, "batch/within": np.append(np.geomspace(0.2, end, 20), np.full(20, end)), "batch/between": np.full(40, 0.4)})
+        for end in (1e-3, 0.05)
+    ), ""),
     # A probe set that is normalized twice, and one that only is a little wider.
     ("probe_unlike_training", *(
         _Told({"batch/passes": np.ones(10), "batch/low": np.full(10, -1.0), "batch/high": np.ones(10), "batch/mean": np.zeros(10),
@@ -311,6 +336,29 @@ def test_what_few_readings_tell(name: str, fault: _Told, healthy: _Told, key: st
     assert [each.severity >= ALARM for each in found] == [True]
     assert key in (*found[0].keys, "")
     assert not [each for each in findings[name]()(healthy) if each.severity >= ALARM]  # type: ignore[arg-type]
+
+
+def test_weights_that_the_loop_clips_are_neither_copies_nor_stopped(tmp_path: Path) -> None:
+    """Of a network whose weights the loop cuts after each step, as a Wasserstein critic's, most come to lie at the ends, where units are alike and
+    layers stand still: neither is told."""
+    torch.manual_seed(0)
+    x = torch.randn(64, 6)
+    model = nn.Sequential(nn.Linear(6, 12), nn.LeakyReLU(), nn.Linear(12, 8), nn.LeakyReLU(), nn.Linear(8, 1))
+    optimizer = torch.optim.RMSprop(model.parameters(), 0.01)
+    with watch(model, tmp_path / "run", probe=x, optimizer=optimizer, every=5, snapshots=20) as recorder:
+        for _ in range(80):
+            optimizer.zero_grad()
+            loss = model(x[:32] + 1).mean() - model(x[32:] - 1).mean()
+            loss.backward()
+            optimizer.step()
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter.clamp_(-0.05, 0.05)
+            recorder.step(loss=loss.detach())
+    run = open_run(recorder.path)
+    assert not [found for found in run.findings() if found.severity >= ALARM]
+    assert twins(model[2].weight.detach().numpy()) > 4
+    assert not run.series("updates/4.weight/norm")[1][-4:].any()
 
 
 def test_a_training_that_does_not_learn_is_found(tmp_path: Path) -> None:

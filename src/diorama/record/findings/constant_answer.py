@@ -10,6 +10,7 @@ from ...core.knobs import knob
 from . import Finding, Found, last, series, since
 
 if TYPE_CHECKING:
+    from ..packing import Floats, Steps
     from ..reader import RunReader
 
 
@@ -46,7 +47,9 @@ class ConstantAnswer(Finding):
     def _number(self, run: RunReader) -> list[Found]:
         spread = (run.meta.get("probe") or {}).get("spread")
         steps, within = series(run, "batch/within")
-        if not spread or len(within) < self.readings or not within[-self.readings :].max() < 0.02 * spread:
+        if not spread:
+            return self._made(steps, within, series(run, "batch/between"))
+        if len(within) < self.readings or not within[-self.readings :].max() < 0.02 * spread:
             return []
         first = since(steps, within < 0.02 * spread)
         return [Found(
@@ -57,3 +60,26 @@ class ConstantAnswer(Finding):
             (), None, first, "Sure, where the training's values vary as the probe set's do.",
             "Look for dead or saturated layers, for inputs that are all alike, and at the scale of the targets.", "examples",
         )]
+
+    def _made(self, steps: Steps, within: Floats, between: tuple[Steps, Floats]) -> list[Found]:
+        """What a network makes that has no labels, as a picture, is the same for all its inputs; it was not in the beginning."""
+        if len(within) < 2 * self.readings or not np.array_equal(steps, between[0]):
+            return []
+        share = within / np.maximum(between[1], 1e-30)
+        if not share[-self.readings :].max() < _SAME or share[:3].max() < _BEGAN * share[-1]:
+            return []
+        first = since(steps, share < _SAME)
+        return [Found(
+            self.name, 0.75, "It makes the same of everything",
+            f"Since step {first} what it answers to the examples of a batch differs by {within[-1]:.2g} (standard deviation from example to "
+            f"example), the numbers of one answer among each other by {between[1][-1]:.2g}; in the beginning it was {within[:3].max():.2g}.",
+            f"deviation between examples as a share of that within an answer, at the last {self.readings} readings: at most "
+            f"{share[-self.readings :].max():.2g}", (), None, first, "Sure for the batches that were read.",
+            "Look for dead or saturated layers, for a loss that pulls all answers to one (a target of another example, a code that is held too "
+            "near to nothing, a sign the wrong way round), and in a GAN at the partner.", "examples",
+        )]
+
+
+_SAME, _BEGAN = 0.02, 5.0
+"""Answers that differ from example to example by less than this share of what the numbers of one differ by are the same; in the beginning they
+differed so many times as much."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ...core.errors import DioramaError
 from ...core.knobs import knob
 from ...core.selection import number_key
+from ..clipping import clipped_at
 from . import Finding, Found, called, layer_of, named, resting
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ class DuplicatedUnits(Finding):
     copying rows. Units of a grouped convolution are compared with those that read the same channels.
     Where a ReLU or a batch norm takes the answers, weights that differ by a factor above 0 alone count as the same, since the
     next layer's weights make up for it; where a tanh does, so do negatives. Units whose weights are all 0 are not counted (a layer may begin so
-    on purpose), nor layers that nobody trains. It is read from the last snapshot, of networks of at most 32 million weights.
+    on purpose), nor those most of whose weights the loop cuts to one end, nor layers that nobody trains.
+    It is read from the last snapshot, of networks of at most 32 million weights.
     """
 
     share: float = knob(0.2, "The share of a layer's units that must have a twin.", low=0.0, high=1.0)
@@ -76,11 +78,13 @@ def _twins(run: RunReader, step: int) -> dict[str, tuple[int, int, str]]:
             return {}
         turned = {f"{layer['name']}.weight" for layer in run.meta.get("layers", ()) if "Transpose" in str(layer.get("kind", ""))}
         groups = {str(layer["weight"]): int(layer.get("groups") or 1) for layer in run.meta.get("layers", ()) if layer.get("weight")}
-        alike, found = _alike(run), dict[str, tuple[int, int, str]]()
+        alike, found, end = _alike(run), dict[str, tuple[int, int, str]](), clipped_at(numbers)
         for name, array in numbers.items():
             if array.ndim > 1 and array.size and name not in turned:
                 bias = numbers.get(name.removesuffix("weight") + "bias") if name.endswith("weight") else None
                 rows = array.reshape(len(array), -1)
+                if end:  # units most of whose weights lie where the loop cuts them are alike by that
+                    rows = np.where((np.abs(rows) == end).mean(1, keepdims=True) > 0.5, 0, rows)
                 if bias is not None and bias.ndim == 1 and len(bias) == len(rows):
                     rows = np.column_stack([rows, np.where(rows.any(1), bias, 0)])  # a bias alone makes no copies
                 # Units of a grouped convolution read other channels than those of other groups, and may well weigh them alike.

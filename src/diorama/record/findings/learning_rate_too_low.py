@@ -27,7 +27,7 @@ class LearningRateTooLow(Finding):
 
     *Meaning* a ratio of update to weights of 0.001 is usual; at a hundredth of it a weight needs tens of thousands of steps to
     become another one. A training that has learnt already, one that still warms up and one whose rate a schedule has
-    brought down are not meant.
+    brought down are not meant; a warm-up that is a thousand times further from usual steps than that is told.
     """
 
     steady = True
@@ -42,11 +42,11 @@ class LearningRateTooLow(Finding):
             return []
         known = judged(run)
         at = self._highest(run, table.steps)
-        if at is None:
-            return []
         moving = table.values[:, table.values.any(0)]  # what never moves is no matter of the rate
         if not moving.size:
             return []
+        if at is None:
+            return self._rising(run, table.steps, moving, known)
         if at.sum() < 3:
             return self._fallen(run, len(loss), known)
         usual = float(np.nanmax(np.nanmedian(moving[at], 1)))  # at the same rate it was once that much
@@ -84,6 +84,22 @@ class LearningRateTooLow(Finding):
             "Likely: the loss may also be flat here." if known.learnt is False else
             "Not sure: without labels nobody knows how low the loss can get.",
             f"Try a rate about {min(1000, max(10, 10 ** round(np.log10(1e-3 / max(usual, 1e-9))))):,} times higher.", "curves",
+        )]
+
+    def _rising(self, run: RunReader, steps: np.ndarray, moving: np.ndarray, known: Judged) -> list[Found]:
+        """A warm-up that is so long that it hardly begins."""
+        usual = float(np.nanmax(np.nanmedian(moving[-3:], 1)))
+        if known.learnt or not 0 < usual < _NOTHING:
+            return []
+        rate, now = series(run, "learning_rate")[1], int(steps[-1])
+        times = 10 ** round(np.log10(1e-3 / usual))
+        return [Found(
+            self.name, 0.6, "The warm-up takes far too long",
+            f"The learning rate still rises ({rate[-1]:.2g} after {now:,} steps), and each step changes the weights by {usual:.1g} of their size "
+            f"(0.001 is usual). Where it rises as evenly on, that takes some {times:,} times as many steps.",
+            f"median update / weights at the last three readings: {usual:.2g}; learning rate {rate[0]:.2g} → {rate[-1]:.2g}", (), None,
+            int(steps[0]), "Sure that the weights stand still until now.",
+            "Look over how many steps the schedule warms up, and whether it counts batches or epochs.", "curves",
         )]
 
     def _fallen(self, run: RunReader, count: int, known: Judged) -> list[Found]:

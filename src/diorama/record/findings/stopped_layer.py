@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...core.errors import DioramaError
 from ...core.knobs import knob
+from ...core.saying import counted
+from ..clipping import clipped_at
 from . import Finding, Found, last, layer_of, learning, named, series, since
 
 if TYPE_CHECKING:
@@ -21,6 +24,7 @@ class StoppedLayer(Finding):
 
     *Meaning* no gradient reaches them any more (all units behind them are dead, or something was detached), or none ever
     did: the layer is not used, or stands behind a ``detach()``. Where gradients come, the optimizer does not take them: a learning rate of 0.
+    Weights that mostly lie where the loop cuts them after each step, as in the critic of a Wasserstein GAN, are not meant.
     """
 
     readings: int = knob(3, "How many readings in a row.", low=1)
@@ -44,12 +48,18 @@ class StoppedLayer(Finding):
         found = np.flatnonzero(still[-self.readings :].all(0))
         if not len(found):
             return []
+        cut = _cut(run)
+        found = np.array([k for k in found if table.names[k] not in cut], int)
+        if not len(found):
+            return []
         names = [table.names[k] for k in found]
         first = min(since(table.steps, still[:, k]) for k in found)
         never = bool(still[:, found].all())
         layers = list(dict.fromkeys(layer_of(name) for name in names))
         told = named([key.partition(":")[2] for key in layers])
-        when = "has never moved" if never else f"has stood still since step {first}"
+        others = len(table.names) - len(names)
+        has = "has" if len(layers) == 1 else "have"
+        when = f"{has} never moved" if never else f"{has} stood still since step {first}"
         why = "The optimizer holds it, but no gradient comes to it." if never else "It learnt before, and no gradient reaches it now."
         helps, severity = "Look whether the layer is used in forward(), stands behind a detach(), or whether all units behind it are dead.", 0.6
         if all((last(run, f"gradients/{name}/norm", self.readings) > 0).any() for name in names):
@@ -59,8 +69,7 @@ class StoppedLayer(Finding):
             helps = "Look at the learning rate of its group; to freeze it, turn requires_grad off."
         return [Found(
             self.name, severity, f"{told} {'never moved' if never else 'stopped'}",
-            f"{told} {when}, while {_others(len(table.names) - len(names))}. "
-            + why,
+            f"{told} {when}, while {counted(others, 'other weights')} {'learns' if others == 1 else 'learn'}. {why}",
             f"update of {names[0]}: {table.values[-1, found[0]]:.2g} at the last reading, the largest elsewhere {most[-1]:.2g}",
             tuple(layers), None, first, "Certain for the steps that were read.",
             helps, "health",
@@ -83,5 +92,11 @@ class StoppedLayer(Finding):
         )]
 
 
-def _others(count: int) -> str:
-    return "one other weight learns" if count == 1 else f"{count} other weights learn"
+def _cut(run: RunReader) -> set[str]:
+    """The weights most of whose numbers lie at the end to which the loop cuts them, at the last snapshot."""
+    try:
+        numbers = run.numbers(run.snapshots[-1]) if run.snapshots else {}
+    except (DioramaError, OSError):
+        return set()
+    end = clipped_at(numbers)
+    return {name for name, array in numbers.items() if end and array.size and float((np.abs(array) == end).mean()) > 0.5}

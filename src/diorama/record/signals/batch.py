@@ -28,7 +28,8 @@ class BatchSignal(Signal):
     token read at their own place, ``batch/cut`` the share of answers that are the very same number, and ``batch/most`` the share of
     the most frequent label so far.
     Of a network that judges what another one makes ``batch/fooled`` is how likely it holds that for real, in the mean, ``batch/apart`` the share
-    of its own examples that it answers rightly, and ``batch/judge`` 1.
+    of its own examples that it answers rightly, and ``batch/judge`` 1; ``batch/steep`` is how much faster than its input the score of a
+    Wasserstein critic changes, at least.
     ``batch/place`` is how far one place of the input alone keeps a class from the others, in standard deviations.
     *Error* of one batch; of very many scores every n-th row is read.
     """

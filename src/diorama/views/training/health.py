@@ -154,11 +154,11 @@ class HealthView(View):
         else:
             worst, ill = min(bad, key=health.order), len({own_module(names[row]) for row in bad})
             equal = [row for row in bad if health.order(row)[:3] == health.order(worst)[:3] and _wrong(health, row) == _wrong(health, worst)]
+            first = leading([0] * len(equal), [spoken(names[row]) for row in equal])
             has = "has a number outside its" if ill == 1 else "have numbers outside their"
             told = (
                 f"At step {step} {ill} of {layers_said(names)} {has} healthy range; "
-                f"worst {'is' if len(equal) == 1 else 'are'} {leading([0] * len(equal), [spoken(names[row]) for row in equal])}: "
-                f"{_wrong(health, worst)}. "
+                f"worst {'is' if len(equal) == 1 else 'are'} {first}: {_wrong(health, worst)}. "
             )
         few = max((len(found.until(step).steps) for found in health.readings.values()), default=0)
         early = f"Only {few} reading{'' if few == 1 else 's'} yet: a fault is told from {ranges.READINGS} on. " if few < ranges.READINGS else ""

@@ -51,6 +51,7 @@ class DictionaryView(View):
     family = "features"
     papers = ("Bricken et al. 2023, Towards Monosemanticity", "Gao et al. 2024, arXiv:2406.04093")
     rows = ("E3",)
+    by_labels = True
     follows = ("layer", "direction", "example")
     input = True
     demo = "gpt"

@@ -64,6 +64,7 @@ class MorphView(View):
         "Mahendran & Vedaldi 2015, arXiv:1412.0035",
     )
     rows = ("C28",)
+    by_labels = True
     follows = ("example", "class")
     input = True
 
