@@ -61,7 +61,7 @@ def likeness(examples: Examples | None, reading: Reading | None) -> dict[str, An
         if reading is not None and reading.task == "reconstruction" and reading.criterion is None:
             wanted = reading.wanted(few.x, y)
             if wanted is not None and wanted.is_floating_point() and len(wanted) > 1:
-                found["floor"] = float(wanted.double().reshape(len(wanted), -1).var(0, correction=0).mean())
+                found |= _spread(wanted) | {"floor": float(wanted.double().reshape(len(wanted), -1).var(0, correction=0).mean())}
             return {name: value for name, value in found.items() if _plain(value)}
         if y is None or reading is None:
             return found
@@ -79,12 +79,20 @@ def likeness(examples: Examples | None, reading: Reading | None) -> dict[str, An
             share /= share.sum()
             found["floor"] = float(-(share * share.clamp_min(1e-12).log()).sum())
         elif reading.task == "regression" and y.is_floating_point() and len(y) > 1:
-            found["spread"] = float(y.double().reshape(len(y), -1).std(0, correction=0).mean())
-            values = y.detach().cpu().double().reshape(-1)[:_MOST]
-            found["ends"] = [float(values.quantile(0.05)), float(values.quantile(0.95))]
+            found |= _spread(y)
             if reading.criterion is None:
                 found["floor"] = float(y.double().reshape(len(y), -1).var(0, correction=0).mean())
     return {name: value for name, value in found.items() if _plain(value)}
+
+
+def _spread(y: torch.Tensor) -> dict[str, Any]:
+    """How far true values lie apart from example to example, and between which numbers nine tenths of them lie."""
+    values = y.detach().cpu().double()
+    ends = values.reshape(-1)[:_MOST]
+    return {
+        "spread": float(values.reshape(len(y), -1).std(0, correction=0).mean()),
+        "ends": [float(ends.quantile(0.05)), float(ends.quantile(0.95))],
+    }
 
 
 def ahead(model: nn.Module, examples: Examples | None, reading: Reading | None) -> bool | None:

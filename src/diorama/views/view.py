@@ -124,8 +124,9 @@ class View(Plugin, abc.ABC):
         table = scene.table if self.input and self.needs == "model" else None
         if table is not None and table.mixing:
             note = f"{note} {table.mixing[0].upper()}{table.mixing[1:]}.".strip()
-        if self.by_labels:
-            note = noted(note, *(clause for clause in of_numbers(scene.run, scene.step) if clause not in note))
+        untold = [clause for clause in of_numbers(scene.run, scene.step) if clause not in note] if self.by_labels else []
+        if untold:
+            note = noted(note, *untold)
         made = scene.provenance(self, selection, source=source or "; ".join(self.papers), mode=mode)
         return Picture(
             title=_plainly(title),

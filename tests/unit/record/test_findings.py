@@ -213,6 +213,7 @@ class _Told(_Recorded):
 
     def __init__(self, series: dict[str, NDArray[np.float64]], rows: dict[str, NDArray[np.int64]] | None = None, **meta: object) -> None:
         self.meta, self._found, self._rows = {"probe": meta, "parameters": [["a.weight", [2, 2], ""], ["b.weight", [2, 2], ""]]}, series, rows or {}
+        self.meta["layers"] = [{"name": name, "weight": f"{name}.weight", "leaf": True, "order": name, "squashed": "sigmoid"} for name in "ab"]
         length = max(map(len, series.values()))
         self._steps = {name: np.arange(1, len(values) + 1) * (length // len(values)) for name, values in series.items()}
         self.series_names, self.row_names = tuple(series), tuple(self._rows)  # type: ignore[assignment]
@@ -288,6 +289,10 @@ def _answers(taken: int) -> dict[str, NDArray[np.int64]]:
                "batch/std": np.full(40, wide)}, floor=1.0)
         for loss in (1.0, 0.1)
     ), "") for wide in (4e-3, 4e4)),
+    # True values from −1 to 1 behind a sigmoid that is no better than one answer for all, and behind one that is scaled.
+    ("cut_answers", *(
+        _Told({"loss": _LEVEL, "probe/loss": np.full(10, loss)}, floor=1.0, spread=0.8, ends=[-1.0, 1.0]) for loss in (1.3, 0.2)
+    ), "layer:b"),
     # The slope of a critic's score grows without end, or stays near 1.
     ("critic_not_held", *(_Told({"loss": _LEVEL, "batch/steep": np.geomspace(0.1, end, 40)}) for end in (200.0, 1.5)), ""),
     # What a network makes comes to be the same for all inputs, or differs still.

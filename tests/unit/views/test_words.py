@@ -68,6 +68,21 @@ def test_words_have_the_values_that_they_add(method: str) -> None:
     assert picture.title == "Which words made “dry”?"
 
 
+def test_words_behind_which_no_gradient_leads_are_hidden_instead() -> None:
+    """A network that looks its words up without a gradient is explained by occlusion, as it says; a gradient that is asked for is refused."""
+    scene = _bag()
+    embed = scene.model.embed
+    embed.register_forward_hook(lambda module, inputs, output: output.detach())
+    picture = scene.view("words", example=0)
+    assert picture.provenance.knobs["method"] == "auto"
+    text = _marks(picture, Text)[0]
+    values = np.nan_to_num(text.values)
+    assert int(np.argmax(values)) in (1, 6)
+    assert values[text.tokens.index("rain")] < 0
+    with pytest.raises(NotApplicable, match="differentiable"):
+        scene.view("words", example=0, method="input_x_gradient")
+
+
 def test_the_likeliest_answers_stand_beside() -> None:
     """The bars are the model's probabilities, likeliest first, with their scores and keys to ask about them."""
     scene = _bag()

@@ -179,6 +179,12 @@ def from_zero(run: RunReader) -> set[str]:
     return {name for name, _, norms in series_between(run, "weights/", "/norm") if len(norms) and norms[0] == 0}
 
 
+def last_made(run: RunReader) -> dict[str, Any]:
+    """The last layer that holds weights, out of which the answers come; empty where none is known."""
+    made = [layer for layer in run.meta.get("layers", ()) if layer.get("weight") and layer.get("leaf")]
+    return max(made, key=lambda layer: layer.get("order", 0), default={})
+
+
 def layer_of(parameter: str) -> str:
     """The key of the layer that a parameter belongs to."""
     return layer_key(parameter.rpartition(".")[0] or parameter)

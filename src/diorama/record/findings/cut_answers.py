@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...core.knobs import knob
 from ...core.saying import counted
 from ...core.selection import layer_key
-from . import Finding, Found, series, since
+from . import Finding, Found, last, last_made, series, since
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -26,13 +26,12 @@ class CutAnswers(Finding):
 
     def __call__(self, run: RunReader) -> list[Found]:
         """One finding."""
-        return self._scores(run) or self._values(run)
+        return self._scores(run) or self._bounded(run) or self._values(run)
 
     def _scores(self, run: RunReader) -> list[Found]:
         """The last layer makes a score of each class, a ReLU cuts it at 0, and some classes never come above."""
         classes = len((run.meta.get("probe") or {}).get("balance") or ())
-        made = [layer for layer in run.meta.get("layers", ()) if layer.get("weight") and layer.get("leaf")]
-        end: dict[str, Any] = max(made, key=lambda layer: layer.get("order", 0), default={})
+        end = last_made(run)
         if classes < 2 or end.get("units") != classes or not end.get("rectified"):
             return []
         steps, dead = series(run, f"activations/{end['name']}/dead")
@@ -47,6 +46,26 @@ class CutAnswers(Finding):
             f"share of classes whose score was 0 throughout, at the last {self.readings} readings: {', '.join(f'{share:.0%}' for share in late)}",
             (layer_key(end["name"]),), None, first, "Sure for the batches that were read.",
             "Leave out the ReLU at the end: a loss over classes wants scores of either sign.", "confusion",
+        )]
+
+    def _bounded(self, run: RunReader) -> list[Found]:
+        """The numbers come out of a sigmoid or a tanh, and true ones lie beyond its ends."""
+        end, probe = last_made(run), run.meta.get("probe") or {}
+        low, high = _ENDS.get(str(end.get("squashed")), (-np.inf, np.inf))
+        ends, spread = probe.get("ends"), probe.get("spread")
+        steps = series(run, "loss")[0]
+        floor, loss = probe.get("floor"), last(run, "probe/loss", 3)
+        if not floor or len(loss) < 2 or not loss[-1] > _NO_BETTER * floor or len(steps) < _AWHILE:
+            return []  # what comes out may still be scaled
+        if not ends or not spread or not (ends[0] < low - 0.1 * spread or ends[1] > high + 0.1 * spread):
+            return []
+        return [Found(
+            self.name, 0.7, "The answers cannot reach the true values",
+            f"The answers come out of a {end['squashed']}, so that they lie from {low:g} to {high:g}; the true values of the probe set mostly lie "
+            f"from {ends[0]:.3g} to {ends[1]:.3g}.",
+            f"nine tenths of the true values of the probe set lie from {ends[0]:.3g} to {ends[1]:.3g}", (layer_key(str(end["name"])),), None,
+            int(steps[0]), "Certain.",
+            "Leave out the function at the end, choose one whose range holds all true values, or scale these into its range.", "examples",
         )]
 
     def _values(self, run: RunReader) -> list[Found]:
@@ -70,3 +89,9 @@ class CutAnswers(Finding):
             "Sure for the batches that were read.",
             "Leave out the function at the end (a ReLU, a clamp), or choose one whose range holds all true values.", "residuals",
         )]
+
+
+_ENDS = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
+"""Between which numbers the answers lie that come out of such a function."""
+_NO_BETTER, _AWHILE = 0.9, 100
+"""It is told from a loss on that is so much of what one answer for all would have, after so many steps."""

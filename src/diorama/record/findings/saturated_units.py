@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ...core.knobs import knob
 from ...core.selection import layer_key
-from . import Finding, Found, called, layers_between, since
+from . import Finding, Found, called, last_made, layers_between, since
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -27,11 +27,11 @@ class SaturatedUnits(Finding):
         found = []
         # The last layer's answers are meant to come to an end: a sure classifier's do.
         order = {layer["name"]: layer.get("order", 0) for layer in run.meta.get("layers", ())}
-        final = max(order, key=lambda each: order[each]) if order else ""
+        final = (max(order, key=lambda each: order[each]) if order else "", last_made(run).get("name"))
         squashed = {layer["name"]: layer["squashed"] for layer in run.meta.get("layers", ()) if layer.get("squashed")}
         for name, steps, values in layers_between(run, "activations/", "/saturated"):
             last = values[-self.readings :]
-            if name == final or len(last) < self.readings or not last.min() >= self.share:
+            if name in final or len(last) < self.readings or not last.min() >= self.share:
                 continue
             told = f"the {squashed[name]} of {called(name)}" if name in squashed else f"the activations of {called(name)}"
             first, lowest = since(steps, values >= self.share), float(last.min())

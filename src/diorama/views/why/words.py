@@ -66,7 +66,7 @@ class WordsView(View):
 
     method: str = knob(
         "auto", "The method that says how much each word matters; auto takes integrated gradients, and for a network that "
-        "writes on input × gradient, as integrals along long texts are rough.",
+        "writes on input × gradient, as integrals along long texts are rough; where no gradient leads back, occlusion.",
         choices=lambda: ("auto", *sorted(registry.methods)), main=True,
     )
     group: str = knob(
@@ -97,20 +97,30 @@ class WordsView(View):
         look = looking(scene, current)
         scores = look.scores(current.x).cpu()
         asked = self._asked(scene, selection, current, look, scores)
-        quick = "input_x_gradient" if scene.task == "next_token" else "integrated_gradients"
-        method = registry.methods[quick if self.method == "auto" else self.method]()
         found: Attribution | None = None
-        for found in attributions(look, current.x, asked.target, method):
+        for found in self._attributed(scene, look, current, asked):
             if np.nan_to_num(_values(scene, current, found)[asked.until :]).any():
                 # A network that reads both ways has heard what comes later too.
                 asked = dataclasses.replace(asked, until=len(_ids(scene, current)))
             yield self._picture(scene, selection, current, scores, asked, found, None, final=False)
         if found is None:
-            raise NotApplicable(f"{title_of(type(method))} gave no values")
+            raise NotApplicable(f"{title_of(registry.methods[self.method])} gave no values")
         second, missing = self._second(scene, look, current, asked, found)
         yield Progress(done=1, total=2, note="hiding words")
         check = _hidden(scene, look, current, asked, found, self._words(scene, current, asked, found))
         yield self._picture(scene, selection, current, scores, asked, found, check, second, missing, final=True)
+
+    def _attributed(self, scene: Scene, look: Looking, current: Current, asked: ExplainedTarget) -> Iterator[Attribution]:
+        """By the method; by itself a quick one, or occlusion where no gradient leads back to the words."""
+        name = self.method
+        if name == "auto":
+            name = "input_x_gradient" if scene.task == "next_token" else "integrated_gradients"
+            try:
+                yield from attributions(look, current.x, asked.target, registry.methods[name]())
+                return
+            except NotApplicable:
+                name = "occlusion"
+        yield from attributions(look, current.x, asked.target, registry.methods[name]())
 
     def _second(
         self, scene: Scene, look: Looking, current: Current, asked: ExplainedTarget, found: Attribution
