@@ -20,10 +20,20 @@ Values = NDArray[np.float64]
 
 MATCHED = 512
 """Examples of a probe set that are looked for among those of the data."""
+FIRST = 256
+"""Examples of a stream, the first by number, whose contents are known, by which another order is found out."""
 FORMS = ("unknown", "whole", "real", "one-hot", "none")
 """What the labels of the data look like; "none" where no number stands for them."""
-_VERSION, _FORM, _CLASSES, _WORKERS, _SHUFFLED, _WANTED, _HASHED, _FETCHED, _LOADED, _TOUCHED = range(10)
+_VERSION, _FORM, _CLASSES, _WORKERS, _UNPLACED, _WANTED, _HASHED, _FETCHED, _LOADED, _TOUCHED, _ROUND, _EMPTY = range(12)
 _HEAD = 16
+ANOTHER_ORDER, AGAIN, MORE = 1, 2, 3
+UNPLACED = (
+    "",
+    "the stream came in another order than before, so its places tell no example",
+    "each worker gives the same examples of the stream, so its places tell no example",
+    "the workers together give more examples of the stream than its length says, so its places tell no example",
+)
+"""Why places of a stream tell no example."""
 
 known: weakref.WeakSet[Changes] = weakref.WeakSet()
 """Those of wrapped data sets that are alive in this process: what commands may act on."""
@@ -50,7 +60,7 @@ class Changes:
         if count < 1:
             raise UsageError("a data set that is steered wants at least one example, got none")
         self.count, self.seed, self.growing = count, seed, growing
-        """How many examples can be steered; ``growing``: of a stream, whose length is not known."""
+        """How many examples can be steered; ``growing``: of a stream, of which only what came is known to be there."""
         self.late: Callable[[], Callable[[], int] | None] = lambda: None
         """Gives the function that tells how many batches were loaded ahead."""
         self._path = ""
@@ -88,9 +98,10 @@ class Changes:
                 at += width
         else:
             parts = list(_blank(self.count))
-        self._head, self.weights, self.labels, self.seen, self.visits, self.wanted, self.partners = parts
+        self._head, self.weights, self.labels, self.seen, self.visits, self.wanted, self.partners, self.first, self.came = parts
         self._kept: tuple[int, _Odds | None] = (-1, None)
         self._any: tuple[int, bool] = (-1, False)
+        self._mean: tuple[Any, float] = (None, 1.0)
 
     # What is drawn.
 
@@ -131,14 +142,17 @@ class Changes:
         found[lost] = odds.pick(_luck(self.seed, numbers[lost], places[lost], 1))
         return found
 
-    def copies(self, number: int, place: int) -> int:
-        """How many times an example of a stream comes, where it comes once unchanged."""
-        odds = self._odds()
-        if odds is None:
-            return 1
-        weight = float(self.weights[number]) if number < self.count else 1.0
-        at = np.array([number]), np.array([place])
-        return int(weight / odds.mean + _luck(self.seed, *at, 2)[0])
+    def share(self, number: int, part: slice) -> float:
+        """How often an example of a stream is to come, where it came once unchanged; ``part`` are those that one process gives."""
+        if not 0 <= number < self.count:
+            return 1.0
+        known = part, self.version, bool(self._head[_ROUND]), self.fetched.bit_length()
+        if self._mean[0] != known:
+            mine = self.weights[part]
+            # Until one comes again it is not known what there is; most are as they were then.
+            there = mine if not self.growing else mine[self.came[part] > 0] if self._head[_ROUND] else np.ones(1)
+            self._mean = known, float(there.mean()) if there.any() else 1.0
+        return float(self.weights[number]) / self._mean[1]
 
     def luck(self, number: int, place: int) -> float:
         """A number from 0 up to 1 that follows from the seed, an example and its place."""
@@ -148,23 +162,27 @@ class Changes:
         now = self.version
         if self._kept[0] == now or now % 2:  # odd while it is being written: what held before holds a moment longer
             return self._kept[1]
-        # Of a stream only what came already is known.
-        weights = self.weights[: max(1, self.fetched)] if self.growing else self.weights
-        found = _Odds(weights) if (self.weights != 1).any() else None
+        found = _Odds(self.weights) if (self.weights != 1).any() else None
         if self.version == now:
             self._kept = now, found
         return found
 
     # What is changed.
 
-    def check(self, numbers: Sequence[int] | Numbers) -> Numbers:
-        """Numbers of examples, each once. *Raises* UsageError for one that is not there."""
+    def check(self, numbers: Sequence[int] | Numbers, *, ahead: bool = False) -> Numbers:
+        """Numbers of examples, each once. *Raises* UsageError for one that is not there, of a stream also for one that has not come yet,
+        unless it is spoken of ``ahead``.
+        """
         chosen = np.array(list(dict.fromkeys(np.asarray(numbers, np.int64).tolist())), np.int64)
         if not len(chosen):
             raise UsageError("no example was named, so there is nothing to change")
         if chosen.min() < 0 or chosen.max() >= self.count:
             wrong = int(chosen.min() if chosen.min() < 0 else chosen.max())
             raise UsageError(f"examples want numbers from 0 to {self.count - 1:,} of the data set, got {wrong:,}")
+        if self.growing and not ahead and not self.came[chosen].all():
+            wrong = int(chosen[self.came[chosen] == 0][0])
+            raise UsageError(f"example {wrong:,} of the stream has not come yet ({int(self.came.sum()):,} did so far), so it may not be there; "
+                             "wait until the training has loaded it")
         return chosen
 
     def set(self, slot: str, numbers: Numbers, values: float | Values) -> Values:
@@ -177,12 +195,17 @@ class Changes:
         if slot == "weight":
             left = held.copy()
             left[numbers] = values
-            if not (left > 0).any():
-                raise UsageError(f"a training wants at least one example, and of {self.count:,} none would be left")
+            self.check_left(left)
         with self._writing():
             held[numbers] = values
             self._head[_TOUCHED] = 1
         return old
+
+    def check_left(self, weights: Values) -> None:
+        """*Raises* UsageError where none would be left to draw with these weights."""
+        there = weights[self.came > 0] if self.growing and self.came.any() else weights
+        if not (there > 0).any():
+            raise UsageError(f"a training wants at least one example, and of {len(there):,} none would be left")
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -249,23 +272,36 @@ class Changes:
         self._head[_WORKERS] = count
 
     @property
-    def shuffled(self) -> bool:
-        """Whether a stream came in another order than before, so that places say nothing."""
-        return bool(self._head[_SHUFFLED])
+    def unplaced(self) -> str:
+        """Why places tell no example of a stream, as a sentence; empty where they do."""
+        return UNPLACED[int(self._head[_UNPLACED])]
 
-    def mark_shuffled(self) -> None:
-        """A stream came in another order: none of its examples can be told by its place."""
-        self._head[_SHUFFLED] = 1
+    def mark_unplaced(self, reason: int) -> None:
+        """None of a stream's examples can be told by its place, for one of the reasons in UNPLACED."""
+        self._head[_UNPLACED] = reason
+
+    @property
+    def empty(self) -> bool:
+        """Whether some process gave none of a stream, as all that came to it were dropped."""
+        return bool(self._head[_EMPTY])
+
+    def tell_empty(self, empty: bool) -> None:
+        """A process gave none of a stream in a pass, or some."""
+        if empty != self.empty:
+            self._head[_EMPTY] = empty
 
     @property
     def fetched(self) -> int:
-        """How many examples of a stream came so far, up to those that can be steered."""
+        """About how many different examples of a stream came so far, of those that can be steered."""
         return int(self._head[_FETCHED])
 
-    def reach(self, count: int) -> None:
-        """A stream came so far."""
-        if count > self._head[_FETCHED]:
-            self._head[_FETCHED] = min(count, self.count)
+    def come(self, number: int) -> None:
+        """An example of a stream came."""
+        if not self.came[number]:
+            self.came[number] = 1
+            self._head[_FETCHED] += 1
+        elif not self._head[_ROUND]:
+            self._head[_ROUND] = 1
 
     # The probe set's partners.
 
@@ -367,13 +403,13 @@ def _layout(count: int) -> list[tuple[Any, int]]:
     even = count + count % 2  # so that what follows stays aligned
     return [
         (np.int64, _HEAD), (np.float64, count), (np.float64, count), (np.float64, count), (np.uint32, even),
-        (np.uint64, MATCHED), (np.int64, MATCHED),
+        (np.uint64, MATCHED), (np.int64, MATCHED), (np.uint64, FIRST), (np.uint8, count),
     ]
 
 
 def _blank(count: int) -> Iterator[NDArray[Any]]:
     """Arrays in which nothing is changed and nothing known."""
-    filled = (0, 1.0, np.nan, np.nan, 0, 0, -1)
+    filled = (0, 1.0, np.nan, np.nan, 0, 0, -1, 0, 0)
     for (kind, size), value in zip(_layout(count), filled, strict=True):
         yield np.full(size, value, kind)
 

@@ -74,18 +74,22 @@ def write_rows(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def read(path: str | Path, changes: Changes) -> ChangedExamples:
-    """The weights and labels that a file gives to examples of a data set. *Raises* Unavailable, Damaged, UsageError."""
+    """The weights and labels that a file gives to examples of a data set; of a stream also to such as have not come yet, which are told by
+    their numbers where they do. *Raises* Unavailable, Damaged, UsageError.
+    """
     rows = read_rows(path)
     numbers = np.array([row["example"] for row in rows], np.int64)
     if len(numbers):
-        changes.check(numbers)
+        changes.check(numbers, ahead=True)
     labels = [math.nan if row["label"] is None else float(row["label"]) for row in rows]
     found = ChangedExamples(numbers, np.array([row["weight"] for row in rows], float), np.array(labels, float))
     if len(numbers):
         left = changes.weights.copy()
         left[numbers] = found.weights
-        if not (left > 0).any():
-            raise UsageError(f"a training wants at least one example, and {str(path)!r} drops all")
+        try:
+            changes.check_left(left)
+        except UsageError as error:
+            raise UsageError(f"a training wants at least one example, and {str(path)!r} drops all") from error
     return found
 
 

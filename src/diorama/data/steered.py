@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate, get_worker_info
 
 from ..core.errors import UsageError
-from .changes import Changes, known
+from .changes import AGAIN, ANOTHER_ORDER, FIRST, MORE, Changes, known
 from .examples import Examples
 from .labels import Label, form_of, like
 from .matching import content_hash
@@ -29,6 +29,8 @@ STREAM = 1 << 18
 """Examples of a stream of unknown length that can be steered: the first."""
 _RECENT = 64
 """Examples of a stream that are kept, to take the place of one that is dropped."""
+_ALIKE = 4
+"""Where the first so many of two workers are the same, each gives the whole stream."""
 
 
 def wrapped(
@@ -250,68 +252,127 @@ class SteeredSet(Steered, Dataset[Any]):
 class SteeredStream(Steered, IterableDataset[Any]):
     """A data set that gives its examples in an order of its own.
 
-    An example's number is its place: with several workers, each of which gives a part, they are counted in turn. One that is
-    dropped is replaced by one of the last that came; copies of one that weighs more come right after it, and push others out.
+    An example's number is its place: with several workers, each of which gives a part, they are counted in turn. Each process steers what it
+    gives itself, and gives as many as came: an example that weighs as much as the mean of them or more comes, one that weighs less gives some of
+    its places up, in which those that weigh more come again, and at the end of a pass any of the last that were kept. Where all that a process
+    gives are dropped it gives none.
     """
 
     def __init__(self, dataset: Any, label: str | int | None = None, number: Callable[[Any], int] | None = None, seed: int = 0) -> None:
-        long = len(dataset) if hasattr(dataset, "__len__") else STREAM
-        super().__init__(dataset, label, Changes(min(max(1, long), STREAM), seed=seed, growing=True))
+        sized = hasattr(dataset, "__len__")
+        long = min(max(1, len(dataset)), STREAM) if sized else STREAM
+        super().__init__(dataset, label, Changes(long, seed=seed, growing=not sized or number is not None))
         self._number = number
 
     def _sampled(self, count: int, seed: int) -> Iterator[tuple[int, Any]]:  # noqa: ARG002 - a stream has no choice
         for place, item in enumerate(islice(iter(self.dataset), count)):
+            if self._number is None and place < self.changes.count:
+                self._watch_order(place, item, place, 1, 0)
             yield place if self._number is None else self._number(item), item
 
     def __iter__(self) -> Iterator[Any]:
         changes, worker = self.changes, get_worker_info()
         _look_at_workers(changes)
         stride, first = (worker.num_workers, worker.id) if worker is not None else (1, 0)
-        recent: deque[tuple[int, Any]] = deque(maxlen=_RECENT)
-        waiting: deque[tuple[int, Any]] = deque()
-        owed = place = 0
+        pass_ = _Pass(changes, slice(None) if self._number is not None else slice(first, None, stride))
         for place, item in enumerate(iter(self.dataset)):
             number = self._number(item) if self._number is not None else place * stride + first
-            if not 0 <= number < changes.count:
-                yield item
-                continue
-            self._watch_order(number, item)
-            item = self._told(number, item)
-            changes.reach(number + 1)
-            if changes.shuffled or not changes.weighs:
-                recent.append((number, item))
-                yield item
-                continue
-            visit = int(changes.visits[number])
-            changes.visits[number] += 1
-            count = changes.copies(number, visit)
-            if count:
-                recent.append((number, item))
-                waiting.extend([(number, item)] * min(count, _RECENT - len(waiting)))
-            owed += 1
-            while owed and (waiting or recent):
-                owed -= 1
-                yield self._next(waiting, recent, number, visit + owed)
-        while owed and recent:  # nothing was kept at the beginning
-            owed -= 1
-            yield self._next(waiting, recent, place, owed)
+            if 0 <= number < changes.count:
+                if self._number is None:
+                    self._watch_order(number, item, place, stride, first)
+                item = self._told(number, item)
+                changes.come(number)
+            elif self._number is None and stride > 1 and number < STREAM and not changes.unplaced:
+                changes.mark_unplaced(MORE)
+            yield from pass_.gives(number, item)
+        yield from pass_.rest()
+        if changes.weighs or changes.empty:
+            changes.tell_empty(pass_.empty)
 
-    def _next(self, waiting: deque[tuple[int, Any]], recent: deque[tuple[int, Any]], number: int, place: int) -> Any:
-        """What comes next: a copy that waits, else one of the last that came and are still kept."""
-        if waiting:
-            return waiting.popleft()[1]
-        kept = [item for each, item in recent if self.changes.weights[each] > 0] or [recent[-1][1]]
-        return kept[int(self.changes.luck(number, place) * len(kept))]
+    def _named(self, number: int, item: Any) -> Any:
+        return item if self.changes.unplaced and self._number is None else super()._named(number, item)
 
-    def _watch_order(self, number: int, item: Any) -> None:
-        """A stream that comes in another order than before has no places by which its examples could be told."""
+    def _watch_order(self, number: int, item: Any, place: int, stride: int, first: int) -> None:
+        """A stream that comes in another order than before, or of which each worker gives all, has no places by which its examples could be told."""
         changes = self.changes
-        if self._number is not None or changes.shuffled:
+        if changes.unplaced:
             return
         _, label, _ = form_of(self._label.of(item))
         before = float(changes.seen[number])
+        changes.seen[number] = label
         if not math.isnan(before) and not math.isnan(label) and before != label:
-            changes.mark_shuffled()
+            changes.mark_unplaced(ANOTHER_ORDER)
+        if number >= FIRST:
+            return
+        mine, known = content_hash(self._label.inputs(item)), int(changes.first[number])
+        changes.first[number] = mine
+        if math.isnan(label) and mine and known and mine != known:
+            changes.mark_unplaced(ANOTHER_ORDER)
+        if stride > 1 and place == _ALIKE - 1:
+            every = changes.first[: _ALIKE * stride].reshape(_ALIKE, -1)
+            if len(set(every[:, first].tolist()) - {0}) > 1 and ((every == every[:, [first]]).all(0).sum() > 1):
+                changes.mark_unplaced(AGAIN)
+
+
+class _Pass:
+    """One pass of one process through a stream: who keeps a place, and who comes again in one that is free."""
+
+    def __init__(self, changes: Changes, part: slice) -> None:
+        self._changes, self._part = changes, part
+        self._recent: deque[tuple[int, Any]] = deque(maxlen=_RECENT)
+        self._again: deque[tuple[int, Any]] = deque(maxlen=_RECENT)
+        """Those that come again as soon as a place is free."""
+        self._free = 0
+        self._kept, self._more = -1.0, 0.0
+        """Shares of places that were kept, and of copies, since the last whole one of each: so that both come out even."""
+
+    def gives(self, number: int, item: Any) -> Iterator[Any]:
+        """What is given where an example came: mostly itself."""
+        changes = self._changes
+        share = changes.share(number, self._part) if changes.weighs and not changes.unplaced else 1.0
+        if self._kept < 0:  # where the first whole one lies follows from the seed and from how often the first example came
+            self._kept = changes.luck(number, self._visit(number))
+            self._more = 1.0 - self._kept
+        if share > 0:
+            self._recent.append((number, item))
+        self._kept += min(share, 1.0)
+        if self._kept >= 1.0:
+            self._kept -= 1.0
+            yield item
+        else:
+            self._free += 1
+        self._more += max(share - 1.0, 0.0)
+        while self._more >= 1.0:
+            self._more -= 1.0
+            self._again.append((number, item))
+        while self._free and self._again:
+            once = self._again.popleft()
+            if self._weighs(once[0]):
+                self._free -= 1
+                yield once[1]
+
+    def rest(self) -> Iterator[Any]:
+        """What is given at the end, in places that are still free."""
+        kept = [each for each in self._recent if self._weighs(each[0])]
+        for place in range(self._free if kept else 0):
+            number, item = kept[int(self._changes.luck(kept[0][0], place) * len(kept))]
+            yield item
+
+    @property
+    def empty(self) -> bool:
+        """Whether none was given, as all that came were dropped."""
+        return self._free > 0 and not self._recent
+
+    def _weighs(self, number: int) -> bool:
+        return not 0 <= number < self._changes.count or self._changes.weights[number] > 0
+
+    def _visit(self, number: int) -> int:
+        """How often a pass began with an example while anything was weighed."""
+        changes = self._changes
+        if not 0 <= number < changes.count or not changes.weighs:
+            return 0
+        changes.visits[number] += 1
+        return int(changes.visits[number])
 
 
 class SizedStream(SteeredStream):

@@ -352,7 +352,7 @@ class Recorder:
             self._told_at = now
             self._warn(self._lock.away)
             self._tell_held()
-            self._data.look()
+            self._warn(self._data.look())
         self._tell_lost()
 
     def _read(self, number: int, scalars: Mapping[str, Any]) -> None:

@@ -73,11 +73,8 @@ class TrainingData:
     def changes(self) -> Changes:
         """The data set's changes. *Raises* NotApplicable with the line to write where there is none, or several."""
         if (found := self.found) is not None:
-            if found.shuffled:
-                raise NotApplicable(
-                    "the stream comes in another order in each pass, so its places tell no example; number them: "
-                    "diorama.data(dataset, number=lambda item: …)"
-                )
+            if found.unplaced:
+                raise NotApplicable(f"{found.unplaced}; number them: diorama.data(dataset, number=lambda item: …)")
             return found
         if len(known):
             raise NotApplicable(
@@ -178,11 +175,11 @@ class TrainingData:
 
         self._background.do(job, 64 * len(seen), sure=True)
 
-    def look(self) -> None:
-        """Tell what is known of the data, where that has changed."""
+    def look(self) -> str:
+        """Tell what is known of the data, where that has changed; returns what is to be warned of, empty where nothing is."""
         changes = self.found
         if changes is None or self._background is None:
-            return
+            return ""
         now = changes.changed()
         probe = min(MATCHED, len(self._examples)) if self._examples is not None else 0
         facts = {
@@ -194,6 +191,10 @@ class TrainingData:
         if facts != self._told:
             self._told = facts
             self._background.note("meta", {"steered": facts})
+        if changes.unplaced and len(now.numbers):
+            return (f"{changes.unplaced}: what was dropped, weighed or relabelled of it is not in force any more; number its examples: "
+                    "diorama.data(dataset, number=lambda item: …)")
+        return "all examples that a process loads are dropped, so it gives none, and passes are shorter or empty; restore some" if changes.empty else ""
 
     def take_up(self, folder: Path) -> str:
         """Change again what was changed when the training in a folder ended; returns what is to be said of it, as the end of a sentence."""

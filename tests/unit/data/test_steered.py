@@ -5,8 +5,10 @@ from __future__ import annotations
 import collections
 import os
 import pickle
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +28,7 @@ from torch.utils.data import (
 
 import diorama
 from diorama.core.errors import Damaged, Unavailable, UsageError
-from diorama.data import changes_file
+from diorama.data import changes_file, steered
 from diorama.data.changes import Changes
 from diorama.data.steered import Steered, SteeredSet
 
@@ -143,19 +145,96 @@ def test_what_is_drawn_follows_from_seed_and_place() -> None:
     assert (one.drawn(asked, asked) == taken_up.drawn(asked, asked)).all()
 
 
+@pytest.mark.parametrize("stream", [Numbers, SizedNumbers])
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_stream_replaces_what_is_dropped(workers: int) -> None:
-    """In a stream a kept example takes a dropped one's place, also at its beginning; one that weighs more comes more often; the length stays."""
-    data = diorama.data(Numbers())
+def test_a_stream_replaces_what_is_dropped_and_loses_nothing(stream: Any, workers: int) -> None:
+    """In a stream a kept example takes a dropped one's place, also at its beginning and where most are dropped; the length stays, also where
+    all is changed while it is given."""
+    data = diorama.data(stream())
     data.changes.set("weight", np.array([0, 1, 7]), 0.0)
-    data.changes.set("weight", np.array([8]), 3.0)
     data.changes.set("label", np.array([9]), 1.0)
-    batches = _loaded(data, num_workers=workers)
-    numbers, labels = _asked(batches), [int(y) for batch in batches[1::2] for y in batch]
-    assert len(numbers) == COUNT
-    assert not {0, 1, 7} & set(numbers)
-    assert numbers.count(8) >= 3
-    assert labels[numbers.index(9)] == 1
+    for _ in range(3):
+        batches = _loaded(data, num_workers=workers)
+        numbers, labels = _asked(batches), [int(y) for batch in batches[1::2] for y in batch]
+        assert len(numbers) == COUNT
+        assert set(numbers) == set(range(COUNT)) - {0, 1, 7}
+        assert labels[numbers.index(9)] == 1
+    data.changes.set("weight", np.arange(30), 0.0)
+    assert set(_asked(_loaded(data, num_workers=workers))) == set(range(30, COUNT))
+    if not workers:
+        changed = []
+        for x, _ in data:
+            changed.append(int(x))
+            data.changes.set("weight", np.array([changed[0] if len(changed) % 2 else 39]), float(len(changed) % 3))
+        assert len(changed) == COUNT
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_weight_is_the_odds_of_coming_in_a_stream(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over many passes each example of a worker comes as often as its weight says, and never less often than surely due."""
+    data, passes = diorama.data(SizedNumbers()), 200
+    weights = np.ones(COUNT)
+    weights[[4, 8, 9, 39]] = 0.0, 3.0, 0.5, 2.0
+    data.changes.set("weight", np.arange(COUNT), weights)
+    for first in range(workers):
+        worker = SimpleNamespace(id=first, num_workers=workers)
+        monkeypatch.setattr(f"{__name__}.get_worker_info", lambda worker=worker: worker)
+        monkeypatch.setattr(steered, "get_worker_info", lambda worker=worker: worker)
+        counts = np.stack([np.bincount([int(x) for x, _ in data], minlength=COUNT)[first::workers] for _ in range(passes)])
+        due = weights[first::workers] / weights[first::workers].mean()
+        assert (counts.sum(1) == len(due)).all()
+        assert (np.abs(counts.mean(0) - due) <= 4 * np.sqrt(due / passes)).all()
+        assert (counts >= np.minimum(np.floor(due), 1)).all()
+
+
+def test_of_a_stream_only_what_came_can_be_changed() -> None:
+    """An example that has not come may not be there, and of those that came one stays."""
+    data = diorama.data(Numbers())
+    with pytest.raises(UsageError, match="has not come yet \\(0 did so far\\)"):
+        data.changes.check([3])
+    _loaded(data)
+    assert data.changes.check([3]).tolist() == [3]
+    with pytest.raises(UsageError, match="example 40 of the stream has not come yet \\(40 did"):
+        data.changes.check([3, COUNT])
+    with pytest.raises(UsageError, match="of 40 none would be left"):
+        data.changes.set("weight", np.arange(COUNT), 0.0)
+    assert diorama.data(SizedNumbers()).changes.check([3]).tolist() == [3]
+
+
+class Every(Numbers):
+    """A stream of which each worker gives all."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor, int]]:
+        yield from ((torch.tensor([float(number)]), number % 5) for number in range(COUNT))
+
+
+class Halves(Numbers):
+    """A stream of which each worker gives a part without a gap."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor, int]]:
+        worker = get_worker_info()
+        whole = list(Every())
+        yield from whole if worker is None else whole[worker.id * COUNT // 2 :][: COUNT // 2]
+
+
+@pytest.mark.parametrize("kind", ["all", "all, sized", "halves"])
+def test_places_that_tell_no_example_are_found_out(kind: str) -> None:
+    """Where workers give all of a stream each, or other parts than a look at it gave, nothing is dropped by its place, and nothing relabelled."""
+    class SizedEvery(Every):
+        def __len__(self) -> int:
+            return COUNT
+
+    data = diorama.data({"all": Every(), "all, sized": SizedEvery(), "halves": Halves()}[kind])
+    if kind == "halves":
+        data.examples(COUNT)
+        data.changes.set("label", np.array([3]), 0.0)
+    with warnings.catch_warnings():  # a loader warns of a stream that gives more than its length says
+        warnings.simplefilter("ignore" if kind == "all, sized" else "error")
+        for _ in range(2):
+            found = _loaded(data, num_workers=2)
+    assert ("another order" if kind == "halves" else "each worker" if kind == "all" else "worker") in data.changes.unplaced
+    if kind == "halves":
+        assert [int(y) for batch in found[1::2] for y in batch] == [number % 5 for number in _asked(found)]
 
 
 def test_a_stream_in_another_order_is_found_out() -> None:
@@ -171,10 +250,10 @@ def test_a_stream_in_another_order_is_found_out() -> None:
     numbered.changes.set("weight", np.array([3]), 0.0)
     for each in (data, numbered):
         _loaded(each)
-    assert not data.changes.shuffled
+    assert not data.changes.unplaced
     assert 3 not in _asked(_loaded(numbered))
     _loaded(data)
-    assert data.changes.shuffled
+    assert "another order" in data.changes.unplaced
 
 
 class Pair(NamedTuple):

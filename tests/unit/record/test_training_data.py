@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from waiting import answered
 
 import diorama
@@ -188,6 +189,49 @@ def test_what_has_no_partner_cannot_be_dropped(tmp_path: Path) -> None:
     assert not answer["ok"]
     assert "1 no partner" in answer["text"]
     made.recorder.close()
+
+
+class _Stream(IterableDataset[Any]):
+    """Rows in order, or from now on backwards."""
+
+    def __init__(self) -> None:
+        self.rows = list(zip(*_rows(20), strict=True))
+
+    def __iter__(self) -> Any:
+        yield from self.rows
+
+
+def test_of_a_stream_what_cannot_be_done_is_refused_and_what_fails_later_is_told(tmp_path: Path) -> None:
+    """Examples that never came, and all that did, are not dropped; where places tell no example any more, or a file dropped all, the run says so."""
+    data = diorama.data(_Stream())
+    with diorama.watch(nn.Linear(4, 3), tmp_path / "run", data=data) as recorder:
+        run = diorama.open(recorder.path)
+
+        def send(**knobs: Any) -> str:
+            number, found = requests.send(recorder.path, "drop", knobs), None
+            recorder.step(loss=0.0)
+            while found is None:
+                found = run.acknowledgement(number)
+            return str(found["text"])
+
+        list(data)
+        assert "example 20 of the stream has not come yet (20 did so far)" in send(examples="3,20")
+        assert "of 20 none would be left" in send(examples="0-19")
+        assert not data.changes.touched
+        assert send(examples="3") == "dropped example 3 of the data"
+        data.dataset.rows.reverse()
+        list(data)
+        assert "places tell no example" in send(examples="4")
+        recorder._told_at = -math.inf  # it is looked once a second
+        recorder.step(loss=0.0)
+    assert any("not in force any more" in event.text for event in run.events)
+    other = diorama.data(_Stream())
+    other.changes.put(changes.ChangedExamples(np.arange(20), np.zeros(20), np.full(20, np.nan)))
+    with diorama.watch(nn.Linear(4, 3), tmp_path / "empty", data=other) as recorder:
+        assert list(other) == []
+        recorder._told_at = -math.inf
+        recorder.step(loss=0.0)
+    assert any("it gives none" in event.text for event in diorama.open(recorder.path).events)
 
 
 def test_without_a_wrapped_data_set_the_line_to_write_is_told(tmp_path: Path) -> None:
