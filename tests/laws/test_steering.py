@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import own_optimizers
 import pytest
 import torch
 from torch import Tensor, nn
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 import diorama
 from diorama.core import registry
 from diorama.record.requests import SentCommand
+from diorama.training.optimizers import copies_of_weights
 
 ACTS: dict[str, tuple[dict[str, Any], ...]] = {
     "zero": ({"unit": "body.0/2"},),
@@ -186,6 +189,98 @@ def test_acts_of_every_kind_leave_no_trace_once_taken_back(tmp_path: Path, optim
     assert all((learnt["body.0.weight"][-2:] != rows["body.0.weight"][-2:]).any(1))
     assert (learnt["body.4.weight"][:, -2:] != rows["body.4.weight"][:, -2:]).any()
     steered.recorder.close()
+
+
+SHAPES = {"add_units", "remove_units"}
+LAYERS = {"add_layer", "remove_layer", "rewire"}
+UNITS = {"zero", "reinitialize", "copy_unit", "swap_units"}
+ON_WEIGHTS = UNITS | {"scale_layer", "edit_weight"}
+OWN: dict[str, tuple[Callable[[Any], torch.optim.Optimizer], set[str], str]] = {
+    "Sharp": (own_optimizers.Sharp, set(), ""),
+    "SharpByCopies": (own_optimizers.SharpByCopies, SHAPES | LAYERS | ON_WEIGHTS, "SharpByCopies keeps numbers of the shape of .* in 'old_p'"),
+    "Lookahead": (own_optimizers.Lookahead, SHAPES | LAYERS | ON_WEIGHTS, "Lookahead keeps numbers of the shape of .* in 'slow'"),
+    "SlowList": (own_optimizers.SlowList, SHAPES | LAYERS | ON_WEIGHTS, "SlowList keeps numbers of the shape of .* in 'slow'"),
+    "ByWeight": (own_optimizers.ByWeight, SHAPES | LAYERS | UNITS, "ByWeight keeps numbers of the shape of .* in 'sums'"),
+    "InGroups": (own_optimizers.InGroups, SHAPES | LAYERS | UNITS, "InGroups keeps numbers of the shape of .* in 'sums'"),
+    "ScheduleFree": (own_optimizers.ScheduleFree, set(), ""),
+    "Master": (own_optimizers.Master, set(), ""),
+    "Averaging": (own_optimizers.Averaging, set(), ""),
+    "Bytes": (own_optimizers.Bytes, SHAPES | UNITS, "Bytes remembers 'code' of .* in whole numbers"),
+    "Statistics": (own_optimizers.Statistics, SHAPES | UNITS, "Statistics remembers 'rows' of .* in another shape"),
+    "Beforehand": (own_optimizers.Beforehand, {"add_layer", "rewire"}, "Beforehand cannot step a weight that it did not know"),
+    "fused": (lambda p: torch.optim.AdamW(p, torch.tensor(0.01), fused=True, amsgrad=True), set(), ""),
+    "foreach": (lambda p: torch.optim.SGD(p, 0.05, momentum=0.9, foreach=True, maximize=True), set(), ""),
+}
+"""Optimizers of people's own, with the acts that are refused under each, and why."""
+
+
+class _OwnLoop(_Loop):
+    """A loop with an optimizer of somebody's own, which may want two passes a step."""
+
+    def __init__(self, optimizer: Callable[[Any], torch.optim.Optimizer], path: Path) -> None:
+        torch.manual_seed(0)
+        self.how, self.model, self.turn = "plain", _Net(), 0
+        self.optimizer, self.scaler = optimizer(self.model.parameters()), torch.amp.GradScaler("cpu", enabled=False)
+        self.generator = torch.Generator().manual_seed(1)
+        x = torch.randn(16, 4, generator=self.generator)
+        self.recorder = diorama.watch(
+            self.model, path, probe=(x, x[:, :3].argmax(1)), optimizer=self.optimizer, snapshots=10_000, every=10_000,
+        )
+        torch.manual_seed(2)
+
+    def train(self) -> None:
+        """One batch."""
+        x = torch.randn(16, 4, generator=self.generator)
+        steps = [each for name in ("first_step", "second_step") if (each := getattr(self.optimizer, name, None)) is not None]
+        for step in steps or [self.optimizer.step]:
+            self.optimizer.zero_grad()
+            self.loss = nn.functional.cross_entropy(self.model(x), x[:, :3].argmax(1))
+            self.loss.backward()
+            step()
+        self.recorder.step(loss=self.loss)
+
+    def state(self) -> dict[str, Tensor]:
+        """Also what is remembered in other places than the state."""
+        return {**super().state(), **own_optimizers.memory(self.optimizer)}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_under_an_optimizer_of_ones_own_each_act_is_exact_or_refused(tmp_path: Path, name: str) -> None:
+    """An act leaves no trace once taken back, or is refused with the reason and changes nothing; copies of weights go along, new units learn."""
+    made, refused, why = OWN[name]
+    loop = _OwnLoop(made, tmp_path / "run")
+    for _ in range(2):
+        loop.train()
+    for act, knobs in PLAN:
+        before = loop.state()
+        answer = loop.send(act, **knobs)
+        if act in refused:
+            assert re.search(why, answer), (act, answer)
+        else:
+            assert not answer, (act, answer)
+            told = loop.recorder.controls.acts.told()[-1]
+            assert not loop.send("undo", command=told["command"]), (act, knobs)
+        assert not _apart(before, loop.state()), (act, knobs)
+        loop.train()
+    if "zero" not in refused:
+        loop.send("zero", unit="body.0/2")
+        for kind in copies_of_weights(loop.optimizer):
+            assert not loop.optimizer.state[loop.model.body[0].weight].get(kind, torch.zeros(3))[2].any()  # type: ignore[index, union-attr, call-overload]
+    if "add_units" not in refused:
+        assert not loop.send("add_units", layer="body.0", count=2)
+        rows = loop.model.body[0].weight.detach().clone()  # type: ignore[index, union-attr, operator]
+        loop.train()
+        moved = loop.model.body[4].weight[:, -2:]  # type: ignore[index, union-attr]
+        assert moved.any()
+        assert (loop.model.body[0].weight[-2:] - rows[-2:]).abs().max() < 0.5 * rows[-2:].abs().max()  # type: ignore[index, union-attr]
+    assert not loop.send("learning_rate", factor=0.0)
+    loop.recorder._rest = 0  # it looks for commands by itself no sooner than it is time to
+    loop.train()
+    weights = {key: p.detach().clone() for key, p in loop.model.named_parameters()}
+    if name not in ("ScheduleFree", "Averaging", "Lookahead", "SlowList"):  # which move weights without a learning rate
+        loop.train()
+        assert all(torch.equal(weights[key], p) for key, p in loop.model.named_parameters())
+    loop.recorder.close()
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit")

@@ -3,7 +3,8 @@ draws them.
 
 It goes into a ``DataLoader`` as the data set itself did, with any sampler, collate function and workers, and gives bit by bit what
 that gave until somebody changes something. Numbers of examples are the data set's own; of a stream (an ``IterableDataset``) they are
-the places in it, counted in turn over the workers, which wants the same order in each pass and a part for each worker. ``label`` is the name or the number of the label in an item (left out:
+the places in it, counted in turn over the workers, which wants the same order in each pass and a part for each worker. Where places turn out
+to tell no example, none is steered by them. ``label`` is the name or the number of the label in an item (left out:
 the second of two, or what a dict calls label or target), ``number`` tells the number of a stream's item, ``changes`` is a file that
 ``save`` or ``run.save_changes`` wrote, and ``seed`` decides which examples take the places of dropped ones.
 ``examples(count)`` of what comes back is a probe set that keeps its examples' numbers.

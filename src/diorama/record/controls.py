@@ -342,7 +342,7 @@ class Controls:
 
     def follows(self, before: Controls) -> None:
         """The training went back from another run: whoever let it wait there lets it wait here."""
-        self.rules = before.rules
+        self.rules = before.rules.joined(self.rules)  # the one that sent it back goes on; those of then that had ended come again
         self.tell_rules()
         if before.paused:
             self._sender = before._by
@@ -474,7 +474,7 @@ class Controls:
             if reversal is not None:  # what was refused pushes no checkpoint out, and is none that has a twin
                 if keep is not None:
                     keep(request.id)
-                text += f"; {told}" if told else ""
+                text += "".join(f"; {each}" for each in (told, self.idle.gathered(command.family, self.number)) if each)
             self._event("command", request.name, text, old, new)
             if reversal is not None:
                 self.acts.add(Act(request.id, self.number, request.name, text, reversal))

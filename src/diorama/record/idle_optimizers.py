@@ -103,6 +103,14 @@ class IdleOptimizers:
         for each in self._watched:
             each.few = None
 
+    def gathered(self, family: str, number: int) -> str:
+        """After a step, where that was none of an optimizer, and an act changed weights: what is to be said of gradients that are kept for its next."""
+        if family not in ("weights", "structure") or not any(
+            each.since != number and any(p.grad is not None and bool(p.grad.any()) for p in each.looked) for each in self._watched
+        ):
+            return ""
+        return "the gradients gathered so far for the optimizer's next step are of the weights before it, and go into that step"
+
     def told(self) -> list[dict[str, Any]]:
         """Those that step no more as plain data."""
         return [{"optimizer": type(each.optimizer).__name__, "since": each.since} for each in self.idle]

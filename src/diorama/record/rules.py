@@ -155,6 +155,11 @@ class Rules:
         self.known = {rule.number: rule for rule in map(SetRule.of, kept)}
         self._count = max((self._count, *self.known))
 
+    def joined(self, then: Rules) -> Rules:
+        """These rules with those of an earlier moment that are not in force any more."""
+        self.known = {**then.known, **self.known}
+        return self
+
     def put(self, rule: SetRule, there: bool) -> None:
         """Let a rule be in force, or not any more."""
         if there:

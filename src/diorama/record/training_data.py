@@ -194,7 +194,7 @@ class TrainingData:
         if changes.unplaced and len(now.numbers):
             return (f"{changes.unplaced}: what was dropped, weighed or relabelled of it is not in force any more; number its examples: "
                     "diorama.data(dataset, number=lambda item: …)")
-        return "all examples that a process loads are dropped, so it gives none, and passes are shorter or empty; restore some" if changes.empty else ""
+        return "all examples that a process loads are dropped, so it gives none and passes are shorter; restore some" if changes.empty else ""
 
     def take_up(self, folder: Path) -> str:
         """Change again what was changed when the training in a folder ended; returns what is to be said of it, as the end of a sentence."""

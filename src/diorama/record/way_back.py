@@ -99,6 +99,7 @@ class WayBack:
 
     def settle(self, controls: Controls) -> None:
         """The run is begun: the wishes of then are in force."""
+        controls.rules.take_up(self._kept["steering"].get("rules", ()))
         inherited(controls, self._kept["steering"], self._place.name)
         self._rest()
 

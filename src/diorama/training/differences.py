@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..core.errors import NotApplicable, UsageError
 from ..model.unwrap import local, named_modules
+from .optimizers import check_elsewhere, copies_of_weights
 
 if TYPE_CHECKING:
     from .subject import Subject
@@ -127,16 +128,31 @@ def _bits(flat: Tensor) -> Tensor:
     return flat.contiguous().view(torch.uint8).view(flat.numel(), flat.element_size())
 
 
-def changed(subject: Subject, places: Iterable[TensorPlace], act: Callable[[], object]) -> list[Difference]:
+def changed(subject: Subject, places: Iterable[TensorPlace], act: Callable[[], object], *, along: bool = False) -> list[Difference]:
     """Do an act on weights and say what it changed; where it breaks off, all is put back before the error goes on.
 
-    What a frozen layer holds is then what it was given. *Cost* a copy of the tensors named.
+    What a frozen layer holds is then what it was given, and so is a copy of the weights that an optimizer keeps, which would bring back what
+    they were (``along``: the act itself sees to it). *Raises* NotApplicable where it keeps that where nobody can tell it. *Cost* a copy of the
+    tensors named.
     """
-    tensors = {place: tensor for place in dict.fromkeys(places) if (tensor := place.find(subject)) is not None}
+    named = list(dict.fromkeys(places))
+    weights = {place: tensor for place in named if place.optimizer is None and isinstance(tensor := place.find(subject), nn.Parameter)}
+    check_elsewhere(subject.optimizers, {place.name: tensor for place, tensor in weights.items()}, "its numbers cannot be changed", near=True)
+    copied = [copies_of_weights(optimizer) for optimizer in subject.optimizers]
+    slow = {
+        memory: place for place in weights for memory in memories(subject, place.name)
+        if not along and memory.optimizer is not None and memory.entry in copied[memory.optimizer]
+    }
+    tensors = {place: tensor for place in dict.fromkeys([*named, *slow]) if (tensor := place.find(subject)) is not None}
     before = {place: local(tensor.detach()).clone() for place, tensor in tensors.items()}
     try:
         with torch.no_grad():
             act()
+            for memory, place in slow.items():
+                own = memory.find(subject)
+                now = weights[place]
+                if own is not None and own.data_ptr() != now.data_ptr():
+                    local(own).copy_(torch.where(local(now.detach()) == before[place], before[memory], local(now.detach()).to(own.dtype)))
             for place, tensor in tensors.items():
                 _check_finite(place, before[place], local(tensor.detach()))
         after = {place: local(tensor.detach()) for place, tensor in tensors.items()}

@@ -2,34 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+import copy
+import weakref
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, cast
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
 from ..core.errors import NotApplicable, UsageError
+from ..model.unwrap import local
 
 _DEPTH = 6
 """Wrappers within wrappers that are looked through."""
+_SUMS = ("momentum_buffer", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "square_avg", "grad_avg", "sum", "prev")
+"""What optimizers call sums of gradients, which are no copies of weights however near they come: weight decay alone makes momentum of them."""
+
+
+_around: weakref.WeakKeyDictionary[Any, list[weakref.ref[Any]]] = weakref.WeakKeyDictionary()
+"""By the optimizer that does the work what was found around it, which may remember something of the weights too."""
 
 
 def hooked(thing: Any) -> Optimizer | None:
-    """The optimizer itself where its steps can be followed by hooks, else the one inside that does its work."""
-    return _inside(thing, _DEPTH, set())
+    """The optimizer that does the work, where its steps can be followed by hooks: the innermost that holds all weights of those around it.
+
+    *Meaning* wrappers such as sharpness-aware ones have a ``step`` of their own, but a loop may never call it.
+    """
+    return _inside(thing, _DEPTH, ())
 
 
-def _inside(thing: Any, depth: int, seen: set[int]) -> Optimizer | None:
-    if isinstance(thing, Optimizer) and isinstance(getattr(thing, "_optimizer_step_pre_hooks", None), dict):
-        return thing
-    if not depth or id(thing) in seen or not hasattr(thing, "step"):
+def _inside(thing: Any, depth: int, around: tuple[Any, ...]) -> Optimizer | None:
+    if not depth or any(thing is each for each in around) or not hasattr(thing, "step"):
         return None
-    seen.add(id(thing))
+    own = isinstance(thing, Optimizer) and isinstance(getattr(thing, "_optimizer_step_pre_hooks", None), dict)
+    held = _weights(thing) if own else set()
     for inner in [value for value in getattr(thing, "__dict__", {}).values() if hasattr(value, "param_groups")]:
-        found = _inside(inner, depth - 1, seen)
-        if found is not None:
+        if held <= _weights(inner) and (found := _inside(inner, depth - 1, (*around, thing))) is not None:
             return found
+    if own:
+        if around:  # it may be met alone as well
+            _around[thing] = [weakref.ref(each) for each in around]
+        return cast(Optimizer, thing)
     return None
+
+
+def _weights(optimizer: Any) -> set[int]:
+    return {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+
+
+def _holders(optimizer: Any) -> Iterator[Any]:
+    """An optimizer, and what is around it."""
+    yield optimizer
+    for each in _around.get(optimizer, ()) if isinstance(optimizer, Optimizer) else ():
+        if (wrapper := each()) is not None:
+            yield wrapper
 
 
 def told_optimizers(value: Any) -> tuple[Any, ...]:
@@ -63,15 +91,98 @@ def check_apart(optimizers: Sequence[Any], what: str) -> None:
 
 
 def check_shapes(optimizers: Sequence[Any], weights: Mapping[str, Tensor], what: str) -> None:
-    """*Raises* NotApplicable where an optimizer remembers of one of these weights, by name, what has another shape than it: it cannot be told
-    which of that is whose number's. ``what`` cannot be done.
+    """*Raises* NotApplicable where an optimizer remembers of one of these weights, by name, what has another shape than it, or whole numbers
+    that stand for others: it cannot be told which of that is whose number's. ``what`` cannot be done.
     """
     for optimizer in optimizers:
         for name, weight in weights.items():
             for kind, value in remembered(optimizer, weight).items():
-                if not _fits(value, weight):
-                    raise NotApplicable(f"{type(optimizer).__name__} remembers {kind!r} of {name} in another shape than the weight's, so {what} "
-                                        "while it trains; nearest: SGD, Adam or AdamW")
+                if (wrong := _unfit(value, weight)):
+                    raise NotApplicable(f"{type(optimizer).__name__} remembers {kind!r} of {name} {wrong}, so {what} while it trains; nearest: SGD, "
+                                        "Adam or AdamW")
+    check_elsewhere(optimizers, weights, what)
+
+
+def check_elsewhere(optimizers: Sequence[Any], weights: Mapping[str, Tensor], what: str, *, near: bool = False) -> None:
+    """*Raises* NotApplicable where an optimizer, or what is around it, keeps what has the shape of one of these weights elsewhere than in its
+    ``state`` of that weight: an act would leave it as it is. What lies in the very memory of the weight itself is no memory of it.
+
+    With ``near`` only what is a copy of the weight by its numbers, to which it may bring the weight back.
+
+    *Cost* a walk through the optimizers' attributes, a millisecond.
+    """
+    for optimizer in optimizers:
+        for name, weight in weights.items():
+            if weight.numel() < 2:
+                continue
+            for holder in _holders(optimizer):
+                own = {kind: value for kind, value in getattr(holder, "__dict__", {}).items() if kind not in ("state", "param_groups")}
+                for group in getattr(holder, "param_groups", ()):
+                    own |= {kind: value for kind, value in group.items() if kind != "params"}
+                if holder is not optimizer:
+                    own |= remembered(holder, weight)
+                for kind, value in own.items():
+                    if any(
+                        each.shape == weight.shape and not _same_memory(each, weights.values()) and not (near and _far(each, weight))
+                        for each in _within(value, _DEPTH)
+                    ):
+                        raise NotApplicable(
+                            f"{type(holder).__name__} keeps numbers of the shape of {name} in {kind!r}, and whose they are cannot be told, so {what} "
+                            "while it trains; nearest: SGD, Adam or AdamW"
+                        )
+
+
+def check_steps(optimizer: Any, parameter: Tensor, group: Mapping[str, Any]) -> None:
+    """*Raises* NotApplicable where an optimizer of somebody's own cannot step a weight that it meets for the first time: a twin of it tries."""
+    if type(optimizer).__module__.startswith("torch.optim") or not isinstance(optimizer, Optimizer):
+        return
+    alone = nn.Parameter(parameter.detach().clone())
+    alone.grad = torch.ones_like(alone)
+    twin = object.__new__(type(optimizer))
+    twin.__dict__ = {kind: copy.copy(value) if isinstance(value, dict | list | set) else value for kind, value in vars(optimizer).items()}
+    twin.__dict__.pop("step", None)  # a scheduler's, that counts the steps of the one it is of
+    twin.state, twin.param_groups = defaultdict(dict), [{**group, "params": [alone]}]
+    twin._optimizer_step_pre_hooks, twin._optimizer_step_post_hooks = OrderedDict(), OrderedDict()
+    try:
+        twin.step()
+    except Exception as error:
+        raise NotApplicable(
+            f"{type(optimizer).__name__} cannot step a weight that it did not know when it was made ({type(error).__name__}: {error}), so none "
+            "can come while it trains; nearest: SGD, Adam or AdamW"
+        ) from error
+
+
+def _far(one: Tensor, weight: Tensor) -> bool:
+    """Whether a tensor is no copy of a weight, by its numbers."""
+    distance, length = _distance(one, weight)
+    return not one.is_floating_point() or bool(distance >= 0.25 * length)
+
+
+def _distance(one: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """How far a tensor is from a weight, and how long that is, squared."""
+    mine = local(weight.detach())
+    return (local(one) - mine).abs().double().square().sum(), mine.abs().double().square().sum()
+
+
+def _same_memory(one: Tensor, others: Iterable[Tensor]) -> bool:
+    return isinstance(one, nn.Parameter) or any(one.data_ptr() == other.data_ptr() for other in others)
+
+
+def copies_of_weights(optimizer: Any) -> frozenset[str]:
+    """What an optimizer of somebody's own remembers that is a copy of the weights, such as slow or averaged ones, by what that is.
+
+    *Meaning* told by its numbers: over all weights together it lies nearer to them than half their length, as no sum of gradients does. Of
+    PyTorch's own optimizers it is known: ``ax`` of ASGD.
+    """
+    if type(optimizer).__module__.startswith("torch.optim"):
+        return frozenset({"ax"})
+    apart: dict[str, list[Tensor]] = {}
+    for group in getattr(optimizer, "param_groups", ()):
+        for weight in group["params"]:
+            for kind, value in remembered(optimizer, weight).items():
+                if kind not in _SUMS and isinstance(value, Tensor) and value.ndim and value.shape == weight.shape and value.is_floating_point():
+                    apart.setdefault(kind, []).append(torch.stack(_distance(value, weight)).cpu())
+    return frozenset(kind for kind, each in apart.items() if float((total := torch.stack(each).sum(0))[0]) < 0.25 * float(total[1]))
 
 
 def remembered(optimizer: Any, weight: Tensor) -> dict[str, Any]:
@@ -89,12 +200,16 @@ def begun(optimizer: Any, weight: Tensor, kind: str) -> float:
     return float(group.get("initial_accumulator_value", 0.0)) if kind == "sum" else 0.0  # Adagrad
 
 
-def _fits(value: Any, weight: Tensor) -> bool:
+def _unfit(value: Any, weight: Tensor) -> str:
+    """How something that is remembered of a weight is unlike it; empty where a part of it goes with each of the weight's numbers."""
     if isinstance(value, Tensor):
-        return value.numel() <= 1 or value.shape == weight.shape
-    if isinstance(value, list | tuple):
-        return not any(isinstance(each, Tensor) for each in value)
-    return True
+        if value.numel() > 1 and value.shape != weight.shape:
+            return "in another shape than the weight's"
+        if value.numel() > 1 and not (value.is_floating_point() or value.is_complex() or value.dtype == torch.bool):
+            return "in whole numbers, which stand for others"
+        return ""
+    held = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return "as several tensors" if any(isinstance(each, Tensor) for each in held) else ""
 
 
 def _joined(optimizer: Any) -> bool:

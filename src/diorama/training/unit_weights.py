@@ -199,13 +199,10 @@ def _check_apart(weights: LayerWeights, what: str) -> None:
 
 
 def forget(place: TensorPlace, memory: Tensor, index: Index, weights: LayerWeights) -> None:
-    """What an optimizer remembers of some numbers becomes what it is at the start."""
-    if place.entry == "ax":  # ASGD's average of the weights themselves
-        memory[index] = weights.tensor(place.weights)[index]
-    else:
-        weight = place.weights.find(weights.subject)
-        assert place.optimizer is not None and weight is not None  # noqa: S101, PT018 - it was found by them
-        memory[index] = begun(weights.subject.optimizers[place.optimizer], weight, place.entry)
+    """What an optimizer remembers of some numbers becomes what it is at the start. Copies of the weights themselves go with these anyway."""
+    weight = place.weights.find(weights.subject)
+    assert place.optimizer is not None and weight is not None  # noqa: S101, PT018 - it was found by them
+    memory[index] = begun(weights.subject.optimizers[place.optimizer], weight, place.entry)
 
 
 def tied(subject: Subject, names: list[str]) -> str:

@@ -83,6 +83,21 @@ def test_a_rule_acts_in_the_training_and_says_why(ruled: _Ruled) -> None:
     assert f"rule 1 came true: loss has been so since step {at - 3}, 3 at step {at}" in [text for kind, _, text in ruled.events() if kind == "rule"]
 
 
+def test_who_goes_back_meets_the_rules_of_then(ruled: _Ruled) -> None:
+    """A rule that has ended since is in force again, as it stood then; one that was set since stays, as it may be what goes back."""
+    for low in (9.0, 8.0):
+        ruled.send("rule", when="signal", signal="loss", above=low, steps=3, do="pause")
+    ruled.send("checkpoint")
+    step = ruled.recorder.number
+    ruled.send("unrule", rule=1)
+    ruled.send("rule", when="not_finite", do="pause")
+    assert set(ruled.recorder.controls.rules.known) == {2, 3}
+    assert ruled.send("go_back", step=step)["ok"]
+    assert set(ruled.recorder.controls.rules.known) == {1, 2, 3}
+    assert ruled.recorder.controls.rules.known[1].above == 9.0
+    assert [rule["rule"] for rule in ruled.recorder.controls.held()["rules"]] == [1, 2, 3]
+
+
 def test_a_loss_that_is_no_number_pauses_at_once(ruled: _Ruled) -> None:
     """A rule on what is not finite lets the training wait before its next step."""
     ruled.send("rule", when="not_finite", do="pause")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from zoo import Functional, Residual
 
 import diorama
+from diorama.core.errors import NotApplicable
 from diorama.model.layers import layers
 from diorama.training.surgery.layers import ResidualBlock, add_layer, remove_layer
 from diorama.training.surgery.trial import answers
@@ -159,3 +160,55 @@ def test_every_optimizer_steps_a_new_layer(make: Any) -> None:
     was = model.get_submodule(name).weight.detach().clone()
     _step(model, x, optimizer)
     assert not torch.equal(model.get_submodule(name).weight, was)
+
+
+def _in_groups(model: nn.Module, *optimizers: Any) -> list[list[str]]:
+    """The names of the weights in each group."""
+    names = {id(p): name for name, p in model.named_parameters()}
+    return [[names[id(p)] for p in group["params"]] for optimizer in optimizers for group in optimizer.param_groups]
+
+
+def _normed() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(5, 6), nn.LayerNorm(6), nn.ReLU(), nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 3))
+
+
+def _apart(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    matrices = [p for p in model.parameters() if p.ndim == 2]
+    return matrices, [p for p in model.parameters() if p.ndim < 2]
+
+
+@pytest.mark.parametrize("kind", ["decay", "Muon", "layers"])
+def test_a_new_weight_learns_where_its_like_does(kind: str) -> None:
+    """A bias goes to the biases, a matrix to the matrices; where groups were made by layers, both go with the nearest; all goes without a trace."""
+    model, x = _normed(), _rows()
+    matrices, rest = _apart(model)
+    optimizers: list[Any] = {
+        "decay": lambda: [torch.optim.AdamW([{"params": matrices, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}])],
+        "Muon": lambda: [torch.optim.Muon(matrices, 0.01), torch.optim.AdamW(rest)],
+        "layers": lambda: [torch.optim.SGD([{"params": model[k].parameters(), "lr": 0.1 * (k + 1)} for k in (5, 3, 1, 0)], momentum=0.9)],
+    }[kind]()
+    before = _in_groups(model, *optimizers)
+    done = add_layer(model, x, "3", "residual", optimizers=optimizers)
+    came = [[name for name in group if name.startswith("3_added")] for group in _in_groups(model, *optimizers)]
+    first, second = "3_added.first", "3_added.second"
+    both = [f"{first}.weight", f"{first}.bias", f"{second}.weight", f"{second}.bias"]
+    assert came == ([[], both, [], []] if kind == "layers" else [both[::2], both[1::2]])
+    model(x).square().mean().backward()
+    for optimizer in optimizers:
+        optimizer.step()
+    assert model.get_submodule(second).weight.any()  # type: ignore[union-attr, operator]
+    done.back()
+    assert _in_groups(model, *optimizers) == before
+
+
+def test_a_weight_without_its_like_is_told_or_refused() -> None:
+    """Where only matrices learn, a bias learns with the nearest of them, which is said; with Muon, which takes none, no layer comes."""
+    model = nn.Sequential(nn.Linear(5, 6, bias=False), nn.ReLU(), nn.Linear(6, 6, bias=False), nn.ReLU(), nn.Linear(6, 3, bias=False))
+    groups = [{"params": model[0].parameters(), "lr": 0.1}, {"params": [*model[2].parameters(), *model[4].parameters()], "lr": 0.2}]
+    done = add_layer(model, _rows(), "0", optimizers=[torch.optim.SGD(groups)])
+    assert done.text.endswith("; no weight like bias learns yet, so it learns with the nearest")
+    done.back()
+    with pytest.raises(NotApplicable, match="Muon takes matrices alone, and bias of the new layer is none"):
+        add_layer(model, _rows(), "0", optimizers=[torch.optim.Muon(model.parameters())])
+    assert len(list(model.children())) == 5

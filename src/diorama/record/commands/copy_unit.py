@@ -40,7 +40,7 @@ class CopyUnitCommand(Command):
             for (place, index), (at, there) in both:
                 other.tensor(at)[there] = one.tensor(place)[index].clone()
 
-        differences = changed(training.subject, [at for _, (at, _) in both], act)
+        differences = changed(training.subject, [at for _, (at, _) in both], act, along=True)
         if not differences:
             raise UsageError(f"{other.name} is the same as {one.name} already")
         new = other.norm()

@@ -41,7 +41,7 @@ class SwapUnitsCommand(Command):
                 one.tensor(place)[index] = its
                 other.tensor(at)[there] = mine
 
-        differences = changed(training.subject, [place for pair in both for place, _ in pair], act)
+        differences = changed(training.subject, [place for pair in both for place, _ in pair], act, along=True)
         if not differences:
             raise UsageError(f"{one.name} and {other.name} are the same, so nothing would change")
         text = f"swapped {one.name} and {other.name}{one.told() or other.told()}"

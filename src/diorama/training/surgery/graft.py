@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.errors import NotApplicable
-from ..optimizers import begun, check_apart, check_shapes, remembered
+from ..optimizers import begun, check_apart, check_shapes, copies_of_weights, remembered
 from .arrangement import Arrangement, moved
 from .starts import places_now, tensors_of
 
@@ -78,13 +78,16 @@ class Graft:
 
     def put(self, values: Mapping[str, Tensor]) -> None:
         """Put the tensors in place."""
+        copies = [copies_of_weights(optimizer) for optimizer in self.optimizers]
         for name, tensor in self._tensors.items():
             orders, kept = self.change.weights[name], []
-            for optimizer in self.optimizers:
+            for optimizer, copied in zip(self.optimizers, copies, strict=True):
                 state = remembered(optimizer, tensor)
                 kept.append(dict(state))
                 for kind, value in _alike(state, tensor):
                     state[kind] = moved(value, orders, begun(optimizer, tensor, kind))
+                    if kind in copied:
+                        state[kind] = torch.where(moved(tensor.data, orders) == values[name], state[kind], values[name].to(value.dtype))
             grad = tensor.grad if tensor.is_leaf else None
             self._before[name] = _Before(tensor.data, grad, kept) if self._keep else _Before(tensor.data.to("meta"), None, [])
             _given(tensor, values[name].to(tensor.dtype), None if grad is None else moved(grad, orders))

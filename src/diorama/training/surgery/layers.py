@@ -16,7 +16,7 @@ from ...data.nesting import Nested
 from ...model.axes import likely_unit_axis, unit_axis
 from ...model.untouched import Untouched
 from ...model.unwrap import named_modules
-from ..optimizers import check_apart
+from ..optimizers import check_apart, check_elsewhere, check_steps
 from .followed import Skip, alone, follow, followed, hear, owner_of, unheard
 from .ready import ran, ready
 from .recipe import STARTS, LayerRecipe, ResidualBlock, Start, made, recipe_of
@@ -89,7 +89,7 @@ def add_layer(
 
     *Meaning* as wide as what it follows: a convolution of 3 places where that gives maps, a dense layer else; followed by a ReLU where
     what it gets is never below zero. ``residual`` adds a block of two with a way round, of which the second is zero. Its
-    weights learn in the optimizer's group of the layer that it follows.
+    weights learn in the optimizer's group in which the nearest weights of their kind do.
     *Cost* about six forward passes and a backward one, on a few examples.
     *Raises* UsageError or NotApplicable before anything is changed.
     """
@@ -108,12 +108,12 @@ def add_layer(
     want = {mode: answers(plain, few, mode) for mode in MODES}
     other = copied(plain)
     tried(want, other, few, lambda: put_in(other, after, copied(layer)), f"a layer after {after!r}")
-    groups = place_for(plain, after, optimizers)
+    groups, apart = places_for(plain, after, layer, optimizers)
     name = put_in(plain, after, layer)
     memories = enrolled(layer, name, groups)
     count = sum(p.numel() for p in layer.parameters())
     kind = {"identity": "layer", "residual": "residual block"}[how]
-    text = f"added the {kind} {name} after {after} ({count:,} weights), which starts as the identity"
+    text = f"added the {kind} {name} after {after} ({count:,} weights), which starts as the identity{apart}"
     return ChangedLayer(plain, name, layer, after, True, memories, 0, text, recipe=recipe)
 
 
@@ -123,11 +123,8 @@ def come(model: nn.Module, after: str, recipe: LayerRecipe, groups: Sequence[tup
     device = next((p.device for p in (*module.parameters(), *model.parameters())), torch.device("cpu"))
     layer = made(recipe, 0).to(device).train(module.training)
     name = put_in(model, after, layer)
-    place = None
-    if groups:
-        optimizer, group = groups[0]
-        place = optimizers[optimizer], optimizers[optimizer].param_groups[group]
-    return ChangedLayer(model, name, layer, after, True, enrolled(layer, name, place), 0, "", recipe=recipe)
+    places = [(optimizers[optimizer], optimizers[optimizer].param_groups[group]) for optimizer, group in groups]
+    return ChangedLayer(model, name, layer, after, True, enrolled(layer, name, places), 0, "", recipe=recipe)
 
 
 def remove_layer(
@@ -143,6 +140,7 @@ def remove_layer(
     module = named(plain, layer)
     if any(True for _ in module.parameters()):
         check_apart(optimizers, "none can go")
+        check_elsewhere(optimizers, dict(plain.named_parameters()), "none can go")
     seen = seen_in(plain, [module], few)[0]
     got, given = seen.reads, seen.gives
     if got is None or given is None or got.shape != given.shape:
@@ -293,28 +291,74 @@ def _single(value: Any) -> Tensor | None:
 # Optimizers.
 
 
-def place_for(model: nn.Module, after: str, optimizers: Sequence[Any]) -> tuple[Any, dict[str, Any]] | None:
-    """The optimizer and the group in which the weights nearest before a layer learn."""
+_Place = tuple[Any, dict[str, Any]]
+
+
+class _Learning(NamedTuple):
+    """A weight that learns: what it is called in its module, of which type that is, and where it learns."""
+
+    name: str
+    kind: type[nn.Module]
+    parameter: nn.Parameter
+    module: nn.Module
+    place: _Place
+
+    def unlike(self, name: str, kind: type[nn.Module], parameter: nn.Parameter) -> int:
+        """How little it is like a new weight: 0 for one of the same layer type, name and number of axes, 3 for another number of them."""
+        if self.parameter.ndim != parameter.ndim:
+            return 2 if self.parameter.ndim > 1 < parameter.ndim and name == self.name else 3
+        return 2 if name != self.name else int(kind is not self.kind)
+
+
+def places_for(model: nn.Module, after: str, layer: nn.Module, optimizers: Sequence[Any]) -> tuple[list[_Place], str]:
+    """The optimizer and the group in which each weight of a new layer learns, and what is to be said of it, as the end of a sentence.
+
+    *Meaning* that of the nearest weight before the layer. Where groups were made by kinds of weights (matrices here, biases and norms there),
+    so that a module's own weights stand in several, that of the weight most like it. None where no optimizer holds any weight.
+    *Raises* NotApplicable where an optimizer cannot take such a weight.
+    """
     check_apart(optimizers, "none can come")
+    check_elsewhere(optimizers, dict(model.named_parameters()), "none can come")
+    held = {id(p): (optimizer, group) for optimizer in reversed(optimizers) for group in optimizer.param_groups for p in group["params"]}
     names = list(named_modules(model))
     before = names[: names.index(after) + 1][::-1]
-    for path in [*before, *names]:
-        for parameter in named_modules(model)[path].parameters():
-            for optimizer in optimizers:
-                for group in optimizer.param_groups:
-                    if any(parameter is each for each in group["params"]):
-                        return optimizer, group
-    return None
+    nearest = [
+        _Learning(own, type(module), p, module, held[id(p)]) for path in dict.fromkeys([*before, *names])
+        for module in named_modules(model)[path].modules() for own, p in module.named_parameters(recurse=False) if id(p) in held
+    ]
+    if not nearest:
+        return [], ""
+    by_kind, places, strange = _by_kind(nearest), [], []
+    for path, module in layer.named_modules():
+        for own, parameter in module.named_parameters(recurse=False):
+            fit = [each for each in nearest if parameter.ndim == 2 or not isinstance(each.place[0], torch.optim.Muon)]
+            if not fit:
+                raise NotApplicable(
+                    f"Muon takes matrices alone, and {within(path, own)} of the new layer is none; nearest: another optimizer beside it, for the rest"
+                )
+            found = fit[0] if not by_kind else min(fit, key=lambda each: each.unlike(own, type(module), parameter))  # noqa: B023
+            if by_kind and found.unlike(own, type(module), parameter) > 2:
+                strange.append(within(path, own))
+            places.append(found.place)
+            check_steps(found.place[0], parameter, found.place[1])
+    it = "it learns" if len(strange) == 1 else "they learn"
+    return places, f"; no weight like {', '.join(strange)} learns yet, so {it} with the nearest" if strange else ""
 
 
-def enrolled(layer: nn.Module, name: str, place: tuple[Any, dict[str, Any]] | None) -> list[_Memory]:
-    """Let a layer's weights learn in a group; the group keeps its number, so that schedulers go on."""
-    if place is None:
-        return []
-    optimizer, group = place
-    number = next(k for k, each in enumerate(optimizer.param_groups) if each is group)
+def _by_kind(learning: Sequence[_Learning]) -> bool:
+    """Whether groups were made by kinds of weights: a module's own stand in several, or vectors, matrices and filters in one each."""
+    modules, axes = dict[int, set[int]](), dict[int, set[int]]()
+    for each in learning:
+        modules.setdefault(id(each.module), set()).add(id(each.place[1]))
+        axes.setdefault(id(each.place[1]), set()).add(min(each.parameter.ndim, 3))
+    return any(len(groups) > 1 for groups in modules.values()) or len(axes) > 1 and all(len(found) == 1 for found in axes.values())
+
+
+def enrolled(layer: nn.Module, name: str, places: Sequence[_Place]) -> list[_Memory]:
+    """Let a layer's weights learn in a group each; groups keep their numbers, so that schedulers go on."""
     memories = []
-    for own, parameter in layer.named_parameters():
+    for (own, parameter), (optimizer, group) in zip(layer.named_parameters(), places, strict=False):
+        number = next(k for k, each in enumerate(optimizer.param_groups) if each is group)
         group["params"].append(parameter)
         if "param_names" in group:
             group["param_names"].append(within(name, own))

@@ -13,7 +13,7 @@ from ...data.nesting import Nested
 from ...model.axes import likely_unit_axis, unit_axis
 from ...model.unwrap import named_modules, unwrap
 from .followed import Skip, followed
-from .layers import ChangedLayer, come, enrolled, named, place_for, put_in, remove_layer, seen_in
+from .layers import ChangedLayer, come, enrolled, named, places_for, put_in, remove_layer, seen_in
 from .ready import ran, ready
 from .recipe import CONVOLUTIONS, LayerRecipe, made
 from .trial import MODES, answers, copied, tried
@@ -32,7 +32,7 @@ def add_skip(
     """Add a way round: what a layer gives is added to what a later one gives, through a layer that is zero at first.
 
     *Meaning* a dense layer along the units, or a convolution of one place, which leaves places out where the later layer has
-    fewer. No answer changes; the new weights learn from the next step on, in the group of the layer that they follow.
+    fewer. No answer changes; the new weights learn from the next step on, in the group of the nearest weights of their kind.
     *Cost* about six forward passes and a backward one, on a few examples.
     *Raises* UsageError or NotApplicable before anything is changed.
     """
@@ -55,12 +55,12 @@ def add_skip(
     want = {mode: answers(plain, few, mode) for mode in MODES}
     other = copied(plain)
     tried(want, other, few, lambda: come(other, target, recipe, (), ()), f"a way round from {source!r} to {target!r}")
-    group = place_for(plain, target, optimizers)
     skip = made(recipe, 0).to(last.gives.device).train(ends.training)
+    places, apart = places_for(plain, target, skip, optimizers)
     name = put_in(plain, target, skip)
-    memories = enrolled(skip, name, group)
+    memories = enrolled(skip, name, places)
     count = sum(p.numel() for p in skip.parameters())
-    text = f"added the way round {name} from {source} to {target} ({count:,} weights), which starts at zero"
+    text = f"added the way round {name} from {source} to {target} ({count:,} weights), which starts at zero{apart}"
     return ChangedLayer(plain, name, skip, target, True, memories, 0, text, recipe=recipe)
 
 
