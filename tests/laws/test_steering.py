@@ -283,6 +283,24 @@ def test_under_an_optimizer_of_ones_own_each_act_is_exact_or_refused(tmp_path: P
     loop.recorder.close()
 
 
+@pytest.mark.parametrize(
+    ("name", "left"), [("Sharp", ""), ("Lookahead", "what Lookahead keeps in 'slow'"), ("SlowList", "what SlowList keeps in 'slow'")]
+)
+def test_going_back_names_what_no_checkpoint_holds(tmp_path: Path, name: str, left: str) -> None:
+    """The memory of the optimizer inside a wrapper goes back bitwise; what lies beside it stays, and is named."""
+    loop = _OwnLoop(OWN[name][0], tmp_path / "run")
+    loop.train()
+    assert not loop.send("checkpoint")
+    loop.recorder._background.flush(10.0)
+    optimizer = loop.recorder.controls.subject.optimizers[0]
+    before = {key: value.clone() for key, value in {**loop.model.state_dict(), **own_optimizers.memory(optimizer.state)}.items()}
+    loop.train()
+    assert _apart(before, {**loop.model.state_dict(), **own_optimizers.memory(optimizer.state)})
+    _, told = loop.recorder.controls.go_back(1, 0)[1:]
+    assert (f"; {left} is as it is now" in told) == bool(left), told
+    assert not _apart(before, {**loop.model.state_dict(), **own_optimizers.memory(optimizer.state)})
+
+
 @pytest.mark.filterwarnings("ignore:`torch.jit")
 @pytest.mark.parametrize("closed", [True, False], ids=["scripted", "Adafactor"])
 def test_structure_that_cannot_change_is_refused_by_name(tmp_path: Path, closed: bool) -> None:

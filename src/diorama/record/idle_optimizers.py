@@ -104,9 +104,9 @@ class IdleOptimizers:
             each.few = None
 
     def gathered(self, family: str, number: int) -> str:
-        """After a step, where that was none of an optimizer, and an act changed weights: what is to be said of gradients that are kept for its next."""
+        """What is to be said of gradients that are kept for a step to come, where an act changed weights before it; empty where there are none."""
         if family not in ("weights", "structure") or not any(
-            each.since != number and any(p.grad is not None and bool(p.grad.any()) for p in each.looked) for each in self._watched
+            each.since != number and any(_holds(p.grad) for p in each.looked) for each in self._watched
         ):
             return ""
         return "the gradients gathered so far for the optimizer's next step are of the weights before it, and go into that step"
@@ -125,6 +125,10 @@ class IdleOptimizers:
 def _said(idle: _Watched) -> str:
     return (f"{type(idle.optimizer).__name__}, which this run was told of, has not stepped since step {idle.since}, while the weights that it "
             "holds moved: the loop steps another optimizer, which is not known here")
+
+
+def _holds(grad: Tensor | None) -> bool:
+    return grad is not None and (grad.layout != torch.strided or bool(grad.any()))
 
 
 def _few(weights: Sequence[Tensor]) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import NotApplicable
+from ..training.optimizers import beyond
 from ..training.surgery.journal import Revision, read
 
 if TYPE_CHECKING:
@@ -88,8 +89,8 @@ def check_fit(kept: Kept, subject: Subject, step: int) -> None:
         raise NotApplicable(f"the training cannot stand where it stood after step {step}: {reason}; start it again from there")
 
 
-def put_back(kept: Kept, subject: Subject, *, everything: bool = True) -> tuple[list[str], list[str]]:
-    """Put all of it back; returns the kinds of the objects in ``state`` that went back, and of those that cannot.
+def put_back(kept: Kept, subject: Subject, *, everything: bool = True) -> tuple[list[str], list[str], list[str]]:
+    """Put all of it back; returns the kinds of the objects in ``state`` that went back, and of those that cannot, and what else is as it was.
 
     Without ``everything`` generators stay as they are, and so do the objects in ``state`` but modules and scalers: what
     draws batches goes on.
@@ -109,16 +110,18 @@ def put_back(kept: Kept, subject: Subject, *, everything: bool = True) -> tuple[
             (went if _put_state(thing, state) else stayed).append(type(thing).__name__)
     if everything:
         put_random(kept["random"])
-    return went, stayed
+    return went, stayed, beyond(subject.optimizers, subject.state)
 
 
-def told(went: list[str], stayed: list[str], skipped: str) -> str:
+def told(went: list[str], stayed: list[str], left: list[str], skipped: str) -> str:
     """What went back and what did not, in words that a person can rely on."""
     parts = ["weights, optimizer, schedulers and random numbers are as they were"]
     if went:
         parts.append(f"so is what state= holds ({_named(went)})")
     if stayed:
         parts.append(f"{_named(stayed)} of state= cannot go back, having no load_state_dict()")
+    if left:
+        parts.append(f"{' and '.join(left)} is as it is now, as no checkpoint holds it")
     return "; ".join(filter(None, [*parts, skipped]))
 
 

@@ -66,7 +66,7 @@ class WayBack:
         number, steering, acts = controls.number, controls.kept(), self._subject.journal.revisions
         try:
             controls.let_go()
-            went, stayed = restoration.put_back(self._kept, self._subject)
+            put = restoration.put_back(self._kept, self._subject)
             if self._subject.journal.revisions != acts:
                 self._setup.describe()
             self._content.facts |= {"optimizer": controls.optimizer_values()}
@@ -79,7 +79,7 @@ class WayBack:
             controls.put_back(steering)
             raise
         batches = self._batches(skip)
-        told = restoration.told(went, stayed, batches)
+        told = restoration.told(*put, batches)
         return str(number), self._child.folder.name, f"went back to step {step}{self._among}, in the new run {self._child.folder.name!r}: {told}"
 
     def _batches(self, skip: int) -> str:

@@ -52,6 +52,29 @@ def _weights(optimizer: Any) -> set[int]:
     return {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
 
 
+def beyond(optimizers: Sequence[Any], known: Sequence[Any] = ()) -> list[str]:
+    """What optimizers, and those around them, keep in other places than their ``state_dict``, in words; of ``known`` ones it is kept elsewhere."""
+    found = []
+    for optimizer in optimizers:
+        weights = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        for holder in _holders(optimizer):
+            own = _attributes(holder)
+            if holder is not optimizer:
+                for weight in weights:
+                    own |= remembered(holder, weight)
+            kinds = [
+                repr(kind) for kind, value in own.items()
+                if any(each.numel() > 1 and not _same_memory(each, weights) for each in _within(value, _DEPTH))
+            ]
+            if kinds and not any(holder is each for each in known):
+                found.append(f"what {type(holder).__name__} keeps in {', '.join(kinds)}")
+    return found
+
+
+def _attributes(holder: Any) -> dict[str, Any]:
+    return {kind: value for kind, value in getattr(holder, "__dict__", {}).items() if kind not in ("state", "param_groups")}
+
+
 def _holders(optimizer: Any) -> Iterator[Any]:
     """An optimizer, and what is around it."""
     yield optimizer
@@ -116,7 +139,7 @@ def check_elsewhere(optimizers: Sequence[Any], weights: Mapping[str, Tensor], wh
             if weight.numel() < 2:
                 continue
             for holder in _holders(optimizer):
-                own = {kind: value for kind, value in getattr(holder, "__dict__", {}).items() if kind not in ("state", "param_groups")}
+                own = _attributes(holder)
                 for group in getattr(holder, "param_groups", ()):
                     own |= {kind: value for kind, value in group.items() if kind != "params"}
                 if holder is not optimizer:

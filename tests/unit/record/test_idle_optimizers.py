@@ -179,3 +179,20 @@ def test_one_that_was_replaced_is_told_and_asked_nothing_more(tmp_path: Path, mo
         steps, _ = run.series("learning_rate")
         assert 10 <= max(step for step in steps.tolist() if step < 61) < 20
         assert steps.max() == 62
+
+
+def test_gradients_that_wait_over_an_act_are_told(tmp_path: Path) -> None:
+    """An act between the passes of one step of the optimizer says what becomes of their gradients; after that step nothing is said."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    said = []
+    with diorama.watch(model, tmp_path / "run", optimizer=optimizer) as recorder:
+        for number, _ in enumerate(_each(model, optimizer, 2, clear=False)):
+            sent = requests.send(recorder.path, "scale_layer", {"layer": "0", "factor": 1.5}) if number in (5, 6) else None
+            recorder.step(loss=0.0)
+            if sent is not None:
+                said.append(sent)
+    run = diorama.open(recorder.path)
+    texts = [str((run.acknowledgement(number) or {})["text"]) for number in said]
+    assert ["gradients gathered so far" in text for text in texts] == [False, True]
