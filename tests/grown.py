@@ -281,3 +281,30 @@ def saved(model: nn.Module) -> nn.Module:
     data.seek(0)
     found: nn.Module = torch.load(data, weights_only=False)
     return found
+
+
+class Begun(nn.Module):
+    """A GRU that begins from a state of the model's own size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.out = nn.GRU(6, 5, batch_first=True), nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.rnn(x, x.new_zeros(1, len(x), 5))[0][:, -1])
+
+
+class Shared(nn.Module):
+    """Attention with so many heads that share whatever width there is, as small language models have it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.proj, self.n_head = nn.Linear(6, 18), nn.Linear(6, 6), 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, length, width = x.shape
+        q, k, v = (
+            part.view(batch, length, self.n_head, width // self.n_head).transpose(1, 2) for part in self.qkv(x).split(width, dim=2)
+        )
+        y = F.scaled_dot_product_attention(q, k, v)
+        return x + self.proj(y.transpose(1, 2).contiguous().view(batch, length, width))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ from .widths import Split, Widths, follow
 _SPLITS: tuple[Split, ...] = ("leading", "trailing")
 _SAID = 4
 """So many layers, and so many stretches of units, are told of at most."""
+_OFFERED = re.compile(r"nearest: (\d+)$")
 MOST = 1 << 16
 """Units that can be added at once."""
 
@@ -85,7 +87,16 @@ def add_units(
     def values(change: Arrangement) -> Callable[[nn.Module], dict[str, Tensor]]:
         return lambda other: started(other, change, first, torch.Generator().manual_seed(seed))
 
-    widths, change = _found(plain, few, seen, layer, axes or {}, lambda widths: _more(widths, layer, count), None, values)
+    def found(count: int) -> tuple[Widths, Arrangement]:
+        return _found(plain, few, seen, layer, axes or {}, lambda widths: _more(widths, layer, count), None, values)
+
+    try:
+        widths, change = found(count)
+    except UsageError as error:
+        offered = _OFFERED.search(str(error))
+        if offered is not None and int(offered[1]) != count:
+            found(int(offered[1]))  # raises where the number that is offered cannot be either
+        raise
     layer = change.layer
     for name, orders in change.weights.items():
         if name in (held or {}) and any(order.role in ("reads", "both") for order in orders.values()):
