@@ -175,11 +175,11 @@ class TrainingData:
 
         self._background.do(job, 64 * len(seen), sure=True)
 
-    def look(self) -> str:
-        """Tell what is known of the data, where that has changed; returns what is to be warned of, empty where nothing is."""
+    def look(self) -> str | None:
+        """Tell what is known of the data, where that has changed; returns what is to be warned of, if anything."""
         changes = self.found
         if changes is None or self._background is None:
-            return ""
+            return None
         now = changes.changed()
         probe = min(MATCHED, len(self._examples)) if self._examples is not None else 0
         facts = {
@@ -194,7 +194,7 @@ class TrainingData:
         if changes.unplaced and len(now.numbers):
             return (f"{changes.unplaced}: what was dropped, weighed or relabelled of it is not in force any more; number its examples: "
                     "diorama.data(dataset, number=lambda item: …)")
-        return "all examples that a process loads are dropped, so it gives none and passes are shorter; restore some" if changes.empty else ""
+        return "all examples that a process loads are dropped, so it gives none and passes are shorter; restore some" if changes.empty else None
 
     def take_up(self, folder: Path) -> str:
         """Change again what was changed when the training in a folder ended; returns what is to be said of it, as the end of a sentence."""

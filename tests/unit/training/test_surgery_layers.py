@@ -150,11 +150,15 @@ def test_what_cannot_come_or_go_says_why(act: Any, word: str) -> None:
 
 @pytest.mark.parametrize("make", [
     lambda p: torch.optim.Adagrad(p, 1e-2), lambda p: torch.optim.AdamW(p, 1e-2, foreach=True), lambda p: torch.optim.Rprop(p, 1e-2),
+    lambda p: torch.optim.SGD(p, 1e-2, momentum=0.9, fused=True),
 ])
 def test_every_optimizer_steps_a_new_layer(make: Any) -> None:
-    """Those too that remember something of a weight before its first step."""
+    """Those too that remember something of a weight before its first step; and one that went before that and comes back."""
     model, x = grown.made(grown.dense, _rows)
     optimizer = make(model.parameters())
+    gone = remove_layer(model, x, add_layer(model, x, "3", optimizers=[optimizer]).layer, optimizers=[optimizer])
+    _step(model, x, optimizer)
+    gone.back()
     _step(model, x, optimizer)
     name = add_layer(model, x, "0", optimizers=[optimizer]).layer
     was = model.get_submodule(name).weight.detach().clone()
@@ -203,11 +207,15 @@ def test_a_new_weight_learns_where_its_like_does(kind: str) -> None:
 
 
 def test_a_weight_without_its_like_is_told_or_refused() -> None:
-    """Where only matrices learn, a bias learns with the nearest of them, which is said; with Muon, which takes none, no layer comes."""
+    """Where only matrices learn, a bias learns with the nearest of them, which is said, as is that one of two optimizers steps it; with Muon, which takes none, no layer comes."""
     model = nn.Sequential(nn.Linear(5, 6, bias=False), nn.ReLU(), nn.Linear(6, 6, bias=False), nn.ReLU(), nn.Linear(6, 3, bias=False))
     groups = [{"params": model[0].parameters(), "lr": 0.1}, {"params": [*model[2].parameters(), *model[4].parameters()], "lr": 0.2}]
     done = add_layer(model, _rows(), "0", optimizers=[torch.optim.SGD(groups)])
     assert done.text.endswith("; no weight like bias learns yet, so it learns with the nearest")
+    done.back()
+    both = [torch.optim.SGD(model.parameters()), torch.optim.Adam(model.parameters())]
+    done = add_layer(model, _rows(), "0", optimizers=both)
+    assert done.text.endswith("; of several optimizers that hold the same weights, SGD alone steps it")
     done.back()
     with pytest.raises(NotApplicable, match="Muon takes matrices alone, and bias of the new layer is none"):
         add_layer(model, _rows(), "0", optimizers=[torch.optim.Muon(model.parameters())])

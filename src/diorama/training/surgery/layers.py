@@ -342,7 +342,15 @@ def places_for(model: nn.Module, after: str, layer: nn.Module, optimizers: Seque
             places.append(found.place)
             check_steps(found.place[0], parameter, found.place[1])
     it = "it learns" if len(strange) == 1 else "they learn"
-    return places, f"; no weight like {', '.join(strange)} learns yet, so {it} with the nearest" if strange else ""
+    told = f"; no weight like {', '.join(strange)} learns yet, so {it} with the nearest" if strange else ""
+    if shared := {type(each[0]).__name__ for each in places if sum(_holds(other, each[1]["params"]) for other in optimizers) > 1}:
+        told += f"; of several optimizers that hold the same weights, {' and '.join(sorted(shared))} alone steps it"
+    return places, told
+
+
+def _holds(optimizer: Any, parameters: Sequence[nn.Parameter]) -> bool:
+    mine = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    return any(id(p) in mine for p in parameters)
 
 
 def _by_kind(learning: Sequence[_Learning]) -> bool:
@@ -362,11 +370,19 @@ def enrolled(layer: nn.Module, name: str, places: Sequence[_Place]) -> list[_Mem
         group["params"].append(parameter)
         if "param_names" in group:
             group["param_names"].append(within(name, own))
-        if isinstance(optimizer, torch.optim.Adagrad):  # the only one that remembers something before its first step
-            start = torch.full_like(parameter, group["initial_accumulator_value"])
-            optimizer.state[parameter] = {"step": torch.tensor(0.0), "sum": start}
+        _begin(optimizer, group, parameter)
         memories.append(_Memory(optimizer, number, -1, parameter, None, None))
     return memories
+
+
+def _begin(optimizer: Any, group: Mapping[str, Any], parameter: nn.Parameter) -> None:
+    """Let an optimizer remember of a new weight what it must before the first step."""
+    if isinstance(optimizer, torch.optim.Adagrad):
+        start = torch.full_like(parameter, group["initial_accumulator_value"])
+        optimizer.state[parameter] = {"step": torch.tensor(0.0), "sum": start}
+    fused = isinstance(optimizer, torch.optim.SGD) and group.get("fused")
+    if fused and any("momentum_buffer" in optimizer.state.get(p, {}) for p in group["params"]):  # it takes that of all weights or of none
+        optimizer.state[parameter] = {"momentum_buffer": torch.zeros_like(parameter)}
 
 
 def _found(gone: set[int], optimizers: Sequence[Any]) -> list[_Memory]:
@@ -400,3 +416,5 @@ def _remember(memories: Sequence[_Memory]) -> None:
             group["param_names"].insert(each.place, each.name)
         if each.state is not None:
             each.optimizer.state[each.parameter] = each.state
+        else:
+            _begin(each.optimizer, group, each.parameter)
