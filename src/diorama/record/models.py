@@ -25,6 +25,7 @@ from torch.nn.utils import parametrize
 
 from ..core.errors import Damaged, Unavailable, Untrusted
 from ..model.duplicate import tensors_within
+from ..training.surgery.followed import Followed, hand_on_again
 from . import files, trust
 from .own_hooks import without
 from .snapshots import state_of
@@ -57,7 +58,8 @@ class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
             return _scripted, (data.getvalue(),)
         if isinstance(thing, nn.Module) and parametrize.is_parametrized(thing):
             # PyTorch gives such a module a class of its own that refuses to be stored; the class it had is stored.
-            return _bare, (type(thing).__bases__[0],), thing.__dict__, None, None, _parametrized
+            kind = type(thing).plain if isinstance(thing, Followed) else type(thing)
+            return _bare, (kind.__bases__[0],), thing.__dict__, None, None, _parametrized
         if isinstance(thing, torch.fx.GraphModule) and "_guards_fn" in thing._modules:
             return _exported(thing)
         return super().reducer_override(thing)
@@ -99,11 +101,12 @@ def _bare(kind: type[nn.Module]) -> nn.Module:
 
 
 def _parametrized(module: nn.Module, state: dict[str, Any]) -> None:
-    """Fill a module whose weights are computed from others (``torch.nn.utils.parametrizations``)."""
+    """Fill a module whose weights are computed from others (``torch.nn.utils.parametrizations``), and let follow what followed it."""
     module.__dict__.update(state)
     parametrize._inject_new_class(module)
     for name in module._modules["parametrizations"]._modules:  # type: ignore[union-attr]
         parametrize._inject_property(module, name)
+    hand_on_again(module)
 
 
 class _Unpickler(pickle.Unpickler):

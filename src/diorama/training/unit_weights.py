@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
@@ -216,7 +217,7 @@ def tied(subject: Subject, names: list[str]) -> str:
 def computed(module: nn.Module) -> dict[str, Tensor]:
     """The weights that a module computes from others at each pass, by name, as it would now; nothing of it changes.
 
-    *Meaning* what ``nn.utils.parametrize`` computes, and the hooks of ``weight_norm`` and ``spectral_norm``.
+    *Meaning* what ``nn.utils.parametrize`` computes, and the hooks of ``weight_norm``, ``spectral_norm`` and ``prune``.
     """
     found: dict[str, Tensor] = {}
     with torch.no_grad():
@@ -227,6 +228,8 @@ def computed(module: nn.Module) -> dict[str, Tensor]:
                 found[hook.name] = hook.compute_weight(module).detach()
             elif isinstance(hook, SpectralNorm):
                 found[hook.name] = hook.compute_weight(module, do_power_iteration=False).detach()
+            elif isinstance(hook, BasePruningMethod):
+                found[hook._tensor_name] = hook.apply_mask(module).detach()
     return found
 
 

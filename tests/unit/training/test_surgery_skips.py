@@ -14,6 +14,7 @@ from zoo import Functional, Residual
 
 import diorama
 from diorama.model.layers import layers
+from diorama.record import models
 from diorama.training.surgery.layers import add_layer, remove_layer
 from diorama.training.surgery.skips import add_skip, remove_skip
 from diorama.training.surgery.trial import answers
@@ -69,6 +70,26 @@ def test_a_way_round_starts_at_zero_and_learns(build: Any, inputs: Any, source: 
     assert [type(module) for module in model.modules()] == kinds
     assert len(optimizer.param_groups[0]["params"]) == len(before) == len(optimizer.state)
     assert torch.equal(answers(model, x, "eval")[0], want["eval"][0])
+
+
+def test_what_stands_at_weights_that_are_computed_is_stored() -> None:
+    """A layer and a way round at a layer with a parametrization are in what a run keeps of the model, and do there what they do here."""
+    model, x = grown.made(grown.dense, _rows)
+    nn.utils.parametrizations.weight_norm(model[0])
+    add_layer(model, x, "0", optimizers=[torch.optim.SGD(model.parameters(), 0.1)])
+    add_skip(model, x, "0", "4", optimizers=[torch.optim.SGD(model.parameters(), 0.1)])
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "added" in name or "skip" in name:
+                parameter.add_(0.1)
+    data, reason = models.pack(model, {})
+    assert not reason
+    stored = models.opened(data)["model"]
+    stored.load_state_dict(model.state_dict())
+    assert torch.equal(answers(stored, x, "eval")[0], answers(model, x, "eval")[0])
+    remove_layer(stored, x, "0_added")
+    remove_skip(stored, x, "0", "4")
+    assert stored.state_dict().keys() == model.state_dict().keys() - {name for name in model.state_dict() if "added" in name or "skip" in name}
 
 
 def test_it_adds_what_the_earlier_layer_gave() -> None:

@@ -70,6 +70,9 @@ class EditWeightCommand(Command):
                 tensor[key.index] *= self.scale
             now = computed(module) if before else {}
             if before and all(same(before[name], now[name]) for name in before):
+                if f"{place.name.removesuffix('_orig')}_mask" in dict(subject.model.named_buffers()):
+                    raise NotApplicable(f"{place.name} is pruned there: its mask hides these numbers, so the layer's weights would stay as "
+                                        "they are; edit numbers that it lets through")
                 raise NotApplicable(f"what the layer computes from {place.name} at each pass does not follow that: its weights would stay as they "
                                     f"are (a common factor is divided out); edit single numbers of it, or another of {', '.join(made_from)}")
 

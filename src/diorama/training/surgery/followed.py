@@ -76,6 +76,12 @@ def _swapped(module: nn.Module) -> None:
             vars(module).pop(name, None)
 
 
+def hand_on_again(module: nn.Module) -> None:
+    """Let a module that was put together anew from what it held hand its answer on as before."""
+    if vars(module).get("then") or vars(module).get("heard"):
+        _swapped(module)
+
+
 def follow(module: nn.Module, layer: nn.Module) -> None:
     """Let a layer follow a module from now on."""
     _swapped(module)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ...core.errors import NotApplicable
 from ..optimizers import begun, check_apart, check_shapes, copies_of_weights, remembered
 from .arrangement import Arrangement, moved
-from .starts import places_now, tensors_of
+from .starts import masks, places_now, tensors_of
 
 _SIZES = ("in_features", "out_features", "in_channels", "out_channels", "groups", "num_features", "num_channels", "num_groups",
           "embedding_dim", "num_embeddings", "num_parameters", "hidden_size", "input_size", "proj_size")
@@ -147,7 +147,7 @@ class Graft:
     def _joined(self, name: str, data: Tensor) -> Tensor:
         """A weight in which units that were split have what they gave away, with what it has learnt."""
         for axis, order in self.change.weights[name].items():
-            for number, unit in enumerate(self._divided if order.role == "reads" else ()):
+            for number, unit in enumerate(self._divided if order.role == "reads" and name not in masks(self._tensors) else ()):
                 mine = torch.from_numpy(places_now(order, self.change.survivors(name, axis)[unit])).to(data.device)
                 given = torch.from_numpy(order.fresh[number]).to(data.device)
                 data = data.index_add(axis, mine, data.index_select(axis, given))
@@ -198,7 +198,9 @@ class Graft:
 
 def sizes_of(module: nn.Module, channels: int | None) -> dict[str, int]:
     """What a module of torch should say of its width, from its weights; ``channels`` of one that normalizes groups."""
-    weight = getattr(module, "weight", None)
+    # The hooks of pruning and of weight_norm make the weight anew at each pass: until then it has the old shape.
+    own = (module._parameters.get(name) for name in ("weight", "weight_orig", "weight_v"))
+    weight = next((one for one in own if one is not None), getattr(module, "weight", None))
     shape = tuple(weight.shape) if isinstance(weight, Tensor) else ()
     if isinstance(module, nn.GroupNorm) and channels is not None:
         return {"num_channels": channels, "num_groups": channels * module.num_groups // module.num_channels}

@@ -17,7 +17,7 @@ from ...model.untouched import Untouched
 from .arrangement import Arrangement, Order, moved
 from .dropout import without_dropout
 from .graft import Graft
-from .starts import started, tensors_of
+from .starts import masks, started, tensors_of
 from .trial import copied
 
 _ROUNDS = 8
@@ -58,6 +58,8 @@ def steepest(model: nn.Module, change: Arrangement, taught: TaughtExamples, seed
 def _silence(model: nn.Module, values: dict[str, Tensor], change: Arrangement, wake: float) -> None:
     """Zero incoming weights; the biases of the new units let slopes through."""
     for name, orders in change.weights.items():
+        if name in masks(values):
+            continue
         tensor = values[name]
         for axis, order in orders.items():
             index = torch.from_numpy(order.fresh.reshape(-1)).to(tensor.device)
@@ -166,10 +168,11 @@ def _apart(rows: Tensor) -> Tensor:
 def _length(model: nn.Module, change: Arrangement) -> float:
     """The length of a survivor's outgoing weights, on average."""
     owned = tensors_of(model)
+    hidden = masks(owned)
     total, units = 0.0, 1
     for name, orders in change.weights.items():
         for axis, order in orders.items():
-            if order.role == "reads":
+            if order.role == "reads" and name not in hidden:
                 total += float(moved(owned[name], {}).double().square().sum())
                 units = max(units, owned[name].shape[axis] // max(order.fresh.shape[1], 1))
     return (total / units) ** 0.5 if total > 0 else 1.0

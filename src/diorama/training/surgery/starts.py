@@ -23,27 +23,62 @@ def tensors_of(model: nn.Module) -> dict[str, Tensor]:
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
-def started(model: nn.Module, change: Arrangement, how: How, draw: torch.Generator) -> dict[str, Tensor]:
+FAINT = 3e-4
+"""The share of a tied weight's size at which new units begin that it alone makes and reads: what they add to an answer is of its square."""
+
+
+def masks(tensors: Mapping[str, Tensor]) -> frozenset[str]:
+    """The tensors that say which numbers of a weight count, as ``torch.nn.utils.prune`` keeps them."""
+    return frozenset(name for name in tensors if name.endswith("_mask") and f"{name.removesuffix('_mask')}_orig" in tensors)
+
+
+def tied_alone(change: Arrangement, owned: Mapping[str, Tensor]) -> str:
+    """The weight that both makes and reads new units which no other weight makes; empty where there is none.
+
+    *Meaning* such a unit cannot have incoming weights and outgoing ones of zero: of zeros it never learns.
+    """
+    roles = {
+        (name, order.role) for name, orders in change.weights.items() if owned[name].ndim > 1
+        for order in orders.values() if order.fresh.size and name not in masks(owned)
+    }
+    both = [name for name, role in roles if role == "both"]
+    return min(both) if both and not any(role == "makes" for _, role in roles) else ""
+
+
+def started(model: nn.Module, change: Arrangement, how: How, draw: torch.Generator, faint: float = 0.0) -> dict[str, Tensor]:
     """All tensors that change, in their new arrangement, with the new units' numbers.
 
     *Meaning* ``preserve`` draws what makes a new unit and zeroes what reads it; ``random`` draws both; for ``gradient`` see
-    :mod:`.slopes`. What is drawn has the size of what is there. Of a norm a new unit has scale 1 and shift 0.
+    :mod:`.slopes`. What is drawn has the size of what is there. Of a norm a new unit has scale 1 and shift 0. A mask lets all numbers of
+    new units through. What is drawn where one weight makes and reads them has the share ``faint`` of its size.
     """
     owned = tensors_of(model)
     found = {name: moved(owned[name], orders) for name, orders in change.weights.items()}
     if how == "split":
         _split(found, change, draw)
         return found
+    hidden = masks(owned)
     for name, orders in change.weights.items():
         tensor, scale = found[name], _size(owned[name])
+        if name in hidden:
+            _shown(tensor, orders)
+            continue
         for axis, order in orders.items():
             if order.role in ("makes", "each") and order.fresh.size:
                 _filled(tensor, axis, order, _fresh(model, name, owned[name], tensor, axis, order, scale, draw))
         for axis, order in orders.items():
             if order.role in ("reads", "both") and order.fresh.size:
-                value = _drawn(tensor, axis, order, scale, draw) if how == "random" else tensor.new_zeros(())
+                share = 1.0 if how == "random" else faint if order.role == "both" else 0.0
+                value = _drawn(tensor, axis, order, scale * share, draw) if share else tensor.new_zeros(())
                 _filled(tensor, axis, order, value)
     return found
+
+
+def _shown(mask: Tensor, orders: Mapping[int, Order]) -> None:
+    """Let a mask hide nothing of new units."""
+    for axis, order in orders.items():
+        if order.fresh.size:
+            _filled(mask, axis, order, mask.new_ones(()))
 
 
 def _index(order: Order, device: torch.device) -> Tensor:
@@ -100,9 +135,10 @@ def parents(found: Mapping[str, Tensor], change: Arrangement) -> list[int]:
             f"a weight that is tied both makes and reads the units of {change.layer!r}, so none can be split; nearest: how='preserve'"
         )
     strength = dict.fromkeys(shared, 0.0)
+    hidden = masks(found)
     for name, orders in change.weights.items():
         for axis, order in orders.items():
-            if order.role == "reads":
+            if order.role == "reads" and name not in hidden:
                 for unit in shared:
                     index = torch.from_numpy(places_now(order, found_in[name, axis][unit])).to(found[name].device)
                     strength[unit] += float(found[name].index_select(axis, index).double().square().sum())
@@ -125,7 +161,7 @@ def divided(model: nn.Module, change: Arrangement) -> list[int]:
 
 def _split(found: Mapping[str, Tensor], change: Arrangement, draw: torch.Generator) -> None:
     """Net2Net, with a share of its own for every outgoing weight, so that no optimizer keeps the twins alike."""
-    ranked = parents(found, change)
+    ranked, hidden = parents(found, change), masks(found)
     for number in range(change.added):
         parent = ranked[number % len(ranked)]
         for wanted in (("makes", "each"), ("reads",)):
@@ -137,7 +173,7 @@ def _split(found: Mapping[str, Tensor], change: Arrangement, draw: torch.Generat
                     source = torch.from_numpy(places_now(order, change.survivors(name, axis)[parent])).to(tensor.device)
                     target = torch.from_numpy(order.fresh[number]).to(tensor.device)
                     whole = tensor.index_select(axis, source)
-                    if order.role == "reads":
+                    if order.role == "reads" and name not in hidden:
                         share = (0.25 + 0.5 * torch.rand(whole.shape, generator=draw)).to(whole)
                         tensor.index_copy_(axis, target, whole * share)
                         tensor.index_copy_(axis, source, whole - whole * share)

@@ -22,7 +22,7 @@ from .arrangement import NEW, Arrangement, grown, moved, without
 from .graft import Graft
 from .ready import ready
 from .slopes import TaughtExamples, steepest
-from .starts import HOWS, How, divided, started, tensors_of
+from .starts import FAINT, HOWS, How, divided, masks, started, tensors_of, tied_alone
 from .trial import answers, copied, tried
 from .widths import Split, Widths, follow
 
@@ -30,6 +30,8 @@ _SPLITS: tuple[Split, ...] = ("leading", "trailing")
 _SAID = 4
 """So many layers, and so many stretches of units, are told of at most."""
 _OFFERED = re.compile(r"nearest: (\d+)$")
+_NO_CHANGE = 1e-5
+"""The share of the largest answer up to which none counts as changed."""
 MOST = 1 << 16
 """Units that can be added at once."""
 
@@ -46,6 +48,8 @@ class ChangedUnits:
     after: int
     split_from: tuple[int, ...] = ()
     """The survivors whose outgoing weights were divided."""
+    tied: str = ""
+    """The weight that alone makes and reads the new units, of which they have a small share to begin with."""
 
     @property
     def change(self) -> Arrangement:
@@ -103,10 +107,13 @@ def add_units(
             raise NotApplicable(
                 f"{name} reads these units and is frozen, so nothing would ever come of them; thaw {(held or {})[name]!r} first"
             )
+    alone = tied_alone(change, tensors_of(plain)) if how == "preserve" else ""
     if how == "gradient" and taught is not None:
         begun = steepest(plain, change, taught, seed)
     else:
-        begun = started(plain, change, how, torch.Generator().manual_seed(seed))
+        begun = started(plain, change, how, torch.Generator().manual_seed(seed), FAINT if alone else 0.0)
+    if alone:
+        _check_faint(plain, few, change, begun, alone)
     parents = divided(plain, change) if how == "split" else []
     graft = Graft(plain, optimizers, change, keep=how == "split", divided=parents)
     graft.check()
@@ -114,7 +121,7 @@ def add_units(
     graft.put(begun)
     new = np.flatnonzero(change.layers[layer] == NEW)
     halved = tuple(int(np.flatnonzero(along == unit)[0]) for unit in parents)
-    return ChangedUnits(graft, layer, tuple(new.tolist()), len(along), len(change.layers[layer]), halved)
+    return ChangedUnits(graft, layer, tuple(new.tolist()), len(along), len(change.layers[layer]), halved, alone)
 
 
 def remove_units(
@@ -193,6 +200,19 @@ def _found(
     raise NotApplicable(f"{refused[0]}; nearest: {widths.nearest(but=layer)}")
 
 
+def _check_faint(model: nn.Module, few: Nested, change: Arrangement, values: dict[str, Tensor], tied: str) -> None:
+    """*Raises* NotApplicable where new units that a tied weight makes and reads change the answers, however small they begin."""
+    twin = copied(model)
+    want = answers(model, few, "eval")
+    _put(twin, change, lambda other: values)
+    for one, other in zip(want, answers(twin, few, "eval"), strict=True):
+        if one.is_floating_point() and one.numel() and float((one - other).abs().max()) > _NO_CHANGE * float(one.abs().max()):
+            raise NotApplicable(
+                f"{tied} is tied: it both makes and reads units of {change.layer!r}, so new ones that change no answer would be zero, "
+                "learn the same and stay alike; nearest: how='random'"
+            )
+
+
 def _more(widths: Widths, layer: str, count: int) -> Arrangement:
     """More units; of a module of attention, heads."""
     inner = widths.heads_of(layer)
@@ -245,6 +265,10 @@ def told(done: ChangedUnits, what: str) -> str:
         text += f"; with it changed {', '.join(elsewhere[:6])}" + (f" and {len(elsewhere) - 6} more" if len(elsewhere) > 6 else "")
     if done.split_from:
         text += f"; split from {', '.join(map(str, dict.fromkeys(done.split_from)))}"
+    if done.tied:
+        text += f"; {done.tied} both makes and reads them, so they begin at {FAINT:g} of its size, as zeros would never learn"
+    if what == "added" and not done.split_from and masks(tensors_of(done.graft.model)) & set(done.change.weights):
+        text += "; none of their weights is pruned"
     shifts: dict[str, list[str]] = {}
     for name in (done.layer, *elsewhere):
         if said := _shifted(done.change.layers[name]):

@@ -405,9 +405,12 @@ class Widths(Recurrence, Tracks):
 
     def found(self) -> list[UnitAxis]:
         """Every axis of every weight and buffer along which units lie."""
-        return [
-            UnitAxis(name, axis, self.along(units), self._role(set(units.tolist()))) for (name, axis), units in self.uses.items()
-        ]
+        roles = {place: self._role(set(units.tolist())) for place, units in self.uses.items()}
+        for (name, axis), role in roles.items():
+            masked = f"{name.removesuffix('_mask')}_orig", axis
+            if name.endswith("_mask") and roles.get(masked) == "each":  # their product, which the mask stands first in, is the weight
+                roles[masked] = role
+        return [UnitAxis(name, axis, self.along(units), roles[name, axis]) for (name, axis), units in self.uses.items()]
 
     def _role(self, units: set[int]) -> Role:
         reads, makes = units <= self.read, units <= self.made_of
