@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from .scene.preview import Preview
 
 
+_NEWEST = 3.0
+"""Seconds for which a preview waits for the weights of now."""
+
+
 class Acknowledged(NamedTuple):
     """What a training answered to a command: at which step, and what changed."""
 
@@ -233,15 +237,34 @@ class Run(Line):
             raise Unavailable(f"no command reaches the training: {moved}")
 
     def preview(self, name: str, /, **knobs: Any) -> Preview:
-        """What a command would change at once in the answers to the probe set, from the newest weights; nothing is sent.
+        """What a command would change at once in the answers to the probe set; nothing is sent.
 
-        *Raises* NotFound, UsageError, NotApplicable where the training would refuse it, or where it changes no answer at once; Unavailable
+        *Meaning* a training shows its newest weights when it is asked for them, at the end of a step; those that it has not shown within
+        three seconds (long steps, a large model) are not waited for, and the answer's ``step`` says of which the numbers are. *Raises* NotFound, UsageError, NotApplicable where the training would refuse it, or where it changes no answer at once; Unavailable
         where the run has no weights yet.
         """
         from .scene.preview import preview
 
         self._check(build(registry.commands[name], knobs))
+        self._await_newest()
         return preview(self.scene("live"), name, knobs)
+
+    def _await_newest(self) -> None:
+        """Ask a living training for its weights, and wait until it has shown those of now, as long as one waits for them."""
+        from .record.snapshots import live_stand
+
+        step, until = self.last_step, time.monotonic() + _NEWEST
+        if self.snapshots and self.snapshots[-1] >= step and not any(
+            event.kind == "command" and event.step >= step and _changes(event.name) for event in self.events
+        ):
+            return
+        command = self._rows("SELECT coalesce(max(id), 0) FROM acknowledged WHERE ok = 1", (), (int,))[0][0]
+        while self.alive and time.monotonic() < until:
+            requests.watch(self.path)
+            stand = live_stand(self.path)
+            if stand is not None and stand[0] >= step and stand[1] >= command:
+                return
+            time.sleep(0.02)
 
     def followed(self, key: str | Key, step: int, of: int | None = None) -> Key | None:
         """The key of the same unit, head or weight at another step; None where it was not there, or is no longer.
@@ -352,3 +375,8 @@ def open_run(path: str | Path, trust: bool = False, model: Any = None) -> Run:
     *Raises* Unavailable where there is no run, Damaged where it cannot be read.
     """
     return Run(path, trust, model)
+
+
+def _changes(name: str) -> bool:
+    """Whether a command of this name may change weights."""
+    return name == "undo" or name not in registry.commands or registry.commands[name].steers

@@ -128,12 +128,7 @@ class Tracker:
         if self.pulse is None or not self.pulse.alive or now - self._touched < 0.8:
             return
         self._touched = now
-        try:
-            place = os.path.join(self.path, "watching")
-            with open(place, "a"):
-                os.utime(place)
-        except OSError:
-            return  # a folder that may only be read has no live end to write
+        requests.watch(Path(self.path))
 
     def summary(self) -> protocol.RunEntry:
         """The run in the list of runs; one that cannot be read says why."""

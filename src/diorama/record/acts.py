@@ -76,7 +76,10 @@ class SettingsReversal(Reversal):
                 over += 1
             else:
                 setting.put(setting.old)
-        return "a later command set the same and stays in force" if over == len(self.settings) else ""
+        if not over:
+            return ""
+        return "a later command set the same and stays in force" if over == len(self.settings) else (
+            f"of {over} of its {len(self.settings)} values a later command set the same, which stays in force")
 
 
 class WeightsReversal(Reversal):

@@ -80,11 +80,10 @@ class Controls:
         """Which optimizers step no more; the recorder's."""
         self.left = False
         """Whether the training went back, and so goes on in another run: this one takes no more commands."""
-        self._until = 0
-        self._since = 0.0
-        self._by = ""
-        self._sender = ""
-        self._looked = 0.0
+        self.last = 0
+        """The number of the command that was applied last."""
+        self._until, self._since, self._looked = 0, 0.0, 0.0
+        self._by = self._sender = ""
 
     # What commands call.
 
@@ -471,6 +470,7 @@ class Controls:
         torch.set_grad_enabled(grads)  # also where the command broke off
         self.idle.forget()
         if good:
+            self.last = request.id
             if reversal is not None:  # what was refused pushes no checkpoint out, and is none that has a twin
                 if keep is not None:
                     keep(request.id)

@@ -53,6 +53,7 @@ class Copies:
         """A new architecture has no snapshot yet; it gets one at the end of a step that has none of the one before it."""
         self._began = self._live_at = time.monotonic()
         self._live_step, self._live_cost = -1, 0.0
+        self._live_command = 0
         background.at_end = self._budget.keep
         setup.subject.tell(self._noticed)
 
@@ -148,17 +149,19 @@ class Copies:
         """A checkpoint that stays in memory."""
         return self._checkpoints.copy(number).packed()
 
-    def keep_house(self, number: int, now: float) -> None:
+    def keep_house(self, number: int, now: float, command: int) -> None:
         """Several times a second: checkpoints, the live end, and gaps that a full disk left."""
         if self._checkpoints.due(now):
             self.checkpoint(number, anchor=False)
-        self.show_live(number, now)
+        self.show_live(number, now, command)
         while self._lost:
             self._background.miss("snapshots", self._lost.popleft())
 
-    def show_live(self, number: int, now: float) -> None:
-        """Write the rolling snapshot while someone looks at the live end, within its share of the time."""
-        if now < self._live_at or self._live_step == number:
+    def show_live(self, number: int, now: float, command: int) -> None:
+        """Write the rolling snapshot while someone looks at the live end, within its share of the time; at once after another command
+        (the number of the last one that was applied), which may have changed the weights while the training waits."""
+        touched = command != self._live_command
+        if not touched and (now < self._live_at or self._live_step == number):
             return
         self._live_at = now + 0.25
         if self._subject.spread or self._background.busy or not watched(Path(self._folder), _LIVE_WITHIN):
@@ -167,7 +170,7 @@ class Copies:
         self.settle()
         began = time.monotonic()
         tensors, shared = snapshots.copied(self._subject.model)
-        about = {"step": str(number), "model": str(self._subject.architecture)}
+        about = {"step": str(number), "model": str(self._subject.architecture), "command": str(command)}
 
         def job(writer: Any) -> None:
             start = time.thread_time()
@@ -176,7 +179,7 @@ class Copies:
 
         copied = time.monotonic() - began
         if self._background.do(job, snapshots.size_of(tensors)):
-            self._live_step = number
+            self._live_step, self._live_command = number, command
             self._live_at = now + max(_LIVE_PERIOD, max(copied, self._live_cost) / _LIVE_SHARE)
 
     def last(self, number: int) -> None:

@@ -187,6 +187,12 @@ class Factors:
                 wanted.setdefault(id(parameter), {}).update(layers[layer])
         self._wanted = {number: tuple(sorted(values.items())) for number, values in wanted.items()}
 
+    def held(self, layer: str, name: str) -> float | None:
+        """A layer's own value, or that of the innermost layer with one in which it lies; None where there is none."""
+        parts = layer.split(".")
+        inside = (self.layers.get(".".join(parts[:count]), {}).get(name) for count in range(len(parts), 0, -1))
+        return next((value for value in inside if value is not None), None)
+
     @property
     def active(self) -> bool:
         """Whether a person wants anything of the next step, or something was left on."""

@@ -83,6 +83,14 @@ class SteeredFact(msgspec.Struct):
     labels: str = ""
 
 
+class MemoryFact(msgspec.Struct):
+    """What an optimizer remembers, as far as acts depend on it: all weights as one, or of some what has another shape than theirs."""
+
+    optimizer: str
+    joined: bool = False
+    apart: dict[str, str] = {}
+
+
 class ActFact(msgspec.Struct):
     """What a command changed, for the page."""
 
@@ -112,7 +120,7 @@ TYPES: dict[str, Any] = {
     "idle": list[IdleFact], "moved": str | None,
     "probe": Likeness, "first_bad": FirstBad,
     "steered": SteeredFact, "units": dict[str, list[tuple[int, Count]]] | None,
-    "acts": list[ActFact],
+    "acts": list[ActFact], "memory": list[MemoryFact],
 }
 """What the readers of a run rely on; other facts may be any plain data."""
 _OWN = "architecture-"

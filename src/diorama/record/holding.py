@@ -9,16 +9,24 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..core.errors import DioramaError
+from ..core.errors import DioramaError, NotApplicable
 from ..data.examples import Examples
 from ..model.axes import first_tensor
 from ..model.batch_size import called
 from ..model.outputs import CLASSES, Reading
 from ..model.untouched import Untouched
 from ..model.unwrap import fed
+from ..training.optimizers import check_apart, remembered, unfit
 from ..training.subject import Subject
 
 _MOST = 512
+_TOLD = 1000
+"""Weights of which it is told at most that what is remembered of them has another shape."""
+
+
+def holding(subject: Subject) -> dict[str, Any]:
+    """What the optimizers hold and remember, as facts of a run."""
+    return {"held": held(subject), "memory": memory_told(subject)}
 
 
 def held(subject: Subject) -> dict[str, Any] | None:
@@ -136,3 +144,26 @@ def loss_scale(subject: Subject) -> float | None:
         if hasattr(thing, "get_scale") and hasattr(thing, "unscale_"):
             return float(thing.get_scale())
     return None
+
+
+def memory_told(subject: Subject) -> list[dict[str, Any]]:
+    """What an act has to know of each optimizer's memory, as plain data: whether it remembers all weights as one (``joined``), and of which
+    it remembers what has another shape than theirs, by name what that is (``apart``).
+    """
+    found = []
+    for optimizer in subject.optimizers:
+        apart: dict[str, str] = {}
+        for name, weight in subject.parameters.items():
+            for kind, value in remembered(optimizer, weight).items():
+                if len(apart) < _TOLD and unfit(value, weight):
+                    apart.setdefault(name, str(kind))
+        found.append({"optimizer": type(optimizer).__name__, "joined": _joined(optimizer), "apart": apart})
+    return found
+
+
+def _joined(optimizer: Any) -> bool:
+    try:
+        check_apart([optimizer], "")
+    except NotApplicable:
+        return True
+    return False

@@ -25,7 +25,7 @@ from .controls import Controls
 from .copies import Copies
 from .doubts import Doubts
 from .first_bad import FirstBadFinder
-from .holding import held
+from .holding import holding
 from .idle_optimizers import IdleOptimizers
 from .observer import LOOK, Observer
 from .pace import SHARE, timed
@@ -340,13 +340,13 @@ class Recorder:
 
     def _keep_house(self, now: float) -> None:
         """Several times a second: copies, commands, and what went wrong in the background."""
-        self._copies.keep_house(self.number, now)
+        self._copies.keep_house(self.number, now, self.controls.last)
         self.controls.look(now)
         while self.controls.waiting or self.controls.left:
             if self.controls.left:
                 self._turn()
                 continue
-            self.controls.wait(lambda: self._copies.show_live(self.number, time.monotonic()))
+            self.controls.wait(lambda: self._copies.show_live(self.number, time.monotonic(), self.controls.last))
             self._observer.pace.rested(time.monotonic() - now)
         if now - self._told_at > 1.0:
             self._told_at = now
@@ -381,7 +381,7 @@ class Recorder:
 
     def _tell_held(self) -> None:
         """Write down which parameters learn from nothing, and the optimizer's values, when that has changed."""
-        now = {"held": held(self._subject), "idle": self.controls.idle.told(), "moved": self._lock.away, **self.controls.held()}
+        now = {**holding(self._subject), "idle": self.controls.idle.told(), "moved": self._lock.away, **self.controls.held()}
         if now != self._told_held:
             self._told_held = now
             self._background.note("meta", now)

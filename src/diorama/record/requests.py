@@ -170,6 +170,12 @@ class Inbox:
         return found
 
 
+def watch(folder: Path) -> None:
+    """Tell a training that someone looks at its live end; nothing happens in a folder that may only be read."""
+    with contextlib.suppress(OSError), open(folder / WATCHING, "a"):
+        os.utime(folder / WATCHING)
+
+
 def watched(folder: Path, within: float) -> bool:
     """Whether someone looked at the live end within the last seconds."""
     try:

@@ -138,6 +138,8 @@ class Rules:
     def __init__(self) -> None:
         self.known: dict[int, SetRule] = {}
         self._count = 0
+        self.seen: set[str] = set()
+        """The series that were read so far."""
         self.due: list[Due] = []
         """What came true and is not sent yet."""
 
@@ -182,6 +184,7 @@ class Rules:
 
     def judge(self, number: int, values: Mapping[str, Any], layers: Mapping[str, LayerReading] | None = None) -> None:
         """Look whether a rule has come true after a step, from the numbers and the layers that were read of it."""
+        self.seen.update(name for name, value in values.items() if not hasattr(value, "statistics") and not getattr(value, "ndim", 0))
         for rule in self.known.values():
             self.due += rule.judge(number, values, layers or {})
 

@@ -236,6 +236,16 @@ def _whole(tensors: dict[str, Tensor], about: Mapping[str, str] | None) -> dict[
     return tensors | {name: tensors[same] for name, same in shared.items()}
 
 
+def live_stand(folder: Path) -> tuple[int, int] | None:
+    """The step of the rolling snapshot and the last command that was applied before it, if one is there that can be read."""
+    try:
+        with safe_open(str(files.regular(folder, LIVE)), "pt") as opened:
+            about = opened.metadata() or {}
+        return int(about["step"]), int(about.get("command", 0))
+    except (SafetensorError, OSError, Damaged, ValueError, KeyError, TypeError, RuntimeError):
+        return None
+
+
 def read_live(folder: Path) -> tuple[int, dict[str, Tensor], int | None] | None:
     """Step and weights of the rolling snapshot, if one is there that can be read, and the number of its architecture."""
     for _ in range(3):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -12,10 +11,8 @@ import torch
 from ..core import registry
 from ..core.errors import NotApplicable
 from ..core.knobs import build, title_of
-from ..model.duplicate import duplicate
-from ..record.controls import Controls
 from ..record.run_folder import Content
-from ..training.subject import Subject
+from ..record.stand_in import stand_in
 
 if TYPE_CHECKING:
     from .scene import Scene
@@ -52,18 +49,21 @@ def preview(scene: Scene, name: str, knobs: Mapping[str, Any]) -> Preview:
     """What a command would do to the answers to the probe set; neither the training nor the scene changes.
 
     *Cost* a copy of the model, and one pass over the probe set (two the first time).
-    *Raises* UsageError, NotApplicable where the command would be refused, or changes no answer at once.
+    *Raises* UsageError, NotApplicable where the command would be refused, as the training would say it, or changes no answer at once.
+    Averaged copies that the training's own code keeps, and its other processes, are not known here.
     """
     command = build(registry.commands[name], knobs)
     if not command.previewed:
         raise NotApplicable(f"{title_of(type(command)).lower()} changes no answer at once, so there is nothing to show beforehand")
     with torch.random.fork_rng(devices=[]):
-        model = duplicate(scene.model)
-        subject = Subject(model, torch.optim.SGD(model.parameters(), 0.0), table=scene.table)
-        content = Content(model, scene.live, scene.reading, scene.table, {}, {})
-        stand_in = Controls(Path(scene.name) / "preview", subject, lambda: None, content)
+        run = scene.run
+        trial = stand_in(
+            scene.model, Content(scene.model, scene.live, scene.reading, scene.table, {}, {}), run.frozen() if run is not None else (),
+            run.meta.get("memory") if run is not None else None,
+        )
         with torch.no_grad():
-            applied = command.apply(stand_in)
+            applied = command.apply(trial)
+        model = trial.subject.model
     before, after = scene.answers(), scene.with_model(model).answers()
     turned = None
     if scene.task in ("classification", "multi_label", "next_token", "segmentation"):

@@ -120,7 +120,7 @@ def check_shapes(optimizers: Sequence[Any], weights: Mapping[str, Tensor], what:
     for optimizer in optimizers:
         for name, weight in weights.items():
             for kind, value in remembered(optimizer, weight).items():
-                if (wrong := _unfit(value, weight)):
+                if (wrong := unfit(value, weight)):
                     raise NotApplicable(f"{type(optimizer).__name__} remembers {kind!r} of {name} {wrong}, so {what} while it trains; nearest: SGD, "
                                         "Adam or AdamW")
     check_elsewhere(optimizers, weights, what)
@@ -223,7 +223,7 @@ def begun(optimizer: Any, weight: Tensor, kind: str) -> float:
     return float(group.get("initial_accumulator_value", 0.0)) if kind == "sum" else 0.0  # Adagrad
 
 
-def _unfit(value: Any, weight: Tensor) -> str:
+def unfit(value: Any, weight: Tensor) -> str:
     """How something that is remembered of a weight is unlike it; empty where a part of it goes with each of the weight's numbers."""
     if isinstance(value, Tensor):
         if value.numel() > 1 and value.shape != weight.shape:

@@ -68,7 +68,7 @@ def ruled(tmp_path: Path) -> Any:
 def test_a_rule_acts_in_the_training_and_says_why(ruled: _Ruled) -> None:
     """A signal that stays above a number halves the rate once in those steps; reason and command are events, and it is taken back."""
     answer = ruled.send("rule", when="signal", signal="loss", above=2.0, steps=3, do="learning_rate", factor=0.5)
-    assert answer["text"] == "rule 1: if loss is above 2 for 3 steps: learning_rate (factor=0.5)"
+    assert answer["text"] == "rule 1: if loss is above 2 for 3 steps: learning_rate (factor=0.5, again=True)"
     for loss in (3.0, 3.0, 1.0, 3.0, 3.0, 3.0):
         ruled.step(loss)
     assert ruled.factor == 1.0
@@ -96,6 +96,17 @@ def test_who_goes_back_meets_the_rules_of_then(ruled: _Ruled) -> None:
     assert set(ruled.recorder.controls.rules.known) == {1, 2, 3}
     assert ruled.recorder.controls.rules.known[1].above == 9.0
     assert [rule["rule"] for rule in ruled.recorder.controls.held()["rules"]] == [1, 2, 3]
+
+
+def test_a_rate_is_halved_again_and_again(ruled: _Ruled) -> None:
+    """Each time a rule on the learning rate comes true the rate is halved once more; trying it beforehand left no trace."""
+    ruled.send("rule", when="signal", signal="loss", above=2.0, steps=2, do="learning_rate", factor=0.5)
+    assert ruled.factor == 1.0
+    for _ in range(8):
+        ruled.step(3.0)
+    fired = ruled.recorder.controls.rules.told()[0]["fired"]
+    assert fired > 1
+    assert ruled.factor == 0.5**fired
 
 
 def test_a_loss_that_is_no_number_pauses_at_once(ruled: _Ruled) -> None:
@@ -143,6 +154,15 @@ def test_a_layer_with_dead_units_is_drawn_anew_where_it_is_named(ruled: _Ruled) 
         ({"do": "learning_rate", "factor": -1}, "factor wants"), ({"do": "learning_rate", "fact": 1}, "factor"),
         ({"with_knobs": "factor"}, "factor=0.5"), ({"with_knobs": "{"}, "factor=0.5"), ({"do": "reinitialize"}, "wants unit="),
         ({"when": "never"}, "no choice of when"),
+        ({"when": "signal", "signal": "los", "above": 1.0}, "nearest: 'loss'"), ({"when": "not_fallen", "signal": "val_loss"}, "once it was read"),
+        ({"when": "dead_units", "layer": "9", "do": "reinitialize"}, "no layer named '9'"), ({"above": 1.0}, "says nothing in a rule on not_finite"),
+        ({"when": "dead_units", "layer": "0", "do": "reinitialize", "above": 1.0}, "never more than 1"),
+        ({"when": "signal", "signal": "activations/0/dead", "below": 0.0}, "never below 0"),
+        ({"when": "signal", "signal": "learning_rate", "below": -1.0}, "never below -1"),
+        ({"do": "freeze", "with_knobs": "layer=9"}, "freeze would be refused: no layer"), ({"do": "branch"}, "started by a person"),
+        ({"do": "optimizer_value", "with_knobs": "setting=betas.0; value=0.5"}, "optimizer_value would be refused: no optimizer value"),
+        ({"do": "add_units", "with_knobs": "layer=2"}, "add_units would be refused: units of '2' cannot be added"),
+        ({"do": "drop", "with_knobs": "examples=3"}, "drop would be refused"),
         ({"steps": -1}, "steps wants"), ({"when": "signal", "signal": "loss", "above": math.nan}, "above wants"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import diorama
 from diorama.core.marks import Heatmap, Number
 from diorama.core.selection import Selection
 from diorama.record import controls, requests
+from diorama.record.snapshots import read_live
 from diorama.scene.preview import preview
 
 ACTS: dict[str, dict[str, Any]] = {
@@ -152,3 +154,68 @@ def test_a_weight_is_clicked_typed_and_tried(training: Any) -> None:
     refused = [mark.note for mark in scene.view("acts", tried="zero", with_knobs='{"unit": "0/9"}').marks() if isinstance(mark, Number)]
     assert tried[0].startswith("Zeroed")
     assert "numbered from 0 to 5" in refused[0]
+
+
+def test_weights_that_an_act_changed_while_the_training_waits_are_shown(training: Any) -> None:
+    """A run that is asked for its newest weights gives those after the act, in the same step, before it goes on."""
+    model, recorder, _ = training
+    run, sent = diorama.open(recorder.path), []
+
+    def person() -> None:
+        run.command("pause")
+        for knobs in ({"unit": "0/2"}, {"unit": "0/3"}):
+            sent.append(run.command("zero", **knobs))
+            sent.append(run.preview("zero", unit="0/1"))
+        run.command("resume")
+
+    thread = threading.Thread(target=person)
+    thread.start()
+    while thread.is_alive():
+        recorder.step(loss=0.0)
+    assert len(sent) == 4
+    done, told = sent[2:]
+    assert told.step == done.step == sent[0].step
+    weights = read_live(recorder.path)
+    assert weights is not None
+    assert float(weights[1]["0.weight"][2:4].abs().sum()) == 0.0
+    assert float(model[0].weight[2:4].detach().abs().sum()) == 0.0
+
+
+def test_a_preview_refuses_what_the_training_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the same sentence: where an optimizer remembers other shapes, all weights as one, was not told, or a layer is frozen."""
+    monkeypatch.setattr(controls, "_LOOK", 0.0)
+    x = torch.randn(8, 4)
+    asked: dict[str, Any] = {"layer": "0", "count": 1}
+
+    def made(name: str, kind: Any) -> Any:
+        model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+        optimizer = kind(model.parameters()) if kind is not None else None
+        return model, optimizer, diorama.watch(model, tmp_path / name, probe=(x, x[:, :3].argmax(1)), optimizer=optimizer)
+
+    for name, kind, before in (("adafactor", torch.optim.Adafactor, ()), ("lbfgs", torch.optim.LBFGS, ()), ("none", None, ()),
+                               ("frozen", torch.optim.SGD, ("2",))):
+        model, optimizer, recorder = made(name, kind)
+        with recorder:
+            def closure(model: Any = model) -> Any:
+                model.zero_grad()
+                loss = nn.functional.cross_entropy(model(x), x[:, :3].argmax(1))
+                loss.backward()
+                return loss
+
+            for _ in range(2):
+                loss = closure()
+                if optimizer is not None:
+                    optimizer.step(closure)
+                recorder.step(loss=loss)
+            for layer in before:
+                assert _sent(recorder, "freeze", {"layer": layer})["ok"]
+            answer = _sent(recorder, "add_units", asked)
+            assert not answer["ok"], name
+            recorder._tell_held()
+            _sent(recorder, "snapshot", {})
+            run = diorama.open(recorder.path)
+            while not run.snapshots or run.snapshots[-1] < recorder.number:
+                recorder.step(loss=0.0)
+            with pytest.raises(diorama.DioramaError) as told:
+                run.preview("add_units", **asked)
+            assert str(told.value) == answer["text"]

@@ -48,7 +48,7 @@ class OfExamples(Command):
 
         data = training.data
         changes = data.changes
-        before = _old(data, numbers, next(iter(values)))
+        before = "; ".join(dict.fromkeys(_old(data, numbers, slot) for slot in values))
         old: dict[str, Values] = {slot: changes.set(slot, numbers, value) for slot, value in values.items()}
         data.write(training.number)
         late = data.late()

@@ -18,7 +18,7 @@ class LearningRateCommand(Command):
     """Multiply the learning rate, now and for the rest of the training, whatever a scheduler sets.
 
     *Meaning* the factor is applied around each optimizer step and taken back after it, so no scheduler ever sees it;
-    ``factor=1`` undoes it. ``value`` is turned into the factor that gives this learning rate now. ``layer`` gives a layer, with all that
+    ``factor=1`` undoes it, and ``again`` puts a factor on top of the one in force. ``value`` is turned into the factor that gives this learning rate now. ``layer`` gives a layer, with all that
     is in it, a factor of its own beside that of its group; of layers within each other the inner one's counts.
     """
 
@@ -29,6 +29,7 @@ class LearningRateCommand(Command):
         None, "What the scheduled learning rate is multiplied by.", kind="number", low=0, high=1e6, log=True, main=True
     )
     value: float | None = knob(None, "The learning rate wanted now.", kind="number", low=0, high=1e6, log=True)
+    again: bool = knob(False, "Multiply what is in force by the factor, instead of the scheduled rate.")
     layer: str | None = knob(None, "Of which layer alone; of all weights when left out.", kind="layer")
     group: int | None = knob(None, "Which parameter group; all when left out.", kind="integer", low=0)
 
@@ -38,12 +39,14 @@ class LearningRateCommand(Command):
 
         if (self.factor is None) == (self.value is None):
             raise UsageError("learning_rate wants either factor= or value=")
+        if self.again and self.factor is None:
+            raise UsageError("again= multiplies by factor=, which is not given")
         if self.layer is not None:
             return self._of_layer(training, self.layer)
         groups = training.groups(self.group)
         check_followed([group.optimizer for group in groups])
         bent = training.factors.bent
-        wanted = [self._factor(group.scheduled * bent) for group in groups]
+        wanted = [self._factor(group.scheduled * bent) * (group.factor if self.again else 1.0) for group in groups]
         old = _shown([training.factors.rate(group) for group in groups])
         numbers = range(len(groups)) if self.group is None else [self.group]
         undo = SettingsReversal(
@@ -64,9 +67,10 @@ class LearningRateCommand(Command):
         if self.value is not None and len(rates) > 1:
             raise UsageError(f"the weights of {layer!r} have {len(rates)} learning rates ({_shown(rates)}); give factor= instead")
         before = training.factors.layers.get(layer, {}).get(FACTOR)
-        factor = self._factor(rates[0])
+        held = training.factors.held(layer, FACTOR)
+        factor = self._factor(rates[0]) * (held if self.again and held is not None else 1.0)
         training.set_layer(layer, FACTOR, factor)
-        old, new = (_shown([rate * times for rate in rates]) for times in (1.0 if before is None else before, factor))
+        old, new = (_shown([rate * times for rate in rates]) for times in (1.0 if held is None else held, factor))
         undo = SettingsReversal([Setting((FACTOR, layer), partial(training.set_layer, layer, FACTOR), before, factor)])
         return Applied(old, new, f"learning rate of {layer} {old} → {new}", undo)
 

@@ -46,14 +46,15 @@ class OptimizerValueCommand(Command):
                 raise not_found("optimizer value", self.setting, group.values())
             if isinstance(group.values()[self.setting], bool):
                 raise NotApplicable(f"{self.setting} is a switch, which cannot be changed while training")
-        old = float(groups[0].values()[self.setting])
+        olds = [float(group.values()[self.setting]) for group in groups]
         if self.layer is not None:
             before = training.factors.layers.get(self.layer, {}).get(self.setting)
+            held = training.factors.held(self.layer, self.setting)
             training.set_layer(self.layer, self.setting, self.value)
             undo = SettingsReversal(
                 [Setting((self.setting, self.layer), partial(training.set_layer, self.layer, self.setting), before, self.value)]
             )
-            return self._applied(f"{self.setting} of {self.layer}", old if before is None else before, undo)
+            return self._applied(f"{self.setting} of {self.layer}", olds if held is None else [held], undo)
         brief = ""
         if any(group.moves(self.setting) for group in groups) or any(
             getattr(each, "cycle_momentum", False) and self.setting in ("momentum", "betas.0") for each in training.subject.schedulers
@@ -69,7 +70,8 @@ class OptimizerValueCommand(Command):
         for group in groups:
             group.set(self.setting, self.value)
         training.tell_optimizer()
-        return self._applied(self.setting, old, undo, brief)
+        return self._applied(self.setting, olds, undo, brief)
 
-    def _applied(self, what: str, old: float, undo: SettingsReversal, brief: str = "") -> Applied:
-        return Applied(f"{old:.6g}", f"{self.value:.6g}", f"{what} {old:.6g} → {self.value:.6g}{brief}", undo)
+    def _applied(self, what: str, olds: list[float], undo: SettingsReversal, brief: str = "") -> Applied:
+        old = ", ".join(dict.fromkeys(f"{each:.6g}" for each in olds))
+        return Applied(old, f"{self.value:.6g}", f"{what} {old} → {self.value:.6g}{brief}", undo)

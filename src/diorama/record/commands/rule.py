@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ...core import registry
-from ...core.errors import UsageError
+from ...core.errors import UsageError, not_found
 from ...core.knobs import build, knob, knobs_of
 from ..acts import Setting, SettingsReversal
 from . import Applied, Command, check_reach
@@ -16,6 +17,9 @@ from . import Applied, Command, check_reach
 if TYPE_CHECKING:
     from ..controls import Controls
 
+_SHARES = ("/dead", "/saturated", "/moved")
+_SIZES = ("/norm", "/ratio", "/std")
+"""How series of ours are called that are shares, or never below zero."""
 WHENS = ("not_finite", "signal", "not_fallen", "dead_units")
 
 
@@ -56,6 +60,7 @@ class RuleCommand(Command):
     def apply(self, training: Controls) -> Applied:
         """Let it be in force."""
         from ..controls import processes
+        from ..rehearsal import rehearse
         from ..rules import SetRule
 
         if self.do in ("rule", "unrule"):
@@ -66,12 +71,16 @@ class RuleCommand(Command):
         found = self.when == "dead_units" and "unit" in known  # the units, which the rule finds by itself
         if "layer" in known and "layer" not in values and self.layer is not None and not found:
             values["layer"] = self.layer
+        if self.do == "learning_rate" and "factor" in values:
+            values.setdefault("again", True)  # each time on top of the last, or it would act once
         sent = build(command, values)
         if (count := processes()) > 1:  # refused now, not when it comes true
             check_reach(sent, count, training.agreed and sent.shared, training.subject.spread)
         self._check("unit" in known and not values.get("unit") and not values.get("layer"))
         rules = training.rules
         signal = self.signal or ("probe/loss" if self.when == "not_fallen" else None)
+        self._check_reached(training, signal)
+        rehearse(training, build(command, {**values, "unit": f"{self.layer}/0"}) if found and not {"unit", "layer"} & set(values) else sent)
         made = SetRule(rules.number(), self.when, signal, self.layer, self.steps, self.above, self.below, self.do, values)
         rules.put(made, True)
         training.tell_rules()
@@ -85,6 +94,36 @@ class RuleCommand(Command):
             raise UsageError("a rule on a signal wants signal= and above= or below=")
         if wants_unit and self.when != "dead_units":
             raise UsageError(f"{self.do} wants unit=, which only a rule on dead_units finds by itself")
+
+
+    def _check_reached(self, training: Controls, signal: str | None) -> None:
+        """*Raises* UsageError, NotApplicable for a rule that could never come true."""
+        if self.when != "signal":
+            idle = [name for name in ("above", "below") if getattr(self, name) is not None and (self.when, name) != ("dead_units", "above")]
+            if idle:
+                raise UsageError(f"{idle[0]}= says nothing in a rule on {self.when}; give when='signal', or leave it out")
+        if self.when == "dead_units":
+            table = training.subject.table
+            known = [layer.name for layer in table] if table is not None else []
+            if known and self.layer not in known:
+                raise not_found("layer", self.layer or "", known)
+            if self.above is not None and self.above >= 1:
+                raise UsageError(f"above is a share of a layer's units, which is never more than 1; got {self.above:g}")
+        elif signal is not None and signal not in training.rules.seen:
+            raise UsageError(f"{not_found('series', signal, sorted(training.rules.seen))}; a rule can be set on a series once it was read")
+        low, high = _ends(signal or "")
+        if self.when == "signal" and (self.above is None or self.above >= high) and (self.below is None or self.below <= low):
+            bound = f"above {self.above:g}" if self.above is not None else f"below {self.below:g}"
+            raise UsageError(f"{signal} lies between {low:g} and {high:g}, so it is never {bound}")
+
+
+def _ends(signal: str) -> tuple[float, float]:
+    """Between which ends a series of ours always lies, as far as its name tells."""
+    if signal == "probe/accuracy" or "/" in signal and signal.endswith(_SHARES):
+        return 0.0, 1.0
+    if signal.partition("/")[0] == "learning_rate" or "/" in signal and signal.endswith(_SIZES):
+        return 0.0, math.inf
+    return -math.inf, math.inf
 
 
 def knobs_in(text: str) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class TwinCommand(Command):
                 "earlier one"
             )
         started = branch.start(record, act["step"], act=act["command"], place=place, consent=self.consent, page=page)
-        return Applied(str(act["step"]), started.child.name, f"{started.text}, without {act['text']}")
+        return Applied(str(act["step"]), started.child.name, f"{started.text}, without command {act['command']} ({act['text'].partition(';')[0]})")
 
     def apply(self, training: Controls) -> Applied:
         """A living training cannot start itself again."""
