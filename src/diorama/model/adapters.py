@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from .low_rank import pair
 from .surroundings import Neutral
 from .untouched import Untouched
 from .unwrap import named_modules, unwrap
@@ -46,33 +47,15 @@ def _adapter(path: str, module: nn.Module) -> Adapter | None:
         parts = tuple(name for name in own if not name.startswith("base_layer."))
         if len(weights) != 1 or not parts:
             return None
-        return Adapter(path, weights[0], parts, _pair(own, weights[0], parts))
+        return Adapter(path, weights[0], parts, pair({name: part.shape for name, part in own.items()}, weights[0], parts))
     if len(own) > 8:
         return None
     frozen = [name for name, part in own.items() if part.ndim == 2 and not part.requires_grad]
     for weight in frozen:
         parts = tuple(name for name, part in own.items() if part.requires_grad)
-        pair = _pair(own, weight, parts)
-        if pair is not None:
-            return Adapter(path, weight, parts, pair)
-    return None
-
-
-def _pair(own: dict[str, nn.Parameter], weight: str, parts: tuple[str, ...]) -> tuple[str, str] | None:
-    """Two matrices (rank, in) and (out, rank), or turned about, whose product has the shape of the weight and a lower rank."""
-    if own[weight].ndim != 2:
-        return None
-    shape = tuple(own[weight].shape)
-    matrices = [name for name in parts if own[name].ndim == 2]
-    for first in matrices:
-        for second in matrices:
-            one, two = own[first].shape, own[second].shape
-            if first == second or min(one) >= min(shape):
-                continue
-            for a, b in (((one[0], one[1]), (two[0], two[1])), ((one[1], one[0]), (two[1], two[0]))):
-                # a: (rank, in), b: (out, rank); of a weight that stands the other way round, turned.
-                if a[0] == b[1] and ((b[0], a[1]) == shape or (a[1], b[0]) == shape) and a[0] < min(shape):
-                    return first, second
+        found = pair({name: part.shape for name, part in own.items()}, weight, parts)
+        if found is not None:
+            return Adapter(path, weight, parts, found)
     return None
 
 

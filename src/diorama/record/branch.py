@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 VARIABLE = "DIORAMA_BRANCH"
 """Tells the process that is started which run it goes on from."""
+_LONGEST = 120
+"""Bytes of a run's name at most."""
 PATIENCE = 60.0
 """Seconds in which a branch should have begun its run; it is not ended when it takes longer."""
 
@@ -207,14 +209,15 @@ def way(line: Line) -> tuple[origin.Origin | None, str]:
 
 def start(
     line: Line, step: int | None, factor: float = 1.0, *, act: int | None = None, place: Path | None = None, consent: bool = False,
-    page: int | None = None,
+    page: int | None = None, name: str = "",
 ) -> Started:
     """Start the training again from a checkpoint, the last one when no step is named, in a process of its own; ``place`` is the folder
-    of the line that holds it.
+    of the line that holds it, ``name`` what the new run's folder is called.
 
     A script is started only with ``consent``: it writes its own files again. With ``page`` a training of diorama's own ends with
     that process. *Raises* Unavailable, Untrusted, UsageError with the way out.
     """
+    child = _named(line.path, name) if name else beside(line.path)
     if step is None:
         step = max(checkpoints.along(line), default=0)
     place = place or _place(line, step)
@@ -234,7 +237,6 @@ def start(
         raise Unavailable(f"the folder {found.folder!r}, in which the training was started, is gone")
     acts = [each for each in line.meta.get("acts") or () if each["step"] == step]
     among = checkpoints.among_acts(checkpoints.unpacked(data), step, acts) if acts and act is None else ""
-    child = beside(line.path)
     arguments = list(found.line)
     if found.at_once:
         arguments += ["--run", str(child), *(["--page", str(page)] if page is not None else [])]
@@ -250,6 +252,18 @@ def start(
             raise Unavailable(f"{found.shown!r} cannot be started: {error.strerror or error}") from error
     threading.Thread(target=_reaped, args=(started, Path(log.name)), name="diorama-branch", daemon=True).start()
     return _awaited(started, child, Path(log.name), step, f"from step {step}{among}{_scaled(factor)}")
+
+
+def _named(path: Path, name: str) -> Path:
+    """The folder of a new run of this name beside another. *Raises* UsageError for a name that is none, or is taken."""
+    if len(name.encode()) > _LONGEST or name != name.strip() or name.startswith(".") or any(sign in name for sign in '/\\:*?"<>|\0') or (
+        not name.isprintable()
+    ):
+        raise UsageError(f"name wants what a folder can be called, without / and the like, got {name!r}; nearest: {beside(path).name!r}")
+    child = path.with_name(name)
+    if child.exists():
+        raise UsageError(f"there is something called {name!r} beside this run already; nearest: {beside(child).name!r}")
+    return child
 
 
 def _reaped(started: subprocess.Popen[bytes], log: Path) -> None:

@@ -114,7 +114,11 @@ def test_a_demo_branches_at_once_with_another_learning_rate(tmp_path: Path) -> N
 
         demos["moons"](steps=10, pace=0.0).run(path, on_step=steer)
     run = diorama.open(path)
-    answer = run.command("branch", step=5, factor=0.1)
+    for wrong, said in (("../slower", "what a folder can be called"), (".slower", "what a folder can be called"), ("demo", "nearest: 'demo-2'")):
+        with pytest.raises(diorama.UsageError, match=said):
+            run.command("branch", step=5, name=wrong)
+    answer = run.command("branch", step=5, factor=0.1, name="a tenth")
+    assert answer.new == "a tenth"
     child = _ended(diorama.open(tmp_path / answer.new))
     assert child.last_step == 10
     assert child.series("learning_rate")[1][-1] == pytest.approx(0.05 * run.series("learning_rate")[1][0])

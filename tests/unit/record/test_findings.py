@@ -384,8 +384,11 @@ def test_a_run_without_any_record_has_no_findings(tmp_path: Path, name: str) -> 
      "wte, wpe, h.0.ln and 1 more in base.model.encoder are frozen"),
     (["0.weight", "0.bias", "conv.weight"], "layer 0, conv are frozen"),
     (["base.model.wte.weight", "base.model.h.0.base_layer.weight"], ""),
+    (["wte.weight", "h.0.inner.weight"], ""), (["wte.weight", "h.1.weight"], ""), (["head.0.weight"], "head.0 is frozen"),
 ])
 def test_frozen_layers_are_told_briefly_and_not_below_adapters(still: list[str], said: str) -> None:
     """What long names begin with is said once; where adapters learn, that the rest stands still is no news."""
-    run = SimpleNamespace(meta={"held": {"still": still}}, frozen=list)
+    shapes = {"wte.weight": (9, 8), "h.0.inner.weight": (8, 8), "h.0.down": (2, 8), "h.0.up": (8, 2), "h.1.weight": (8, 6), "h.1.a": (6, 2),
+              "h.1.b": (2, 8), "head.0.weight": (8, 8), "head.2.weight": (4, 8)}
+    run = SimpleNamespace(meta={"held": {"still": still}, "parameters": [(name, shape, "float32") for name, shape in shapes.items()]}, frozen=list)
     assert [one.title for one in findings["frozen_layer"]()(run)] == [said] * bool(said)  # type: ignore[arg-type]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from ...core.selection import layer_key
+from ...model.low_rank import pair
 from . import Finding, Found, layer_of, named
 
 if TYPE_CHECKING:
@@ -15,13 +17,13 @@ class FrozenLayer(Finding):
     """Layers that are frozen on purpose: by the command, or since their parameters want no gradient.
 
     *Meaning* nothing is wrong; it is told so that a layer that does not move is not wondered about. Where adapters learn beside frozen
-    weights (peft's, each with its ``base_layer``), that the rest stands still is what they are for, and only what the command froze is told.
+    weights (peft's, each with its ``base_layer``, or two matrices of one's own that change one weight), that the rest stands still is what they are for, and only what the command froze is told.
     """
 
     def __call__(self, run: RunReader) -> list[Found]:
         """One calm line for all of them."""
         held = run.meta.get("held") or {}
-        tuned = any(".base_layer." in str(name) for name in held.get("still", ()))
+        tuned = _tuned(run.meta.get("parameters") or (), [str(name) for name in held.get("still", ())])
         still = list(dict.fromkeys(layer_of(str(name)) for name in held.get("still", ()) if not tuned))
         keys = list(dict.fromkeys([*(layer_key(name) for name in run.frozen()), *still]))
         if not keys:
@@ -34,3 +36,18 @@ class FrozenLayer(Finding):
             "1 layer is frozen" if len(keys) == 1 else f"{len(keys)} layers are frozen", tuple(keys), None, 0, "Certain.",
             "Thaw it with the command thaw, or turn requires_grad on, where it should learn.", "health",
         )]
+
+
+def _tuned(parameters: Sequence[Any], still: Sequence[str]) -> bool:
+    """Whether adapters learn beside the weights that want no gradient."""
+    if any(".base_layer." in name for name in still):
+        return True
+    shapes = {str(name): tuple(shape) for name, shape, *_ in parameters}
+    for weight in (name for name in still if len(shapes.get(name, ())) == 2):
+        module = weight.rpartition(".")[0]
+        for block in (module, module.rpartition(".")[0]):  # the module of the weight, or the one that wraps it
+            own = [name for name in shapes if name.startswith(f"{block}.")] if block else []
+            learning = [name for name in own if name not in still]
+            if len(own) <= 8 and pair(shapes, weight, learning) is not None:
+                return True
+    return False
