@@ -54,7 +54,8 @@ class DeadUnits(Finding):
                 continue
             grown = lowest - float(values[0])
             if grown < self.growth and lowest < _ALMOST_ALL:
-                calm.append((name, float(last[-1])))
+                if float(last.max()) - float(values[0]) < self.growth:  # what has just grown is told when it has stayed
+                    calm.append((name, float(last[-1])))
                 continue
             now, first = float(last[-1]), since(steps, values >= lowest)  # of the number that is told, not of the first few units
             gone = lowest >= _ALMOST_ALL and any(weight.startswith(f"{name}.") for weight, *_ in run.meta.get("parameters", ()))
