@@ -96,7 +96,7 @@ def _shaped(scene: Scene, layer: str, parameter: str, values: Floats) -> LayerKe
         if filters.ndim == 3:
             return LayerKernels(layer, parameter, filters, "gates", "its filter: one row an input channel, one column a place")
         size = " × ".join(map(str, filters.shape[2:]))
-        words = f"one {size} filter over {filters.shape[1]} input channels"
+        words = f"one {size} filter over {filters.shape[1]} input channel{'' if filters.shape[1] == 1 else 's'}"
         if filters.ndim == 5:
             words += f", averaged over its {filters.shape[2]} slices"
             filters = filters.mean(2)
