@@ -240,7 +240,8 @@ class Run(Line):
         """What a command would change at once in the answers to the probe set; nothing is sent.
 
         *Meaning* a training shows its newest weights when it is asked for them, at the end of a step; those that it has not shown within
-        three seconds (long steps, a large model) are not waited for, and the answer's ``step`` says of which the numbers are. *Raises* NotFound, UsageError, NotApplicable where the training would refuse it, or where it changes no answer at once; Unavailable
+        three seconds (long steps, a large model) are not waited for, and the answer's ``step`` says of which the numbers are.
+        *Raises* NotFound, UsageError, NotApplicable where the training would refuse it, or where it changes no answer at once; Unavailable
         where the run has no weights yet.
         """
         from .scene.preview import preview

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -331,6 +332,20 @@ class Hub:
             path = Path(source["path"])
             child = None if asked.living else self._beside(path, answer.new) or self._found(path, answer.new)
             return str(answer.text), child
+        finally:
+            opened.close()
+
+    def changes(self, run: str) -> bytes:
+        """What people changed in a run's data, as the .csv file that the run holds. *Raises* Unavailable where nothing was."""
+        from ..run import open_run
+
+        opened = open_run(self.source(run)["path"])
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                if not opened.changes:
+                    raise Unavailable(f"no example of the data of {run!r} is changed")
+                opened.save_changes(place := Path(folder) / "changes.csv")
+                return place.read_bytes()
         finally:
             opened.close()
 

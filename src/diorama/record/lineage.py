@@ -33,6 +33,8 @@ MOST = 64
 """Ancestors that are followed."""
 _KIN = 200
 """Runs of one name that are looked at for those that go on from one another."""
+_OTHERS = 50
+"""And so many of other names."""
 _APART = 100_000
 """Lies between the architecture numbers of one run of a line and those of its parent."""
 
@@ -300,11 +302,11 @@ def _rows(block: HistogramBlock, mine: Any) -> HistogramBlock:
 def kin(path: Path) -> list[Path]:
     """The folders of all runs beside one that go on from one another with it, itself among them.
 
-    They bear one name with numbers; what any of them goes on from is read once, for that never changes.
+    They bear one name with numbers, or are among the newest of other names, as a branch may be called anything; what any of them goes on
+    from is read once, for that never changes.
     """
     path = path.resolve()
-    stem = _numbered(path.name)
-    beside = [path.parent / name for name in _named(path.parent, stem)]
+    beside = [path.parent / name for name in _named(path.parent, _numbered(path.name))]
     ways = {folder.name: _parent(str(folder), _stamp(folder)) for folder in beside[:_KIN]}
     found, more = {path.name}, True
     while more:
@@ -323,10 +325,22 @@ def _numbered(name: str) -> str:
 
 
 def _named(folder: Path, stem: str) -> list[str]:
+    """The runs in a folder that bear a name with numbers, and the newest of those that do not."""
     try:
-        return sorted(e.name for e in os.scandir(folder) if _numbered(e.name) == stem and os.path.lexists(os.path.join(e.path, "run.db")))
+        found = sorted(e.name for e in os.scandir(folder) if os.path.lexists(os.path.join(e.path, "run.db")))
     except OSError:
         return []
+    own = [name for name in found if _numbered(name) == stem]
+    others = [name for name in found if _numbered(name) != stem]
+    return own + sorted(others, key=lambda name: _touched(folder / name), reverse=True)[:_OTHERS]
+
+
+def _touched(folder: Path) -> float:
+    """When a folder last got or lost a file."""
+    try:
+        return os.stat(folder).st_mtime
+    except OSError:
+        return 0.0
 
 
 def _stamp(folder: Path) -> tuple[int, int]:

@@ -88,6 +88,21 @@ class Export:
         saved = f'attachment; filename="{name[:80]}.{asked["suffix"].lower()}"'
         return Response(body, media_type=_SAVED.get(asked["suffix"].lower()), headers={"content-disposition": saved})
 
+    async def changes(self, request: WebRequest) -> Response:
+        """Answer with what was changed in a run's data, POST ``{"run": …}``, as the file that ``diorama.data(changes=)`` reads."""
+        if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+            return _refusal("UsageError", "changes are asked for in JSON", 415)
+        try:
+            asked = msgspec.json.decode(await request.body())
+            if not isinstance(asked, dict) or not isinstance(asked.get("run"), str):
+                raise UsageError("changes are those of a 'run'")
+            body = await asyncio.to_thread(self._hub.changes, asked["run"])
+        except msgspec.DecodeError as error:
+            return _refusal("UsageError", f"this is not JSON: {error}", 400)
+        except DioramaError as error:
+            return _refusal(type(error).__name__, str(error), 400)
+        return Response(body, media_type="text/csv", headers={"content-disposition": 'attachment; filename="changes.csv"'})
+
     async def _run(self, look: Request, suffix: str, options: dict[str, Any]) -> tuple[bytes, str]:
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[tuple[bytes, str]] = loop.create_future()
@@ -132,6 +147,7 @@ def routes(hub: Hub, static: Path = STATIC) -> list[Route | WebSocketRoute]:
         Route("/", pages.page, methods=["GET"]),
         Route("/assets/{name:path}", pages.asset, methods=["GET"]),
         Route("/export", export.save, methods=["POST"]),
+        Route("/changes", export.changes, methods=["POST"]),
         WebSocketRoute("/socket", Socket(hub).talk),
     ]
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import diorama
+from diorama.live.shelf import find_runs
 from diorama.live.state import Tracker
 from diorama.record import lineage
 from diorama.record.store import RunReader, Writer
@@ -88,6 +89,7 @@ def test_the_page_slides_along_the_line(family: Path) -> None:
     assert [state.first, state.last] == [0, 25]
     assert list(state.snapshots) == [0, 5, 10, 15, 20, 25]
     tracker.close()
+    assert set(find_runs([family / "first"])) == {"first", "second", "third"}  # whatever they are called
 
 
 @pytest.mark.parametrize(

@@ -218,6 +218,22 @@ def test_a_picture_is_saved_as_a_file(page: Page) -> None:
         assert "details" not in json.loads(body)["message"]
 
 
+def test_the_list_of_changed_examples_is_saved(page: Page, recorded: Path) -> None:
+    """What people changed in a run's data comes as the file that is read again; a run without any, and a wrong question, are told."""
+    for wrong in ({"run": "tiny"}, {"run": "none"}, {"run": 3}, [], None):
+        status, _, body = ask(page, "POST", "/changes", wrong)
+        assert status == 400
+        assert json.loads(body)["message"]
+    list_of = recorded / "tiny" / "changes.csv"
+    list_of.write_text("example,weight,label,label before,probe\r\n3,0.0,,1,\r\n")
+    try:
+        status, headers, body = ask(page, "POST", "/changes", {"run": "tiny"})
+        assert (status, headers["content-type"].partition(";")[0]) == (200, "text/csv"), body
+        assert body.decode().splitlines() == ["example,weight,label,label before,probe", "3,0.0,,1,"]
+    finally:
+        list_of.unlink()
+
+
 SCRIPT = """
 import signal, sys, threading, time
 import psutil

@@ -16,16 +16,27 @@ export const FORMATS: readonly (readonly [string, string])[] = [
 
 /** Fetch the file and hand it to the browser; rejects with what the server says. */
 export async function save(request: Request, suffix: string): Promise<void> {
-  const answer = await fetch("/export", {
+  await fetched("/export", { request, suffix }, `${last(request.run)}-${request.view}.${suffix}`);
+}
+
+/** What people changed in a run's data, as the file that `diorama.data(dataset, changes=…)` reads. */
+export async function saveChanges(run: string): Promise<void> {
+  await fetched("/changes", { run }, `${last(run)}-changes.csv`);
+}
+
+const last = (run: string): string => run.split("/").at(-1) || "diorama";
+
+async function fetched(place: string, asked: object, name: string): Promise<void> {
+  const answer = await fetch(place, {
     method: "POST",
     headers: { "Content-Type": "application/json", "X-Diorama-Token": token() ?? "" },
-    body: JSON.stringify({ request, suffix }),
+    body: JSON.stringify(asked),
   });
   if (!answer.ok) throw new Error(await reason(answer));
   const address = URL.createObjectURL(await answer.blob());
   const anchor = document.createElement("a");
   anchor.href = address;
-  anchor.download = `${request.run.split("/").at(-1) || "diorama"}-${request.view}.${suffix}`;
+  anchor.download = name;
   anchor.click();
   setTimeout(() => URL.revokeObjectURL(address), 10_000);
 }
