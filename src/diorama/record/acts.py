@@ -79,7 +79,7 @@ class SettingsReversal(Reversal):
         if not over:
             return ""
         return "a later command set the same and stays in force" if over == len(self.settings) else (
-            f"of {over} of its {len(self.settings)} values a later command set the same, which stays in force")
+            f"what was set since for {over} of its {len(self.settings)} values stays in force")
 
 
 class WeightsReversal(Reversal):

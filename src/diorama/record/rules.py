@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..core import registry
 from ..core.knobs import knobs_of
+from ..core.selection import spoken
 from ..training.surgery.births import Rearranged, layer_place, numbers
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class SetRule:
             "not_finite": f"{self.signal or 'a number of the loop'} is not finite",
             "signal": f"{self.signal} is {' or '.join(bounds)} for {self.steps} steps",
             "not_fallen": f"{self.signal} has not fallen for {self.steps} steps",
-            "dead_units": f"units of {self.layer} are dead for {self.steps} steps" + (f", more than {self.above:g} of them" if self.above else ""),
+            "dead_units": f"units of {spoken(self.layer or '')} are dead for {self.steps} steps" + (f", more than {self.above:.0%} of them" if self.above else ""),
         }[self.when]
         knobs = ", ".join(f"{name}={value}" for name, value in self.knobs.items())
         return f"if {told}: {self.do}{f' ({knobs})' if knobs else ''}"
@@ -129,7 +130,7 @@ class SetRule:
             return "", None
         if "unit" in knobs_of(registry.commands[self.do]) and not {"unit", "layer"} & set(self.knobs):
             return f"was dead in each reading of {self.steps} steps up to step {number}", np.flatnonzero(long)[:MOST].tolist()
-        return f"{long.mean():.0%} of {self.layer} was dead in each reading of {self.steps} steps up to step {number}", None
+        return f"{long.mean():.0%} of {spoken(self.layer or '')} was dead in each reading of {self.steps} steps up to step {number}", None
 
 
 class Rules:

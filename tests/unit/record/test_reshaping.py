@@ -74,14 +74,14 @@ def test_units_are_added_and_removed_in_a_watched_training(training: _Training) 
     answer = training.send("add_units", layer="0", count=2)
     assert answer["ok"], answer["text"]
     assert (answer["old"], answer["new"]) == ("4", "6")
-    assert answer["text"].startswith("added 2 units to 0 (4 → 6); with it changed 1, 2")
+    assert answer["text"].startswith("added 2 units to layer 0 (4 → 6); layer 1, layer 2 changed with it")
     assert training.model[0].weight.shape == (6, 1, 3, 3)
     assert loss.isfinite()
     for _ in range(3):
         training.step()
     assert training.model[5].weight[:, 64:].any()
     removed = training.send("remove_units", layer="0", units=[1, 5])["text"]
-    assert removed.startswith("removed 2 units from 0 (6 → 4)")
+    assert removed.startswith("removed 2 units from layer 0 (6 → 4)")
     assert removed.endswith("in 0, 1, 2, 3: units 2–4 are 1–3 now; in 4: units 32–79 are 16–63 now")
     training.step()
     training.step()

@@ -57,7 +57,7 @@ def test_acts_are_taken_back_newest_first(steered: _Steered) -> None:
     assert steered.recorder.controls.subject.frozen.layers == ("0",)
     answer = steered.send("undo")
     assert steered.recorder.controls.subject.frozen.layers == ()
-    assert answer["text"].startswith("took back command 3, freeze of step 3 (froze 0")
+    assert answer["text"].startswith("took back command 3, freeze of step 3 (froze layer 0")
     assert "momentum 0.9 → 0.5" not in steered.send("undo")["text"]
     assert [group["momentum"] for group in steered.optimizer.param_groups] == [0.5, 0.5]
     assert steered.factors == [0.5, 0.5]
@@ -74,7 +74,9 @@ def test_an_older_act_is_taken_back_under_a_newer_one(steered: _Steered) -> None
     """What a later act set stays in force; when that one goes too, all is as before the first."""
     steered.send("learning_rate", factor=0.5)
     steered.send("learning_rate", factor=0.25, group=1)
-    assert "a later command" not in steered.send("undo", command=1)["text"]
+    told = steered.send("undo", command=1)["text"]
+    assert "a later command" not in told
+    assert told.endswith("what was set since for 1 of its 2 values stays in force")
     assert steered.factors == [1.0, 0.25]
     steered.send("learning_rate", factor=4, group=1)
     assert "a later command set the same" in steered.send("undo", command=2)["text"]

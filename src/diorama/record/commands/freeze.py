@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ...core.knobs import knob
+from ...core.selection import spoken
 from ..acts import Setting, SettingsReversal
 from . import Applied, Command
 
@@ -31,4 +32,4 @@ class FreezeCommand(Command):
         count = training.subject.frozen.freeze(self.layer)
         training.tell_frozen()
         undo = SettingsReversal([Setting(("frozen", self.layer), partial(training.set_frozen, self.layer), False, True)])
-        return Applied("learns", "frozen", f"froze {self.layer} ({count:,} weights)", undo)
+        return Applied("learns", "frozen", f"froze {spoken(self.layer)} ({count:,} weights)", undo)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...core.errors import UsageError
 from ...core.knobs import knob
+from ...core.selection import spoken
 from ..acts import Setting, SettingsReversal
 from . import Applied, Command
 
@@ -72,7 +73,7 @@ class LearningRateCommand(Command):
         training.set_layer(layer, FACTOR, factor)
         old, new = (_shown([rate * times for rate in rates]) for times in (1.0 if held is None else held, factor))
         undo = SettingsReversal([Setting((FACTOR, layer), partial(training.set_layer, layer, FACTOR), before, factor)])
-        return Applied(old, new, f"learning rate of {layer} {old} → {new}", undo)
+        return Applied(old, new, f"learning rate of {spoken(layer)}: {old} → {new}", undo)
 
     def _factor(self, rate: float) -> float:
         if self.factor is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ...core.errors import NotApplicable, UsageError, not_found
 from ...core.knobs import knob
+from ...core.selection import spoken
 from ..acts import Setting, SettingsReversal
 from . import Applied, Command
 
@@ -54,7 +55,7 @@ class OptimizerValueCommand(Command):
             undo = SettingsReversal(
                 [Setting((self.setting, self.layer), partial(training.set_layer, self.layer, self.setting), before, self.value)]
             )
-            return self._applied(f"{self.setting} of {self.layer}", olds if held is None else [held], undo)
+            return self._applied(f"{self.setting} of {spoken(self.layer)}:", olds if held is None else [held], undo)
         brief = ""
         if any(group.moves(self.setting) for group in groups) or any(
             getattr(each, "cycle_momentum", False) and self.setting in ("momentum", "betas.0") for each in training.subject.schedulers

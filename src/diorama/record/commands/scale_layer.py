@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ...core.errors import NotApplicable, UsageError
 from ...core.knobs import knob
-from ...core.selection import own_name
+from ...core.selection import own_name, spoken
 from ..acts import WeightsReversal
 from . import Applied, Command
 
@@ -68,5 +68,5 @@ class ScaleLayerCommand(Command):
         old = times(1.0)
         differences = changed(subject, places, act)
         inverse = (lambda: times(1 / self.factor)) if self.factor else None
-        text = f"scaled {own_name(self.layer, dict(subject.model.named_modules()))} by {self.factor:g} (its weights' length {old:.4g} → {new:.4g})"
+        text = f"scaled {spoken(own_name(self.layer, dict(subject.model.named_modules())))} by {self.factor:g} (its weights' length {old:.4g} → {new:.4g})"
         return Applied(f"{old:.6g}", f"{new:.6g}", text + tied(subject, [p.name for p in places]), WeightsReversal(differences, inverse))

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ...core.knobs import knob
+from ...core.selection import spoken
 from ..acts import Setting, SettingsReversal
 from . import Applied, Command
 
@@ -25,4 +26,4 @@ class ThawCommand(Command):
         training.subject.frozen.thaw(self.layer)
         training.tell_frozen()
         undo = SettingsReversal([Setting(("frozen", self.layer), partial(training.set_frozen, self.layer), True, False)])
-        return Applied("frozen", "learns", f"thawed {self.layer}", undo)
+        return Applied("frozen", "learns", f"thawed {spoken(self.layer)}", undo)

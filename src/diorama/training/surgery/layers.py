@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.errors import NotApplicable, UsageError, not_found
-from ...core.selection import within
+from ...core.selection import spoken, within
 from ...data import nesting
 from ...data.nesting import Nested
 from ...model.axes import likely_unit_axis, unit_axis
@@ -113,7 +113,7 @@ def add_layer(
     memories = enrolled(layer, name, groups)
     count = sum(p.numel() for p in layer.parameters())
     kind = {"identity": "layer", "residual": "residual block"}[how]
-    text = f"added the {kind} {name} after {after} ({count:,} weights), which starts as the identity{apart}"
+    text = f"added the {kind} {name} after {spoken(after)} ({count:,} weights), which starts as the identity{apart}"
     return ChangedLayer(plain, name, layer, after, True, memories, 0, text, recipe=recipe)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...core.errors import NotApplicable, UsageError
+from ...core.selection import spoken
 from ...data.nesting import Nested
 from ...model.axes import likely_unit_axis, unit_axis
 from ...model.unwrap import named_modules, unwrap
@@ -60,7 +61,7 @@ def add_skip(
     name = put_in(plain, target, skip)
     memories = enrolled(skip, name, places)
     count = sum(p.numel() for p in skip.parameters())
-    text = f"added the way round {name} from {source} to {target} ({count:,} weights), which starts at zero{apart}"
+    text = f"added the way round {name} from {spoken(source)} to {spoken(target)} ({count:,} weights), which starts at zero{apart}"
     return ChangedLayer(plain, name, skip, target, True, memories, 0, text, recipe=recipe)
 
 
@@ -82,7 +83,7 @@ def remove_skip(
             f"nearest: the command zero or freeze on a layer that stands on it"
         )
     changed = remove_layer(plain, x, found[-1], optimizers=optimizers, state=state)
-    return dataclasses.replace(changed, text=f"removed the way round {found[-1]} from {source} to {target}")
+    return dataclasses.replace(changed, text=f"removed the way round {found[-1]} from {spoken(source)} to {spoken(target)}")
 
 
 def _skip_recipe(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...core.errors import DioramaError, NotApplicable, UsageError
+from ...core.selection import spoken
 from ...data.nesting import Nested
 from ...model.axes import tensors_in
 from ...model.untouched import Mode
@@ -260,9 +261,9 @@ def told(done: ChangedUnits, what: str) -> str:
     """What was done, in a sentence for the log."""
     elsewhere = [name for name in done.change.elsewhere if name in named_modules(done.graft.model)]
     units = "unit" if len(done.units) == 1 else "units"
-    text = f"{what} {len(done.units)} {units} {'to' if what == 'added' else 'from'} {done.layer} ({done.before} → {done.after})"
+    text = f"{what} {len(done.units)} {units} {'to' if what == 'added' else 'from'} {spoken(done.layer)} ({done.before} → {done.after})"
     if elsewhere:
-        text += f"; with it changed {', '.join(elsewhere[:6])}" + (f" and {len(elsewhere) - 6} more" if len(elsewhere) > 6 else "")
+        text += f"; {', '.join(map(spoken, elsewhere[:6]))}" + (f" and {len(elsewhere) - 6} more" if len(elsewhere) > 6 else "") + " changed with it"
     if done.split_from:
         text += f"; split from {', '.join(map(str, dict.fromkeys(done.split_from)))}"
     if done.tied:
@@ -275,7 +276,7 @@ def told(done: ChangedUnits, what: str) -> str:
             shifts.setdefault(said, []).append(name)
     for said, names in list(shifts.items())[:_SAID]:
         more = f" and {len(names) - _SAID} more" if len(names) > _SAID else ""
-        text += f"; in {', '.join(names[:_SAID])}{more}: {said}"
+        text += f"; in {', '.join(map(spoken, names[:_SAID]))}{more}: {said}"
     return text
 
 
