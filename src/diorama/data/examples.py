@@ -23,6 +23,9 @@ from .fingerprint import fingerprint, written
 from .metadata import Column, columns
 from .nesting import Nested, Padded, as_tensors, each, first, named, select, size, tensors, to
 
+_LABELS_BESIDE = "guessed: the labels beside the inputs are the truth."
+_BY_NUMBERS = "guessed: the classes are named by their numbers."
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Examples:
@@ -74,7 +77,7 @@ class Examples:
             guessed = (*guessed, "The inputs are complex numbers; what is shown of them is their magnitude.")
         names, more = _classes(labels, classes)
         if beside is not None:
-            more = ("guessed: the labels beside the inputs are the truth.", *more)
+            more = (_LABELS_BESIDE, *more)
         if _spelled(x, labels, kind, names):
             said = f"guessed: the {len(names)} class names are the tokens' texts, as the truth is a token at each place."
             # Words that do not bring their own spaces are set apart.
@@ -83,6 +86,23 @@ class Examples:
             kind, guessed = kinds.Tokens(vocabulary=names, separator=apart, sentence=said), (said,)
             kind = kind.fitted(first(x))
         return cls(x, labels, names, kind, (*guessed, *more), metadata=columns(metadata, size(x)))
+
+    def told(self, classes: Sequence[str] | None = None, inputs: Any = None, metadata: Mapping[str, Any] | None = None) -> Examples:
+        """The same examples with what a caller tells of them beside: it goes before what was guessed or told earlier; the rest stays."""
+        found = self
+        if inputs is not None:
+            names = None if _BY_NUMBERS in self.guessed else self.classes or None
+            made = Examples.of(self.x, self.y, names if classes is None else classes, inputs)
+            beside = tuple(each for each in self.guessed if each == _LABELS_BESIDE)
+            found = dataclasses.replace(self, classes=made.classes, kind=made.kind, guessed=(*made.guessed, *beside))
+        elif classes is not None:
+            names, _ = _classes(self.y, classes)
+            found = dataclasses.replace(self, classes=names, guessed=tuple(each for each in self.guessed if each != _BY_NUMBERS))
+        if found is not self and self.held_out is not None:
+            found = dataclasses.replace(found, held_out=self.held_out.told(classes, inputs))
+        if metadata is not None:
+            found = dataclasses.replace(found, metadata={**found.metadata, **columns(metadata, len(self))})
+        return found
 
     @property
     def fingerprint(self) -> str:
@@ -267,7 +287,7 @@ def _classes(y: Tensor | None, classes: Sequence[str] | None) -> tuple[tuple[str
         return names, ()
     if highest < 0 or highest > 10_000:
         return (), ()
-    return tuple(map(str, range(highest + 1))), ("guessed: the classes are named by their numbers.",)
+    return tuple(map(str, range(highest + 1))), (_BY_NUMBERS,)
 
 
 def _spelled(x: Nested, y: Tensor | None, kind: kinds.Kinds, names: tuple[str, ...]) -> bool:

@@ -18,7 +18,6 @@ from ..core.errors import DioramaError, UsageError
 from ..core.knobs import build
 from ..data import nesting
 from ..data.examples import Examples
-from ..data.metadata import columns
 from ..data.steered import Steered
 from ..model.batch_size import called
 from ..model.ending import made_by
@@ -237,19 +236,13 @@ def _examples(told: Watched) -> Examples | None:
     if probe is None:
         return None
     if isinstance(probe, Examples):
-        examples = probe
-        if told.classes is not None or told.inputs is not None:
-            classes = told.classes if told.classes is not None else probe.classes or None
-            again = Examples.of(probe.x, probe.y, classes, told.inputs if told.inputs is not None else probe.kind)
-            examples = dataclasses.replace(again, numbers=probe.numbers, metadata=probe.metadata)
+        examples = probe.told(told.classes, told.inputs, told.metadata)
     elif isinstance(probe, Steered):
-        examples = probe.examples(classes=told.classes, inputs=told.inputs)
+        examples = probe.examples(classes=told.classes, inputs=told.inputs).told(metadata=told.metadata)
     elif isinstance(probe, tuple) and len(probe) == 2:
         examples = Examples.of(*probe, told.classes, told.inputs, told.metadata)
     else:
         examples = Examples.of(probe, None, told.classes, told.inputs, told.metadata)
-    if told.metadata is not None and not examples.metadata:
-        examples = dataclasses.replace(examples, metadata=columns(told.metadata, len(examples)))
     if not len(examples):
         raise UsageError("the probe set wants at least one example, got none")
     if told.device is not None:

@@ -36,6 +36,7 @@ class TrainingData:
         self._since: dict[int, int] = {}
         """From which step on an example has the label that it was given; 0: from the beginning."""
         self._given: dict[int, float] = {}
+        self._own: Numbers | None = None
         self._before = {id(each): each.loaded for each in known}
         self._told: dict[str, Any] = {}
         self._background: Background | None = None
@@ -132,13 +133,16 @@ class TrainingData:
         asked = np.array([number for run in runs for number in run], np.int64)
         if of == "data":
             return changes.check(asked)
-        partners = np.full(count, -1, np.int64)
-        partners[:MATCHED] = changes.partners[:count]
-        found = partners[asked]
+        partners, looked_for = self._partners(changes)
+        found = np.full(count, -1, np.int64)
+        found[:looked_for] = partners
+        found = found[asked]
         if (found < 0).any():
             lost = asked[found < 0].tolist()
             named = ", ".join(map(str, lost[:5])) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
             still = "; where it was not loaded yet, wait until the training has seen all its data once" if changes.looking else ""
+            if asked.max() >= looked_for:
+                still = f"; by their contents the first {looked_for:,} alone were looked for: probe=dataset.examples(…) knows the number of each"
             raise NotApplicable(
                 f"of the probe set's examples {named} no partner is known in the training's data, so they cannot be changed there{still}"
             )
@@ -164,7 +168,7 @@ class TrainingData:
         given = _given(changed)
         self._since = {number: self._since.get(number, 0) if self._given.get(number) == label else step for number, label in given.items()}
         self._given = given
-        seen, partners, since = changes.seen[changed.numbers].copy(), changes.partners.tolist(), self._since
+        seen, partners, since = changes.seen[changed.numbers].copy(), self._partners(changes)[0].tolist(), self._since
 
         def job(writer: Any) -> None:
             beside = Path(writer.folder) / f".new.{changes_file.NAME}"
@@ -181,12 +185,12 @@ class TrainingData:
         if changes is None or self._background is None:
             return None
         now = changes.changed()
-        probe = min(MATCHED, len(self._examples)) if self._examples is not None else 0
+        partners, probe = self._partners(changes)
         facts = {
             "examples": changes.fetched if changes.growing else changes.count,
             "dropped": int((now.weights == 0).sum()), "relabelled": int((~np.isnan(now.labels)).sum()),
             "weighed": int(((now.weights != 1) & (now.weights != 0)).sum()), "probe": probe,
-            "matched": int((changes.partners[:probe] >= 0).sum()), "labels": changes.form,
+            "matched": int((partners >= 0).sum()), "labels": changes.form,
         }
         if facts != self._told:
             self._told = facts
@@ -233,22 +237,32 @@ class TrainingData:
 
     def _meet(self, changes: Changes) -> None:
         """A data set is seen for the first time: which of its examples does the probe set hold?"""
-        self._met = changes
+        self._met, examples = changes, self._examples
         self._hold(changes, {})
-        examples = self._examples.first(MATCHED) if self._examples is not None else None
+        self._own = None
         if examples is None:
             return
-        if examples.numbers is not None:
-            for k, number in enumerate(examples.numbers.tolist()):
-                changes.match(k, number)
-            return
         x = next((getattr(thing, "x", None) for thing in self._state if changes_of(thing) is changes), None)
-        if x is not None:
-            for k, number in enumerate(found_among(x, examples.x).tolist()):
-                if number >= 0:
-                    changes.match(k, number)
+        if examples.numbers is not None:
+            own = examples.numbers.cpu().numpy().astype(np.int64)
+        elif x is not None:
+            own = found_among(x, examples.x)
+        else:
+            changes.look_for(content_hashes(examples.first(MATCHED).x))
             return
-        changes.look_for(content_hashes(examples.x))
+        self._own = np.where(own < changes.count, own, -1)
+        for k, number in enumerate(self._own[:MATCHED].tolist()):
+            if number >= 0:
+                changes.match(k, number)
+
+    def _partners(self, changes: Changes) -> tuple[Numbers, int]:
+        """The data's number of each example of the probe set, −1 where none is known; and how many were looked for: the first ones of a
+        large probe set, where contents had to tell."""
+        count = len(self._examples) if self._examples is not None else 0
+        if self._own is not None and self._met is changes:
+            return self._own, count
+        looked_for = min(MATCHED, count)
+        return changes.partners[:looked_for], looked_for
 
 
 def changes_of(thing: Any) -> Changes | None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import UserDict
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+import diorama
 from diorama.core.errors import Damaged, Unavailable, UsageError
 from diorama.data import nesting
 from diorama.data.examples import Examples
@@ -93,6 +96,24 @@ def test_told_kinds_are_kept_and_filled_in() -> None:
     assert isinstance(examples.kind, Image)
     assert (examples.kind.height, examples.kind.width, examples.kind.channels, examples.kind.mean) == (8, 10, 3, 0.5)
     assert examples.guessed == ()
+
+
+def test_what_is_told_beside_examples_is_not_dropped() -> None:
+    """Names, a kind and what else is known go before what was guessed or told earlier; what is not told stays; a name too few is refused."""
+    examples = dataclasses.replace(Examples.of(torch.rand(6, 64), torch.arange(6) % 3, metadata={"age": list(range(6))}), numbers=torch.arange(6))
+    named = examples.told(["cat", "dog", "cow"], metadata={"from": list("abcabc")})
+    assert named.classes == ("cat", "dog", "cow")
+    assert not any("named by their numbers" in each for each in named.guessed)
+    assert {*named.metadata} == {"age", "from"}
+    shaped = named.told(inputs=Image(height=8, width=8))
+    assert isinstance(shaped.kind, Image)
+    assert (shaped.classes, shaped.numbers) == (named.classes, examples.numbers)
+    assert examples.told() is examples
+    assert diorama.Scene(nn.Linear(64, 3), examples, classes=["cat", "dog", "cow"]).classes == ("cat", "dog", "cow")
+    with pytest.raises(UsageError, match="y holds class 2"):
+        examples.told(["cat", "dog"])
+    with pytest.raises(UsageError, match="bring their own labels"):
+        diorama.Scene(nn.Linear(64, 3), examples, torch.arange(6) % 3)
 
 
 def test_kinds_by_name_may_be_told_in_part() -> None:

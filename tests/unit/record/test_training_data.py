@@ -160,6 +160,27 @@ def test_the_probe_set_is_found_among_the_data(steered: _Steered, tmp_path: Path
     assert run.meta["steered"]["matched"] == 10
 
 
+@pytest.mark.parametrize(("taken", "known"), [(True, 600), (False, 512)])
+def test_a_large_probe_set_knows_all_its_examples(tmp_path: Path, taken: bool, known: int) -> None:
+    """Taken from the data it names each of them, also beyond the first 512; where contents have to tell, it is said which were looked for."""
+    x, y = _rows(600)
+    data = diorama.data(TensorDataset(x, y))
+    probe = data.examples(600) if taken else (x, y)
+    with diorama.watch(nn.Linear(4, 3), tmp_path / "run", probe=probe, classes=["few", "some", "many"], data=data) as recorder:
+        for k in range(600):
+            data[k]
+        number = requests.send(recorder.path, "relabel", {"examples": "3,599", "of": "probe", "label": "many"})
+        recorder.step(loss=0.0)
+    run = diorama.open(tmp_path / "run")
+    assert (run.meta["steered"]["probe"], run.meta["steered"]["matched"]) == (known, known)
+    assert run.classes == ("few", "some", "many")
+    answer = run.acknowledgement(number)
+    assert answer is not None
+    assert answer["ok"] == taken
+    assert taken or "the first 512 alone were looked for" in answer["text"]
+    assert [row["probe"] for row in run.changes] == ([3, 599] if taken else [])
+
+
 _ITEMS: dict[str, Any] = {
     "a pair": lambda x, y, k: (x, y), "by name": lambda x, y, k: {"x": x, "y": y},
     "with its number": lambda x, y, k: {"image": x, "label": y, "id": k},

@@ -62,7 +62,7 @@ def test_doubtful_labels_are_changed_in_the_training(tmp_path: Path, monkeypatch
     assert "None of the 1 chosen" in offered([int(np.argmin(doubt))]).note
     beside = offered([0, 1, int(np.argmin(doubt))])
     assert [set(str(act.knobs["examples"]).split(",")) for act in beside.actions] == [{"0", "1"}] * 2
-    assert "1 more are chosen that are not doubtful" in beside.note
+    assert "1 more is chosen that is not doubtful" in beside.note
     preview = offered([*range(6)])
     moves = {(int(y[k]), int(truth[k])) for k in range(6)}
     assert all(f"from {old} to {new}" in preview.note for old, new in moves)
@@ -144,6 +144,10 @@ def test_nothing_is_offered_for_what_is_not_in_the_data(tmp_path: Path) -> None:
     for meta, there in (({}, False), ({"matched": 3, "probe": 4, "labels": "whole"}, False), ({"matched": 4, "probe": 4, "labels": "whole"}, True)):
         Scene.run.meta = {"steered": meta} if meta else {}
         assert (_doubtful.ways(Scene, suspected, suspected, labels, {1}, 20, str) is not None) == there  # type: ignore[arg-type]
+    Scene.run.meta = {"steered": {"matched": 2, "probe": 2, "labels": "whole"}}
+    part = _doubtful.ways(Scene, suspected, suspected, labels, {1, 2, 3}, 20, str)  # type: ignore[arg-type]
+    assert part is not None
+    assert "1 doubtful example chosen; 1 more is chosen that is not doubtful, and stays. 1 chosen example lies beyond the first 2 " in part.note
 
 
 def test_a_step_before_labels_were_learnt_by_heart_is_named() -> None:

@@ -87,15 +87,20 @@ def ways(
     data = steered_probe(run) if run is not None and run.alive else {}
     if not data or data["labels"] == "none":
         return None
-    looked_for = suspected < data["probe"]  # of a large probe set the first ones only
+    looked_for = suspected < data["probe"]  # where contents had to tell, the first ones of a large probe set only
+    beyond = int(np.isin(suspected[~looked_for], list(chosen)).sum())
     suspected, instead = suspected[looked_for], instead[looked_for]
     if not len(suspected):
         return None
     if looks < LOOKS:
         return Number(label="In the training's data", note=f"Too early to change labels by doubt: it is of {looks} looks, and wants {LOOKS}.")
     taken = np.isin(suspected, list(chosen))
+    unknown = (
+        f"{counted(beyond, 'chosen examples')} {'lies' if beyond == 1 else 'lie'} beyond the first {data['probe']:,} of the probe set, the ones "
+        "that were looked for in the data: probe=dataset.examples(…) knows all. " if beyond else ""
+    )
     if not taken.any():
-        beside = f"None of the {len(chosen)} chosen is doubtful. " if len(chosen) else ""
+        beside = unknown or (f"None of the {len(chosen)} chosen is doubtful. " if len(chosen) else "")
         return Number(
             label="In the training's data",
             note=f"{beside}Choose rows of the table by their boxes (Shift chooses a range): those can then be dropped, or relabelled as answered "
@@ -114,10 +119,12 @@ def ways(
     pairs = Counter(zip(labels[suspected[known]].tolist(), instead[known].tolist(), strict=True)).most_common()
     would = ", ".join(f"{count} from {name(old)} to {name(new)}" for (old, new), count in pairs[:PAIRS])
     would += f", and {counted(sum(count for _, count in pairs[PAIRS:]), 'others')}" if len(pairs) > PAIRS else ""
-    beside = f"; {len(chosen) - len(suspected)} more are chosen that are not doubtful, and stay" if len(chosen) > len(suspected) else ""
+    others = len(chosen) - len(suspected) - beyond
+    beside = f"; {others} more {'is' if others == 1 else 'are'} chosen that {'is' if others == 1 else 'are'} not doubtful, and " \
+        f"{'stays' if others == 1 else 'stay'}" if others else ""
     return Number(
         label="In the training's data",
-        note=f"{counted(len(suspected), 'doubtful examples')} chosen{beside}. "
+        note=f"{counted(len(suspected), 'doubtful examples')} chosen{beside}. {unknown}"
         + (f"Relabelled as answered instead: {would}. " if would else "") + "Either can be taken back (Acts). ",
         actions=actions if known.any() else actions[1:],
     )
