@@ -41,6 +41,8 @@ class Pulse:
     live: tuple[int, ...]
     alive: bool
     events: int
+    checkpoints: int
+    """When one was written or given up last: also while the training waits, and nothing else changes."""
 
 
 class Tracker:
@@ -116,7 +118,7 @@ class Tracker:
             with self._looking() as reader:
                 self.snapshots = reader.snapshots
                 self.models = reader.model_at(self.snapshots[-1]) if self.snapshots else 0
-                seen = Pulse(reader.committed, live_mark(self.path), reader.alive, len(reader.events))
+                seen = Pulse(reader.committed, live_mark(self.path), reader.alive, len(reader.events), _kept(self.path))
         except DioramaError:
             return self.wrong != before  # it is being made, gone, or damaged: a later look tells
         changed, self.pulse = seen != self.pulse or bool(before), seen
@@ -246,6 +248,13 @@ def _acts(meta: dict[str, Any], path: Path) -> list[dict[str, Any]]:
     acts = meta.get("acts") or []
     kept = checkpoints.before_each(path, acts)
     return [{"plain": False, "run": "", **act, "checkpoint": act["command"] in kept} for act in acts]
+
+
+def _kept(path: Path) -> int:
+    try:
+        return (path / checkpoints.FOLDER).stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _heir(meta: dict[str, Any]) -> str | None:

@@ -25,7 +25,11 @@ ACT = "act"
 KEPT_ACTS = 5
 """Checkpoints before acts that are kept: the newest …"""
 ACT_BYTES = 2_000_000_000
-"""… as long as they take no more bytes together; a larger one is not taken at all."""
+"""… as long as they take no more bytes together; a larger one is not taken at all …"""
+SMALL_ACTS, SMALL_BYTES = 20, 100_000_000
+"""… and more of them where all together are small."""
+LATER = "later"
+"""In the name of one that was kept before an act which changes nothing by itself."""
 PERIOD = 60.0
 """Seconds between two automatic checkpoints."""
 SHARE = 0.01
@@ -124,11 +128,13 @@ def _saved(content: Any) -> bytes:
     return buffer.getvalue()
 
 
-def write(writer: Writer, step: int, data: bytes, anchor: bool, act: int | None = None) -> None:
-    """Write a checkpoint with its signature; automatic ones push out the oldest of their kind."""
+def write(writer: Writer, step: int, data: bytes, anchor: bool, act: int | None = None, later: bool = False) -> None:
+    """Write a checkpoint with its signature; automatic ones push out the oldest of their kind: those between, those before acts, and those
+    before acts that change nothing by themselves (``later``)."""
     folder = writer.folder / FOLDER
     folder.mkdir(exist_ok=True)
-    name = f"{step:09d}{f'.{ACT}{act}' if act is not None else ''}{'' if anchor else '.auto'}.pt"
+    before = f".{ACT}{act}{f'.{LATER}' * later}" if act is not None else ""
+    name = f"{step:09d}{before}{'' if anchor else '.auto'}.pt"
     temporary = folder / f".{name}"
     temporary.write_bytes(data)
     signature = trust.sign(data)
@@ -136,19 +142,21 @@ def write(writer: Writer, step: int, data: bytes, anchor: bool, act: int | None 
         (folder / name).with_suffix(".sig").write_text(signature)
     temporary.replace(folder / name)
     writer.index_file(f"{FOLDER}/{name}", len(data), zlib.crc32(data))
-    before_acts = sorted((file for file in automatic(writer.folder) if f".{ACT}" in file.name), key=_act_of)
-    others = [file for file in automatic(writer.folder) if file not in before_acts]
-    for old in (*others[:-KEPT], *before_acts[:-_fitting(before_acts)]):
+    there = automatic(writer.folder)
+    before_acts = sorted((file for file in there if f".{ACT}" in file.name), key=_act_of)
+    at_once, rules = ([file for file in before_acts if (f".{LATER}." in file.name) == each] for each in (False, True))
+    others = [file for file in there if file not in before_acts]
+    for old in (*others[:-KEPT], *at_once[:-_fitting(at_once)], *rules[:-_fitting(rules)]):
         forget(writer, old)
 
 
 def _fitting(before_acts: list[Path]) -> int:
     """How many of the newest are kept; one at least."""
-    room, count = ACT_BYTES, 0
-    for file in reversed(before_acts[-KEPT_ACTS:]):
+    taken = count = 0
+    for file in reversed(before_acts[-max(KEPT_ACTS, SMALL_ACTS):]):
         with contextlib.suppress(OSError):
-            room -= file.stat().st_size
-        if room < 0:
+            taken += file.stat().st_size
+        if taken > (ACT_BYTES if count < KEPT_ACTS else SMALL_BYTES):
             break
         count += 1
     return max(1, count)

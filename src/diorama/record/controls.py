@@ -69,9 +69,9 @@ class Controls:
         self._keep = keep
         self.goes_back: Callable[[int | None, int, int | None], tuple[str, str, str]] = _cannot_go_back
         """Puts the training back; the recorder's."""
-        self.before_act: Callable[[], tuple[Callable[[int], object], str]] = lambda: (lambda command: None, "")
+        self.before_act: Callable[[bool], tuple[Callable[[int], object], str]] = lambda later: (lambda command: None, "")
         """Copies what a command that changes the training is about to change: how that is kept where it was applied, and why it cannot
-        be; the recorder's."""
+        be; the recorder's. It is told whether the command changes nothing before it comes true ``later``."""
         self.ranks: Leader | None = None
         """Asks the other processes of the training, where they can all apply a command after the same step."""
         self.agreed = False
@@ -456,7 +456,7 @@ class Controls:
                 raise NotApplicable(refusal)
             check_reach(command, processes(), self.agreed, self.subject.spread)
             if command.steers:
-                keep, told = self.before_act()
+                keep, told = self.before_act(command.later)
             with torch.no_grad(), charged(command):
                 done = command.apply(self)
                 old, new, text, reversal = applied(command, done)

@@ -43,7 +43,7 @@ def _told(recorder: Recorder, name: str, **knobs: Any) -> str:
 def test_what_was_refused_pushes_no_checkpoint_out(recorder: Recorder) -> None:
     """Of commands that are no act, or were refused, none is kept, however many they are."""
     _told(recorder, "learning_rate", factor=0.5)
-    for _ in range(checkpoints.KEPT_ACTS):
+    for _ in range(checkpoints.SMALL_ACTS):
         assert "no layer named" in _told(recorder, "zero", unit="nowhere/1")
     _told(recorder, "snapshot")
     assert checkpoints.before_acts(Path(recorder.path)) == [1]
@@ -51,13 +51,23 @@ def test_what_was_refused_pushes_no_checkpoint_out(recorder: Recorder) -> None:
     assert checkpoints.before_acts(Path(recorder.path)) == [1]
 
 
-def test_acts_of_one_pause_are_kept_by_their_numbers(recorder: Recorder) -> None:
-    """The newest are those of the highest numbers, also where all are of one step."""
+def test_acts_of_one_pause_are_kept_by_their_numbers(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest are those of the highest numbers, also where all are of one step: five, more where they are small; rules push none out."""
     controlled = recorder.controls
-    for number in range(6, 13):
-        controlled.apply(requests.SentCommand(number, "learning_rate", {"factor": 1.0 + number}, "python"))
+
+    def applied(numbers: range, name: str = "learning_rate", **knobs: Any) -> list[int]:
+        for number in numbers:
+            controlled.apply(requests.SentCommand(number, name, {"factor": 1.0 + number} if name == "learning_rate" else knobs, "python"))
+        recorder._background.flush(60.0)
+        return checkpoints.before_acts(Path(recorder.path))
+
+    assert applied(range(6, 27)) == [*range(7, 27)]
+    monkeypatch.setattr(checkpoints, "SMALL_BYTES", 0)
+    assert applied(range(27, 28)) == [*range(23, 28)]
+    assert applied(range(28, 34), "rule", when="signal", signal="loss", above=9.0, do="pause") == [*range(23, 28), *range(29, 34)]
+    recorder.controls.apply(requests.SentCommand(34, "unrule", {"rule": 1}, "python"))
     recorder._background.flush(60.0)
-    assert checkpoints.before_acts(Path(recorder.path)) == [8, 9, 10, 11, 12]
+    assert checkpoints.before_acts(Path(recorder.path)) == [*range(23, 28), *range(30, 35)]
 
 
 def test_checkpoints_of_acts_are_bounded_in_bytes_and_one_that_is_not_kept_is_told(

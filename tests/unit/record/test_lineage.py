@@ -88,6 +88,15 @@ def test_the_page_slides_along_the_line(family: Path) -> None:
     state = tracker.state()
     assert [state.first, state.last] == [0, 25]
     assert list(state.snapshots) == [0, 5, 10, 15, 20, 25]
+    assert not tracker.poll()
+    kept = family / "third" / "checkpoints" / "000000022.auto.pt"  # while a training waits, nothing else tells of it
+    kept.parent.mkdir(exist_ok=True)
+    kept.touch()
+    assert tracker.poll()
+    assert 22 in tracker.state().checkpoints
+    kept.unlink()
+    assert tracker.poll()
+    assert 22 not in tracker.state().checkpoints
     tracker.close()
     assert set(find_runs([family / "first"])) == {"first", "second", "third"}  # whatever they are called
 

@@ -38,6 +38,29 @@ def test_going_back_and_branching(visit: Visit, server: Server) -> None:
     ]
 
 
+def test_a_chosen_checkpoint_stays_chosen(visit: Visit, server: Server) -> None:
+    """The list is renewed while the training goes on: what was chosen stays, and where it is kept no more that is said, and none taken for it."""
+    server.training.family = {"checkpoints": [100, 400, 1200], "way": {"line": "", "folder": "", "at_once": True, "refused": ""}}
+    page = visit.open(server.url)
+    page.get_by_role("button", name="Steer the training").click()
+    page.locator("summary", has_text="Time").click()
+    chooser = page.get_by_label("checkpoint", exact=True)
+    expect(page.get_by_role("button", name="Go back to step 400")).to_be_visible()
+    chooser.select_option("100")
+    server.training.family["checkpoints"] = [100, 1200, 1300]
+    server.push()
+    expect(chooser.locator("option")).to_have_text(["100", "1,200", "1,300"])
+    expect(chooser).to_have_value("100")
+    expect(page.get_by_role("button", name="Go back to step 100")).to_be_visible()
+    server.training.family["checkpoints"] = [1200, 1300, 1400]
+    server.push()
+    expect(page.get_by_text("The checkpoint of step 100, which was chosen, is not kept any more: choose another.")).to_be_visible()
+    expect(page.get_by_role("button", name="Go back to step")).to_have_count(0)
+    chooser.select_option("1300")
+    page.get_by_role("button", name="Go back to step 1,300").click()
+    until(page, lambda: server.training.commands == [("go_back", {"step": 1300, "skip": 0})])
+
+
 def test_the_page_follows_a_training_that_goes_back(visit: Visit, server: Server) -> None:
     """The page goes with it into the child, which stands below its parent where runs are chosen; an ended run still branches."""
     page = visit.open(server.url)
@@ -68,6 +91,7 @@ def test_a_later_undo_is_asked_about(visit: Visit, server: Server) -> None:
     page.get_by_role("button", name="Take back command 7").click()
     question = page.get_by_role("alertdialog")
     expect(question).to_contain_text("gone on since step 300, to step 812")
+    expect(question).to_contain_text("own difference goes; what was learnt since stays")
     page.keyboard.press("Escape")
     expect(question).to_be_hidden()
     page.get_by_role("button", name="Steer the training").click()

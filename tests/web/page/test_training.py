@@ -136,7 +136,7 @@ def test_what_is_wrong_is_answered_and_both_ways_are_compared(learning: Page, re
     page.locator("summary", has_text="Time").click()
     before = str(run.meta["acts"][-1]["step"])
     page.get_by_label("checkpoint", exact=True).select_option(before)
-    page.get_by_role("button", name=f"Go back to step {before}").click()
+    page.get_by_role("button", name=f"Go back to step {int(before):,}").click()
     chooser = page.get_by_role("button", name="Choose a run")
     expect(chooser).to_contain_text("digits-2", timeout=PATIENCE)
     page.get_by_role("button", name="Steer the training").click()

@@ -98,6 +98,9 @@ class Command(Plugin):
     steers: ClassVar[bool] = True
     """Whether it is an act that has a twin: what it is about to change is copied before it, and kept as a checkpoint where it was applied,
     so that the run which was left alone can be trained beside it."""
+    later: ClassVar[bool] = False
+    """Whether it changes nothing by itself, but says what is to be changed later: what is copied before it pushes out none of the
+    checkpoints from before acts that did change something."""
     previewed: ClassVar[bool] = False
     """Whether it changes at once what the network answers, by the model and the probe set alone, so that it can be shown beforehand."""
     living: ClassVar[bool] = True

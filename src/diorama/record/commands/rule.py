@@ -37,6 +37,7 @@ class RuleCommand(Command):
     family = "rules"
     shared = True
     plain = True
+    later = True
     when: str = knob("not_finite", "What must be so.", choices=WHENS, main=True)
     signal: str | None = knob(None, "Which series: loss, probe/loss, accuracy, ….", kind="series", main=True)
     layer: str | None = knob(None, "Which layer, for dead_units.", kind="layer")

@@ -17,7 +17,8 @@ class TwinCommand(Command):
     """Train the run that was left alone beside this one: from the checkpoint before an act, without it.
 
     *Meaning* seeds and batches are the same, so whatever differs between the two runs comes from the act and from those
-    after it. Of a script that holds for batches that it draws from what ``watch(state=)`` was given.
+    after it. Of a script that holds for batches that it draws from what ``watch(state=)`` was given; others are drawn anew. The checkpoints
+    before the newest five acts are kept (before twenty, where they take 100 MB at most together): start a twin before so many more.
     *Raises* UsageError where no act is known, Unavailable where the checkpoint before it is gone; else what ``branch`` raises.
     """
 

@@ -20,6 +20,7 @@ class UnruleCommand(Command):
     family = "rules"
     shared = True
     plain = True
+    later = True
     rule: int = knob(1, "The rule's number.", low=1, main=True)
 
     def apply(self, training: Controls) -> Applied:
