@@ -32,7 +32,8 @@ class StructureReversal(Reshaping):
         self.changed.back()
         restructured(training, self.revision, None)
         if self.changed.came:
-            return "what the layer has learnt since goes with it, and the others keep what they learnt" if self._versions() != self._begun else "bit by bit"
+            learnt = self._versions() != self._begun
+            return "what the layer has learnt since goes with it, and the others keep what they learnt" if learnt else "bit by bit"
         return "it is as it was when it went"
 
     def rearranged(self, weight: str) -> bool:

@@ -234,7 +234,7 @@ def test_a_run_alone_is_compared_with_its_first_step(tmp_path: Path) -> None:
                 loss = F.cross_entropy(model(x), y)
                 loss.backward()
                 optimizer.step()
-                recorder.step(loss=loss.detach())
+                recorder.step(loss=loss.detach(), val_accuracy=recorder.number / 10)
     run = diorama.open(tmp_path / "a")
     steps = run.snapshots
     assert run.scene().view("compare", places=3).title == f"Beside step {steps[0]}"
@@ -243,3 +243,10 @@ def test_a_run_alone_is_compared_with_its_first_step(tmp_path: Path) -> None:
     picture = run.scene().view("compare", other=diorama.open(tmp_path / "b").scene(), places=3)
     curves = next(mark for mark in _marks(picture, Lines) if mark.title.startswith("Loss: "))
     assert {series.group for series in curves.series} == {"a", "b"}
+    assert "stands at" not in picture.caption
+    apart = run.scene().view("compare", other=diorama.open(tmp_path / "b").scene(2), places=3)
+    assert apart.caption.startswith("b stands at step 2, this network at step 3: what differs may come of the steps between. Of 120 examples")
+    held = next(column for column in _marks(apart, Table)[0].columns if column.name == "val_accuracy")
+    assert held.numbers is not None
+    assert held.numbers.tolist() == pytest.approx([0.2, 0.1])  # before each step the loop had counted one less
+    assert held.note.endswith("its newest value, at steps 3, 2.")

@@ -12,6 +12,7 @@ import torch
 from sklearn.metrics import silhouette_samples
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
+from torch.utils.data import TensorDataset
 
 import diorama
 from diorama.core.marks import Parallel, Table
@@ -120,6 +121,62 @@ def test_the_ranking_says_why(folder: Path) -> None:
     assert parallel.axes[-1] == "right"
     assert set(parallel.labels) == {"wide", "small", "early"}
     assert parallel.keys[0] == f"run:{parallel.labels[0]}"
+
+
+def _noted(path: Path, y: Tensor, accuracies: list[float] | None, inside: bool = True, rate: float = 0.1) -> None:
+    """A training on labels, which passes an accuracy of held-back examples and halves its rate at each step."""
+    x, told = _examples()
+    data = diorama.data(TensorDataset(x.flatten(1), y))
+    model = nn.Linear(36, 3)
+    optimizer = torch.optim.SGD(model.parameters(), rate)
+    probe = data.examples(90) if inside else (x.flatten(1), told)
+    with diorama.watch(model, path, probe=probe, optimizer=optimizer, data=data) as recorder:
+        for k in range(3):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x.flatten(1)), y)
+            loss.backward()
+            optimizer.step()
+            recorder.step(loss=loss.detach(), **({} if accuracies is None else {"val_accuracy": accuracies[k]}))
+            optimizer.param_groups[0]["lr"] /= 2
+
+
+def test_examples_held_back_rank_where_the_probe_set_is_trained_on(tmp_path: Path) -> None:
+    """The one that learnt planted labels by heart does not come first for it; the rates at first and at last stand in the table."""
+    _, y = _examples()
+    wrong = torch.where(torch.arange(90) < 30, (y + 1) % 3, y)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        _noted(tmp_path / "planted", wrong, [0.5, 0.6, 0.4], rate=1.0)
+        _noted(tmp_path / "cured", wrong, [0.3, 0.2, 0.7], rate=1e-6)
+    (tmp_path / "cured" / "changes.csv").write_text("example,weight,label,label before,probe\n0,1,0,1,0\n")
+    runs = [diorama.open(tmp_path / name) for name in ("planted", "cured")]
+    assert runs[0].series("probe/accuracy")[1][-1] > runs[1].series("probe/accuracy")[1][-1]
+    picture = runs[0].scene().view("guide", look=False)
+    table, why = _marks(picture, Table)
+    assert table.title == "Ranked by val_accuracy"
+    assert _column(table, "run") == ["cured", "planted"]
+    assert _column(table, "val_accuracy").tolist() == pytest.approx([0.7, 0.4])
+    assert _column(table, "learning rate").tolist() == pytest.approx([1e-6, 1.0])
+    assert _column(table, "last learning rate").tolist() == pytest.approx([0.25e-6, 0.25])
+    told = ["its val_accuracy at step 3 is 0.7, the highest", "its val_accuracy at step 3 is 0.4, rather than 0.7"]
+    assert _column(why, "why it stands here") == told
+    assert "as the probe set of all is trained on" in picture.caption
+    assert "cured is taught other labels for some of its examples" in picture.caption
+
+
+def test_what_held_back_examples_say_otherwise_is_said(tmp_path: Path) -> None:
+    """A probe set of its own ranks, and where numbers of held-back examples put another run first, that is told; without them it is not."""
+    _, y = _examples()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for name, told, rate in (("quick", [0.5, 0.6, 0.4], 0.5), ("slow", [0.3, 0.2, 0.7], 1e-6)):
+            _noted(tmp_path / name, y, told, inside=False, rate=rate)
+        for run in tmp_path.iterdir():  # as of a probe set that is not in the data
+            assert diorama.open(run).meta["steered"]["matched"] == 0
+    picture = diorama.open(tmp_path / "quick").scene().view("guide", look=False)
+    assert _column(_marks(picture, Table)[0], "run") == ["quick", "slow"]
+    assert "By val_accuracy, which the loops passed, slow comes first (0.7; quick has 0.4)." in picture.caption
+    assert "trained on" not in picture.caption
 
 
 def test_equals_are_not_told_apart(folder: Path, tmp_path: Path) -> None:

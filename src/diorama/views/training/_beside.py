@@ -136,11 +136,11 @@ class OtherNetwork:
         here, there = self.scene.step, self.other.step
         if self.same_run or here is None or there is None or here == there:
             return ""
-        return f"{self.name} stands at step {there:,}, this network at {here:,}"
+        return f"{self.name} stands at step {there:,}, this network at step {here:,}: what differs may come of the steps between."
 
     def sentence(self, changed_labels: Tensor | None = None) -> str:
         """What differs, in words; who is right also by the labels that commands gave to the data, where they did."""
-        told = []
+        told = [self.moment()] if self.moment() else []
         if self.differ is not None:
             count = len(self.scene.live)
             changed = int(self.differ.sum())
@@ -161,7 +161,7 @@ class OtherNetwork:
             )
         if self.before is not None and self.after is not None and not np.isnan(self.after.losses).any():
             told.append(self._hill(self.before, self.after))
-        return " ".join(told) or f"Of {self.name} only the record is laid beside."
+        return " ".join(told) if len(told) > bool(self.moment()) else " ".join([*told, f"Of {self.name} only the record is laid beside."])
 
     def _hill(self, before: _straight.WeightWay, after: _straight.WeightWay) -> str:
         """What the loss does on the straight way: of a barrier it is said what it rises above, and between which losses."""

@@ -22,6 +22,7 @@ from ...core.selection import Selection, layer_key, number_key, spoken, unit_key
 from ...scene import Scene
 from ...scene.sets import named
 from .. import inputs, recorded
+from ..held_back import HeldBack, held_back
 from ..relabelled import called, changed_of_probe, wrong
 from ..view import View
 from ._beside import OtherNetwork, mean
@@ -31,6 +32,8 @@ from .distributions import DistributionsView
 Floats = NDArray[np.float64]
 LAYERS = 40
 """So many layers are drawn as bars: those that differ most."""
+HELD_BACK = 4
+"""So many of the loops' numbers of examples held back stand in the table."""
 DRAWN = 3
 """Of so many others the layers, units and ways are shown; of all of them the answers."""
 
@@ -110,7 +113,7 @@ class CompareView(View):
         return (scene.alone(scene.cancel).at(first if scene.step != first else last),)
 
     def _drawn(self, scene: Scene, selection: Selection, beside: list[OtherNetwork], marks: list[Node], final: bool) -> Picture:
-        notes = list(dict.fromkeys(note for one in beside for note in (one.moment(), *one.notes) if note))
+        notes = list(dict.fromkeys(note for one in beside for note in one.notes))
         if len(beside) > DRAWN and final:
             notes.append(f"layers, units and ways are shown for the first {DRAWN} of {len(beside)} others")
         labels = _labels(scene, beside) if scene.missing is None and scene._examples is not None else None
@@ -153,6 +156,7 @@ class _ComparedRow:
     relabelled: float
     parameters: float
     differ: float
+    held_back: dict[str, HeldBack]
 
 
 def _numbers(scene: Scene, beside: list[OtherNetwork]) -> Node:
@@ -168,7 +172,8 @@ def _numbers(scene: Scene, beside: list[OtherNetwork]) -> Node:
             relabelled = mean((answers.predictions == labels)[known].double().numpy()) if labels is not None else relabelled
         count = sum(p.numel() for p in looked.model.parameters()) if looked.missing is None else float("nan")
         step = float(looked.step) if looked.step is not None else float("nan")
-        return _ComparedRow(name, step, loss, right, relabelled, float(count), float(differ.sum()) if differ is not None else float("nan"))
+        return _ComparedRow(name, step, loss, right, relabelled, float(count), float(differ.sum()) if differ is not None else float("nan"),
+                            held_back(looked.run, step if np.isfinite(step) else np.inf))
 
     here = f"step {scene.step}" if beside[0].same_run else recorded.label(scene.run, [one.other.run for one in beside]) or scene.name
     rows = [row(f"{here} (here)", scene, scene.answers() if scene.task else None, None if all(one.differ is None for one in beside) else np.zeros(0))]
@@ -179,11 +184,25 @@ def _numbers(scene: Scene, beside: list[OtherNetwork]) -> Node:
         _told("loss", [one.loss for one in rows], ".3g"),
         _told("right", [one.right for one in rows], ".1%"),
         _told("right by the changed labels", [one.relabelled for one in rows], ".1%"),
+        *_held_back(rows),
         _told("answers that differ", [one.differ for one in rows], ",.0f"),
         _told("parameters", [one.parameters for one in rows], ",.0f"),
     ]
     keys = tuple(number_key("step", int(one.step)) if np.isfinite(one.step) else "" for one in rows)
     return Table(title="The networks, on these examples", columns=tuple(filter(None, columns)), row_keys=keys if any(keys) else ())
+
+
+def _held_back(rows: list[_ComparedRow]) -> Iterator[Column | None]:
+    """The numbers of examples that the loops held back, each as it was last passed by the step at which the network stands."""
+    names = list(dict.fromkeys(name for row in rows for name in row.held_back))
+    for name in names[:HELD_BACK]:
+        there = [row.held_back.get(name) for row in rows]
+        steps = {one.step for one in there if one is not None}
+        column = _told(name, [one.value if one is not None else float("nan") for one in there], ".3g")
+        if column is not None:
+            at = f"at step {steps.pop():,}" if len(steps) == 1 else "at steps " + ", ".join(f"{one.step:,}" if one else "–" for one in there)
+            column = msgspec.structs.replace(column, note=f"Passed by the loop, by its name of examples held back: its newest value, {at}.")
+        yield column
 
 
 def _labels(scene: Scene, beside: list[OtherNetwork]) -> Tensor | None:

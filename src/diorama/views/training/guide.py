@@ -21,6 +21,7 @@ from ...core.selection import Key, Selection
 from ...record.lineage import neighbours
 from ...run import Run, open_run
 from .. import recorded
+from ..held_back import HeldBack, better, held_back
 from ..relabelled import of_numbers
 from ..view import View
 
@@ -29,8 +30,11 @@ if TYPE_CHECKING:
     from ._measures import MeasuredModel
 
 MOST = 24
+HIGHEST = {1: "highest", -1: "lowest"}
+HELD_BACK = 4
+"""So many of the loops' numbers of examples held back stand in the table."""
 NAN = float("nan")
-_VALUES = ("learning_rate", "momentum", "weight_decay")
+_VALUES = ("learning_rate", "last_learning_rate", "momentum", "weight_decay")
 """Values of the optimizer that are shown where they are recorded; others where they differ."""
 _COUNTED = ("running_mean", "running_var", "num_batches_tracked")
 _ANSWERS = ("separation", "middle", "calibration", "loss", "right")
@@ -43,10 +47,13 @@ class GuideView(View):
 
     *Meaning* a model is ranked by its share of right answers (without classes: by its loss) on the probe set at its newest
     snapshot. Two whose difference chance explains are as good as each other, and then the better calibrated one comes first.
+    Where the probe set is known to be trained on, and all loops passed the same number of examples held back (``val_accuracy``,
+    ``test/loss``), that ranks them, by its newest value: of how many examples it is no record tells, so nothing is said of chance.
     *calibration* is the expected calibration error over 15 bins of confidence (0 is best); *separation* the silhouette of the
     true classes in the last hidden layer (1 is best, 0 is none); *middle* the share of gradient times input that lies in the
     middle half of the rows and columns of a picture (0.25 without a preference).
-    *Units* cost as the number of weights and the median time of a step. Values of the optimizer are those that the training began with.
+    *Units* cost as the number of weights and the median time of a step. Of the learning rate the first and the last in force are told,
+    of the first group; other values of the optimizer as they began, or as the last command on it left them.
     *Error* of the ranking: the sign test over examples that two models answer differently where both saw the same, else the
     difference of two shares; both two-sided at 5 %.
     *Cost* the record at once; then a pass an example in each model that may be looked into.
@@ -109,13 +116,14 @@ class GuideView(View):
     def _drawn(self, scene: Scene, selection: Selection, rows: list[_RankedRow], notes: list[str], final: bool) -> Picture:
         own = rows[0]
         compared = [row for row in rows if row.like(own)]
-        ranked = _ranked(compared)
+        by = _judge(compared)
+        ranked = _ranked_by(by, compared) if by else _ranked(compared)
         apart = [row for row in rows if not row.like(own)]
-        marks: list[Node] = [_table(ranked, apart), *_reasons(ranked), *_parallel([row for row, _ in ranked])]
+        marks: list[Node] = [_table(ranked, apart, by), *_reasons(ranked), *_parallel([row for row, _ in ranked])]
         changed = [f"{row.name}: {clause}" for row in rows for clause in of_numbers(row.run)]
         told = [*notes, *changed, *(f"{row.name} is not ranked: {row.unlike(own)}" for row in apart)]
         return self.picture(
-            scene, selection, "Which model?", Group(children=tuple(marks)), _sentence(ranked, len(apart)),
+            scene, selection, "Which model?", Group(children=tuple(marks)), _sentence(ranked, len(apart), by),
             note="; ".join(dict.fromkeys(told)), final=final, mode="eval",
         )
 
@@ -136,6 +144,7 @@ class _RankedRow:
     accuracy: float
     examples: int
     seen: MeasuredModel | None = None
+    held_back: dict[str, HeldBack] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(cls, run: Run, name: str) -> _RankedRow:
@@ -148,15 +157,23 @@ class _RankedRow:
         groups = run.meta.get("optimizer") or [{}]
         values = {
             key: float(value) for key, value in groups[0].items()
-            if isinstance(value, int | float) and not isinstance(value, bool) and key not in ("group", "factor")
+            if isinstance(value, int | float) and not isinstance(value, bool) and key not in ("group", "factor", "learning_rate")
         }
+        if "learning_rate" in run.series_names and len(rates := run.series("learning_rate")[1]):
+            values = {"learning_rate": float(rates[0]), "last_learning_rate": float(rates[-1]), **values}
         times = run.times()
         apart = np.diff(times[np.isfinite(times)])
         return cls(
             run, name, run.task, run.classes, values, float(max(run.last_step, 0)), float(parameters) or NAN,
             float(np.median(apart)) if len(apart) else NAN, _last(run, "probe/loss", "loss"), _last(run, "probe/accuracy", "accuracy"),
-            int(run.meta.get("examples") or 0),
+            int(run.meta.get("examples") or 0), None, held_back(run),
         )
+
+    @property
+    def trained_on(self) -> bool:
+        """Whether most of the probe set is known to be among what is trained on."""
+        data = self.run.meta.get("steered") or {}
+        return bool(2 * data.get("matched", 0) > data.get("probe", 0))
 
     def like(self, other: _RankedRow) -> bool:
         """Whether the two can be ranked together."""
@@ -260,6 +277,34 @@ def _ranked(rows: Sequence[_RankedRow]) -> list[tuple[_RankedRow, str]]:
     return found
 
 
+def _judge(rows: Sequence[_RankedRow]) -> str:
+    """The series of examples held back that ranks the runs, where their probe sets tell how well what is trained on is known; else nothing."""
+    return _common(rows) if len(rows) > 1 and any(row.trained_on for row in rows) else ""
+
+
+def _common(rows: Sequence[_RankedRow]) -> str:
+    """A number of examples held back that all runs have, an accuracy before a loss; else nothing."""
+    names = [name for name in rows[0].held_back if better(name) and all(name in row.held_back for row in rows)]
+    return max(names, key=better, default="")
+
+
+def _ranked_by(name: str, rows: Sequence[_RankedRow]) -> list[tuple[_RankedRow, str]]:
+    """The rows by their newest value of a series, best first, each with that value."""
+    sign = better(name)
+    order = sorted(rows, key=lambda row: -sign * row.held_back[name].value)
+    first = order[0].held_back[name].value
+
+    def reason(row: _RankedRow) -> str:
+        value, step = row.held_back[name]
+        told = f"its {name} at step {step:,} is {plain(f'{value:.3g}')}"
+        if value != first:
+            return f"{told}, rather than {plain(f'{first:.3g}')}"
+        alone = sum(one.held_back[name].value == first for one in order) == 1
+        return f"{told}, {f'the {HIGHEST[sign]}' if alone else 'and none is better'}"
+
+    return [(row, reason(row)) for row in order]
+
+
 def _or(value: float) -> float:
     return value if np.isfinite(value) else math.inf
 
@@ -274,7 +319,7 @@ def _reason(row: _RankedRow, first: _RankedRow, level: list[_RankedRow]) -> str:
         others = f"as good as {best.name}, as far as the examples tell"
         if best is row:
             alone = all(one is row or one.worth < row.worth for one in level)
-            others = "it answers most examples rightly, if by no more than chance explains" if alone else "none answers more rightly"
+            others = "it answers most examples rightly, though chance alone may explain its lead" if alone else "none answers more rightly"
         if np.isfinite(row.value("calibration")):
             alone = all(one is row or one.value("calibration") != row.value("calibration") for one in level)
             return f"{others}; of these {'its confidence is calibrated best' if alone else 'none is calibrated better'}"
@@ -296,6 +341,8 @@ def _columns(rows: Sequence[_RankedRow]) -> dict[str, list[float]]:
         "middle": [row.value("middle") for row in rows], "weights": [row.parameters for row in rows],
         "ms a step": [1000 * row.seconds for row in rows], "steps": [row.steps for row in rows],
     }
+    for name in list(dict.fromkeys(name for row in rows for name in row.held_back))[:HELD_BACK]:
+        found[name] = [row.held_back[name].value if name in row.held_back else NAN for row in rows]
     names = dict.fromkeys(name for row in rows for name in row.values)
     for name in names:
         values = [row.values.get(name, NAN) for row in rows]
@@ -304,7 +351,7 @@ def _columns(rows: Sequence[_RankedRow]) -> dict[str, list[float]]:
     return {name: values for name, values in found.items() if np.isfinite(values).any()}
 
 
-def _table(ranked: list[tuple[_RankedRow, str]], apart: list[_RankedRow]) -> Node:
+def _table(ranked: list[tuple[_RankedRow, str]], apart: list[_RankedRow], by: str) -> Node:
     rows = [row for row, _ in ranked] + apart
     columns = [
         Column(name="place", kind="text", texts=tuple(str(k + 1) if k < len(ranked) else "–" for k in range(len(rows)))),
@@ -317,8 +364,8 @@ def _table(ranked: list[tuple[_RankedRow, str]], apart: list[_RankedRow]) -> Nod
             form = ".1%" if name == "right" else ".3g"
             texts = (plain(format(value, form)) if np.isfinite(value) else "–" for value in values)
             columns.append(Column(name=name, kind="text", texts=tuple(texts)))
-    return Table(title="Ranked by what they answer rightly" if np.isfinite(rows[0].value("accuracy")) else "Ranked by loss", columns=tuple(columns),
-                 row_keys=tuple(_key(row) for row in rows))
+    title = f"Ranked by {by}" if by else "Ranked by what they answer rightly" if np.isfinite(rows[0].value("accuracy")) else "Ranked by loss"
+    return Table(title=title, columns=tuple(columns), row_keys=tuple(_key(row) for row in rows))
 
 
 def _reasons(ranked: list[tuple[_RankedRow, str]]) -> Iterator[Node]:
@@ -353,12 +400,47 @@ def _listed(names: list[str]) -> str:
     return f"{names[0]} is" if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]} are"
 
 
-def _sentence(ranked: list[tuple[_RankedRow, str]], apart: int) -> str:
+def _of_probe(ranked: list[tuple[_RankedRow, str]], by: str) -> str:
+    """What the ranking is worth: whether the probe set is trained on, with which labels, and what numbers of examples held back say."""
+    rows = [row for row, _ in ranked]
+    known = [row.name for row in rows if row.trained_on]
+    new = [row.name for row in rows if of_numbers(row.run)]
+    said = ""
+    if by:
+        said = (
+            f"They are ranked by {by}, which the loops passed (by its name, of examples held back), as the probe set of {_all_of(known, rows)} is "
+            "trained on: what is right there tells how well what was taught is known. How many examples were held back is not recorded, so it "
+            "is not known what chance explains. "
+        )
+    elif known:
+        said = (
+            f"The probe set of {_all_of(known, rows)} is trained on, so what is right there tells how well what was taught is known, not how "
+            "the model does on new examples. "
+        )
+    if new and len(new) < len(rows):
+        said += (
+            f"{_listed(new)} taught other labels for some of its examples, and right is counted by the labels that it came with: who learnt those "
+            "by heart stands better there. "
+        )
+    if not by and (name := _common(rows)) and len(rows) > 1:
+        best = _ranked_by(name, rows)[0][0]
+        if best is not rows[0] and best.held_back[name].value != rows[0].held_back[name].value:
+            here, there = (plain(f"{row.held_back[name].value:.3g}") for row in (rows[0], best))
+            said += f"By {name}, which the loops passed, {best.name} comes first ({there}; {rows[0].name} has {here}). "
+    return said
+
+
+def _all_of(names: list[str], rows: list[_RankedRow]) -> str:
+    return "all" if len(names) == len(rows) else ", ".join(names)
+
+
+def _sentence(ranked: list[tuple[_RankedRow, str]], apart: int, by: str) -> str:
     row, reason = ranked[0]
     if len(ranked) == 1:
         more = f"; the {apart} others of this folder do something else" if apart else ""
         return f"There is no other run to rank {row.name} with{more}."
     said = f"{row.name} comes first of {len(ranked)} runs" + (f": {reason}. " if reason else ". ")
+    said += _of_probe(ranked, by)
     for name, word, sign in (("calibration", "best calibrated", 1), ("separation", "best at separating the classes inside", -1)):
         known = [(sign * one.value(name), one.name) for one, _ in ranked if np.isfinite(one.value(name))]
         best = min(known, default=(0.0, ""))[0]
