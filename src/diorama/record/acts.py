@@ -144,6 +144,11 @@ class Acts:
                 over -= each.reversal.size
                 each.reversal = None
 
+    @property
+    def in_force(self) -> list[Act]:
+        """Those that are in force, oldest first."""
+        return [act for act in self._acts if act.in_force]
+
     def take_up(self, told: Iterable[Mapping[str, Any]], run: str = "") -> None:
         """What was done before the training was taken up again, or in the run that it goes on from: known, and for good, as what was
         before is not in memory.

@@ -110,9 +110,11 @@ def test_acts_on_the_same_examples_are_taken_back_in_any_order(steered: _Steered
     assert steered.state() == [[3, 4, 5, 6], [2.0] * 4]
     steered.send("undo", command=second)
     assert steered.state() == [[], []]
-    steered.send("drop", examples="5")
-    steered.send("relabel", examples="5,6", label=1)
-    steered.send("restore")
+    dropped, new = steered.send("drop", examples="5")["number"], steered.send("relabel", examples="5,6", label=1)["number"]
+    assert "of the chosen examples none is changed" in steered.send("restore", examples="1-4")["text"]
+    assert steered.send("restore", labelled="some")["text"] == (
+        f"restored 2 examples of the data (5, 6), 1 dropped and 2 relabelled by commands {dropped} (drop) and {new} (relabel)"
+    )
     assert steered.state() == [[], []]
     steered.send("undo")
     assert steered.state() == [[5, 6], [0.0, 1.0]]

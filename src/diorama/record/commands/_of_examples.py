@@ -42,8 +42,8 @@ class OfExamples(Command):
             raise NotApplicable(f"no example with the label {self.labelled} was loaded yet; wait, or name examples by their numbers")
         return found
 
-    def given(self, training: Controls, what: str, numbers: Numbers, new: str, **values: Any) -> Applied:
-        """Give the examples a weight or a label each, and say so."""
+    def given(self, training: Controls, what: str, numbers: Numbers, new: str, more: str = "", **values: Any) -> Applied:
+        """Give the examples a weight or a label each, and say so, with ``more`` behind it."""
         from ..training_data import ExamplesBack  # not above: whoever sends a command needs no torch
 
         data = training.data
@@ -52,7 +52,7 @@ class OfExamples(Command):
         old: dict[str, Values] = {slot: changes.set(slot, numbers, value) for slot, value in values.items()}
         data.write(training.number)
         late = data.late()
-        return Applied(before, new, f"{what} {told(numbers)}{'; ' if late else ''}{late}", ExamplesBack(changes, numbers, old))
+        return Applied(before, new, f"{what} {told(numbers)}{more}{'; ' if late else ''}{late}", ExamplesBack(changes, numbers, old))
 
 
 def told(numbers: Numbers) -> str:
