@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -104,24 +104,37 @@ def begin_child(
     """
     parent = parent.resolve()
     folder, step = path, int(kept["step"])
-    facts = lineage.told(parent, step, kept.get("time")) | _in_force(kept.get("steering") or {}, step, content)
+    frozen = _frozen(parent, (kept.get("steering") or {}).get("frozen", ()), step)
+    facts = lineage.told(parent, step, kept.get("time")) | _in_force(kept.get("steering") or {}, content) | {"frozen": frozen}
     try:
         begun = _create(folder, content, first, folder.name, step, facts, requests.last(parent))
     except OSError as error:
         reason = error.strerror or str(error)
         raise Unavailable(f"the run folder {str(folder)!r} cannot be written: {reason}") from error
+    begun.frozen = frozen
     begun.told = f"goes on from step {step} of {parent.name!r}"
     return begun
 
 
-def _in_force(steering: Mapping[str, Any], step: int, content: Content) -> dict[str, Any]:
+def _frozen(parent: Path, layers: Iterable[str], step: int) -> list[list[Any]]:
+    """Which layers are frozen at a step of a run, and were before it, since when: what a child reads of that time is judged by it."""
+    try:
+        with RunReader(parent) as reader:
+            before = [list(each) for each in reader.meta.get("frozen") or () if each[1] <= step]
+    except DioramaError:
+        before = []
+    past = [each for each in before if each[2] is not None and each[2] <= step]
+    since = {layer: begun for layer, begun, until in before if until is None or until > step}
+    return past + [[layer, since.get(layer, step), None] for layer in layers]
+
+
+def _in_force(steering: Mapping[str, Any], content: Content) -> dict[str, Any]:
     """What was in force at a checkpoint, as the child tells it from its first moment: its training may be killed before it tells more."""
     factors = [*steering.get("factors", ())]
     groups = content.facts.get("optimizer") or [{} for _ in factors]
     return {
         "optimizer": [{**group, "factor": factor} for group, factor in zip(groups, factors, strict=False)],
         "wishes": {name: steering.get(name) for name in ("clip", "schedule")} | {"layers": steering.get("layers") or {}},
-        "frozen": [[layer, step, None] for layer in steering.get("frozen", ())],
     }
 
 

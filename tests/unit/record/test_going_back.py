@@ -158,12 +158,20 @@ def test_a_training_goes_back_to_before_a_command(tmp_path: Path) -> None:
 
 def test_in_a_loop_that_draws_its_batches_all_else_goes_back(tmp_path: Path) -> None:
     """Weights, buffers, memory, schedule and generators are as they were, and the answer says that the batches go on."""
-    told = _trained(tmp_path / "run", {4: [("checkpoint", {})], 9: [("go_back", {"step": 4})]}, 12, draws=True)
+    plan: Plan = {
+        1: [("freeze", {"layer": "0"})], 2: [("freeze", {"layer": "4"}), ("thaw", {"layer": "0"})], 4: [("checkpoint", {})],
+        6: [("thaw", {"layer": "4"})], 9: [("go_back", {"step": 4})],
+    }
+    told = _trained(tmp_path / "run", plan, 12, draws=True)
     assert _same(told[8][2], told[3][2])
     assert not _same(told[9][2], told[4][2])
     answer = _answers(diorama.open(tmp_path / "run"))[-1]
     assert "the batches go on as the loop draws them" in answer
     assert "Generator" in answer
+    child = diorama.open(tmp_path / "run-2")
+    # What was read before then is judged by what was frozen then, and is so again: else it would be told as a layer that hardly moves.
+    assert child.meta["frozen"] == [["0", 1, 2], ["4", 2, None]]
+    assert [child.frozen(step) for step in (2, 3, 4, 5)] == [("0",), ("4",), ("4",), ("4",)]
 
 
 @pytest.mark.parametrize("draws", [False, True])
