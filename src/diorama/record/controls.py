@@ -302,6 +302,11 @@ class Controls:
             (self.subject.frozen.freeze if frozen else self.subject.frozen.thaw)(layer)
             self.tell_frozen()
 
+    def still(self, layer: str, what: str) -> str:
+        """That what is done to a layer learns nothing, where it is frozen: the end of a sentence."""
+        held = next((each for each in self.subject.frozen.layers if each == layer or layer.startswith(f"{each}.")), None)
+        return "" if held is None else f"; {held} is frozen, so {what} before it is thawed"
+
     def tell_frozen(self) -> None:
         """Write down which layers are frozen on purpose, from which step to which."""
         now = self.subject.frozen.layers

@@ -88,7 +88,8 @@ def reshaped(training: Controls, what: str, act: Callable[..., ChangedUnits], **
         )
     revision = of_units(done.graft)
     restructured(training, None, revision)
-    return Applied(str(done.before), str(done.after), told(done, what), ShapeReversal(done, revision))
+    still = training.still(done.layer, "the new units do not learn") if done.after > done.before else ""
+    return Applied(str(done.before), str(done.after), f"{told(done, what)}{still}", ShapeReversal(done, revision))
 
 
 def restructured(training: Controls, gone: Revision | None, came: Revision | None, changed: ChangedLayer | None = None) -> None:

@@ -16,6 +16,7 @@ from ..training.subject import Subject
 from .controls import Controls
 from .run_folder import Content
 
+
 def stand_in(
     model: nn.Module, content: Content, frozen: Sequence[str], memory: Sequence[Mapping[str, Any]] | None, state: Sequence[Any] = ()
 ) -> Controls:

@@ -90,6 +90,15 @@ def test_a_run_previews_from_its_newest_weights(training: Any) -> None:
             run.preview("zero", **wrong)
     with pytest.raises(diorama.NotApplicable, match="changes no answer at once"):
         run.preview("pause")
+    _sent(recorder, "freeze", {"layer": "0"})
+    for name, knobs, what in (
+        ("add_units", {"layer": "0"}, "the new units do not learn"), ("reinitialize", {"layer": "0"}, "they do not learn"),
+        ("learning_rate", {"layer": "0", "factor": 0.5}, "it does not learn"),
+    ):
+        beforehand = run.preview(name, **knobs).text if name != "learning_rate" else _sent(recorder, name, knobs)["text"]
+        assert beforehand.endswith(f"; 0 is frozen, so {what} before it is thawed")
+    assert "0 is frozen" in _sent(recorder, "add_units", {"layer": "0"})["text"]
+    assert "frozen" not in _sent(recorder, "remove_units", {"layer": "0", "units": "0"})["text"]
 
 
 def test_the_page_offers_acts_and_takes_them_back(training: Any) -> None:
