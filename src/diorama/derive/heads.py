@@ -147,6 +147,25 @@ def weights(scene: Scene, x: Nested, layer: AttentionLayer, most: int = 0) -> Fl
     return gathered(layer.whole([kept[name] for name in layer.points]), most).numpy()
 
 
+def means(scene: Scene, x: Nested, layers: Sequence[AttentionLayer], most: int = 0) -> list[Floats]:
+    """The attention of one example averaged over the heads of each layer, (to, from) each, put together as in :func:`weights`.
+
+    *Cost* one forward pass for all layers; of one layer at a time all heads are held.
+    """
+    steps = {point for layer in layers if layer.rows for point in layer.points}
+
+    def summed(name: str, tensor: Tensor) -> Tensor:
+        heads = by_head(tensor)
+        return gathered(heads) if name in steps else gathered(heads.detach().float().sum(0, keepdim=True), most)
+
+    kept = scene.kept(x, [point for layer in layers for point in layer.points], reduce=summed)
+    found = []
+    for layer in layers:
+        parts = [kept[point] for point in layer.points]
+        found.append((gathered(layer.whole(parts), most).sum(0) / layer.heads).numpy())
+    return found
+
+
 def by_head(tensor: Tensor) -> Tensor:
     """The weights of the first example as (heads, to, from), however many axes lie between."""
     return tensor[0].reshape(-1, *tensor.shape[-2:])

@@ -11,7 +11,7 @@ import torch
 from . import ops
 
 if TYPE_CHECKING:
-    from .points import OpRecord
+    from .op_survey import OpRecord
 
 
 def roles(product: OpRecord, axis: int = -1) -> tuple[int, int] | None:

@@ -14,7 +14,7 @@ from .equations import arranged, followed, places, roles, summed
 from .pooling import PoolingSearch, leading_to
 
 if TYPE_CHECKING:
-    from .points import OpRecord
+    from .op_survey import OpRecord
 
 PARTS = ("query", "key", "value", "pattern")
 WOULD_BE = "a softmax over scores of places, and the sum of these weighed by it"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from . import equations, ops
 
 if TYPE_CHECKING:
-    from .points import OpRecord
+    from .op_survey import OpRecord
 
 _DEEP = 16
 """So many ops may lie between a softmax and its scores, and between it and the sum."""

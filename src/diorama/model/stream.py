@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 
 from . import ops
-from .points import OpRecord, Points
+from .op_survey import OpRecord
+from .points import Points
 
 _SCALED = ops.DROPOUT | ops.named("cast", "factor", "sum")
 _PASSING = ops.FORM | _SCALED | ops.NORMALIZED | {"relu"}

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..core.blame import blamed
 from ..core.errors import NotApplicable
-from ..core.selection import Key, Selection, plainly
+from ..core.selection import Key, Selection, is_point, plainly
 from ..data import nesting
 from ..data.examples import Examples
 from ..data.kinds import Kind, Tokens
@@ -127,6 +127,18 @@ class SceneNetwork:
             known = shared.asked = weakref.ref(self.source)
             shared.layers.look_in(lambda: source.module() if (source := known()) is not None else None)
         return shared.layers
+
+    def point(self, name: str) -> Layer:
+        """A layer, or what lies between layers, by its name. The latter is found without a look at all layers, which costs passes more."""
+        if self.source.shared.layers is None and is_point(name) and name not in dict(self.model.named_modules()):
+            with blamed():
+                return points(self.model, self.few())[name]
+        return self.layers[name]
+
+    @property
+    def surveyed(self) -> bool:
+        """Whether the layers, and how answers are read, are known already; else they cost some passes."""
+        return self.source.shared.layers is not None and self.source.shared.reading is not None
 
     @property
     def table(self) -> LayerTable | None:

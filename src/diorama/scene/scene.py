@@ -242,7 +242,7 @@ class Scene:
         return self._looked(x, keep, only=True, **how)[1]
 
     def _looked(self, x: Nested, keep: Iterable[str], **how: Any) -> tuple[Any, dict[str, Any]]:
-        return looked(self.model, x, {name: self.layers[name] for name in keep}, edits=self.edits, cancel=self._cancel, **how)
+        return looked(self.model, x, {name: self.network.point(name) for name in keep}, edits=self.edits, cancel=self._cancel, **how)
 
     def current(self, selection: Selection = NOTHING, example: int | None = None) -> Current:
         """The input that is looked at: the given example, else a drawn one, else the chosen example, else the first."""
@@ -492,12 +492,12 @@ class Scene:
         recorder.close()
         return recorder.path
 
-    def provenance(self, view: Any, selection: Selection = NOTHING, **more: Any) -> Provenance:
-        """How a picture of this scene is made."""
-        guessed = self.guessed if view.needs == "model" else ()
+    def provenance(self, view: Any, selection: Selection = NOTHING, *, guessed: bool = True, **more: Any) -> Provenance:
+        """How a picture of this scene is made, with what was ``guessed`` of the network unless that is left out."""
+        said = self.guessed if view.needs == "model" and guessed else ()
         run = self.run.name if self.run is not None else ""
         edits = (*((self.moved.words,) if self.moved is not None else ()), *map(str, self.edits)) if view.needs != "record" else ()
-        return Provenance.of(view, selection, step=self.step, run=run, model=self.fingerprint, guessed=guessed, edits=edits, **more)
+        return Provenance.of(view, selection, step=self.step, run=run, model=self.fingerprint, guessed=said, edits=edits, **more)
 
     def __repr__(self) -> str:
         held = f"{len(self._examples)} examples" if self._examples is not None else "no examples"

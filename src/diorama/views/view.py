@@ -121,13 +121,15 @@ class View(Plugin, abc.ABC):
         checks = tuple(
             msgspec.structs.replace(check, sentence=_plainly(check.sentence)) if isinstance(check, Check) else check for check in checks
         )
-        table = scene.table if self.input and self.needs == "model" else None
+        # What is known of the network as a whole costs passes: a first picture that needs none of it comes without.
+        known = final or self.needs != "model" or scene.network.surveyed
+        table = scene.table if self.input and self.needs == "model" and known else None
         if table is not None and table.mixing:
             note = f"{note} {table.mixing[0].upper()}{table.mixing[1:]}.".strip()
         untold = [clause for clause in of_numbers(scene.run, scene.step) if clause not in note] if self.by_labels else []
         if untold:
             note = noted(note, *untold)
-        made = scene.provenance(self, selection, source=source or "; ".join(self.papers), mode=mode)
+        made = scene.provenance(self, selection, source=source or "; ".join(self.papers), mode=mode, **({} if known else {"guessed": False}))
         return Picture(
             title=_plainly(title),
             body=_said(body),

@@ -232,6 +232,21 @@ def test_rows_that_are_no_tokens_or_shares_are_not_called_so() -> None:
     assert "is a token that asks" in _scene(length=4).view("attention").caption
 
 
+def test_a_first_look_at_a_long_text_reads_it_once_and_no_further_than_the_layer() -> None:
+    """All that comes before the first picture is one pass over one text and another up to the layer; a rollout takes one pass."""
+    scene, read = _scene(length=260), list[int]()
+    scene.model.blocks[1].register_forward_pre_hook(lambda module, args: read.append(len(args[0])) if args[0].shape[1] == 260 else None)
+    made = scene.stream("attention", layer="blocks.0")
+    first = next(made)
+    assert not first.final and read == [1]
+    last = list(made)[-1]
+    assert last.provenance.guessed and not first.provenance.guessed
+    assert [one.values.tolist() for one in _marks(first, Heatmap)[:1]] == [one.values.tolist() for one in _marks(last, Heatmap)[:1]]
+    read.clear()
+    scene.view("attention", layer="blocks.1", show="rollout")
+    assert read == [1]
+
+
 def test_rollout_follows_all_layers() -> None:
     """Rollout up to the second layer is the product of both layers' mean weights, each with half of itself going round."""
     scene = _scene()

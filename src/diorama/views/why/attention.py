@@ -16,7 +16,17 @@ from ...core.marks import Box, Group, Heatmap, Image, Node, Text, Tiles
 from ...core.picture import Check, Picture, Progress
 from ...core.selection import Key, Selection, spoken
 from ...data.padding import pads
-from ...derive.heads import MEANINGS, MEASURES, AttentionLayer, attention_layers, gathered, named, weights, without
+from ...derive.heads import (
+    MEANINGS,
+    MEASURES,
+    AttentionLayer,
+    attention_layers,
+    gathered,
+    means,
+    named,
+    weights,
+    without,
+)
 from ...model.points import points
 from ...scene import Scene
 from ...scene.input import Current
@@ -131,11 +141,10 @@ class AttentionView(View):
         if self.show == "weights":
             return _weights(scene, current, layer)
         chain: NDArray[np.float32] | None = None
-        for own in layers[: layers.index(layer) + 1]:
-            each = _weights(scene, current, own)
-            if each.shape[1] != each.shape[2] or (chain is not None and chain.shape != each.shape[1:]):
+        for each in means(scene, current.x, layers[: layers.index(layer) + 1], MOST):
+            if each.shape[0] != each.shape[1] or (chain is not None and chain.shape != each.shape):
                 continue
-            step = each.mean(0) + np.eye(each.shape[1], dtype=np.float32)
+            step = each + np.eye(len(each), dtype=np.float32)
             step /= step.sum(1, keepdims=True)
             chain = step if chain is None else step @ chain
         if chain is None:
