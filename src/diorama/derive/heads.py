@@ -113,7 +113,7 @@ def without(scene: Scene) -> str | None:
         return None
     unknown = _points(scene, None).attention.unknown
     more = f" (not recognised: {', '.join(unknown)})" if unknown else ""
-    return f"the model runs no attention, which would be {WOULD_BE}{more}"
+    return f"the model runs no attention that is recognised, which would be {WOULD_BE}{more}"
 
 
 def named(layers: Sequence[AttentionLayer], name: str | None) -> AttentionLayer:
@@ -122,7 +122,7 @@ def named(layers: Sequence[AttentionLayer], name: str | None) -> AttentionLayer:
     *Raises* NotFound for a name that leads to none.
     """
     if not layers:
-        raise NotApplicable(f"the model runs no attention, which would be {WOULD_BE}")
+        raise NotApplicable(f"the model runs no attention that is recognised, which would be {WOULD_BE}")
     if not name:
         return layers[0]
     tests: tuple[Callable[[str], bool], ...] = (

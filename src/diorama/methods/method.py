@@ -152,7 +152,7 @@ class Looking:
     @property
     def hidden(self) -> Hidden:
         """What the model runs that no rule for ops reaches."""
-        return hidden(self.model, self._x)
+        return hidden(self.model, self._x, self.reading.outputs)
 
     @property
     def task(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import weakref
 from typing import Any
@@ -18,6 +19,7 @@ from .axes import tensors_in
 from .batch_size import whole
 from .mode import OpMode, Run, Trail, without_modes
 from .ops import ASKS, LIKE
+from .outputs import Wanted, pick
 from .surroundings import Neutral, as_built
 from .untouched import Untouched, grads_asked
 from .unwrap import device_of, dtype_of, fed, held, named_modules, unwrap
@@ -52,8 +54,8 @@ class Hidden:
 _KNOWN: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[Any, ...], Hidden]] = weakref.WeakKeyDictionary()
 
 
-def hidden(model: nn.Module, x: Nested) -> Hidden:
-    """What a model runs beside the ops that the mode sees; found once for a model and a form of input.
+def hidden(model: nn.Module, x: Nested, outputs: Wanted = None) -> Hidden:
+    """What a model runs beside the ops that the mode sees; found once for a model, a form of input and the piece that scores are read from.
 
     *Meaning* ``found``: functions of ``torch.jit`` and ``vmap`` (their result is made by no op that was seen), autograd functions of
     one's own (backward they do as they like), checkpoints (they run once more on the way back), ``out=``. What leaves
@@ -62,20 +64,20 @@ def hidden(model: nn.Module, x: Nested) -> Hidden:
     """
     model = unwrap(model)
     forms = tuple((tuple(part.shape[1:]), part.dtype) for part in nesting.tensors(x))
-    key = (forms, tuple((name, id(module)) for name, module in model.named_modules()))
+    key = (forms, outputs, tuple((name, id(module)) for name, module in model.named_modules()))
     if model not in _KNOWN or _KNOWN[model][0] != key:
         ready = fed(model, x)
-        found = _found(model, whole(model, nesting.select(ready, slice(0, 2))))
+        found = _found(model, whole(model, nesting.select(ready, slice(0, 2))), outputs)
         if found is None:  # a model that is bound to its batch runs with as many examples as there are, or not at all
-            found = _found(model, whole(model, ready))
+            found = _found(model, whole(model, ready), outputs)
         _KNOWN[model] = (key, Hidden() if found is None else found)
     return _KNOWN[model][1]
 
 
-def _found(model: nn.Module, x: Nested) -> Hidden | None:
+def _found(model: nn.Module, x: Nested, outputs: Wanted) -> Hidden | None:
     """What is hidden; None where the model does not run."""
     watch = _Watch()
-    watch.trail = Trail(named_modules(model), closed=lambda name, module, args, output: watch.answered(name, output))
+    watch.trail = Trail(named_modules(model), closed=lambda name, module, args, output: watch.answered(name, next(iter(tensors_in(output)), None)))
     x = nesting.each(x, lambda part: part.clone().requires_grad_() if part.is_floating_point() else part.clone())
     # Copies, as a model may write into its input.
     x = nesting.each(x, lambda part: watch.own(part.clone()))
@@ -96,7 +98,9 @@ def _found(model: nn.Module, x: Nested) -> Hidden | None:
         watch.trail.open.clear()
         for tensor in tensors_in(output):
             watch.given(tensor)
-        watch.answered("", output)
+        with contextlib.suppress(DioramaError):  # of a model whose scores nobody knows how to read nothing is asked
+            # What else it answers, such as a memory that the next call takes, is no way to the scores.
+            watch.answered("", pick(output, outputs)[0])
     return Hidden(tuple(watch.found), tuple(watch.detached.items()))
 
 
@@ -119,9 +123,9 @@ class _Watch:
         self.depending[id(tensor)] = tensor
         return tensor
 
-    def answered(self, name: str, output: Any) -> None:
+    def answered(self, name: str, output: Tensor | None) -> None:
         """A layer, or the model, answers this."""
-        where = next((left for tensor in tensors_in(output) if (left := self.left(tensor)) is not None), None)
+        where = None if output is None else self.left(output)
         if where is not None:
             self.detached[name] = where
 

@@ -84,5 +84,5 @@ def attention(
     if not look.attention:
         unknown = points(look.model, fed(look.model, x)).attention.unknown
         more = f"; not recognised: {', '.join(unknown)}" if unknown else ""
-        raise NotApplicable(f"{type(look.model).__name__} runs no attention, which would be {WOULD_BE}{more}")
+        raise NotApplicable(f"{type(look.model).__name__} runs no attention that is recognised, which would be {WOULD_BE}{more}")
     return look.attention

@@ -148,7 +148,7 @@ class Points:
         known = self.attention.by_label
         if not known:
             unknown = f"; not recognised: {', '.join(self.attention.unknown)}" if self.attention.unknown else ""
-            raise NotApplicable(f"the model runs no attention, which would be {patterns.WOULD_BE}{unknown}")
+            raise NotApplicable(f"the model runs no attention that is recognised, which would be {patterns.WOULD_BE}{unknown}")
         site = known[self._ending(label, known, "attention", part)]
         if site.pooled and part != "pattern":
             raise NotApplicable(f"{site.label} makes its scores without a product of queries and keys, so it has a pattern alone")

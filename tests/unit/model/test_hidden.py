@@ -140,6 +140,16 @@ def test_a_way_that_no_slope_goes_is_told(way: str) -> None:
     assert hidden(Net(_logged).eval(), x) == Hidden()
 
 
+def test_a_memory_beside_the_scores_is_no_way_to_them() -> None:
+    """What a model answers beside its scores may be detached, as the memory of an XLNet is; it is told where that is what is read."""
+    model, x = Net(_logged).eval(), _image()
+    whole = nn.Module()
+    whole.net = model
+    whole.forward = lambda x: {"logits": model(x), "memory": model.first(x).flatten(1).detach()}
+    assert hidden(whole, x) == Hidden()
+    assert hidden(whole, x, "memory").detached == (("", "the model itself"),)
+
+
 @pytest.mark.parametrize("way", HIDDEN)
 @pytest.mark.parametrize("method", ["occlusion", "discrepancy", "gradient", "feature_ablation"])
 def test_methods_that_need_no_rule_go_round_it(way: str, method: str) -> None:

@@ -238,9 +238,11 @@ def test_a_first_look_at_a_long_text_reads_it_once_and_no_further_than_the_layer
     scene.model.blocks[1].register_forward_pre_hook(lambda module, args: read.append(len(args[0])) if args[0].shape[1] == 260 else None)
     made = scene.stream("attention", layer="blocks.0")
     first = next(made)
-    assert not first.final and read == [1]
+    assert not first.final
+    assert read == [1]
     last = list(made)[-1]
-    assert last.provenance.guessed and not first.provenance.guessed
+    assert last.provenance.guessed
+    assert not first.provenance.guessed
     assert [one.values.tolist() for one in _marks(first, Heatmap)[:1]] == [one.values.tolist() for one in _marks(last, Heatmap)[:1]]
     read.clear()
     scene.view("attention", layer="blocks.1", show="rollout")

@@ -30,6 +30,10 @@ def test_a_cell_that_keeps_digits_is_offered_for_digits() -> None:
     assert picture.checks[0].value > 0.99
     table = _mark(picture, Table)
     assert table.row_keys[0] == "unit:rnn.l0/0"
+    assert "Below each character stand" in picture.caption
+    scene = letters()
+    words = Scene(scene.model, scene.examples.x, scene.examples.y, inputs=diorama.Tokens(tuple(letter * 2 for letter in LETTERS), separator=" "))
+    assert "Below each token stand" in words.view("cells", cell="rnn.l0/0").caption
 
 
 def test_a_text_of_ones_own_is_coloured_letter_by_letter() -> None:

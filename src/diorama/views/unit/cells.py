@@ -71,8 +71,8 @@ class CellsView(View):
         "auto", "Colour, and rank cells, by what a cell keeps (tanh of an LSTM's memory) or says; auto: by its memory where it has one.",
         choices=STATES,
     )
-    guesses: bool = knob(True, "Show the likeliest characters below each.")
-    limit: int = knob(600, "The most characters that are shown.", low=1, high=4000)
+    guesses: bool = knob(True, "Show the likeliest characters or tokens below each.")
+    limit: int = knob(600, "The most characters or tokens that are shown.", low=1, high=4000)
 
     @classmethod
     def wants(cls, scene: Scene) -> str | None:
@@ -162,12 +162,12 @@ class CellsView(View):
         text = self._text(scene, current.x, tokens, seen.values[cell, start - seen.first :].double().numpy(), start)
         marks: list[Node] = [text]
         checks: tuple[Check, ...] = ()
-        what = "its memory" if seen.kept else "it"
+        what, one = "its memory" if seen.kept else "it", "character" if text.characters else "token"
         words = f"Cell {cell} of {spoken(layer.name)} on {current.label}: blue where {what} is positive, orange where {what} is negative."
         if self.guesses and text.alternatives:
-            words += " Below each character stand the five that the network thought likeliest in its place, the bluer the surer; "
+            words += f" Below each {one} stand the five that the network thought likeliest in its place, the bluer the surer; "
             words += "last of all, what it expects next."
-        note = f"the last {self.limit} of {len(tokens)} characters" if start else ""
+        note = f"the last {self.limit} of {len(tokens)} {one}s" if start else ""
         if offered:
             marks.append(_offer(layer, offered))
             own = next((match for match in offered if match.cell == cell), None)
