@@ -63,7 +63,8 @@ def left_out(look: Looking, target: Target) -> str:
         return ""
     ways, told = dict(look.hidden.detached), [own for own in look.hidden.found if own.startswith(OWN_SLOPE)]
     where = sorted({ways[name] for name in target.keep or ("",) if name in ways})
-    said = f"Slopes in this model are what {' and '.join(told[:3])} say{'' if len(told) > 1 else 's'} they are, and need not be those of its answer." if told else ""
+    says = "say" if len(told) > 1 else "says"
+    said = f"Slopes in this model are what {' and '.join(told[:3])} {says} they are, and need not be those of its answer." if told else ""
     if not where:
         return said
     return (f"{said} Part of what the input does reaches the target through numbers that are detached, computed under no_grad, rounded or "

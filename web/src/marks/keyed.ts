@@ -27,11 +27,12 @@ export interface Keyed {
   destroy(): void;
 }
 
-/** Make the parts of a mark choosable. `dim` lets the others step back while one of them is chosen. */
-export function keyed(root: HTMLElement, context: Context, options: { dim?: boolean; role?: string } = {}): Keyed {
+/** Make the parts of a mark choosable. `dim` lets the others step back while one of them is chosen; `runs`: drawing over several chooses them. */
+export function keyed(root: HTMLElement, context: Context, options: { dim?: boolean; role?: string; runs?: boolean } = {}): Keyed {
   const parts = new Map<Element, Part>();
   let order: HTMLElement[] = [];
-  let anchor: HTMLElement | null = null;
+  /** The key from which a range goes on: parts may come to stand for others meanwhile. */
+  let anchor: string | null = null;
   const stop = new AbortController();
   const listen = { signal: stop.signal };
 
@@ -64,18 +65,42 @@ export function keyed(root: HTMLElement, context: Context, options: { dim?: bool
     choose(element, event, shares(element, event, parts.get(element)?.over));
   }, listen);
 
+  if (options.runs) {
+    let from: HTMLElement | null = null;
+    root.addEventListener("pointerdown", (event) => {
+      from = event.button === 0 && howOf(event) === "one" ? partOf(event.target) : null;
+    }, listen);
+    root.addEventListener("pointerup", (event) => {
+      const to = partOf(event.target);
+      // Within one part it is a click; a run that ends elsewhere is none.
+      if (!from || !to || from === to || !order.length) return;
+      anchor = from.dataset["key"] ?? null;
+      // What the browser marks on the way is not what is chosen, and would lie over it.
+      getSelection()?.removeAllRanges();
+      const keys = between(from, to);
+      if (keys.length) context.select(keys, "one");
+      moveTabStop(to);
+    }, listen);
+  }
+
+  /** The keys of all parts from one to another, in order. */
+  function between(one: HTMLElement, other: HTMLElement): string[] {
+    const [from, to] = [order.indexOf(one), order.indexOf(other)].sort((a, b) => a - b);
+    return order.slice(from, (to ?? 0) + 1).flatMap((item) => [...(parts.get(item)?.keys ?? [])]);
+  }
+
   function choose(element: HTMLElement, event: MouseEvent | KeyboardEvent, at: { x: number; y: number } | null): void {
     const part = parts.get(element);
     const keys = (at && part?.choose?.(at)) ?? part?.otherwise ?? part?.keys ?? [];
     if (!keys.length) return;
     const how = howOf(event);
-    if (how === "range" && anchor && parts.has(anchor)) {
-      const [from, to] = [order.indexOf(anchor), order.indexOf(element)].sort((a, b) => a - b);
-      context.select(order.slice(from, (to ?? 0) + 1).flatMap((item) => [...(parts.get(item)?.keys ?? [])]), "range");
+    const first = how === "range" && anchor ? order.find((item) => item.dataset["key"] === anchor) : undefined;
+    if (first) {
+      context.select(between(first, element), "range");
     } else {
       context.select([...keys], how);
     }
-    if (how !== "against" && how !== "against too") anchor = element;
+    if (how !== "against" && how !== "against too") anchor = element.dataset["key"] ?? null;
     moveTabStop(element);
   }
 
@@ -113,6 +138,8 @@ export function keyed(root: HTMLElement, context: Context, options: { dim?: bool
       parts.clear();
       const focusable = described.some((part) => part.keys.length);
       const before = order.find((item) => item.tabIndex === 0);
+      const reader = order.find((item) => item === document.activeElement);
+      const read = reader?.dataset["key"];
       elements.forEach((element, i) => {
         const part = described[i];
         if (!part) return;
@@ -127,6 +154,12 @@ export function keyed(root: HTMLElement, context: Context, options: { dim?: bool
       order = focusable ? [...elements] : [];
       if (order.length) moveTabStop(before && order.includes(before) ? before : (order[0] as HTMLElement));
       else for (const element of elements) element.removeAttribute("tabindex");
+      // Who reads on by keyboard stays at the same token, also where the text was moved along.
+      const there = read && reader?.dataset["key"] !== read ? order.find((item) => item.dataset["key"] === read) : undefined;
+      if (there) {
+        moveTabStop(there);
+        there.focus({ preventScroll: true });
+      }
       this.refresh();
     },
     refresh() {

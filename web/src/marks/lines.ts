@@ -159,7 +159,9 @@ export const draw: Draw<Lines> = (element, first, context) => {
   }
 
   function setRange(low: number, high: number): void {
-    const [from, to] = mark.x_kind === "step" ? [Math.floor(low), Math.ceil(high)] : [low, high];
+    // Of places in a row, such as tokens, a range is written as slices have it: from the first within to behind the last.
+    const places = mark.handle?.kind === "range" && mark.series.every((one) => one.x.data.every(Number.isInteger));
+    const [from, to] = mark.x_kind === "step" ? [Math.floor(low), Math.ceil(high)] : places ? [Math.ceil(low), Math.floor(high) + 1] : [low, high];
     if (mark.handle?.kind === "range") return context.set(mark.handle.knob, `${Number(from.toPrecision(8))}:${Number(to.toPrecision(8))}`);
     zoom = [from, to];
     clear();

@@ -21,7 +21,7 @@ export const draw: Draw<Text> = (element, first, context) => {
   const items: Token[] = [];
   const words: HTMLElement[] = [];
   let grouped = "";
-  const keys = keyed(flow, context);
+  const keys = keyed(flow, context, { runs: true });
   let mark = first;
 
   function paint(): void {
@@ -42,9 +42,12 @@ export const draw: Draw<Text> = (element, first, context) => {
     const now = `${mark.tokens.length} ${starts.join()}`;
     if (now === grouped) return;
     grouped = now;
+    // A part that is taken out and put in again has lost the keyboard.
+    const reader = items.find((item) => item === document.activeElement);
     ensure(flow, words, starts.length, () => make("span", "word"));
     starts.forEach((start, k) => words[k]?.replaceChildren(...items.slice(start, starts[k + 1] ?? items.length)));
     flow.replaceChildren(...words);
+    reader?.focus({ preventScroll: true });
   }
 
   return living(element, context, keys, paint, (next) => {

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.colour import symmetric
+from ...core.colour import magnitude
 from ...core.errors import UsageError
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Handle, Lines, Node, Series, Table, Text
@@ -115,7 +115,7 @@ class MatchesView(View):
         on = (seen.values[cells] >= level).mean(0) if len(cells) else np.zeros(len(seen.tokens))
         marks: list[Node] = [
             Text(
-                tokens=tuple(seen.tokens[first:last]), values=on[first:last], limits=symmetric(on, 1.0),
+                tokens=tuple(seen.tokens[first:last]), values=on[first:last] if len(cells) else None, limits=magnitude(on, 0.0, 1.0),
                 characters=texts.single(seen.tokens), keys=tuple(number_key("token", k) for k in range(first, last)),
                 title="The text, by the share of the cells that are on",
             ),
@@ -204,7 +204,8 @@ def _annotated(scene: Scene, name: str, seen: SeenPhrase, on: Any, part: tuple[i
     told = texts.stretches(texts.annotated(scene, name, seen.tokens)[first:last])
     values = np.array([on[first + start : first + stop].mean() for _, start, stop in told])
     return Text(
-        tokens=tuple(f"{word} " for word, _, _ in told), values=values, limits=symmetric(on, 1.0), title=f"{name}, stretch by stretch",
+        tokens=tuple(f"{word} " for word, _, _ in told), values=values, limits=magnitude(on, 0.0, 1.0),
+        title=f"{name}, stretch by stretch",
         keys=tuple(str(Key("token", "", tuple(dict.fromkeys((first + start, first + stop - 1))))) for _, start, stop in told),
     )
 
@@ -239,7 +240,7 @@ def _table(scene: Scene, found: Any, annotation: str) -> Table:
         tokens = shown[example]
         if annotation:
             told.append(" ".join(word for word, _, _ in texts.stretches(texts.annotated(scene, annotation, tokens)[start:end])))
-        rows.append(tuple(_joined(part) for part in (tokens[max(0, start - NEAR) : start], tokens[start:end], tokens[end : end + NEAR])))
+        rows.append((_joined(tokens[max(0, start - NEAR) : start]), _blanks(_joined(tokens[start:end])), _joined(tokens[end : end + NEAR])))
     columns = (
         Column(name="cells on", kind="share", numbers=found["score"].astype(float), note="the share of the chosen cells that are on together"),
         Column(name="before", kind="text", texts=tuple(row[0] for row in rows)),
@@ -260,3 +261,10 @@ def _one(shown: Any) -> Any:
 def _joined(tokens: list[str]) -> str:
     text = "".join(tokens) if texts.single(tokens) else " ".join(tokens)
     return text.replace("\n", "↵").replace("\t", "⇥")
+
+
+def _blanks(text: str) -> str:
+    """A match with signs for the blanks at its ends, which a table would swallow."""
+    inner = text.strip(" ")
+    start = len(text) - len(text.lstrip(" ")) if inner else len(text)
+    return "␣" * start + inner + "␣" * (len(text) - start - len(inner))
