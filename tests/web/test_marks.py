@@ -135,7 +135,7 @@ def test_a_range_is_chosen_with_shift(page: sync_api.Page, address: str) -> None
 
 def test_tokens_that_are_drawn_over_are_chosen(page: sync_api.Page, address: str) -> None:
     """A run of a text is chosen by drawing over it, either way, instead of what was chosen; what the browser marked on the way is let go."""
-    place = _show(page, address, "text")
+    place = _show(page, address, "cells")
     tokens = place.locator(".mark-text").first.locator(".token.choosable")
     for one, other in ((2, 5), (4, 3)):
         first, last = tokens.nth(one).bounding_box(), tokens.nth(other).bounding_box()

@@ -160,7 +160,12 @@ def test_the_view_shows_the_phrase_and_its_matches(monkeypatch: pytest.MonkeyPat
     whole = [text for text, share in zip(table.columns[2].texts, table.columns[0].numbers, strict=True) if share == 1]
     assert whole
     assert set("".join(whole)) <= set("aeo")
-    assert "Lower the threshold" in scene.view("matches", layer="act", threshold=1.0, span=(0, 12)).caption
+    silent = scene.view("matches", layer="act", threshold=1.0, span=(0, 12))
+    assert "Lower the threshold" in silent.caption
+    coloured, plain = (next(mark for mark in each.marks() if isinstance(mark, Text)) for each in (picture, silent))
+    assert (coloured.limits.low, coloured.limits.high) == (0, 1)
+    assert plain.values is None
+    assert [shown._blanks(text) for text in ("  r ", "a b", "   ")] == ["␣␣r␣", "a b", "␣␣␣"]
 
 
 def test_spans_that_are_none_are_refused() -> None:
