@@ -8,24 +8,21 @@ from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...core.errors import DioramaError, NotApplicable
 from ...core.knobs import knob
-from ...core.selection import Key
+from ...core.rounding import rounding
 from ...methods.cost import Cost
 from ...model import company
-from ...model.axes import first_tensor, tensors_in
 from ...model.duplicate import duplicate
-from ...model.edits import Edit
 from ...model.layers import Layer
 from ...model.learning import learning, uncalled
-from ...model.mode import inside_transform
-from ...model.unwrap import layer_modules
+from ...model.outputs import CLASSES
 from ...scene import Scene
 from ..derivation import Derivation, Plain, Stage
 from ..losses import losses, right, unmeasured, weights
+from ..without import FAILED, SILENT, HeldAtMean, Misfit, Passing
 
 Each = TypeVar("Each")
 ARRAYS = ("passed", "held", "passed_right", "held_right", "passed_changed", "held_changed")
@@ -36,15 +33,19 @@ class NeededDerivation(Derivation):
     """Which layer is not needed: what it costs to leave each out, and what to let it say the same to all.
 
     *Meaning* ``passed``: how much the loss rises when a layer, or a block of several, hands on what it was given; NaN where what comes
-    out has another shape than what goes in. ``held``: when it answers its mean over the examples to each of them, in each of its calls; where
-    the network picks the rows that a layer answers, as it does for experts, the mean is over those rows. A layer that can be
-    passed over changes nothing that is needed; one that can be held tells nothing that is needed. ``…_changed`` is the share of answers that
-    change, ``…_right`` how much less is answered rightly, NaN where answers are numbers. ``untried`` says of layers that could be neither why.
+    out has another form than what goes in, and ``unpassed`` says which. ``held``: when it answers its mean over the examples to each of
+    them, in each of its calls, a recurrent layer with its states; where the network picks the rows that a layer answers, as it does for
+    experts, the mean is over those rows. A layer that can be passed over changes nothing that is needed; one that can be held tells
+    nothing that is needed. ``…_changed`` is the share of answers that change (of several labels each is one), ``…_right`` how much less
+    is answered rightly, NaN where answers are numbers. ``untried`` says of layers that could be neither why. A rise that is no more than
+    rounding is 0.
     *Shapes* one number a layer; ``layers`` by name, in their order.
     *Units* the loss's own.
     *Cost* two passes an example for each layer, and a copy of the network.
     *Source* Veit, Wilber & Belongie 2016, arXiv:1605.06431 (layers left out); Morcos et al. 2018 (means in their place).
     """
+
+    version = 2
 
     examples: int = knob(128, "So many of the live examples.", low=2, high=512)
     layers: int = knob(40, "So many layers at most, spread over the network.", low=1, high=400)
@@ -66,43 +67,48 @@ class NeededDerivation(Derivation):
         told = {name: np.full(len(layers), np.nan) for name in ARRAYS}
         (share, count), model = weights(scene, chosen), duplicate(scene.model)
         without = scene.with_model(model)
-        untried: dict[str, str] = {}
-        value = {"layers": [one.path for one in layers], "loss": _mean(base, share), "untried": untried, **told}
+        untried, unpassed = dict[str, str](), dict[str, str]()
+        value = {"layers": [one.path for one in layers], "loss": _mean(base, share), **told}
+        # A rise that another order of summing would make is none; the losses of classes are differences of numbers about 1.
+        least = rounding(max(abs(value["loss"]), float(scene.task in (*CLASSES, "multi_label"))))
 
         def measured(name: str, k: int, found: tuple[np.ndarray, Tensor]) -> None:
-            told[name][k] = _mean(found[0] - base, share)
+            rise = _mean(found[0] - base, share)
+            told[name][k] = 0.0 if abs(rise) <= least else rise
             told[f"{name}_changed"][k] = _changed(scene, answers, found[1])
             told[f"{name}_right"][k] = _mean(rightly - right(scene, chosen, found[1]), count)
 
         for k, one in enumerate(layers):
             try:
-                if one.calls:
-                    measured("held", k, losses(scene, chosen, _means(scene, one)))
-                else:
-                    with _HeldAtMean(without, one):
-                        measured("held", k, losses(without, chosen))
+                if one.reason:
+                    raise NotApplicable(one.reason)
+                with HeldAtMean(without, one.path, picked=not one.calls):
+                    measured("held", k, losses(without, chosen))
             except NotApplicable as error:
                 untried[one.path] = str(error)
-            with _passing(model, one.path):
+            with Passing(model, one.path) as passing:
                 try:
                     if untried.get(one.path) != SILENT:
-                        measured("passed", k, losses(without, chosen))
-                        untried.pop(one.path, None)
-                except _Misfit:
-                    pass
+                        found = losses(without, chosen)
+                        if passing.called:
+                            measured("passed", k, found)
+                            untried.pop(one.path, None)
+                except Misfit as error:
+                    unpassed[one.path] = str(error)
                 except (DioramaError, RuntimeError, TypeError, ValueError, IndexError, AttributeError):
                     # What comes after does not take what went in.
                     if scene.cancel is not None:
                         scene.cancel()
-            yield Stage({**value, "untried": dict(untried), **{name: each.copy() for name, each in told.items()}}, k + 1.0, float(len(layers)),
-                        f"{k + 1} of {len(layers)} layers left out")
+                    unpassed[one.path] = FAILED
+            now = {**value, "untried": dict(untried), "unpassed": dict(unpassed), **{name: each.copy() for name, each in told.items()}}
+            yield Stage(now, k + 1.0, float(len(layers)), f"{k + 1} of {len(layers)} layers left out")
 
     def check(self, scene: Scene, value: Plain) -> None:
         """Numbers for each layer."""
         names = [one.path for one in spread(scene, self.layers)]
-        if not isinstance(value, dict) or set(value) != {"layers", "loss", "untried", *ARRAYS} or value["layers"] != names:
+        if not isinstance(value, dict) or set(value) != {"layers", "loss", "untried", "unpassed", *ARRAYS} or value["layers"] != names:
             raise ValueError("layers and numbers are wanted")
-        if type(value["loss"]) is not float or not isinstance(value["untried"], dict):
+        if type(value["loss"]) is not float or not all(isinstance(value[name], dict) for name in ("untried", "unpassed")):
             raise ValueError("the loss, and what was not tried, are wanted")
         for name in ARRAYS:
             if not isinstance(value[name], np.ndarray) or value[name].dtype != np.float64 or value[name].shape != (len(names),):
@@ -118,9 +124,6 @@ class Tried:
     """The names of its calls, where each answers once for each example."""
     reason: str = ""
     """Why its rows have no mean over examples, to be read behind its name; empty where they have."""
-
-
-SILENT = "is not called for these examples"
 
 
 def tried(scene: Scene) -> list[Tried]:
@@ -171,105 +174,6 @@ def chosen_layers(scene: Scene, most: int) -> list[Layer]:
 
 def _spread(found: list[Each], most: int) -> list[Each]:
     return found if len(found) <= most else [found[k] for k in sorted({round(k) for k in np.linspace(0, len(found) - 1, most)})]
-
-
-class _Misfit(Exception):
-    """What comes out of a layer has another shape than what goes in."""
-
-
-class _Passing(nn.Module):
-    """Hands on what it was given, as the layer hands on its answer."""
-
-    def __init__(self, inner: nn.Module) -> None:
-        super().__init__()
-        self.inner = [inner]  # in a list, so that it is none of the model's modules meanwhile
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What went in, where the answer has its shape."""
-        answer = self.inner[0](*args, **kwargs)
-        given, own = next(tensors_in((args, kwargs)), None), first_tensor(answer)
-        if given is None or own is None or given.shape != own.shape or given.dtype != own.dtype:
-            raise _Misfit
-        if answer is own:
-            return given.clone()
-        raise _Misfit
-
-
-class _passing:  # noqa: N801 - read as a verb: with _passing(model, layer)
-    """A context in which a layer of a model hands on what it is given."""
-
-    def __init__(self, model: nn.Module, path: str) -> None:
-        above, _, self.name = path.rpartition(".")
-        self.parent = model.get_submodule(above)
-        self.inner = self.parent._modules[self.name]
-
-    def __enter__(self) -> None:
-        assert self.inner is not None
-        self.parent._modules[self.name] = _Passing(self.inner)
-
-    def __exit__(self, *_: object) -> None:
-        self.parent._modules[self.name] = self.inner
-
-
-class _HeldAtMean:
-    """A context in which a module of a copy answers its mean over all rows that it answers for the live examples.
-
-    *Raises* NotApplicable where it is not called, or its answers have no mean.
-    """
-
-    def __init__(self, scene: Scene, one: Tried) -> None:
-        if one.reason:
-            raise NotApplicable(one.reason)
-        self._module = layer_modules(scene.model)[one.path]
-        sums: list[Tensor] = []
-        rows = 0
-
-        def noted(module: nn.Module, given: Any, answer: Any) -> None:
-            nonlocal rows
-            if inside_transform():
-                raise NotApplicable("runs inside a transform of torch.func, where its answers cannot be kept")
-            rows += len(_rows(answer))
-            sums.append(_rows(answer).detach().sum(0, keepdim=True))
-
-        handle = self._module.register_forward_hook(noted)
-        try:
-            losses(scene, range(len(scene.live)))
-        finally:
-            handle.remove()
-        if not rows:
-            raise NotApplicable(SILENT)
-        if len({one.shape for one in sums}) > 1:
-            raise NotApplicable("answers in no one shape, so it has no mean")
-        self._mean = torch.stack(sums).sum(0) / rows
-
-    def __enter__(self) -> None:
-        self._handle = self._module.register_forward_hook(lambda module, given, answer: self._mean.expand_as(answer).clone())
-
-    def __exit__(self, *_: object) -> None:
-        self._handle.remove()
-
-
-def _rows(answer: Any) -> Tensor:
-    """A plain answer of numbers with rows."""
-    if not isinstance(answer, Tensor) or not answer.ndim:
-        raise NotApplicable("answers with more than one tensor of rows, so it has no mean")
-    if not (answer.is_floating_point() or answer.is_complex()):
-        raise NotApplicable("answers in whole numbers, which have no mean of their kind")
-    return answer
-
-
-def _means(scene: Scene, one: Tried) -> list[Edit]:
-    """What lets each call of a module answer its mean over the live examples. *Raises* NotApplicable where answers have no mean."""
-    total: dict[str, Tensor] = {}
-    for _, x in scene.batches():
-        kept = scene.kept(x, one.calls, reduce=lambda _, tensor: tensor.sum(0, keepdim=True))
-        for name, part in kept.items():
-            if name in total and part.shape != total[name].shape:
-                raise NotApplicable("answers in no one shape, so it has no mean")
-            total[name] = total[name] + part if name in total else part
-    if any(not (part.is_floating_point() or part.is_complex()) for part in total.values()):
-        raise NotApplicable("answers in whole numbers, which have no mean of their kind")
-    return [Edit(Key("layer", name), patch=part / len(scene.live)) for name, part in total.items()]
 
 
 def _changed(scene: Scene, before: Tensor, after: Tensor) -> float:

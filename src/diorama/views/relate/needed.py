@@ -16,7 +16,7 @@ from ...core.selection import Selection, layer_key, spoken
 from ...derive.derivations.needed import tried, untriable
 from ...derive.losses import unmeasured
 from ...scene import Scene
-from ..samples import looked_at, noted
+from ..samples import looked_at, noted, unanswered
 from ..view import View
 
 CHEAP = 0.01
@@ -27,7 +27,7 @@ class NeededView(View):
     """What it costs to leave out each layer and each block, and to let it say the same to all: the cheapest is not needed.
 
     *Meaning* left out, a layer hands on what it was given, which works where both are of one shape; held, it answers its mean over the
-    examples to each of them, an expert its mean over the rows that come to it. A layer that can be left out changes nothing that matters;
+    examples to each of them, a recurrent layer with its states, an expert its mean over the rows that come to it. A layer that can be left out changes nothing that matters;
     one that can be held tells nothing that matters. Layers that can be lost one by one may be needed together.
     *Units* the rise of the loss; shares of answers.
     *Error* a mean that never occurs may mislead what comes after it: a large cost of holding says less than a small one.
@@ -78,24 +78,24 @@ class NeededView(View):
             *(Column(name=title, kind="text", texts=tuple("cannot be" if np.isnan(x) else f"{x:+.2g}" for x in value[kind])) for kind, title in
               (("passed", "left out"), ("held", "held"))),
         )))
-        caption, share = self._said(value)
+        caption, share = self._said(value, _answers(scene))
         checks = (Check(
             name="answers that change", value=share, good=share <= CHEAP,
-            sentence="The share of answers that change without the layer that is needed least.",
+            sentence=f"The share of {_answers(scene)} that change without the layer that is needed least.",
         ),) if np.isfinite(share) else ()
         return self.picture(
             scene, selection, "Which layer is not needed?", Group(children=tuple(marks), direction="row"), caption, checks=checks, final=final,
             note=self._noted(scene, value),
         )
 
-    def _said(self, value: dict[str, Any]) -> tuple[str, float]:
+    def _said(self, value: dict[str, Any], answers: str) -> tuple[str, float]:
         """What is needed least, in words, and the share of answers that change without it."""
         names, base = value["layers"], value["loss"]
         if not np.isfinite(base):
             return "The loss is not a number, so what a layer costs cannot be told.", float("nan")
         ways = [(rise, kind, k) for kind in ("passed", "held") for k, rise in enumerate(value[kind]) if np.isfinite(rise)]
         if not ways:
-            return "No layer can be left out, as its answer has another shape than what it is given, and none could be held.", float("nan")
+            return "No layer could be left out, and none could be held.", float("nan")
         # What can go without a change is not needed, rather than what does harm: without that the loss falls, and answers are others.
         cheap = [one for one in ways if _cheap(one[0], float(value[f"{one[1]}_changed"][one[2]]), base)]
         # Of what costs the same, leaving out says more than holding still, and a block more than what lies in it.
@@ -109,7 +109,7 @@ class NeededView(View):
         least = _outermost([name for name in _alike(names, value[kind], rise) if not free or name in free])
         verb = "is needed least:" if len(least) == 1 else "are needed least: each"
         said = f"{joined([*map(spoken, least[:4])])} {verb} {does}, the loss of {base:.3g} changes by {rise:+.2g}"
-        said += f" and {share:.0%} of the answers change" if np.isfinite(share) else ""
+        said += f" and {share:.0%} of the {answers} change" if np.isfinite(share) else ""
         if len(free) > 1:
             said += f"; {len(free)} layers and blocks can each be lost"
             said += f" without changing more than {CHEAP:.0%} of them" if np.isfinite(share) else ""
@@ -135,11 +135,18 @@ class NeededView(View):
             some = [name for name, own in value["untried"].items() if own == reason]
             more = f" and {len(some) - 4} more" if len(some) > 4 else ""
             said.append(f"Not tried: {', '.join(map(spoken, some[:4]))}{more}, as {'it' if len(some) == 1 else 'each of them'} {reason}.")
-        stuck = int(np.isnan(value["passed"]).sum()) - len(value["untried"])
-        if stuck > 0 and stuck < shown:
-            have = "its answer has" if stuck == 1 else "their answers have"
-            said.append(f"{stuck} of {shown} cannot be left out, as {have} another shape than what is given.")
-        return noted(*said, looked_at(scene, min(self.examples, len(scene.live))))
+        stuck = {name: reason for name, reason in value["unpassed"].items() if name not in value["untried"]}
+        for reason in dict.fromkeys(stuck.values()):
+            some = [name for name, own in stuck.items() if own == reason]
+            who = spoken(some[0]) if len(some) == 1 else "no layer that was tried" if len(some) == shown else f"{len(some)} of {shown}"
+            be = "can be" if len(some) == shown > 1 else "cannot be"
+            said.append(f"{who} {be} left out, as {'its answer' if len(some) == 1 else 'the answer of each'} {reason}.")
+        return noted(*said, unanswered(scene), looked_at(scene, min(self.examples, len(scene.live))))
+
+
+def _answers(scene: Scene) -> str:
+    """What shares of answers are counted in: an example has one answer, or several."""
+    return {"multi_label": "labels", "next_token": "tokens", "segmentation": "places"}.get(scene.task or "", "answers")
 
 
 def _cheap(rise: float, changed: float, base: float) -> bool:
