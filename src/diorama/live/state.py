@@ -18,7 +18,7 @@ from ..core import protocol
 from ..core.errors import Damaged, DioramaError, Unavailable
 from ..core.saying import plain
 from ..data import changes_file
-from ..record import checkpoints, files, origin
+from ..record import checkpoints, files, origin, requests
 from ..record.lineage import Line
 from ..record.nature import nature
 from ..record.reader import RunReader

@@ -76,7 +76,8 @@ class SetRule:
             "not_finite": f"{self.signal or 'a number of the loop'} is not finite",
             "signal": f"{self.signal} is {' or '.join(bounds)} for {self.steps} steps",
             "not_fallen": f"{self.signal} has not fallen for {self.steps} steps",
-            "dead_units": f"units of {spoken(self.layer or '')} are dead for {self.steps} steps" + (f", more than {self.above:.0%} of them" if self.above else ""),
+            "dead_units": f"units of {spoken(self.layer or '')} are dead for {self.steps} steps"
+            + (f", more than {self.above:.0%} of them" if self.above else ""),
         }[self.when]
         knobs = ", ".join(f"{name}={value}" for name, value in self.knobs.items())
         return f"if {told}: {self.do}{f' ({knobs})' if knobs else ''}"

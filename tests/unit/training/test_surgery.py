@@ -392,9 +392,9 @@ def test_what_would_keep_the_old_shape_is_refused() -> None:
     _trained(model, x, optimizer, 1)
     with pytest.raises(diorama.NotApplicable, match="Adafactor remembers"):
         add_units(model, x, "0", optimizers=[optimizer])
-    for told in (torch.optim.LBFGS(model.parameters()), _row(model)):
+    for joined in (torch.optim.LBFGS(model.parameters()), _row(model)):
         with pytest.raises(diorama.NotApplicable, match="remembers all weights as one"):
-            add_units(model, x, "3", optimizers=[told])
+            add_units(model, x, "3", optimizers=[joined])
     average = AveragedModel(model)
     with pytest.raises(diorama.NotApplicable, match="AveragedModel"):
         add_units(model, x, "0")

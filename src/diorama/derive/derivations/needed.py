@@ -68,7 +68,7 @@ class NeededDerivation(Derivation):
         (share, count), model = weights(scene, chosen), duplicate(scene.model)
         without = scene.with_model(model)
         untried, unpassed = dict[str, str](), dict[str, str]()
-        value = {"layers": [one.path for one in layers], "loss": _mean(base, share), **told}
+        value: dict[str, Any] = {"layers": [one.path for one in layers], "loss": _mean(base, share), **told}
         # A rise that another order of summing would make is none; the losses of classes are differences of numbers about 1.
         least = rounding(max(abs(value["loss"]), float(scene.task in (*CLASSES, "multi_label"))))
 

@@ -19,8 +19,9 @@ class LearningRateCommand(Command):
     """Multiply the learning rate, now and for the rest of the training, whatever a scheduler sets.
 
     *Meaning* the factor is applied around each optimizer step and taken back after it, so no scheduler ever sees it;
-    ``factor=1`` undoes it, and ``again`` puts a factor on top of the one in force. ``value`` is turned into the factor that gives this learning rate now. ``layer`` gives a layer, with all that
-    is in it, a factor of its own beside that of its group; of layers within each other the inner one's counts.
+    ``factor=1`` undoes it, and ``again`` puts a factor on top of the one in force. ``value`` is turned into the factor that gives this
+    learning rate now. ``layer`` gives a layer, with all that is in it, a factor of its own beside that of its group; of layers within each
+    other the inner one's counts.
     """
 
     family = "optimizer"

@@ -37,7 +37,8 @@ class RestoreCommand(OfExamples):
             raise UsageError(f"{which} changed, so there is nothing to restore")
         weights, labels = now.weights[at], now.labels[at]
         counts = {
-            "dropped": int((weights == 0).sum()), "relabelled": int((~np.isnan(labels)).sum()), "weighed": int(((weights != 0) & (weights != 1)).sum()),
+            "dropped": int((weights == 0).sum()), "relabelled": int((~np.isnan(labels)).sum()),
+            "weighed": int(((weights != 0) & (weights != 1)).sum()),
         }
         more = f", {joined([f'{count:,} {what}' for what, count in counts.items() if count])}{self._acts(training, numbers)}"
         return self.given(training, "restored", numbers, "its own" if len(numbers) == 1 else "their own", more, weight=1.0, label=float("nan"))

@@ -68,5 +68,6 @@ class ScaleLayerCommand(Command):
         old = times(1.0)
         differences = changed(subject, places, act)
         inverse = (lambda: times(1 / self.factor)) if self.factor else None
-        text = f"scaled {spoken(own_name(self.layer, dict(subject.model.named_modules())))} by {self.factor:g} (its weights' length {old:.4g} → {new:.4g})"
+        layer = spoken(own_name(self.layer, dict(subject.model.named_modules())))
+        text = f"scaled {layer} by {self.factor:g} (its weights' length {old:.4g} → {new:.4g})"
         return Applied(f"{old:.6g}", f"{new:.6g}", text + tied(subject, [p.name for p in places]), WeightsReversal(differences, inverse))

@@ -17,7 +17,8 @@ class FrozenLayer(Finding):
     """Layers that are frozen on purpose: by the command, or since their parameters want no gradient.
 
     *Meaning* nothing is wrong; it is told so that a layer that does not move is not wondered about. Where adapters learn beside frozen
-    weights (peft's, each with its ``base_layer``, or two matrices of one's own that change one weight), that the rest stands still is what they are for, and only what the command froze is told.
+    weights (peft's, each with its ``base_layer``, or two matrices of one's own that change one weight), that the rest stands still is what
+    they are for, and only what the command froze is told.
     """
 
     def __call__(self, run: RunReader) -> list[Found]:

@@ -242,8 +242,9 @@ class ExamplesView(View):
         gained = int((~facts.wrong & facts.flipped).sum())
         lost = int((facts.wrong & facts.flipped & ~facts.wrong_before).sum())
         parted = not facts.named and facts.right is not None and facts.right_before is not None
-        if parted:  # an answer of several labels or places is rarely right as a whole
-            more, less = (int((facts.flipped & (sign * (facts.right - facts.right_before) > 0)).sum()) for sign in (1, -1))
+        if facts.right is not None and facts.right_before is not None:  # an answer of several labels or places is rarely right as a whole
+            apart = np.where(facts.flipped, facts.right - facts.right_before, 0)
+            more, less = int((apart > 0).sum()), int((apart < 0).sum())
         if not facts.earlier:
             where = f" at step {before.step}" if before.step is not None else ""
             mean += f"Compared with {before.name}{where}, {being(int(facts.flipped.sum()), 'answers differ', 'answer differs')}: "
