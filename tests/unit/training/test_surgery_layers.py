@@ -207,8 +207,7 @@ def test_a_new_weight_learns_where_its_like_does(kind: str) -> None:
 
 
 def test_a_weight_without_its_like_is_told_or_refused() -> None:
-    """Where only matrices learn, a bias learns with the nearest of them, which is said, as is that one of two optimizers steps it; with Muon,
-    which takes none, no layer comes."""
+    """A bias among matrices alone learns with the nearest, which is said, as is that one of two optimizers steps it; with Muon no layer comes."""
     model = nn.Sequential(nn.Linear(5, 6, bias=False), nn.ReLU(), nn.Linear(6, 6, bias=False), nn.ReLU(), nn.Linear(6, 3, bias=False))
     groups = [{"params": model[0].parameters(), "lr": 0.1}, {"params": [*model[2].parameters(), *model[4].parameters()], "lr": 0.2}]
     done = add_layer(model, _rows(), "0", optimizers=[torch.optim.SGD(groups)])
