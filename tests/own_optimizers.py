@@ -34,7 +34,7 @@ class Own(torch.optim.Optimizer):
 
     def move(self, group: dict[str, Any], p: Any) -> None:
         """Change a weight."""
-        raise NotImplementedError
+        p.sub_(p.grad, alpha=group["lr"])
 
 
 class Sharp(torch.optim.Optimizer):
@@ -114,9 +114,6 @@ class SlowList(Own):
             for slow, (_, p) in zip(self.slow, self.each(), strict=True):
                 if self.count % 3 == 0:
                     p.copy_(slow.lerp_(p, 0.5))
-
-    def move(self, group: dict[str, Any], p: Any) -> None:
-        p.sub_(p.grad, alpha=group["lr"])
 
 
 class ByWeight(Own):

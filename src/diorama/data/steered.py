@@ -274,7 +274,7 @@ class SteeredStream(Steered, IterableDataset[Any]):
         changes, worker = self.changes, get_worker_info()
         _look_at_workers(changes)
         stride, first = (worker.num_workers, worker.id) if worker is not None else (1, 0)
-        pass_ = _Pass(changes, slice(None) if self._number is not None else slice(first, None, stride))
+        pass_ = _StreamPass(changes, slice(None) if self._number is not None else slice(first, None, stride))
         for place, item in enumerate(iter(self.dataset)):
             number = self._number(item) if self._number is not None else place * stride + first
             if 0 <= number < changes.count:
@@ -314,7 +314,7 @@ class SteeredStream(Steered, IterableDataset[Any]):
                 changes.mark_unplaced(AGAIN)
 
 
-class _Pass:
+class _StreamPass:
     """One pass of one process through a stream: who keeps a place, and who comes again in one that is free."""
 
     def __init__(self, changes: Changes, part: slice) -> None:

@@ -294,7 +294,7 @@ def _single(value: Any) -> Tensor | None:
 _Place = tuple[Any, dict[str, Any]]
 
 
-class _Learning(NamedTuple):
+class _LearningWeight(NamedTuple):
     """A weight that learns: what it is called in its module, of which type that is, and where it learns."""
 
     name: str
@@ -323,7 +323,7 @@ def places_for(model: nn.Module, after: str, layer: nn.Module, optimizers: Seque
     names = list(named_modules(model))
     before = names[: names.index(after) + 1][::-1]
     nearest = [
-        _Learning(own, type(module), p, module, held[id(p)]) for path in dict.fromkeys([*before, *names])
+        _LearningWeight(own, type(module), p, module, held[id(p)]) for path in dict.fromkeys([*before, *names])
         for module in named_modules(model)[path].modules() for own, p in module.named_parameters(recurse=False) if id(p) in held
     ]
     if not nearest:
@@ -353,7 +353,7 @@ def _holds(optimizer: Any, parameters: Sequence[nn.Parameter]) -> bool:
     return any(id(p) in mine for p in parameters)
 
 
-def _by_kind(learning: Sequence[_Learning]) -> bool:
+def _by_kind(learning: Sequence[_LearningWeight]) -> bool:
     """Whether groups were made by kinds of weights: a module's own stand in several, or vectors, matrices and filters in one each."""
     modules, axes = dict[int, set[int]](), dict[int, set[int]]()
     for each in learning:

@@ -92,16 +92,9 @@ def add_units(
     def values(change: Arrangement) -> Callable[[nn.Module], dict[str, Tensor]]:
         return lambda other: started(other, change, first, torch.Generator().manual_seed(seed))
 
-    def found(count: int) -> tuple[Widths, Arrangement]:
-        return _found(plain, few, seen, layer, axes or {}, lambda widths: _more(widths, layer, count), None, values)
-
-    try:
-        widths, change = found(count)
-    except UsageError as error:
-        offered = _OFFERED.search(str(error))
-        if offered is not None and int(offered[1]) != count:
-            found(int(offered[1]))  # raises where the number that is offered cannot be either
-        raise
+    widths, change = _offered(
+        lambda count: _found(plain, few, seen, layer, axes or {}, lambda widths: _more(widths, layer, count), None, values), count
+    )
     layer = change.layer
     for name, orders in change.weights.items():
         if name in (held or {}) and any(order.role in ("reads", "both") for order in orders.values()):
@@ -165,6 +158,17 @@ def remove_units(
     size = len(widths.places(change.layer))
     gone = np.setdiff1d(np.arange(size), change.layers[change.layer])
     return ChangedUnits(graft, change.layer, tuple(gone.tolist()), size, len(change.layers[change.layer]))
+
+
+def _offered(found: Callable[[int], tuple[Widths, Arrangement]], count: int) -> tuple[Widths, Arrangement]:
+    """What is found for so many units; a number that is offered instead is tried, and what it raises is the reason where that cannot be either."""
+    try:
+        return found(count)
+    except UsageError as error:
+        offered = _OFFERED.search(str(error))
+        if offered is not None and int(offered[1]) != count:
+            found(int(offered[1]))
+        raise
 
 
 def _found(
