@@ -248,10 +248,11 @@ class _OwnLoop(_Loop):
 def test_under_an_optimizer_of_ones_own_each_act_is_exact_or_refused(tmp_path: Path, name: str) -> None:
     """An act leaves no trace once taken back, or is refused with the reason and changes nothing; copies of weights go along, new units learn."""
     made, refused, why = OWN[name]
+    plan = PLAN if SWEEP else PLAN[list(OWN).index(name) % 3::3]
     loop = _OwnLoop(made, tmp_path / "run")
     for _ in range(2):
         loop.train()
-    for act, knobs in PLAN:
+    for act, knobs in plan:
         before = loop.state()
         answer = loop.send(act, **knobs)
         if act in refused:
