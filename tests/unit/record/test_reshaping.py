@@ -74,7 +74,7 @@ def test_units_are_added_and_removed_in_a_watched_training(training: _Training) 
     answer = training.send("add_units", layer="0", count=2)
     assert answer["ok"], answer["text"]
     assert (answer["old"], answer["new"]) == ("4", "6")
-    assert answer["text"].startswith("added 2 units to layer 0 (4 → 6); layer 1, layer 2 changed with it")
+    assert answer["text"].startswith("added 2 units to layer 0 (4 → 6); layer 1, layer 2, layer 3, layer 4 changed with it")
     assert training.model[0].weight.shape == (6, 1, 3, 3)
     assert loss.isfinite()
     for _ in range(3):
@@ -239,7 +239,7 @@ def test_layers_come_and_go_in_a_watched_training(training: _Training) -> None:
     training.step()
     answer = training.send("add_layer", after="2")
     assert answer["ok"], answer["text"]
-    assert answer["text"].startswith("added the layer 2_added after 2")
+    assert answer["text"].startswith("added the layer 2_added after layer 2")
     training.step()
     training.step()
     refused = training.send("remove_layer", layer="5")
