@@ -34,7 +34,7 @@ IMPORTS: dict[str, set[str]] = {
     "views": {"core", "data", "derive", "methods", "model", "record", "run", "scene"},
     "run": {"core", "data", "record", "scene"},
     "derive": {"core", "data", "methods", "model", "record", "scene"},
-    "scene": {"core", "data", "model", "record", "training"},
+    "scene": {"core", "data", "model", "record"},
     "methods": {"core", "data", "model"},
     "record": {"core", "data", "model", "training"},
     "training": {"core", "data", "model"},
