@@ -82,7 +82,7 @@ def test_units_are_added_and_removed_in_a_watched_training(training: _Training) 
     assert training.model[5].weight[:, 64:].any()
     removed = training.send("remove_units", layer="0", units=[1, 5])["text"]
     assert removed.startswith("removed 2 units from layer 0 (6 → 4)")
-    assert removed.endswith("in 0, 1, 2, 3: units 2–4 are 1–3 now; in 4: units 32–79 are 16–63 now")
+    assert removed.endswith("in layer 0, layer 1, layer 2, layer 3: units 2–4 are 1–3 now; in layer 4: units 32–79 are 16–63 now")
     training.step()
     training.step()
     training.recorder.close()
