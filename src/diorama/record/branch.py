@@ -259,7 +259,7 @@ def _named(path: Path, name: str) -> Path:
     if len(name.encode()) > _LONGEST or name != name.strip() or name.startswith(".") or any(sign in name for sign in '/\\:*?"<>|\0') or (
         not name.isprintable()
     ):
-        raise UsageError(f"name wants what a folder can be called, without / and the like, got {name!r}; nearest: {beside(path).name!r}")
+        raise UsageError(f"called wants what a folder can be called, without / and the like, got {name!r}; nearest: {beside(path).name!r}")
     child = path.with_name(name)
     if child.exists():
         raise UsageError(f"there is something called {name!r} beside this run already; nearest: {beside(child).name!r}")

@@ -116,8 +116,8 @@ def test_a_demo_branches_at_once_with_another_learning_rate(tmp_path: Path) -> N
     run = diorama.open(path)
     for wrong, said in (("../slower", "what a folder can be called"), (".slower", "what a folder can be called"), ("demo", "nearest: 'demo-2'")):
         with pytest.raises(diorama.UsageError, match=said):
-            run.command("branch", step=5, name=wrong)
-    answer = run.command("branch", step=5, factor=0.1, name="a tenth")
+            run.command("branch", step=5, called=wrong)
+    answer = run.command("branch", step=5, factor=0.1, called="a tenth")
     assert answer.new == "a tenth"
     child = _ended(diorama.open(tmp_path / answer.new))
     assert child.last_step == 10

@@ -244,47 +244,6 @@ def test_split_keeps_the_answers_and_lets_twins_part() -> None:
     assert float((model[0].weight[parent] - model[0].weight[twin]).detach().abs().max()) > 1e-3
 
 
-class _Autoencoder(nn.Module):
-    """Reads its units back by the very weights that make them."""
-
-    def __init__(self, bend: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.encoder, self.bend = nn.Linear(5, 3), bend
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(self.bend(self.encoder(x)), self.encoder.weight.t())
-
-
-@pytest.mark.parametrize("bend", [torch.relu, torch.tanh])
-def test_units_of_a_weight_that_makes_and_reads_them_learn_and_part(bend: Any) -> None:
-    """They change no answer by more than 1e-5, begin unlike one another and not at zero, and the next steps teach them."""
-    model, x = grown.made(lambda: _Autoencoder(bend), lambda: torch.randn(32, 5))
-    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
-    want = _answers(model, x)
-    done = add_units(model, x, "encoder", 2, optimizers=[optimizer])
-    assert _apart(model, x, want) < 1e-5
-    assert "encoder.weight both makes and reads them" in told(done, "added")
-    begun = model.encoder.weight[3:].detach().clone()
-    assert all(row.norm() > 0 for row in begun)
-    for _ in range(20):
-        optimizer.zero_grad()
-        (model(x) - x).square().mean().backward()
-        optimizer.step()
-    one, other = model.encoder.weight[3:].detach()
-    assert min(one.norm(), other.norm()) > 100 * begun.norm()
-    assert (one - other).norm() > 0.1 * one.norm()
-
-
-def test_units_of_a_tied_weight_that_cannot_begin_unseen_are_refused() -> None:
-    """Where a unit answers half of what it can at zero, none that a tied weight reads back changes no answer."""
-    model, x = grown.made(lambda: _Autoencoder(torch.sigmoid), lambda: torch.randn(32, 5))
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    with pytest.raises(diorama.NotApplicable, match="encoder.weight is tied.*nearest: how='random'"):
-        add_units(model, x, "encoder", 2, optimizers=[torch.optim.SGD(model.parameters(), 0.1)])
-    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
-    add_units(model, x, "encoder", 2, "random", optimizers=[torch.optim.SGD(model.parameters(), 0.1)])
-
-
 @pytest.mark.parametrize("how", ["preserve", "split", "gradient"])
 def test_a_pruned_network_grows_and_shrinks_with_its_masks(how: Any) -> None:
     """No answer changes; masks hide what they hid and nothing of new units, which learn at once; undone, all is as before."""
