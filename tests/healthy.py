@@ -191,7 +191,10 @@ def transformer(path: Path, generator: torch.Generator) -> None:
 
 
 def adversarial(path: Path, generator: torch.Generator) -> None:
-    """A generator and a discriminator of digits, each with a recorder of its own."""
+    """A generator and a discriminator of digits, each with a recorder of its own; every second to fourth time of four a critic instead."""
+    if kind := ("", "clipped", "penalized", "hinge")[generator.initial_seed() // 9 % 4]:
+        critic(path, generator, kind)
+        return
     x = _digits()[0].flatten(1)
     make = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 64), nn.Tanh())
     judge = nn.Sequential(nn.Linear(64, 64), nn.LeakyReLU(0.2), nn.Linear(64, 1))
@@ -217,9 +220,8 @@ def adversarial(path: Path, generator: torch.Generator) -> None:
             mine.step(loss=lost)
 
 
-def critic(path: Path, generator: torch.Generator) -> None:
+def critic(path: Path, generator: torch.Generator, kind: str) -> None:
     """A generator of digits and a critic: of a Wasserstein loss with clipped weights or a gradient penalty, or of a hinge loss."""
-    kind = ("clipped", "penalized", "hinge")[generator.initial_seed() // 10 % 3]
     x = _digits()[0].flatten(1)
     make = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 64), nn.Tanh())
     judge = nn.Sequential(nn.Linear(64, 64), nn.LeakyReLU(0.2), nn.Linear(64, 64), nn.LeakyReLU(0.2), nn.Linear(64, 1))
@@ -258,7 +260,7 @@ def critic(path: Path, generator: torch.Generator) -> None:
 
 
 KINDS: tuple[Draw, ...] = (
-    plain, convolutional, dropped, tuned, converged, regression, residual, transformer, adversarial, critic,
+    plain, convolutional, dropped, tuned, converged, regression, residual, transformer, adversarial,
 )
 
 
@@ -266,4 +268,4 @@ def drawn(number: int, path: Path) -> list[Path]:
     """Train the healthy training of a number, and return its run folders."""
     torch.manual_seed(number)
     KINDS[number % len(KINDS)](path, torch.Generator().manual_seed(number))
-    return [path / "generator", path / "discriminator"] if KINDS[number % len(KINDS)] in (adversarial, critic) else [path]
+    return [path / "generator", path / "discriminator"] if KINDS[number % len(KINDS)] is adversarial else [path]

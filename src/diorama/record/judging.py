@@ -15,6 +15,8 @@ _PASSES = 6
 """Passes of a step that are looked at."""
 _MOST = 4096
 """Answers of a pass that are looked at."""
+_LOOKED = 2**22
+"""Numbers of the inputs of a pass that are looked at for how far apart they lie."""
 _EVEN = 0.05
 """Examples of its own of either kind that a judge has at least, as a share."""
 
@@ -87,10 +89,11 @@ class Judging:
 
 def _steepest(x: Tensor, answers: Tensor) -> Tensor:
     """The largest change of an answer from an example to the next, by the distance of the two."""
-    if len(x) < 2 or not x.is_floating_point():
+    if len(x) < 2 or not x.is_floating_point() or not x[0].numel():
         return answers.new_zeros(())
-    apart = x.reshape(len(x), -1).diff(dim=0).norm(dim=1)
-    change = answers.diff().abs()
+    few = min(len(x), max(2, _LOOKED // x[0].numel()))
+    apart = x[:few].reshape(few, -1).diff(dim=0).norm(dim=1).to(answers)
+    change = answers[:few].diff().abs()
     return torch.where(apart > 0, change / apart.clamp_min(1e-12), 0).max()
 
 

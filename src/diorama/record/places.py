@@ -14,6 +14,8 @@ _REMEMBERED = 2**14
 """Examples that are known again."""
 _EXAMPLES, _OTHERS = 12, 40
 """Examples of a class, and of all others, from which on something is said."""
+_DOUBT = 2.0
+"""So many standard errors a spread is taken to be larger than it was seen."""
 
 
 class Places:
@@ -27,7 +29,7 @@ class Places:
     def told(self, x: Tensor, labels: NDArray[np.int64], classes: int) -> tuple[float, int, int] | None:
         """The place that tells a class best: how well, the place, the class; None where nothing can be said.
 
-        *Meaning* how far the class's mean lies from the mean of all others, in their two standard deviations together: at 3
+        *Meaning* how far the class's mean lies from the mean of all others, at least, in their two standard deviations together: at 3
         a threshold in the middle is right for all but one in a thousand of a normal distribution.
         """
         flat = x.reshape(len(x), -1)
@@ -60,6 +62,8 @@ class Places:
             mean, other = self._sums[one] / here, (sums - self._sums[one]) / there
             spread = np.sqrt(np.maximum(self._squares[one] / here - mean**2, 0.0))
             spread += np.sqrt(np.maximum((squares - self._squares[one]) / there - other**2, 0.0))
+            # Of few examples the best of many places lies apart by chance: a spread is known to one part in the root of twice as many.
+            spread *= 1 + _DOUBT / np.sqrt(2 * here)
             apart = np.abs(mean - other)
             floor = 1e-3 * np.maximum(np.abs(mean), np.abs(other))
             ratio = np.where(apart > floor, apart / np.maximum(spread, 0.01 * apart + 1e-12), 0.0)

@@ -263,3 +263,26 @@ def test_a_weight_keeps_no_table_of_hooks() -> None:
     hooked(torch.ones(2, 3)).sum().backward()
     assert len(seen) == 2
     handle.remove()
+
+
+@pytest.mark.parametrize(("loss", "told"), [
+    (lambda real, made: made.mean() - real.mean(), True),
+    (lambda real, made: F.softplus(-real).mean() + F.softplus(made).mean(), False),
+    (lambda real, made: F.relu(1 - real).mean() + F.relu(1 + made).mean(), False),
+    (lambda real, made: (real - 1).square().mean() + made.square().mean(), False),
+    (lambda real, made: real.mean() + made.mean(), False),
+])
+def test_a_critic_is_known_by_its_slopes(loss: Callable[[Tensor, Tensor], Tensor], told: bool) -> None:
+    """Of a loss that takes the scores of two passes as they are, one up and one down, the steepest change between neighbours is told."""
+    generator = torch.Generator().manual_seed(0)
+    judge, looks = nn.Sequential(nn.Flatten(), nn.Linear(6, 1)), judging.Judging()
+    passes = [torch.randn(20, 2, 3, generator=generator) for _ in range(2)]
+    scores = [judge(x)[:, 0] for x in passes]
+    for x, score in zip(passes, scores, strict=True):
+        looks.see(x, score)
+    loss(*scores).backward()
+    slopes = [
+        float(abs(score[k + 1] - score[k]) / (x[k + 1] - x[k]).norm())
+        for x, score in zip(passes, [score.detach() for score in scores], strict=True) for k in range(19)
+    ]
+    assert looks.finish() == ({"steep": pytest.approx(max(slopes), rel=1e-4)} if told else {})

@@ -14,6 +14,8 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 
 import diorama
 from diorama.record.findings import ALARM, Found
+from diorama.record.findings.shortcut import Shortcut
+from diorama.record.places import Places
 
 
 def _dense() -> nn.Sequential:
@@ -193,6 +195,17 @@ def test_a_place_that_gives_a_class_away_is_found(tmp_path: Path, model: nn.Sequ
     assert found["shortcut"].keys == ("class:6",)
     assert "place 7 " in found["shortcut"].text
     assert _alarms(found) == {"shortcut"}
+
+
+def test_no_place_of_a_few_examples_gives_a_class_away() -> None:
+    """In whichever order the digits come, no pixel alone keeps a class apart as far as is told, however few there were yet."""
+    x, y, _, _ = _digits()
+    generator, most = torch.Generator().manual_seed(0), 0.0
+    for _ in range(60):
+        places, order = Places(), torch.randperm(len(x), generator=generator)
+        for rows in order[: 9 * 32].split(32):
+            most = max(most, (places.told(x[rows], y[rows].numpy(), 10) or (0.0,))[0])
+    assert 1.5 < most < 0.9 * Shortcut().apart
 
 
 def test_a_probe_set_in_another_range_is_found(tmp_path: Path, model: nn.Sequential) -> None:

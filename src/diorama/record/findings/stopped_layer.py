@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...core.errors import DioramaError
 from ...core.knobs import knob
 from ...core.saying import counted
-from ..clipping import clipped_at
-from . import Finding, Found, last, layer_of, learning, named, series, since
+from . import Finding, Found, last, layer_of, learning, matrices, named, series, since
 
 if TYPE_CHECKING:
     from ..reader import RunReader
 
 _NOTHING = 1e-9
 """Next to the other layers' updates this is none."""
+_AT_END = 0.95
+"""Weights whose mean size is that share of their largest lie mostly at its end."""
 
 
 class StoppedLayer(Finding):
@@ -93,10 +93,14 @@ class StoppedLayer(Finding):
 
 
 def _cut(run: RunReader) -> set[str]:
-    """The weights most of whose numbers lie at the end to which the loop cuts them, at the last snapshot."""
-    try:
-        numbers = run.numbers(run.snapshots[-1]) if run.snapshots else {}
-    except (DioramaError, OSError):
+    """The weights whose numbers nearly all lie at the end to which the loop cuts them, by their distribution at the last reading."""
+    sizes: dict[str, tuple[float, float]] = {}
+    for name in matrices(run):
+        if f"weights/{name}" in run.histogram_names and len(block := run.histograms(f"weights/{name}").statistics):
+            low, high, _, _, count, *_, norm, _ = block[-1].tolist()
+            sizes[name] = max(abs(low), abs(high)), norm / max(1.0, count) ** 0.5
+    ends = [end for end, _ in sizes.values()]
+    end = max(set(ends), key=ends.count, default=0.0)
+    if not end > 0 or ends.count(end) < 2 or 2 * ends.count(end) <= len(ends):
         return set()
-    end = clipped_at(numbers)
-    return {name for name, array in numbers.items() if end and array.size and float((np.abs(array) == end).mean()) > 0.5}
+    return {name for name, (largest, usual) in sizes.items() if largest == end and usual > _AT_END * end}
