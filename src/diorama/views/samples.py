@@ -38,9 +38,14 @@ def looking(scene: Scene, layers: Iterable[str] = ()) -> Iterator[Progress]:
     passes = [probe.reading(lambda x: scene.look(x)[0], scene.batches(), scene.reading)]
     if names:
         passes.append(probe.responding(scene.kept, scene.batches(), {name: scene.layers[name] for name in names}))  # type: ignore[arg-type]
+    # What comes of them takes its time as well: the last pass is not the end.
+    whole, looked = (len(passes) + 1) * total, False
     for number, one in enumerate(passes):
         for done in one:
-            yield Progress(done=number * total + done, total=len(passes) * total, note=f"looks at {part(done, total, 'examples')}")
+            yield Progress(done=number * total + done, total=whole, note=f"looks at {part(done, total, 'examples')}")
+            looked = done == total
+    if looked:
+        yield Progress(done=len(passes) * total, total=whole, note=f"draws what {counted(total, 'examples')} say")
 
 
 def part(shown: int, total: int, what: str) -> str:

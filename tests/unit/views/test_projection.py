@@ -268,13 +268,14 @@ def test_a_map_of_a_part_of_the_examples_says_of_how_many() -> None:
 def test_a_map_of_all_examples_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As many points as ``examples`` says, at this step and on the way to it, told as they are looked at; many are measured as few are."""
     monkeypatch.setattr("diorama.scene.scene.LIVE", 24)
-    run, notes = _run(tmp_path / "run"), list[str]()
+    run, told = _run(tmp_path / "run"), list[Progress]()
     few = run.scene().view("projection", layer="2", examples=24)
     assert few.caption.startswith("The first 24 of 40 examples, near")
     scene = run.scene()
-    found = scene.view("projection", layer="2", examples=40, progress=lambda told: notes.append(told.note))
+    found = scene.view("projection", layer="2", examples=40, progress=told.append)
     assert found.caption.startswith("40 examples, near")
-    assert "looks at 40 examples" in notes
+    looks = [one for one in told if one.note in ("looks at 40 examples", "draws what 40 examples say")]
+    assert [one.done / one.total for one in looks] == pytest.approx([1 / 3, 2 / 3, 2 / 3])  # two passes, and what comes of them is not done
     rows = run.scene().model[:3](run.examples.x).detach().double().numpy()
     np.testing.assert_allclose(_apart(_points(found)), _apart(PCA(2, svd_solver="full").fit_transform(rows)), rtol=1e-4, atol=1e-5)
     assert found.checks[0].value == pytest.approx(trustworthiness(rows, _points(found), n_neighbors=10))
