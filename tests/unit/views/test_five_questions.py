@@ -390,7 +390,7 @@ def test_where_two_networks_differ_is_named() -> None:
         other[2].weight += 0.8 * torch.randn(8, 8, generator=_seeded(4))
     scene, beside = Scene(net, x, y), Scene(other, x, y)
     picture = scene.view("differences", other=beside)
-    assert " 2 holds it: with the other's weights there alone, they move by 100 %" in picture.caption
+    assert " Layer 2 holds it: with the other's weights there alone, they move by 100 %" in picture.caption
     value = scene.derive("differences", other=beside).value
     apart = (net(x).softmax(1) - other(x).softmax(1)).abs().sum(1).detach().numpy() / 2
     np.testing.assert_allclose(value["answers"], apart, atol=1e-6)

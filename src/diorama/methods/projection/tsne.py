@@ -33,7 +33,8 @@ COARSE = 2
 """So many points in a cell of its grid tell the forces well enough; openTSNE's own 3 cost more than twice as much."""
 BESIDE, BESIDE_NEAR = 0.1, 10
 """From an earlier step such a part of all attraction joins each point to so many that stood beside it there: who is beside whom, and is not
-told by the layer, stays so, but for points that kept no neighbour in the layer. More, and neighbours that the layer has found anew are missed."""
+told by the layer, stays so, but for points that kept no neighbour in the layer. More, and neighbours that the layer has found anew are
+missed: in wide maps this is too much already."""
 LOOSE, SELDOM = 0.001, 25
 """How strongly a point of a map that was drawn in is drawn back, in an iteration, to where it began, and after how many iterations: it has
 farther to go, and more would hinder it."""
@@ -91,7 +92,7 @@ class TSNE(Projection):
             done, points[:] = min(int(state["done"]), total), state["points"]
             points.optimizer.gains, points.optimizer.update = np.array(state["gains"]), np.array(state["update"])
         attractions = points.affinities.P.copy()
-        if pulled and (beside := BESIDE * _beside(origin, held > 0)).nnz:  # type: ignore[operator]
+        if held is not None and pulled and not wide and (beside := BESIDE * _beside(origin, np.asarray(held > 0))).nnz:
             attractions = (attractions * (1 - beside.sum()) + beside).tocsr()
         while done < total:
             strong = done < phases[0]

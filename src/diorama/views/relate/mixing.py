@@ -119,10 +119,10 @@ class MixingView(View):
         if start is not None:
             return f"They lie apart most in {spoken(names[lowest])} ({mixed[lowest]:.0%}) and start to mix at {_told(names[start], began)}."
         if float(mixed[0] - mixed[-1]) > RISE:
-            return f"The layers part them, but not to the end: {names[0]} mixes {mixed[0]:.0%}."
+            return f"The layers part them, but not to the end: {spoken(names[0])} mixes {mixed[0]:.0%}."
         if float(mixed[0]) < HALF:
-            return f"No layer parts them further: {names[0]} mixes them as much ({mixed[0]:.0%})."
-        return f"No layer tells them apart: {names[0]} mixes them already ({mixed[0]:.0%})."
+            return f"No layer parts them further: {spoken(names[0])} mixes them as much ({mixed[0]:.0%})."
+        return f"No layer tells them apart: {spoken(names[0])} mixes them already ({mixed[0]:.0%})."
 
 
 def _told(layer: str, began: str) -> str:

@@ -24,8 +24,8 @@ from ...scene.directions import lacking
 from .. import melodies, planes, texts
 from ..samples import broken, first_examples, looking
 from ..view import View
-from . import _examples as examples
 from ._biplot import Biplot, biplot
+from ._examples import COLOURS, ShownExamples
 from ._measured import MeasuredMap, measured
 
 PERPLEXITIES = (5.0, 30.0, 100.0)
@@ -70,7 +70,7 @@ class ProjectionView(View):
     )
     method: str = knob("pca", "The algorithm.", choices=lambda: tuple(sorted(projections)), main=True)
     drawn: str = knob("points", "What stands at each place, thumbnails on a grid.", choices=("points", "density", "thumbnails"), main=True)
-    colour: str = knob("class", "What colours tell; unit: what the chosen one answers.", choices=examples.COLOURS, main=True)
+    colour: str = knob("class", "What colours tell; unit: what the chosen one answers.", choices=COLOURS, main=True)
     dimensions: int = knob(2, "So many numbers an example.", low=2, high=3)
     column: str | None = knob(
         None, "A column to colour by, instead: of a table, of your own metadata, or a property of the inputs such as brightness.", kind="column",
@@ -99,7 +99,7 @@ class ProjectionView(View):
         scene = scene.first(self.examples)
         maps = self._maps(scene, selection)
         yield from looking(scene, [name for one in maps[:1] if not one.derived.known for name in one.derived.derivation.layers(scene)])  # type: ignore[attr-defined]
-        shown = examples.ShownExamples.of(scene, self.colour, self.column, selection.one("unit") if self.colour == "unit" else None)
+        shown = ShownExamples.of(scene, self.colour, self.column, selection.one("unit") if self.colour == "unit" else None)
         ready: list[tuple[_Map, NDArray[np.float64]]] = []
         for number, one in enumerate(maps):
             way = [] if one.derived.known else one.derived.way
@@ -173,7 +173,7 @@ class ProjectionView(View):
     # How they are drawn.
 
     def _picture(
-        self, scene: Scene, selection: Selection, shown: examples.ShownExamples, maps: list[tuple[_Map, NDArray[np.float64]]], *, final: bool
+        self, scene: Scene, selection: Selection, shown: ShownExamples, maps: list[tuple[_Map, NDArray[np.float64]]], *, final: bool
     ) -> Picture:
         told = [measured(one.derived) if final else None for one, _ in maps]
         ways = [biplot(one.derived, points, self.arrows) if self.arrows else None for one, points in maps]
@@ -207,7 +207,7 @@ class ProjectionView(View):
         )
 
     def _mark(
-        self, shown: examples.ShownExamples, one: _Map, points: NDArray[np.float64], told: MeasuredMap | None, count: int,
+        self, shown: ShownExamples, one: _Map, points: NDArray[np.float64], told: MeasuredMap | None, count: int,
         ways: Biplot | None,
     ) -> Scatter:
         spans = planes.cube(points)
@@ -227,7 +227,7 @@ class ProjectionView(View):
             **(ways.told() if ways is not None else {}), **shown.told(),
         )
 
-    def _note(self, scene: Scene, shown: examples.ShownExamples, names: list[str], on_way: int | None) -> str:
+    def _note(self, scene: Scene, shown: ShownExamples, names: list[str], on_way: int | None) -> str:
         said = list(filter(None, (shown.note, broken(scene, names))))
         if on_way is not None:
             said.insert(0, f"These are the places at step {on_way}, on the way to this step.")
