@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from math import prod
+from typing import TYPE_CHECKING
+
 from ..core.errors import NotApplicable
 from ..model.layers import Layer, LayerTable
+from ..model.learning import decides
+from ..model.unwrap import fed
+
+if TYPE_CHECKING:
+    from ..scene import Scene
 
 MOST = 8
 
@@ -42,6 +50,24 @@ def columns(table: LayerTable, inside: str = "", most: int = MOST) -> list[Layer
     if len(merged) > most:
         merged = [merged[round(k * (len(merged) - 1) / (most - 1))] for k in range(most)]
     return merged
+
+
+def answers(scene: Scene, layer: Layer) -> bool:
+    """Whether a layer's units are the network's answers: the scores are made of it alone, and as many as it has units.
+
+    *Meaning* the last layer need not be: the last module of two towers whose products are the scores, or of a network that makes another's
+    weights, is one branch of several; the gate of a mixture of experts stands before them. True where it cannot be told.
+    *Cost* a forward and a backward pass of one example, kept.
+    """
+    def told() -> bool:
+        if scene.missing is not None or scene.function or not scene.kinds:
+            return True
+        x = fed(scene.model, scene.live.batch([0], scene.device))
+        shape = tuple(scene.look(x)[0].shape[1:])
+        fits = layer.units in {1 if not shape else shape[0], 1 if not shape else shape[-1]} or prod(shape) == prod(layer.shape)
+        return fits and decides(scene.model, scene.reading, layer, x)
+
+    return bool(scene.once(f"answers/{layer.name}", told))
 
 
 def _answers(layer: Layer) -> bool:

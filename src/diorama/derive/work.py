@@ -12,6 +12,7 @@ from ..core.blame import yielded
 from ..core.errors import Faulty
 from ..core.registry import told
 from ..model.changes import steady
+from ..model.surroundings import Neutral
 from .packing import plain
 from .store import PART, Claim
 
@@ -102,7 +103,8 @@ class Work:
             assert self._parts is not None
         began = time.perf_counter()
         try:
-            with steady():
+            # Whoever asks may have gradients off, which work that needs slopes does not.
+            with steady(), Neutral():
                 stage = next(self._parts, None)
         except BaseException:
             self._stop(keep=False)

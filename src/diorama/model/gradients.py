@@ -119,6 +119,9 @@ class LastLayer:
         if not ran:
             raise NotApplicable("the model calls no dense or convolutional layer as a module, so it has no last one; choose layers=all")
         self.name = next((name for (name, _), near in zip(reversed(ran), reversed(reached), strict=True) if near), ran[-1][0])
+        near = dict.fromkeys(name for (name, _), own in zip(ran, reached, strict=True) if own)
+        self.beside = tuple(name for name in near if name != self.name)
+        """Other layers from which the answer is made with no layer between: another branch of a product, experts beside their gate."""
         self._module = modules[self.name]
         weight: Any = self._module.weight
         if weight.is_complex():

@@ -142,6 +142,13 @@ class Graph:
         on_way = self._reached(inside) & self._reached(self._inside(target), back=True) - inside
         return tuple(node for node in self.nodes if node.id in on_way and node.is_op)
 
+    def leads(self, source: str, target: str) -> bool:
+        """Whether something of a module or op comes to another; so too where one is not in the graph, and nothing is known."""
+        known = {node.id for node in self.nodes}
+        if source not in known or target not in known:
+            return True
+        return bool((self._reached(inside := self._inside(source)) - inside) & self._inside(target))
+
     def _inside(self, name: str) -> set[str]:
         """A node and all that lies in it."""
         found = {name}

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import DioramaError
+from ..data import nesting
 from ..data.nesting import Nested
-from .axes import tensors_in
+from .axes import tensors_in, with_tensor
 from .capture import Capture
 from .layers import Layer, LayerTable, main_weight
 from .outputs import Reading
@@ -50,3 +51,46 @@ def answering(model: nn.Module, reading: Reading, layers: list[Layer], x: Nested
     except (DioramaError, RuntimeError, ValueError, TypeError):
         return layers
     return [one for one, part in zip(layers, kept, strict=True) if id(part) not in slopes or slopes[id(part)] is not None]
+
+
+def decides(model: nn.Module, reading: Reading, one: Layer, x: Nested) -> bool:
+    """Whether the scores are made of what one layer answers alone, whatever is then done with it.
+
+    *Meaning* False where anything else that was computed before, or the input, reaches them past it: another branch of a product, an
+    expert, a residual sum. True also where slopes cannot tell.
+    *Cost* one forward and one backward pass.
+    """
+    modules = layer_modules(model)
+    before: list[Tensor] = []
+    calls = 0
+    cut = False
+
+    def left(module: nn.Module, given: Any, answer: Any) -> Any:
+        nonlocal calls, cut
+        calls += module is modules[one.path]
+        here = module is modules[one.path] and calls == one.call
+        for tensor in [] if cut else list(tensors_in(answer)):
+            if here or not tensor.requires_grad:
+                if tensor.is_floating_point() or tensor.is_complex():
+                    leaf = tensor.detach().requires_grad_()
+                    before.extend([] if here else [leaf])
+                    answer = with_tensor(answer, tensor, leaf.clone())  # what follows may write into it
+            else:
+                before.append(tensor)
+        cut = cut or here
+        return answer
+
+    given = nesting.each(x, lambda part: part.detach().clone().requires_grad_() if part.is_floating_point() or part.is_complex() else part)
+    handles = [nn.Module.register_forward_hook(module, left) for module in modules.values()]
+    try:
+        with Capture(model, grad=True) as look, torch.enable_grad():
+            scores = reading.scores(look(given))
+            before += [part for part in nesting.tensors(given) if part.requires_grad]
+            if not cut or not before or not scores.requires_grad:
+                return True
+            return all(slope is None for slope in torch.autograd.grad(scores.abs().sum(), before, allow_unused=True))
+    except (DioramaError, RuntimeError, ValueError, TypeError, AttributeError):
+        return True
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -43,6 +43,8 @@ class _Watched:
     """The longest between two such looks."""
     few: Tensor | None = None
     moves: int = 0
+    used: tuple[tuple[int, int], ...] = ()
+    """The gradients that its last step took, as :func:`_marked` tells them."""
 
 
 class IdleOptimizers:
@@ -86,7 +88,7 @@ class IdleOptimizers:
             count = self._counts.get(id(each.optimizer), 0)
             if count != each.count:
                 each.rest = max(each.rest, number - each.since)
-                each.count, each.since, each.few, each.moves = count, number, None, 0
+                each.count, each.since, each.few, each.moves, each.used = count, number, None, 0, _marked(each.looked)
                 if each in self.idle:
                     self.idle.remove(each)
             elif (began := time.monotonic()) >= self._next and number > each.since:
@@ -106,10 +108,10 @@ class IdleOptimizers:
     def gathered(self, family: str, number: int) -> str:
         """What is to be said of gradients that are kept for a step to come, where an act changed weights before it; empty where there are none."""
         if family not in ("weights", "structure") or not any(
-            each.since != number and any(_holds(p.grad) for p in each.looked) for each in self._watched
+            each.since != number and _marked(each.looked) != each.used and any(_holds(p.grad) for p in each.looked) for each in self._watched
         ):
             return ""
-        return "the gradients gathered so far for the optimizer's next step are of the weights before it, and go into that step"
+        return "the gradients gathered since the optimizer's last step are of the weights before it; unless they are cleared they go into its next step"
 
     def told(self) -> list[dict[str, Any]]:
         """Those that step no more as plain data."""
@@ -125,6 +127,11 @@ class IdleOptimizers:
 def _said(idle: _Watched) -> str:
     return (f"{type(idle.optimizer).__name__}, which this run was told of, has not stepped since step {idle.since}, while the weights that it "
             "holds moved: the loop steps another optimizer, which is not known here")
+
+
+def _marked(weights: Sequence[Tensor]) -> tuple[tuple[int, int], ...]:
+    """Which gradients the first and the last of these weights have, as often as they were added to."""
+    return tuple((id(each.grad), each.grad._version if each.grad is not None else 0) for each in (weights[0], weights[-1]))
 
 
 def _holds(grad: Tensor | None) -> bool:

@@ -23,6 +23,19 @@ def classes_of(scene: Scene) -> np.ndarray | None:
     return np.asarray((scene.reading.truth(y) if y is not None else scene.predictions()).numpy())
 
 
+def unlabelled(scene: Scene, asks: str) -> str | None:
+    """Why the examples have no class each that is known, behind what is asked; None where they have."""
+    if scene.missing is not None or not scene.kinds or scene.live.y is None or not scene.task:
+        return f"{asks}, and wants a classifier with the true class of each example; pass y (or probe=(x, y))"
+    if scene.task == "classification":
+        return None
+    has = {
+        "multi_label": "has several labels", "segmentation": "has a class at each place", "next_token": "is answered token by token",
+        "regression": "is answered with numbers", "reconstruction": "is given back",
+    }
+    return f"{asks}, and wants a classifier with one class an example; here each example {has[scene.task]}"
+
+
 def named(scene: Scene, number: int) -> str:
     """The name of a class; of a label that says nothing, and of scores that are not numbers, that there is none."""
     return scene.classes[number] if 0 <= number < len(scene.classes) else "none" if number < 0 else str(number)

@@ -195,4 +195,4 @@ def test_gradients_that_wait_over_an_act_are_told(tmp_path: Path) -> None:
                 said.append(sent)
     run = diorama.open(recorder.path)
     texts = [str((run.acknowledgement(number) or {})["text"]) for number in said]
-    assert ["gradients gathered so far" in text for text in texts] == [False, True]
+    assert ["gradients gathered since" in text for text in texts] == [False, True]

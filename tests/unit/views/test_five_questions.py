@@ -87,7 +87,7 @@ def test_what_lies_between_two_layers_is_named_where_classes_start_to_mix_there(
     few = x.clone()
     few[[0, 3]], few[[1, 4]] = x[[1, 4]], x[[0, 3]]
     told = Scene(nn.Sequential(nn.Flatten(), nn.Linear(8, 3)), few, y).view("mixing").caption
-    assert "No layer parts them further: input mixes them as much (" in told
+    assert "The layers part them little further: input mixes 19 %." in told
 
 
 class _TwoHeads(nn.Module):
@@ -102,7 +102,7 @@ class _TwoHeads(nn.Module):
         return {"kind": self.kind(found), "size": 0 * self.size(found)}
 
 
-@pytest.mark.parametrize(("outputs", "layers"), [("kind", ["input", "trunk", "kind"]), ("size", ["input", "trunk", "size"])])
+@pytest.mark.parametrize(("outputs", "layers"), [("kind", ["input", "trunk", "kind"]), ("size", ["input", "trunk", "size", "the scores"])])
 def test_only_layers_on_the_way_to_the_answer_are_followed(outputs: str, layers: list[str]) -> None:
     """Of several heads the one that answers is the last layer, whichever is called last."""
     x, y = _spots(classes=2)
@@ -131,6 +131,13 @@ def test_how_mixed_two_classes_are_is_counted_as_scikit_learn_finds_neighbours()
     assert started(np.array([0.4, 0.1, 0.1, 0.3, 0.45])) == 3
     assert started(np.array([0.45, 0.4, 0.45])) is None
     assert started(np.array([0.4, 0.2, 0.05])) is None
+    # A layer that does not read the one where a pair lies apart most is not where it begins to mix.
+    ways = np.triu(np.ones((4, 4), bool))
+    ways[1, 2] = False
+    assert started(np.array([0.4, 0.1, 0.4, 0.3]), ways) == 3
+    # Classes that lie apart are not mixed, however few there are of one.
+    few = np.r_[0.01 * dice.normal(size=(3, 2)), [[9, 9]] + 0.01 * dice.normal(size=(20, 2))]
+    assert among(few, np.r_[np.zeros(3, int), np.ones(20, int)], [(0, 1)], 5) == 0
 
 
 class _Served(nn.Module):

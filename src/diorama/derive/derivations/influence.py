@@ -39,7 +39,8 @@ class InfluenceDerivation(Derivation):
     negative: larger (an opponent). It tells what single plain steps at the snapshots would do, not what a training without
     the example would have come to.
     *Shapes* ``scores`` (examples,), ``error`` (examples,), ``rows`` (examples,) their numbers in the data, ``steps`` and
-    ``rates`` (snapshots,), ``total`` how many examples the data has.
+    ``rates`` (snapshots,), ``total`` how many examples the data has. ``last`` names the last layer, and behind it those that also lead
+    to the answer with no layer between, which are not looked at; it is empty of all layers.
     *Error* of the last layer none (its gradients are products of what it was given and the slope of the loss, bias included);
     of all layers the standard error of a random projection, which ``error`` says.
     *Cost* one forward pass an example and snapshot; of all layers one forward and one backward pass. Another answer on the
@@ -48,6 +49,7 @@ class InfluenceDerivation(Derivation):
     """
 
     on = "examples"
+    version = 2
 
     example: int = knob(0, "The example whose answer is asked for.", low=0)
     what: str = knob("answer", "What it was taught: the answer that it gives now, or the truth.", choices=("answer", "truth"))
@@ -136,7 +138,7 @@ class InfluenceDerivation(Derivation):
         scores, spread = np.zeros(len(rows)), np.zeros(len(rows))
         if begun is not None:
             done, scores, spread = int(begun["done"]), np.array(begun["scores"]), np.array(begun["spread"])
-        label = self.label(scene)
+        label, last = self.label(scene), self._last(scene)
         assert label is not None  # fits() has seen it
         for number, (place, step) in enumerate(moments):
             if number < done:
@@ -151,27 +153,41 @@ class InfluenceDerivation(Derivation):
             scores = scores + rates[place] * made.dot(target).numpy()  # type: ignore[arg-type]
             if isinstance(made, Sketches):
                 spread = spread + (rates[place] * made.error(target).numpy()) ** 2  # type: ignore[arg-type]
-            value = self._value(scene, rows, steps, rates, scores, spread)
+            value = self._value(scene, rows, steps, rates, scores, spread, last)
             state = {"done": number + 1, "scores": scores, "spread": spread}
             yield Stage(value, (number + 1) * len(rows), total + 1, f"step {step:,}", state=lambda state=state: state)  # type: ignore[misc]
-        yield Stage(self._value(scene, rows, steps, rates, scores, spread), total + 1, total + 1)
+        yield Stage(self._value(scene, rows, steps, rates, scores, spread, last), total + 1, total + 1)
 
     def check(self, scene: Scene, value: Plain) -> None:
         """A score and an error for each example, and a rate for each snapshot."""
         count, steps = len(self._rows(scene)), len(self._steps(scene) or [0])
         kinds = {"scores": ("f", count), "error": ("f", count), "rows": ("i", count), "steps": ("i", steps), "rates": ("f", steps)}
-        if set(value) != {*kinds, "total"} or value["total"] != len(self.examples(scene)):
+        if set(value) != {*kinds, "total", "last"} or value["total"] != len(self.examples(scene)):
             raise ValueError("another set of values")
+        if not isinstance(value["last"], list) or not all(isinstance(name, str) for name in value["last"]):
+            raise ValueError("the last layers by name are wanted")
         for name, (kind, size) in kinds.items():
             array = value[name]
             if not isinstance(array, np.ndarray) or array.shape != (size,) or array.dtype.kind != kind:
                 raise ValueError(f"{name} of shape {(size,)} is wanted")
 
-    def _value(self, scene: Scene, rows: np.ndarray, steps: list[int], rates: list[float], scores: np.ndarray, spread: np.ndarray) -> Plain:
+    def _value(
+        self, scene: Scene, rows: np.ndarray, steps: list[int], rates: list[float], scores: np.ndarray, spread: np.ndarray, last: list[str],
+    ) -> Plain:
         return {
             "scores": scores.copy(), "error": np.sqrt(spread), "rows": rows, "rates": np.array(rates, np.float64),
             "steps": np.array(steps or [scene.step or 0], np.int64), "total": len(self.examples(scene)),
+            "last": last,
         }
+
+    def _last(self, scene: Scene) -> list[str]:
+        """The last layer by name, and behind it those that lead to the answer beside it."""
+        if self.layers != "last":
+            return []
+        x = fed(scene.model, nesting.to(self._asked(scene), scene.device))
+        with Untouched(scene.model, "eval"):
+            found = LastLayer(scene.model, scene.reading, x)
+        return [found.name, *found.beside]
 
     def _steps(self, scene: Scene) -> list[int]:
         """The snapshots up to the scene's step; none where it is not of a run."""

@@ -20,37 +20,38 @@ from ...model.layers import Layer, by_unit
 from ...model.learning import answering
 from ...model.unwrap import fed
 from ...scene import Scene
-from ...scene.sets import classes_of
+from ...scene.sets import classes_of, unlabelled
 from ..columns import columns
 from ..derivation import Derivation, Plain, Stage
 
 Floats = NDArray[np.float64]
-INPUT = "input"
+INPUT, OUTPUT, ANSWER = "input", "output", "the scores"
 SIDE = 8
 """Of larger maps and longer sequences, neighbouring places count together, down to so many a side."""
 FOLLOWED = 64
 """So many pairs of classes are followed through all layers: those that are mixed most at the end."""
 TRACED, STEPS = 12, 24
 """Of so many pairs it is found where between two layers they begin to mix, among so many ops."""
-ARRAYS = {"pairs": "i", "mixed": "f", "confused": "f"}
+ARRAYS = {"pairs": "i", "mixed": "f", "confused": "f", "starts": "i"}
 
 
 class MixingDerivation(Derivation):
     """Which pairs of classes lie among one another, layer by layer: of an example's nearest of both, the share of the other class.
 
     *Meaning* ``mixed`` is 0 where two classes lie apart and 0.5 where they are fully mixed, whatever their sizes. ``confused`` is the
-    share of each of the two that is answered as the other. ``pairs`` are classes by number, those first that are mixed most in the last layer.
-    Examples to which a layer, or the network, answers with what is no number are left out there: NaN where too few of a class are left.
-    ``began`` is where each pair begins to mix: a layer, or an op between two of them, such as a pooling; empty where it does not, and
-    asked for of the pairs that are mixed most.
-    *Shapes* pairs (pairs, 2), mixed (layers, pairs), confused (pairs, 2); ``layers`` by name, the input before them where it is numbers.
+    share of each of the two that is answered as the other. ``pairs`` are classes by number, those first that are mixed most at the end.
+    Of an example of a class of few no more count than there are others of its class. Examples to which a layer, or the network, answers
+    with what is no number are left out there: NaN where too few of a class are left. ``starts`` is the layer at which each pair begins to
+    mix, −1 where none does; ``began`` that layer, or an op before it, such as a pooling: of the pairs that are mixed most, else empty.
+    *Shapes* pairs (pairs, 2), mixed (layers, pairs), confused (pairs, 2), starts (pairs,); ``layers`` by name, the input before them
+    where it is numbers, and behind them the scores where these are not what the last layer answers.
     *Cost* one forward pass an example, and a second where a pair begins to mix.
     *Source* the neighbourhood hit of Paulovich et al. 2008, for two classes at a time and of equal weight.
     """
 
-    version = 3
+    version = 4
 
-    near: int = knob(5, "So many nearest examples count.", low=1, high=50)
+    near: int = knob(5, "So many nearest examples count, of a class of fewer as many as it has beside the example.", low=1, high=50)
     layers: int = knob(10, "So many layers at most.", low=2, high=24)
 
     def fits(self, scene: Scene) -> str | None:
@@ -65,6 +66,10 @@ class MixingDerivation(Derivation):
         """The last layer first, since it tells which pairs are followed; then all."""
         table = self._followed(scene)
         rows = whole_rows(scene, table)
+        told = scene.scores()
+        scores = (told.abs() if told.is_complex() else told).flatten(1 if told.ndim > 1 else 0).reshape(len(told), -1).double().numpy()
+        if not _alike(rows[table[-1].name], scores):
+            rows[ANSWER] = scores
         names = list(rows)
         classes = np.asarray(classes_of(scene))
         present = [int(k) for k in np.unique(classes) if k >= 0 and (classes == k).sum() > 1]
@@ -75,19 +80,27 @@ class MixingDerivation(Derivation):
         mixed = np.stack([among(rows[name], classes, pairs, self.near) for name in names])
         answers = scene.predictions().numpy()
         confused = np.array([[_answered(answers[classes == a], b), _answered(answers[classes == b], a)] for a, b in pairs])
+        # Of layers beside one another none makes what another says, so no pair begins to mix there.
+        ways = np.array([[_leads(scene, a, b) for b in names] for a in names])
+        starts = np.array([-1 if (start := started(mixed[:, k], ways)) is None else start for k in range(len(pairs))], np.int64)
         yield Stage({
-            "layers": names, "pairs": np.array(pairs, np.int64), "mixed": mixed, "confused": confused,
-            "began": self._began(scene, names, classes, pairs, mixed),
+            "layers": names, "pairs": np.array(pairs, np.int64), "mixed": mixed, "confused": confused, "starts": starts,
+            "began": self._began(scene, names, classes, pairs, mixed, starts[:TRACED].tolist(), ways),
         })
 
-    def _began(self, scene: Scene, names: list[str], classes: NDArray[np.int64], pairs: list[tuple[int, int]], mixed: Floats) -> list[str]:
+    def _began(
+        self, scene: Scene, names: list[str], classes: NDArray[np.int64], pairs: list[tuple[int, int]], mixed: Floats, starts: list[int],
+        ways: NDArray[np.bool_],
+    ) -> list[str]:
         """Where each of the first pairs begins to mix: the first of what lies between the layer before and the one where it shows."""
-        starts = [started(mixed[:, k]) for k in range(min(TRACED, len(pairs)))]
-        spans = {start: steps(scene, names[start - 1], names[start]) for start in dict.fromkeys(starts) if start}
+        spans = {
+            start: steps(scene, names[max(np.flatnonzero(ways[:start, start]).tolist(), default=start - 1)], names[start])
+            for start in dict.fromkeys(starts) if start > 0
+        }
         rows = whole_rows(scene, list({one.name: one for span in spans.values() for one in span}.values()))
         found = [""] * len(pairs)
         for k, start in enumerate(starts):
-            if start is None:
+            if start < 0:
                 continue
             half = (float(np.nanmin(mixed[:start, k])) + float(mixed[-1, k])) / 2
             there = (one.name for one in spans[start] if among(rows[one.name], classes, [pairs[k]], self.near)[0] > half)
@@ -107,10 +120,10 @@ class MixingDerivation(Derivation):
         if not isinstance(value, dict) or set(value) != {"layers", "began", *ARRAYS}:
             raise ValueError("layers, pairs and numbers are wanted")
         names = [INPUT, *(one.name for one in self._followed(scene))]
-        if value["layers"] not in (names, names[1:]):
+        if value["layers"] not in (names, names[1:], [*names, ANSWER], [*names[1:], ANSWER]):
             raise ValueError("the network's layers are wanted")
         count = len(value["pairs"]) if isinstance(value["pairs"], np.ndarray) else 0
-        shapes = {"pairs": (count, 2), "mixed": (len(value["layers"]), count), "confused": (count, 2)}
+        shapes = {"pairs": (count, 2), "mixed": (len(value["layers"]), count), "confused": (count, 2), "starts": (count,)}
         for name, kind in ARRAYS.items():
             array = value[name]
             if not isinstance(array, np.ndarray) or array.dtype.kind != kind or array.shape != shapes[name]:
@@ -127,11 +140,30 @@ def _answered(answers: NDArray[np.int64], other: int) -> float:
     return float((told == other).mean()) if len(told) else float("nan")
 
 
+def _alike(last: Floats, scores: Floats) -> bool:
+    """Whether scores are what a layer answers, as it is or as probabilities of it."""
+    if last.shape != scores.shape:
+        return False
+    whole = np.isfinite(last).all(1) & np.isfinite(scores).all(1)
+    last, scores = last[whole], scores[whole]
+    shares = np.exp(last - last.max(1, keepdims=True, initial=-np.inf))
+    shares /= shares.sum(1, keepdims=True)
+    with np.errstate(over="ignore"):
+        single = 1 / (1 + np.exp(-last))
+    ways = ((last, scores), (last - last.mean(1, keepdims=True), scores - scores.mean(1, keepdims=True)), (shares, scores), (single, scores))
+    return any(np.allclose(one, other, rtol=1e-3, atol=1e-5) for one, other in ways)
+
+
+def _leads(scene: Scene, one: str, other: str) -> bool:
+    """Whether a layer's answer is among what another's is made of; the input leads to all, and all to the scores."""
+    return one == INPUT or other == ANSWER or scene.graph.leads(layer_key(one), layer_key(other))
+
+
 def unclassed(scene: Scene) -> str | None:
     """Why classes cannot be told apart; None where they can: a classifier, and two classes with two examples each."""
-    classes = classes_of(scene) if scene.kinds and scene.missing is None and scene.live.y is not None else None
-    if classes is None or classes.ndim != 1:
-        return "it compares classes, and wants a classifier with the true class of each example; pass y (or probe=(x, y))"
+    if (reason := unlabelled(scene, "it compares classes")) is not None:
+        return reason
+    classes = np.asarray(classes_of(scene))
     counts = np.bincount(classes[classes >= 0], minlength=1)
     if (counts > 1).sum() < 2:
         return "it compares classes, and wants at least two examples of each of two classes"
@@ -141,9 +173,9 @@ def unclassed(scene: Scene) -> str | None:
 def steps(scene: Scene, before: str, at: str) -> list[Layer]:
     """What lies between a layer and a later one and answers for each example, in order; of a later one that is a block also what is in it."""
     table = scene.layers
-    inside = table.has(at) and table[at].leaf
+    inside = at != ANSWER and table.has(at) and table[at].leaf
     found: dict[str, Layer] = {}
-    for node in scene.graph.between(INPUT if before == INPUT else layer_key(before), layer_key(at)):
+    for node in scene.graph.between(INPUT if before == INPUT else layer_key(before), OUTPUT if at == ANSWER else layer_key(at)):
         # A module that is one op goes by its own name.
         module = node.parent.removeprefix("layer:")
         name = module if module and table.has(module) and table[module].leaf else node.key
@@ -187,7 +219,7 @@ def _pooled(values: Tensor) -> Tensor:
 def among(rows: Floats, classes: NDArray[np.int64], pairs: list[tuple[int, int]], near: int) -> Floats:
     """For each pair of classes the share of the other class among the nearest of both, each class of equal weight.
 
-    Rows that hold what is no number are left out; NaN where fewer than two of a class are left.
+    Of each example no more count than there are others of its class, as more would have to be of the other. Rows that hold what is no number are left out; NaN where fewer than two of a class are left.
     """
     whole = np.isfinite(rows).all(1)
     rows = finite(rows)
@@ -203,26 +235,29 @@ def among(rows: Floats, classes: NDArray[np.int64], pairs: list[tuple[int, int]]
         if min(second.sum(), (~second).sum()) < 2:
             found[number] = np.nan
             continue
-        beside = np.argsort(apart[np.ix_(both, both)], 1, kind="stable")[:, : min(near, len(both) - 1)]
-        other = (second[beside] != second[:, None]).sum(1)
-        # A class of more examples is met more often by chance: each neighbour counts by one over its class, which lacks the example itself.
-        sizes = np.array([(~second).sum(), second.sum()], float)
+        sizes = np.array([(~second).sum(), second.sum()])
         own, against = sizes[second.astype(int)] - 1, sizes[1 - second.astype(int)]
-        share = (other / against) / (other / against + (beside.shape[1] - other) / own)
+        counted = np.minimum(near, own)
+        beside = np.argsort(apart[np.ix_(both, both)], 1, kind="stable")[:, : counted.max()]
+        other = ((second[beside] != second[:, None]) & (np.arange(beside.shape[1]) < counted[:, None])).sum(1)
+        # A class of more examples is met more often by chance: each neighbour counts by one over its class, which lacks the example itself.
+        share = (other / against) / (other / against + (counted - other) / own)
         found[number] = (share[second].mean() + share[~second].mean()) / 2
     return found
 
 
-def started(mixed: Floats) -> int | None:
+def started(mixed: Floats, ways: NDArray[np.bool_] | None = None) -> int | None:
     """The layer at which a pair that lay apart begins to mix, from its numbers layer by layer; None where it never lay apart, or does not mix.
 
-    *Meaning* after the layer where it lies apart most, the first beyond half of the way to where it ends.
+    *Meaning* behind the layer where it lies apart most, the first beyond half of the way to where it ends. ``ways`` says which layers
+    (rows) lead to which; by itself each to all behind it.
     """
     lowest = int(len(mixed) - 1 - np.argmin(np.nan_to_num(mixed[::-1], nan=np.inf)))
     low, last = float(mixed[lowest]), float(mixed[-1])
     if not last - low >= RISE:
         return None
-    return next(k for k in range(lowest + 1, len(mixed)) if mixed[k] > (low + last) / 2)
+    later = range(lowest + 1, len(mixed))
+    return next((k for k in later if mixed[k] > (low + last) / 2 and (ways is None or ways[lowest, k])), len(mixed) - 1)
 
 
 RISE = 0.1

@@ -16,6 +16,7 @@ from ...model.connections import Connections, connections
 from ...model.layers import Layer
 from ...scene import Scene
 from ...scene.sets import classes_of
+from ..columns import answers
 from ..derivation import Derivation, Plain, Stage
 
 FEWEST = 0.02
@@ -124,7 +125,9 @@ def weighted(scene: Scene) -> list[Layer]:
 def _answering(scene: Scene, layers: list[Layer]) -> int | None:
     """The number of the layer whose units are the classes."""
     classes = len(scene.classes)
-    return len(layers) - 1 if classes > 1 and scene.task in ("classification", "multi_label") and layers[-1].units == classes else None
+    if classes < 2 or scene.task not in ("classification", "multi_label") or layers[-1].units != classes:
+        return None
+    return len(layers) - 1 if answers(scene, layers[-1]) else None
 
 
 def _begun(scene: Scene, layers: list[Layer], start: str) -> tuple[tuple[int, int] | None, int | None]:

@@ -15,10 +15,12 @@ from ...methods.method import Looking
 from ...model.directions import finite
 from ...model.edits import Edit
 from ...model.layers import Layer, by_unit
+from ...model.learning import answering
 from ...model.targets import Target
 from ...model.unwrap import fed
 from ...scene import Scene
-from ...scene.sets import classes_of
+from ...scene.sets import classes_of, unlabelled
+from ..columns import answers
 from ..derivation import Derivation, Plain, Stage
 from ..losses import losses, right, weights
 
@@ -39,6 +41,8 @@ class ServingDerivation(Derivation):
     *Cost* a pass forward and back an example of the class; one pass an example for each silenced unit.
     *Source* Morcos et al. 2018 (lesions); Molchanov et al. 2017, equation 6 (the expected cost).
     """
+
+    version = 2
 
     of_class: int = knob(0, "The class, by its number.", low=0)
     count: int = knob(24, "So many units are silenced.", low=1, high=500)
@@ -148,21 +152,38 @@ class ServingDerivation(Derivation):
 
 def unserved(scene: Scene) -> str | None:
     """Why units cannot be said to serve a class; None where they can."""
-    classes = classes_of(scene) if scene.kinds and scene.missing is None and scene.live.y is not None else None
-    if classes is not None and classes.ndim == 1 and len(np.unique(classes[classes >= 0])) < 2:
+    if (reason := unlabelled(scene, "it asks what a class loses")) is not None:
+        return reason
+    classes = np.asarray(classes_of(scene))
+    if len(np.unique(classes[classes >= 0])) < 2:
         return "it compares a class with the others, and wants examples of at least two classes"
-    if classes is None or classes.ndim != 1:
-        return "it asks what a class loses, and wants a classifier with the true class of each example; pass y (or probe=(x, y))"
-    return None if hidden(scene) else "it silences units between input and answer, and the network has no layer there that answers once an example"
+    if hidden(scene):
+        return None
+    wants = "it silences units between input and answer, and"
+    if any(one.complex for one in _weighing(scene)):
+        return f"{wants} those of this network answer with complex numbers, whose cost it cannot expect"
+    return f"{wants} the network has no layer there that answers once an example"
+
+
+def _weighing(scene: Scene) -> list[Layer]:
+    """The layers that learn something of their own."""
+    return [one for one in scene.layers.leaves if one.weight is not None and not one.normalises]
 
 
 def hidden(scene: Scene) -> list[Layer]:
-    """The layers whose units are silenced: all that learn something of their own, but for the last, behind the norm that follows at once."""
-    found = [
-        scene.layers.handed(layer) for layer in scene.layers.leaves
-        if layer.weight is not None and not layer.normalises and layer.shape and layer.each and not layer.complex
-    ]
-    return list({one.name: one for one in found[:-1] if one.each and not one.complex}.values())
+    """The layers whose units are silenced: all that learn something of their own, but for the one whose units are the answers, and what
+    other heads come behind it; each behind the norm that follows at once."""
+    found = [one for one in _weighing(scene) if one.shape and one.each and not one.complex]
+    if not found:
+        return []
+
+    def made() -> list[str]:
+        leading = answering(scene.model, scene.reading, found, fed(scene.model, scene.live.batch([0], scene.device))) or found
+        end = leading[-1].order if answers(scene, leading[-1]) else np.inf
+        return [one.name for one in found if one.order < end]
+
+    kept = [scene.layers.handed(scene.layers[name]) for name in scene.once("serving/hidden", made)]
+    return list({one.name: one for one in kept if one.each and not one.complex}.values())
 
 
 def area(values: Floats, own: NDArray[np.bool_]) -> Floats:

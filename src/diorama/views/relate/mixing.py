@@ -10,11 +10,11 @@ from ...core.colour import magnitude
 from ...core.knobs import knob
 from ...core.marks import Heatmap
 from ...core.picture import Check, Picture, Progress
-from ...core.saying import counted
+from ...core.saying import being, counted, joined
 from ...core.selection import Selection, layer_key, number_key, spoken
-from ...derive.derivations.mixing import INPUT, RISE, started, unclassed
+from ...derive.derivations.mixing import ANSWER, INPUT, RISE, unclassed
 from ...scene import Scene
-from ...scene.sets import named
+from ...scene.sets import classes_of, named
 from ..samples import looked_at, noted, unanswered
 from ..view import View
 
@@ -30,7 +30,7 @@ class MixingView(View):
     """The pairs of classes that lie among one another, layer by layer, and the layer at which they start to.
 
     *Meaning* of an example's nearest of both classes, the share of the other class: 0 where the two lie apart, 0.5 where they are
-    fully mixed. A pair that lay apart and mixes again behind has a mark (●) where that starts: look there for what is lost. A pair that
+    fully mixed. The scores come last where they are not what the last layer answers. A pair that lay apart and mixes again behind has a mark (●) where that starts: look there for what is lost. A pair that
     is mixed all along was never told apart: look at the examples. Choose a class, and its pairs stay.
     *Units* shares, both classes of equal weight.
     *Cost* one forward pass an example.
@@ -45,8 +45,8 @@ class MixingView(View):
     by_labels = True
     follows = ("class",)
 
-    count: int = knob(12, "So many pairs at most: those that are mixed most in the last layer.", low=1, high=64, main=True)
-    near: int = knob(5, "So many nearest examples count.", low=1, high=50)
+    count: int = knob(12, "So many pairs at most: those that are mixed most at the end.", low=1, high=64, main=True)
+    near: int = knob(5, "So many nearest examples count, of a class of fewer as many as it has beside the example.", low=1, high=50)
     layers: int = knob(10, "So many layers at most.", low=2, high=24)
 
     @classmethod
@@ -63,7 +63,7 @@ class MixingView(View):
         shown = [k for k in range(len(pairs)) if not wanted or wanted & set(pairs[k].tolist())][: self.count]
         shown = shown or list(range(min(len(pairs), self.count)))
         names = value["layers"]
-        starts = [started(mixed[:, k]) for k in shown]
+        starts = [int(value["starts"][k]) for k in shown]
         texts: list[str] = []
         for k, start in zip(shown, starts, strict=True):
             shares = [f"{share:.2f}" if np.isfinite(share) else "" for share in mixed[:, k]]
@@ -73,7 +73,7 @@ class MixingView(View):
             values=mixed[:, shown].T.astype(np.float32), limits=magnitude(mixed, 0.0, 0.5), row_labels=labels,
             column_labels=tuple(name or spoken("") for name in names),
             row_keys=tuple(number_key("class", int(a)) for a, _ in pairs[shown]),
-            column_keys=tuple("" if name == INPUT else layer_key(name) for name in names), cell_texts=tuple(texts),
+            column_keys=tuple("" if name in (INPUT, ANSWER) else layer_key(name) for name in names), cell_texts=tuple(texts),
             row_title="two classes", column_title="layer", size=22,
         )
         first, deepest = shown[0], spoken(names[-1])
@@ -91,7 +91,7 @@ class MixingView(View):
         else:
             caption = (
                 f"{a} and {b} are mixed most{_as_much(mixed[-1, shown])}: of the "
-                f"{self.near} nearest of each in {deepest}, {last:.0%} are of the other class (50 % is fully "
+                f"{self._counted(scene, pairs[first].tolist())} in {deepest}, {last:.0%} are of the other class (50 % is fully "
                 f"mixed; both classes count alike){told}. "
                 f"{self._where(mixed[:, first], names, starts[0], began)}"
             )
@@ -99,10 +99,16 @@ class MixingView(View):
             name="answered as the other", value=float(each.mean()), good=float(each.max()) < MIXED,
             sentence=f"The mean of two shares: of {a} that is answered as {b}, and of {b} as {a}.",
         ),) if np.isfinite(each).all() else ()
-        less = len(pairs) - len(shown)
+        present = int((np.bincount(_known(scene)) > 1).sum())
+        less = present * (present - 1) // 2 - len(shown)
+        chosen = any(wanted & set(pairs[k].tolist()) for k in shown)
         yield self.picture(
             scene, selection, "Which classes are mixed, and from where on?", mark, caption, checks=checks,
-            note=noted(f"{less} other pairs are mixed less, or hold no chosen class." if less else "", unanswered(scene), looked_at(scene)),
+            note=noted(
+                f"{being(less, 'other pairs are', 'other pair is')} not shown: {'it is' if less == 1 else 'they are'} mixed no more than these"
+                f"{', or hold no chosen class' if chosen else ''}." if less else "",
+                self._few(scene, pairs[first].tolist()), unanswered(scene), looked_at(scene),
+            ),
         )
 
     def _answered(self, scene: Scene, pairs: np.ndarray, confused: np.ndarray, deepest: str) -> str:
@@ -112,17 +118,43 @@ class MixingView(View):
         if known[pair, side] < MIXED:
             return ""
         own, other = (named(scene, int(pairs[pair][k])) for k in (side, 1 - side))
-        return f" All the same {known[pair, side]:.0%} of {own} are answered as {other}: {deepest} tells them apart, and the answer does not."
+        said = f" All the same {known[pair, side]:.0%} of {own} are answered as {other}"
+        return f"{said}." if deepest == ANSWER else f"{said}: {deepest} tells them apart, and the answer does not."
+
+    def _few(self, scene: Scene, pair: list[int]) -> str:
+        """That a share of so few says little."""
+        counts = np.bincount(_known(scene), minlength=max(pair) + 1)
+        some = [f"{counts[k]} of {named(scene, k)}" for k in pair if counts[k] <= self.near]
+        return f"There are {joined(some)}, so few that a share of their nearest says little." if some else ""
+
+    def _counted(self, scene: Scene, pair: list[int]) -> str:
+        """So many nearest of each example of two classes count, in words: no more than there are others of its class."""
+        counts = np.bincount(_known(scene), minlength=max(pair) + 1)
+        each = [min(self.near, int(counts[k]) - 1) for k in pair]
+        if each[0] == each[1]:
+            return f"{each[0]} nearest of each" if each[0] > 1 else "nearest of each"
+        return f"nearest of each ({each[0]} of one of {named(scene, pair[0])}, {each[1]} of one of {named(scene, pair[1])})"
 
     def _where(self, mixed: np.ndarray, names: list[str], start: int | None, began: str) -> str:
         lowest = int(len(mixed) - 1 - np.argmin(np.nan_to_num(mixed[::-1], nan=np.inf)))
-        if start is not None:
+        if start >= 0:
             return f"They lie apart most in {spoken(names[lowest])} ({mixed[lowest]:.0%}) and start to mix at {_told(names[start], began)}."
-        if float(mixed[0] - mixed[-1]) > RISE:
+        parted = float(mixed[0] - mixed[-1])
+        if parted > RISE:
             return f"The layers part them, but not to the end: {spoken(names[0])} mixes {mixed[0]:.0%}."
-        if float(mixed[0]) < HALF:
-            return f"No layer parts them further: {spoken(names[0])} mixes them as much ({mixed[0]:.0%})."
-        return f"No layer tells them apart: {spoken(names[0])} mixes them already ({mixed[0]:.0%})."
+        if float(mixed[lowest]) >= HALF:
+            return f"No layer tells them apart: {spoken(names[0])} mixes them already ({mixed[0]:.0%})."
+        if f"{mixed[0]:.0%}" == f"{mixed[-1]:.0%}":
+            return f"No layer parts them further: {spoken(names[0])} mixes them as much."
+        if parted < 0:
+            return f"No layer parts them further: {spoken(names[0])} mixes them less ({mixed[0]:.0%})."
+        return f"The layers part them little further: {spoken(names[0])} mixes {mixed[0]:.0%}."
+
+
+def _known(scene: Scene) -> np.ndarray:
+    """The classes of the live examples, those that are known."""
+    classes = np.asarray(classes_of(scene))
+    return classes[classes >= 0]
 
 
 def _told(layer: str, began: str) -> str:

@@ -138,7 +138,7 @@ class NeededView(View):
         stuck = {name: reason for name, reason in value["unpassed"].items() if name not in value["untried"]}
         for reason in dict.fromkeys(stuck.values()):
             some = [name for name, own in stuck.items() if own == reason]
-            who = spoken(some[0]) if len(some) == 1 else "no layer that was tried" if len(some) == shown else f"{len(some)} of {shown}"
+            who = spoken(some[0]) if len(some) == 1 else "No layer that was tried" if len(some) == shown else f"{len(some)} of {shown}"
             be = "can be" if len(some) == shown > 1 else "cannot be"
             said.append(f"{who} {be} left out, as {'its answer' if len(some) == 1 else 'the answer of each'} {reason}.")
         return noted(*said, unanswered(scene), looked_at(scene, min(self.examples, len(scene.live))))

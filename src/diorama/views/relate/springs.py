@@ -11,7 +11,7 @@ from ...core.knobs import knob
 from ...core.marks import Network, Vertex
 from ...core.picture import Check, Draft, Picture, Progress
 from ...core.selection import Selection, spoken, together, unit_key
-from ...derive.columns import columns
+from ...derive.columns import answers, columns
 from ...derive.strengths import strengths
 from ...scene import Scene
 from ..samples import layers_said, looked_at, noted, part, standing
@@ -78,7 +78,8 @@ class SpringsView(View):
         at, force = rest(springs, sizes[-1])
         correlated = [pair for pair in pairs if pair["how"] == "together"]
         return self.picture(
-            scene, selection, "Units held by springs", _network(found, springs, at, self.lines), self._caption(scene, found, sizes),
+            scene, selection, "Units held by springs", _network(found, springs, at, self.lines, named=answers(scene, scene.layers[layers[-1]])),
+            self._caption(scene, found, sizes),
             checks=(Check(name="force", value=force, sentence="the largest force left on a unit, relative to its springs: 0 at rest."),),
             note=noted(
                 f"between {len(correlated)} of {len(pairs)} pairs of layers springs are correlations over the examples" if correlated else "",
@@ -92,10 +93,13 @@ class SpringsView(View):
         total = sum(scene.layers[one["layer"]].units for one in found["layers"])
         colours = "the class that it answers to most" if found["by"] == "class" else "its layer"
         layers = layers_said([one["layer"] for one in found["layers"]])
+        other = "" if answers(scene, scene.layers[found["layers"][-1]["layer"]]) else (
+            f" {last} is the last layer here, and its units are not the answers, so a unit near one of them works for that unit."
+        )
         return (
             f"{part(sum(sizes), total, 'units')} of {layers}, each where the springs of its connections hold it; "
             f"{f'the {sizes[-1]} units of {last} are' if sizes[-1] > 1 else f'the one unit of {last} is'} fixed "
-            f"{'on the circle' if sizes[-1] > 1 else 'in the middle, so all rest there'}. A unit's colour is {colours}. Lines are the strongest "
+            f"{'on the circle' if sizes[-1] > 1 else 'in the middle, so all rest there'}.{other} A unit's colour is {colours}. Lines are the strongest "
             "connections, blue where positive, orange where negative."
         )
 
@@ -148,7 +152,8 @@ def _solved(laplacian: np.ndarray, drawn: np.ndarray) -> np.ndarray:
     return found
 
 
-def _network(found: dict[str, Any], springs: np.ndarray, at: np.ndarray, lines: int) -> Network:
+def _network(found: dict[str, Any], springs: np.ndarray, at: np.ndarray, lines: int, *, named: bool) -> Network:
+    """The units where they rest, and the strongest springs; what is fixed has the names of classes where it is the answers (``named``)."""
     radius = np.linalg.norm(at, axis=1, keepdims=True)
     shown = at * np.where(radius > 0, np.maximum(radius, 1e-12) ** (SPREAD - 1), 0.0)
     middle = SIDE / 2 + shown * (SIDE / 2 - 40)
@@ -171,7 +176,7 @@ def _network(found: dict[str, Any], springs: np.ndarray, at: np.ndarray, lines: 
         # The answers have their names beside them, outside of the circle.
         for k, (unit, way) in enumerate(zip(fixed["units"].tolist(), at[-len(fixed["units"]) :], strict=True)):
             x, y = SIDE / 2 + way * (SIDE / 2 - np.array([12, 22]))
-            own = found["by"] == "class" and len(fixed["units"]) == len(found["columns"])
+            own = named and found["by"] == "class" and len(fixed["units"]) == len(found["columns"])
             vertices.append(Vertex(form="heading", label=found["columns"][k] if own else str(unit)))
             places.append((x - 36, y - 8, 72.0, 16.0))
     rows, columns_ = np.nonzero(np.triu(springs, 1))

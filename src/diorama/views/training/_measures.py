@@ -13,6 +13,7 @@ from torch import Tensor
 from ...core.errors import Cancelled, DioramaError
 from ...data import nesting
 from ...data.image import Image
+from ...derive.columns import answers
 from ...methods.attribute import attribute
 from ...model.layers import Layer
 from ...model.learning import answering
@@ -90,7 +91,7 @@ def last_hidden(scene: Scene) -> Layer | None:
     usable = [layer for layer in scene.layers if layer.each and layer.units > 1 and layer.name]
     learnt = [layer for layer in usable if layer.leaf and layer.parameters] or usable
     learnt = answering(scene.model, scene.reading, learnt, fed(scene.model, scene.live.batch([0], scene.device)))
-    return None if not learnt else learnt[-2] if len(learnt) > 1 else learnt[-1]
+    return None if not learnt else learnt[-2] if len(learnt) > 1 and answers(scene, learnt[-1]) else learnt[-1]
 
 
 def _separation(scene: Scene) -> float:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from ...core.knobs import knob, numbers_written
 from ...core.marks import Action, Bars, Column, Group, Node, Number, Table
 from ...core.picture import Check, Picture, Progress
-from ...core.saying import counted
-from ...core.selection import Selection, number_key
+from ...core.saying import counted, joined
+from ...core.selection import Selection, number_key, spoken
 from ...derive.derivations.influence import InfluenceDerivation
 from ...scene import Scene
 from ...scene.reading import truth
@@ -30,8 +30,8 @@ class InfluenceView(View):
     """The training examples that taught the network its answer to an example, and those that spoke against it.
 
     *Meaning* a proponent's own training step makes the loss of this answer smaller, an opponent's makes it larger, summed over
-    the snapshots up to this step. The last layer before this answer tells it exactly; all layers by a random projection, with its error. It is
-    about single steps, not about what a training without the example would have come to: drop the example and branch to see.
+    the snapshots up to this step. The last layer before this answer tells it exactly (where several lead there at once one of them,
+    which is named); all layers by a random projection, with its error. It is about single steps, not about what a training without the example would have come to: drop the example and branch to see.
     *Units* learning rate times the product of two gradients: nats of loss that a step of plain gradient descent takes away.
     *Error* none for the last layer; else the standard error beside each number.
     *Cost* one forward pass a training example and snapshot, of all layers also a backward pass; told before it starts. The next
@@ -117,7 +117,7 @@ class InfluenceView(View):
         caption = (
             f"{self._asked(scene, selection, made, current.label)} Proponents are examples of {made.words(scene)} whose own training step makes "
             f"that loss smaller, opponents make it larger: summed over {shown} snapshot{'s' if shown > 1 else ''}, "
-            + ("in the last layer, exactly." if made.layers == "last" else "in all layers, by a random projection.")
+            + (_where(value["last"]) if made.layers == "last" else "in all layers, by a random projection.")
         )
         if made.probe and (data := steered_probe(scene.run)):
             part = f"The first {data['probe']:,} of" if data["probe"] < len(scene.examples) else "All examples of"
@@ -127,7 +127,7 @@ class InfluenceView(View):
                 " What it was trained on is not known here (say it with data=), so the probe set stands in for it: this is what such "
                 "examples would teach."
             )
-        if not tables and np.isfinite(scores).all():
+        if not tables and np.isfinite(scores[~itself]).all():
             caption += (
                 " No example has any influence: one of the two gradients is zero everywhere." if len(order)
                 else " There is no other example that could have taught it anything."
@@ -137,7 +137,7 @@ class InfluenceView(View):
             notes.append(f"{len(scores):,} of {value['total']:,} examples were looked at, evenly chosen")
         if itself.any():
             notes.append("the example itself is left out")
-        if bad := int((~np.isfinite(scores)).sum()):
+        if bad := int((~np.isfinite(scores) & ~itself).sum()):
             notes.append(f"{counted(bad, 'examples')} {'has' if bad == 1 else 'have'} an influence that is no number")
         title = f"What taught it the answer to {current.label}"
         return self.picture(scene, selection, title, body, caption, checks=checks, note="; ".join(notes), final=final)
@@ -187,3 +187,14 @@ class InfluenceView(View):
             values=sums[strongest], labels=tuple(named(scene, int(k)) for k in present[strongest]),
             keys=tuple(number_key("class", int(k)) for k in present[strongest]), title="together, by their label",
         )
+
+
+def _where(last: list[str]) -> str:
+    """In which layer influence is exact, in words; and which others lead to the answer beside it."""
+    if len(last) < 2:
+        return f"in the last layer, {spoken(last[0])}, exactly."
+    some = [spoken(name) for name in last[1:4]] + ([f"{len(last) - 4} more"] if len(last) > 4 else [])
+    return (
+        f"in {spoken(last[0])} alone, exactly. The answer is made from {joined(some)} as well, where what examples taught is not looked at; "
+        "choose layers=all for that."
+    )
