@@ -111,7 +111,9 @@ class IdleOptimizers:
             each.since != number and _marked(each.looked) != each.used and any(_holds(p.grad) for p in each.looked) for each in self._watched
         ):
             return ""
-        return "the gradients gathered since the optimizer's last step are of the weights before it; unless they are cleared they go into its next step"
+        return (
+            "the gradients gathered since the optimizer's last step are of the weights before it; unless they are cleared they go into its next step"
+        )
 
     def told(self) -> list[dict[str, Any]]:
         """Those that step no more as plain data."""

@@ -11,10 +11,12 @@ from torch.nn.functional import cross_entropy
 import diorama
 from diorama.core.errors import NotApplicable
 from diorama.core.marks import Heatmap, Network
+from diorama.core.saying import plain
 from diorama.derive.columns import answers
 from diorama.derive.derivations.mixing import among
 from diorama.derive.derivations.serving import hidden
 from diorama.scene import Scene
+from diorama.views.relate.mixing import MixingView
 
 
 def _drawn(net: nn.Module, scale: float = 1.0) -> nn.Module:
@@ -84,6 +86,20 @@ def test_mixing_ends_at_the_scores(towers: Scene, experts: Scene) -> None:
         assert mark.column_keys[-1] == ""
 
 
+def test_mixing_says_how_many_count_and_how_far_layers_part() -> None:
+    """Of classes of few no more nearest are said than there are others of each, and that they say little; what is parted little is not "as much"."""
+    x = torch.randn(10, 4, generator=torch.Generator().manual_seed(7))
+    picture = Scene(_drawn(nn.Linear(4, 2)), x, (torch.arange(10) < 4).long(), classes=("u", "v")).view("mixing")
+    assert "of the nearest of each (5 of one of u, 3 of one of v) in" in picture.caption
+    assert "There are 4 of v, so few that a share of their nearest says little." in picture.note
+    for shares, said in (
+        ((0.21, 0.13), "The layers part them little further: input mixes 21 %."), ((0.3, 0.3), "No layer tells them apart: input mixes them already"),
+        ((0.12, 0.12), "No layer parts them further: input mixes them as much."), ((0.12, 0.18), "further: input mixes them less (12 %)."),
+        ((0.4, 0.13), "The layers part them, but not to the end: input mixes 40 %."), ((0.28, 0.12, 0.2), "The layers part them little further"),
+    ):
+        assert said in plain(MixingView()._where(np.array(shares), ["input", "0", "1"][: len(shares)], -1, "")), shares
+
+
 def test_springs_tell_which_units_are_no_answers(towers: Scene) -> None:
     """Units of a branch bear no names of classes, and the sentence says that they are none; those of the last layer do."""
     picture = towers.view("springs")
@@ -91,8 +107,8 @@ def test_springs_tell_which_units_are_no_answers(towers: Scene) -> None:
     (network,) = [one for one in picture.marks() if isinstance(one, Network)]
     assert [one.label for one in network.vertices if one.form == "heading"] == ["0", "1", "2"]
     x = torch.randn(20, 4, generator=torch.Generator().manual_seed(3))
-    plain = Scene(_drawn(nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3))), x, torch.arange(20) % 3)
-    assert "not the answers" not in plain.view("springs").caption
+    usual = Scene(_drawn(nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3))), x, torch.arange(20) % 3)
+    assert "not the answers" not in usual.view("springs").caption
 
 
 def test_influence_names_its_layer_and_what_else_leads_to_the_answer(towers: Scene) -> None:

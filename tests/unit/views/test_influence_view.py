@@ -53,3 +53,12 @@ def test_training_data_in_a_file_is_looked_at(tmp_path: Path) -> None:
     assert picture.checks[0].value < 0.2
     assert all(table.row_keys == () for table in _tables(picture))
     assert diorama.views["influence"].fits(scene.edit("unit:first/0", lesion=True))
+
+
+def test_an_example_that_is_no_number_is_counted_once() -> None:
+    """Of four examples that are no numbers three have no influence on the fourth, which is left out itself."""
+    x = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
+    x[:4] = torch.nan
+    scene = diorama.Scene(torch.nn.Sequential(torch.nn.Linear(4, 5), torch.nn.ReLU(), torch.nn.Linear(5, 3)), x, torch.arange(20) % 3)
+    assert scene.view("influence", example=6).note.endswith("the example itself is left out; 4 examples have an influence that is no number")
+    assert scene.view("influence", example=1).note.endswith("the example itself is left out; 19 examples have an influence that is no number")

@@ -219,7 +219,8 @@ def _pooled(values: Tensor) -> Tensor:
 def among(rows: Floats, classes: NDArray[np.int64], pairs: list[tuple[int, int]], near: int) -> Floats:
     """For each pair of classes the share of the other class among the nearest of both, each class of equal weight.
 
-    Of each example no more count than there are others of its class, as more would have to be of the other. Rows that hold what is no number are left out; NaN where fewer than two of a class are left.
+    Of each example no more count than there are others of its class, as more would have to be of the other. Rows that hold what is no number
+    are left out; NaN where fewer than two of a class are left.
     """
     whole = np.isfinite(rows).all(1)
     rows = finite(rows)

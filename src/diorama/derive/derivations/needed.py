@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -68,9 +68,10 @@ class NeededDerivation(Derivation):
         (share, count), model = weights(scene, chosen), duplicate(scene.model)
         without = scene.with_model(model)
         untried, unpassed = dict[str, str](), dict[str, str]()
-        value: dict[str, Any] = {"layers": [one.path for one in layers], "loss": _mean(base, share), **told}
+        loss = _mean(base, share)
+        value = {"layers": [one.path for one in layers], "loss": loss, **told}
         # A rise that another order of summing would make is none; the losses of classes are differences of numbers about 1.
-        least = rounding(max(abs(value["loss"]), float(scene.task in (*CLASSES, "multi_label"))))
+        least = rounding(max(abs(loss), float(scene.task in (*CLASSES, "multi_label"))))
 
         def measured(name: str, k: int, found: tuple[np.ndarray, Tensor]) -> None:
             rise = _mean(found[0] - base, share)
@@ -179,7 +180,9 @@ def _spread(found: list[Each], most: int) -> list[Each]:
 def _changed(scene: Scene, before: Tensor, after: Tensor) -> float:
     if scene.task in ("regression", "reconstruction"):
         return float("nan")
-    return float((before != after).reshape(len(before), -1).double().mean())
+    changed = before != after
+    # What had no answer, as its scores are no numbers, has none that changes.
+    return float((changed[before >= 0] if scene.task in CLASSES else changed).double().mean())
 
 
 def _mean(values: np.ndarray, share: np.ndarray) -> float:

@@ -30,8 +30,9 @@ class MixingView(View):
     """The pairs of classes that lie among one another, layer by layer, and the layer at which they start to.
 
     *Meaning* of an example's nearest of both classes, the share of the other class: 0 where the two lie apart, 0.5 where they are
-    fully mixed. The scores come last where they are not what the last layer answers. A pair that lay apart and mixes again behind has a mark (●) where that starts: look there for what is lost. A pair that
-    is mixed all along was never told apart: look at the examples. Choose a class, and its pairs stay.
+    fully mixed. The scores come last where they are not what the last layer answers. A pair that lay apart and mixes again behind has a
+    mark (●) where that starts: look there for what is lost. A pair that is mixed all along was never told apart: look at the examples.
+    Choose a class, and its pairs stay.
     *Units* shares, both classes of equal weight.
     *Cost* one forward pass an example.
     *Source* Paulovich et al. 2008 (neighbourhood hit); Rauber et al. 2017.
@@ -135,7 +136,7 @@ class MixingView(View):
             return f"{each[0]} nearest of each" if each[0] > 1 else "nearest of each"
         return f"nearest of each ({each[0]} of one of {named(scene, pair[0])}, {each[1]} of one of {named(scene, pair[1])})"
 
-    def _where(self, mixed: np.ndarray, names: list[str], start: int | None, began: str) -> str:
+    def _where(self, mixed: np.ndarray, names: list[str], start: int, began: str) -> str:
         lowest = int(len(mixed) - 1 - np.argmin(np.nan_to_num(mixed[::-1], nan=np.inf)))
         if start >= 0:
             return f"They lie apart most in {spoken(names[lowest])} ({mixed[lowest]:.0%}) and start to mix at {_told(names[start], began)}."

@@ -28,7 +28,8 @@ class NeededView(View):
 
     *Meaning* left out, a layer hands on what it was given, which works where both are of one shape; held, it answers its mean over the
     examples to each of them, a recurrent layer with its states, an expert its mean over the rows that come to it. A layer that can be left
-    out changes nothing that matters; one that can be held tells nothing that matters. Layers that can be lost one by one may be needed together.
+    out changes nothing that matters; one that can be held tells nothing that matters. Layers that can be lost one by one may be needed
+    together.
     *Units* the rise of the loss; shares of answers.
     *Error* a mean that never occurs may mislead what comes after it: a large cost of holding says less than a small one.
     *Cost* two passes an example for each layer, and a copy of the network.

@@ -31,7 +31,8 @@ class InfluenceView(View):
 
     *Meaning* a proponent's own training step makes the loss of this answer smaller, an opponent's makes it larger, summed over
     the snapshots up to this step. The last layer before this answer tells it exactly (where several lead there at once one of them,
-    which is named); all layers by a random projection, with its error. It is about single steps, not about what a training without the example would have come to: drop the example and branch to see.
+    which is named); all layers by a random projection, with its error. It is about single steps, not about what a training without the
+    example would have come to: drop the example and branch to see.
     *Units* learning rate times the product of two gradients: nats of loss that a step of plain gradient descent takes away.
     *Error* none for the last layer; else the standard error beside each number.
     *Cost* one forward pass a training example and snapshot, of all layers also a backward pass; told before it starts. The next
