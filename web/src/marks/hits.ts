@@ -114,6 +114,7 @@ export function hits(surface: HTMLElement, context: Context, places: Places): Hi
   }, listen);
 
   function tell(hit: Hit): void {
+    spot.scrollIntoView({ block: "nearest", inline: "nearest" });
     const box = surface.getBoundingClientRect();
     showTip(surface, box.left + hit.x + hit.width, box.top + hit.y + hit.height / 2, hit.lines, hit.picture);
   }
