@@ -133,23 +133,6 @@ def test_a_range_is_chosen_with_shift(page: sync_api.Page, address: str) -> None
     assert place.locator(".tile.selected").count() == 4
 
 
-def test_tokens_that_are_drawn_over_are_chosen(page: sync_api.Page, address: str) -> None:
-    """A run of a text is chosen by drawing over it, either way, instead of what was chosen; what the browser marked on the way is let go."""
-    place = _show(page, address, "cells")
-    tokens = place.locator(".mark-text").first.locator(".token.choosable")
-    for one, other in ((2, 5), (4, 3)):
-        first, last = tokens.nth(one).bounding_box(), tokens.nth(other).bounding_box()
-        assert first is not None
-        assert last is not None
-        page.mouse.move(first["x"] + first["width"] / 2, first["y"] + 5)
-        page.mouse.down()
-        page.mouse.move(last["x"] + last["width"] / 2, last["y"] + 5, steps=3)
-        page.mouse.up()
-        chosen = [k for k in range(tokens.count()) if "selected" in (tokens.nth(k).get_attribute("class") or "").split()]
-        assert chosen == list(range(min(one, other), max(one, other) + 1))
-        assert page.evaluate("getSelection().toString()") == ""
-
-
 def test_choosing_a_class_dims_the_other_bars_and_marks_the_matrix(page: sync_api.Page, address: str) -> None:
     """One selection links all marks: the chosen bar stays, the others step back."""
     page.goto(f"{address}/?only=bars,confusion")
