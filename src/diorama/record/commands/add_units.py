@@ -19,6 +19,8 @@ class AddUnitsCommand(Command):
     objects that they are. ``preserve`` draws what a unit reads and zeroes what reads it: the answers stay, and the next step
     teaches it. ``split`` halves the units that are read most, at a share of its own for each outgoing weight. ``gradient`` reads
     nothing yet and is read such that the loss falls most steeply. ``random`` draws both, and the answers change.
+    Where a tied weight alone makes and reads them, ``preserve`` draws them at 0.0003 of its size, as zeros would never learn; in a pruned
+    layer their weights are not pruned.
     New units come last in their layer; what the optimizer remembers of them is zero. Averaged copies of the model and hooks on
     gradients that the training's own code keeps elsewhere are not seen, and keep the old shape.
     *Cost* about seven forward passes on a few examples of the probe set, on a copy; ``gradient`` about fifty.
