@@ -159,7 +159,7 @@ export interface View {
 /** One declared parameter, as the page, the command line and the docs see it. */
 export interface Knob {
   name: string;
-  kind: "cell" | "choice" | "class" | "column" | "example" | "examples" | "flag" | "integer" | "layer" | "number" | "numbers" | "run" | "series" | "signal" | "span" | "step" | "text" | "unit" | "units";
+  kind: "cell" | "choice" | "class" | "column" | "example" | "examples" | "flag" | "integer" | "labels" | "layer" | "number" | "numbers" | "run" | "series" | "signal" | "span" | "step" | "text" | "unit" | "units";
   default: KnobValue;
   help: string;
   low: number | null;
