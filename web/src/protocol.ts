@@ -239,6 +239,7 @@ export interface RunState {
   acts: ActEntry[];
   rules: RuleEntry[];
   bend: BendEntry | null;
+  frozen: string[];
   moves: MovesEntry[];
 }
 

@@ -274,6 +274,7 @@ class RunState(_Struct):
     acts: tuple[ActEntry, ...] = ()  # oldest first
     rules: tuple[RuleEntry, ...] = ()  # those in force
     bend: BendEntry | None = None  # the schedule as people bent it
+    frozen: tuple[str, ...] = ()  # layers, or blocks, that a command froze
     moves: tuple[MovesEntry, ...] = ()  # where acts of structure gave units other places, oldest first
 
 

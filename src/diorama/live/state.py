@@ -199,6 +199,7 @@ class Tracker:
             "acts": _acts(meta, self.path),
             "rules": meta.get("rules") or [],
             "moves": [{"since": step, "births": births} for step, births in reader.moves],
+            "frozen": list(reader.frozen()),
             "bend": (meta.get("wishes") or {}).get("schedule"),
         }
         try:

@@ -42,6 +42,13 @@ def test_a_drawn_line_becomes_the_learning_rate(tmp_path: Path, monkeypatch: pyt
         requests.send(recorder.path, send.command, send.knobs)
         for _ in range(12):
             recorder.step(loss=1.0)
+        run = diorama.open(recorder.path)
+        while not (run.meta.get("wishes") or {}).get("schedule"):
+            run = diorama.open(recorder.path)
+        held = run.scene(0).view("schedule", line="18,0.4; 14,0.1; 10,0.05; 3,0.2")
+        assert any(mark.note == "The schedule is bent so: it is in force." for mark in held.marks() if isinstance(mark, Number))
+        assert "Bend the schedule so" not in _buttons(held)
+        assert "Bend the schedule so" in _buttons(run.scene(0).view("schedule", line="40,0.4; 36,0.1; 32,0.07"))
         late = scene.view("schedule", line="3,0.2; 4,0.1")
         assert not set(_buttons(late)) & {"Bend the schedule so"}
     run = diorama.open(tmp_path / "run")

@@ -232,7 +232,7 @@ def picture(training: Training, request: dict[str, Any]) -> Picture:
     chosen = Selection.parse(request["selection"])
     body, title, caption = _BODIES[request["view"]](training, request, step, chosen)
     made = Provenance(
-        method=request["view"], sentence="Made up.", knobs=request["knobs"], step=step, run=request["run"]
+        method=request["view"], sentence="Made up.", knobs={**request["knobs"], "method": "by hand"}, step=step, run=request["run"]
     )
     checks = (Check(name="completeness", value=0.0031, sentence="how far the parts are from the whole", good=True),)
     return Picture(title=title, body=body, caption=caption, provenance=made, step=step, checks=checks[: step % 2 or 1])

@@ -3,7 +3,7 @@
 import { LEAST, type Fitted, type Half, type Measures, type Space } from "../marks/half.ts";
 import { HALVES } from "../marks/halves.ts";
 import { titleLines } from "../marks/image.ts";
-import type { Group, Node } from "../types.ts";
+import type { Group, Node, Number as NumberMark } from "../types.ts";
 
 const HEAD = 23;
 /** Each further line of a title. */
@@ -39,6 +39,12 @@ function fitted(body: Node, space: Space): Fitted {
   if (filled) return { body: filled, width: null };
   const own = half.fitted?.(body, space, around(body));
   if (own) return { body: own.mark, width: own.width };
+  if (body.mark === "group" && body.direction === "column" && body.children.filter((child) => child.mark !== "number").length === 1) {
+    // One chart with numbers below it, or above: it takes what they leave.
+    const rest = body.children.reduce((total, child) => total + (child.mark === "number" ? 12 + written(child, space.width) : 0), 0);
+    const children = body.children.map((child) => halfOf(child).filling?.(child, Math.floor(space.height - around(body) - around(child) - rest - 2)) ?? child);
+    if (children.some((child, k) => child !== body.children[k])) return { body: { ...body, children }, width: null };
+  }
   if (body.mark === "group" && body.children.length && body.children.every((child) => halfOf(child).filling))
     return { body: fitCharts(body, space), width: null };
   if (!scales(body)) return { body, width: null };
@@ -52,6 +58,12 @@ function fitted(body: Node, space: Space): Fitted {
       return { body: MEASURES.scaled(terse, factor), width: null };
   }
   return { body: MEASURES.scaled(space.enlarged ? body : terse, space.enlarged ? LEAST.scale : COMFORT), width: null };
+}
+
+/** About the height of a number: its own line, and those of its note with what can be done. */
+function written(mark: NumberMark, width: number): number {
+  const letters = mark.note.length + mark.actions.reduce((total, action) => total + action.label.length + 2, 0);
+  return LINE + around(mark) + LINE * Math.ceil((6.2 * letters) / Math.max(60, width - 24));
 }
 
 /** Charts share the height; where that is too little, they stand side by side. */

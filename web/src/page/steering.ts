@@ -31,6 +31,14 @@ export function ofFamily(commands: readonly CommandEntry[], family: string): Com
   return commands.filter((command) => command.family === family || (family === "other" && !known.has(command.family)));
 }
 
+/** The commands of a family that do not stand above already, where what is selected fills in all that they cannot do without. */
+export function others(commands: readonly CommandEntry[], chosen: readonly { command: CommandEntry; filled: Filled }[], frozen: readonly string[]): CommandEntry[] {
+  const above = new Set(
+    chosen.filter(({ command, filled }) => command.knobs.some((knob) => knob.name in filled && !knob.optional)).map(({ command }) => command.name),
+  );
+  return commands.filter((command) => !above.has(command.name) && (command.name !== "thaw" || frozen.length > 0));
+}
+
 /** Whether all words that a person seeks occur in a command's title, sentence or knobs. */
 export function matches(command: CommandEntry, sought: string): boolean {
   const text = [command.title, command.sentence, command.family, ...command.knobs.map((knob) => knob.name)].join(" ").toLowerCase();
@@ -38,7 +46,7 @@ export function matches(command: CommandEntry, sought: string): boolean {
 }
 
 /** Which knobs of a command the selection fills in; null where the command is not about what is selected. */
-export function filledBy(command: CommandEntry, keys: readonly string[]): Filled | null {
+export function filledBy(command: CommandEntry, keys: readonly string[], frozen: readonly string[] = []): Filled | null {
   const newest = keys.findLast((key) => ["unit", "layer", "weight", "example", "class"].includes(kindOf(key)));
   const key = newest === undefined ? null : parseKey(newest);
   if (!newest || !key) return null;
@@ -46,6 +54,9 @@ export function filledBy(command: CommandEntry, keys: readonly string[]): Filled
   // What an op answers has no weights of its own.
   if (OPS.test(key.name)) return null;
   const layer = key.name.replace(/#\d+$/, "");
+  // A layer that learns is not thawed, and one that is frozen, by itself or with its block, not frozen again.
+  const still = frozen.some((each) => layer === each || layer.startsWith(`${each}.`));
+  if ((command.name === "thaw" && !still) || (command.name === "freeze" && still)) return null;
   const named = (of: Key): string => keyText({ ...of, name: of.name.replace(/#\d+$/, ""), kind: "unit", place: [] }).slice("unit:".length);
   if (command.name === "edit_weight") return key.kind === "layer" ? null : { key: `weight:${named(key)}` };
   if (key.kind === "weight") return null;

@@ -99,8 +99,11 @@ class ScheduleView(View):
     def _asked(self, now: int, base: float, bend: dict[str, Any] | None) -> Iterator[Number]:
         """What is drawn as a command; and the way back, where the schedule is bent."""
         places = points(self.line)
+        sent = _is(bend, places)
         coming = [(step - now, rate / base) for step, rate in places if step >= now and rate >= 0]
-        if coming:
+        if sent:
+            yield Number(label="The drawn line", note="The schedule is bent so: it is in force.", tone="good")
+        elif coming:
             knobs: dict[str, str | float | int | bool] = {
                 "steps": ",".join(f"{step:.6g}" for step, _ in coming), "factors": ",".join(f"{factor:.4g}" for _, factor in coming),
             }
@@ -112,6 +115,16 @@ class ScheduleView(View):
         if bend:
             yield Number(label="The schedule is bent", note=f"From step {bend['start']} on.",
                          actions=(Action(command="schedule", label="Let it go on as it was", knobs={}),))
+
+
+def _is(bend: dict[str, Any] | None, places: list[tuple[float, float]]) -> bool:
+    """Whether the schedule is bent as a line was drawn: with the same rates beside one another."""
+    both = len(bend["factors"]) if bend else 0
+    if not bend or both < 2 or len(places) < both or any(step >= bend["start"] for step, _ in places[:-both]):
+        return False  # what lay in the past when it was sent was left out
+    rates, factors = np.array([rate for _, rate in places[-both:]]), np.array(bend["factors"][-both:], float)
+    apart = np.diff([step for step, _ in places[-both:]]), np.diff(np.array(bend["steps"][-both:], float))
+    return bool(np.allclose(rates * factors[-1], factors * rates[-1], rtol=2e-3, atol=0) and np.allclose(*apart, atol=0.5))
 
 
 def points(text: str) -> list[tuple[float, float]]:
