@@ -123,10 +123,12 @@ def test_the_ranking_says_why(folder: Path) -> None:
     assert parallel.keys[0] == f"run:{parallel.labels[0]}"
 
 
-def _noted(path: Path, y: Tensor, accuracies: list[float] | None, inside: bool = True, rate: float = 0.1) -> None:
+def _noted(path: Path, y: Tensor, accuracies: list[float] | None, inside: bool = True, rate: float = 0.1, cured: bool = False) -> None:
     """A training on labels, which passes an accuracy of held-back examples and halves its rate at each step."""
     x, told = _examples()
     data = diorama.data(TensorDataset(x.flatten(1), y))
+    if cured:
+        data.changes.set("labels", data.changes.check([0]), 1.0)
     model = nn.Linear(36, 3)
     optimizer = torch.optim.SGD(model.parameters(), rate)
     probe = data.examples(90) if inside else (x.flatten(1), told)
@@ -147,8 +149,7 @@ def test_examples_held_back_rank_where_the_probe_set_is_trained_on(tmp_path: Pat
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         _noted(tmp_path / "planted", wrong, [0.5, 0.6, 0.4], rate=1.0)
-        _noted(tmp_path / "cured", wrong, [0.3, 0.2, 0.7], rate=1e-6)
-    (tmp_path / "cured" / "changes.csv").write_text("example,weight,label,label before,probe\n0,1,0,1,0\n")
+        _noted(tmp_path / "cured", wrong, [0.3, 0.2, 0.7], rate=1e-6, cured=True)
     runs = [diorama.open(tmp_path / name) for name in ("planted", "cured")]
     assert runs[0].series("probe/accuracy")[1][-1] > runs[1].series("probe/accuracy")[1][-1]
     picture = runs[0].scene().view("guide", look=False)
