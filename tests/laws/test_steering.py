@@ -263,10 +263,12 @@ def test_under_an_optimizer_of_ones_own_each_act_is_exact_or_refused(tmp_path: P
             assert not loop.send("undo", command=told["command"]), (act, knobs)
         assert not _apart(before, loop.state()), (act, knobs)
         loop.train()
-    if "zero" not in refused:
-        loop.send("zero", unit="body.0/2")
-        for kind in copies_of_weights(loop.optimizer):
-            assert not loop.optimizer.state[loop.model.body[0].weight].get(kind, torch.zeros(3))[2].any()  # type: ignore[index, union-attr, call-overload]
+    if "scale_layer" not in refused:
+        optimizer, last = loop.recorder.controls.subject.optimizers[0], loop.model.last.weight
+        kinds = copies_of_weights(optimizer)
+        assert not loop.send("scale_layer", layer="last", factor=1.5)
+        assert all(torch.equal(optimizer.state[last][kind].to(last.dtype), last) for kind in kinds & optimizer.state[last].keys())
+        assert kinds - {"ax"} == {"ScheduleFree": {"z", "x"}, "Master": {"master"}, "Averaging": {"average"}}.get(name, set())
     if "add_units" not in refused:
         assert not loop.send("add_units", layer="body.0", count=2)
         rows = loop.model.body[0].weight.detach().clone()  # type: ignore[index, union-attr, operator]
