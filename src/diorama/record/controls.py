@@ -450,6 +450,7 @@ class Controls:
         reversal, told = None, ""
         keep: Callable[[int], object] | None = None
         done: Any = None
+        waiting = False
         grads = torch.is_grad_enabled()
         try:
             if request.broken:
@@ -462,6 +463,7 @@ class Controls:
             check_reach(command, processes(), self.agreed, self.subject.spread)
             if command.steers:
                 keep, told = self.before_act(command.later)
+            waiting = self.idle.waiting(self.number)
             with torch.no_grad(), charged(command):
                 done = command.apply(self)
                 old, new, text, reversal = applied(command, done)
@@ -474,12 +476,14 @@ class Controls:
             good, text = False, f"{failure(error)}; {left_by(self, done)}"
         torch.set_grad_enabled(grads)  # also where the command broke off
         self.idle.forget()
+        if not waiting:
+            self.idle.spared()
         if good:
             self.last = request.id
             if reversal is not None:  # what was refused pushes no checkpoint out, and is none that has a twin
                 if keep is not None:
                     keep(request.id)
-                text += "".join(f"; {each}" for each in (told, self.idle.gathered(command.family, self.number)) if each)
+                text += "".join(f"; {each}" for each in (told, GATHERED if waiting and command.family in ("weights", "structure") else "") if each)
             self._event("command", request.name, text, old, new)
             if reversal is not None:
                 self.acts.add(Act(request.id, self.number, request.name, text, reversal))

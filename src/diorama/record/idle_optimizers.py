@@ -105,15 +105,16 @@ class IdleOptimizers:
         for each in self._watched:
             each.few = None
 
-    def gathered(self, family: str, number: int) -> str:
-        """What is to be said of gradients that are kept for a step to come, where an act changed weights before it; empty where there are none."""
-        if family not in ("weights", "structure") or not any(
+    def waiting(self, number: int) -> bool:
+        """Whether gradients are kept for a step to come: some came since an optimizer's last one."""
+        return any(
             each.since != number and _marked(each.looked) != each.used and any(_holds(p.grad) for p in each.looked) for each in self._watched
-        ):
-            return ""
-        return (
-            "the gradients gathered since the optimizer's last step are of the weights before it; unless they are cleared they go into its next step"
         )
+
+    def spared(self) -> None:
+        """What an act made of the gradients is no newer than those that the optimizers took."""
+        for each in self._watched:
+            each.used = _marked(each.looked)
 
     def told(self) -> list[dict[str, Any]]:
         """Those that step no more as plain data."""
