@@ -87,6 +87,15 @@ class Examples:
             kind = kind.fitted(first(x))
         return cls(x, labels, names, kind, (*guessed, *more), metadata=columns(metadata, size(x)))
 
+    @classmethod
+    def taken(cls, x: Any, y: Any, classes: Sequence[str] | None, inputs: Any, metadata: Mapping[str, Any] | None) -> Examples:
+        """Examples made of arrays, or such as are there already, with what is told beside. *Raises* UsageError for labels beside the latter."""
+        if not isinstance(x, cls):
+            return cls.of(x, y, classes, inputs, metadata)
+        if y is not None:
+            raise UsageError("y= is for inputs alone, and these examples bring their own labels: x=examples.x, y=… takes others")
+        return x.told(classes, inputs, metadata)
+
     def told(self, classes: Sequence[str] | None = None, inputs: Any = None, metadata: Mapping[str, Any] | None = None) -> Examples:
         """The same examples with what a caller tells of them beside: it goes before what was guessed or told earlier; the rest stays."""
         found = self

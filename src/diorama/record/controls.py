@@ -70,8 +70,8 @@ class Controls:
         self.goes_back: Callable[[int | None, int, int | None], tuple[str, str, str]] = _cannot_go_back
         """Puts the training back; the recorder's."""
         self.before_act: Callable[[bool], tuple[Callable[[int], object], str]] = lambda later: (lambda command: None, "")
-        """Copies what a command that changes the training is about to change: how that is kept where it was applied, and why it cannot
-        be; the recorder's. It is told whether the command changes nothing before it comes true ``later``."""
+        """Copies what a command that changes the training, at once or ``later``, is about to change: how that is kept where it was
+        applied, and why it cannot be; the recorder's."""
         self.ranks: Leader | None = None
         """Asks the other processes of the training, where they can all apply a command after the same step."""
         self.agreed = False
@@ -301,11 +301,6 @@ class Controls:
         if frozen != (layer in self.subject.frozen.layers):
             (self.subject.frozen.freeze if frozen else self.subject.frozen.thaw)(layer)
             self.tell_frozen()
-
-    def still(self, layer: str, what: str) -> str:
-        """That what is done to a layer learns nothing, where it is frozen: the end of a sentence."""
-        held = next((each for each in self.subject.frozen.layers if each == layer or layer.startswith(f"{each}.")), None)
-        return "" if held is None else f"; {held} is frozen, so {what} before it is thawed"
 
     def tell_frozen(self) -> None:
         """Write down which layers are frozen on purpose, from which step to which."""

@@ -88,7 +88,7 @@ def reshaped(training: Controls, what: str, act: Callable[..., ChangedUnits], **
         )
     revision = of_units(done.graft)
     restructured(training, None, revision)
-    still = training.still(done.layer, "the new units do not learn") if done.after > done.before else ""
+    still = training.subject.frozen.told_of(done.layer, "the new units do not learn") if done.after > done.before else ""
     return Applied(str(done.before), str(done.after), f"{told(done, what)}{still}", ShapeReversal(done, revision))
 
 

@@ -63,12 +63,7 @@ class Scene:
         inputs: Any = None, outputs: str | int | Callable[[Any], Tensor] | None = None, task: str | None = None,
         criterion: Callable[[Tensor, Tensor], Tensor] | None = None, device: Any = None, metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        if isinstance(x, Examples):
-            if y is not None:
-                raise UsageError("y= is for inputs alone, and these examples bring their own labels: x=examples.x, y=… takes others")
-            examples: Examples | None = x.told(classes, inputs, metadata)
-        else:
-            examples = None if x is None else Examples.of(x, y, classes, inputs, metadata)
+        examples = None if x is None else Examples.taken(x, y, classes, inputs, metadata)
         self._set(Given(model if isinstance(model, nn.Module) else of_function(model), device), examples, outputs, task, criterion)
 
     @classmethod

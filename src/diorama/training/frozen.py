@@ -72,6 +72,11 @@ class Frozen:
         """The frozen layers, in the order they were frozen."""
         return tuple(self._layers)
 
+    def told_of(self, layer: str, what: str) -> str:
+        """That what is done to a layer learns nothing, where it is frozen, by itself or with its block: the end of a sentence."""
+        held = next((each for each in self.layers if each == layer or layer.startswith(f"{each}.")), None)
+        return "" if held is None else f"; {held} is frozen, so {what} before it is thawed"
+
     def freeze(self, layer: str) -> int:
         """Hold a layer with all that is in it; returns how many weights that are.
 

@@ -74,7 +74,8 @@ class LearningRateCommand(Command):
         training.set_layer(layer, FACTOR, factor)
         old, new = (_shown([rate * times for rate in rates]) for times in (1.0 if held is None else held, factor))
         undo = SettingsReversal([Setting((FACTOR, layer), partial(training.set_layer, layer, FACTOR), before, factor)])
-        return Applied(old, new, f"learning rate of {spoken(layer)}: {old} → {new}{training.still(layer, 'it does not learn')}", undo)
+        still = training.subject.frozen.told_of(layer, "it does not learn")
+        return Applied(old, new, f"learning rate of {spoken(layer)}: {old} → {new}{still}", undo)
 
     def _factor(self, rate: float) -> float:
         if self.factor is not None:

@@ -54,5 +54,6 @@ class ReinitializeCommand(Command):
         if not differences:
             raise UsageError(f"{unit.name} has these very weights already; another seed draws others")
         new = unit.norm()
-        text = f"reinitialized {unit.name} (its weights' length {old:.4g} → {new:.4g}){unit.told()}{training.still(unit.layer, 'they do not learn')}"
+        still = training.subject.frozen.told_of(unit.layer, "they do not learn")
+        text = f"reinitialized {unit.name} (its weights' length {old:.4g} → {new:.4g}){unit.told()}{still}"
         return Applied(f"{old:.6g}", f"{new:.6g}", text, WeightsReversal(differences))
