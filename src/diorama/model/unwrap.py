@@ -163,3 +163,9 @@ def placed(x: Nested, device: torch.device, dtype: torch.dtype | None) -> Nested
         return tensor.to(device)
 
     return nesting.to(nesting.each(x, place), device)
+
+
+def processes() -> int:
+    """How many processes train together."""
+    together = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_world_size() if together else 1

@@ -16,13 +16,14 @@ from ..core import registry
 from ..core.blame import charged, failure
 from ..core.errors import DioramaError, Faulty, NotApplicable, UsageError
 from ..core.knobs import build
+from ..model.unwrap import processes
 from ..training.differences import TensorPlace
 from ..training.subject import Subject
 from ..training.unit_weights import layer_parameters
 from .acts import Act, Acts
 from .commands import applied, check_reach, left_by
 from .factors import Bend, Clip, FactorGroup, Factors, check_layered
-from .idle_optimizers import IdleOptimizers
+from .idle_optimizers import GATHERED, IdleOptimizers
 from .requests import Inbox, SentCommand, send, watched
 from .rules import Rules, SetRule
 from .taking_up import taken_up
@@ -74,8 +75,8 @@ class Controls:
         applied, and why it cannot be; the recorder's."""
         self.ranks: Leader | None = None
         """Asks the other processes of the training, where they can all apply a command after the same step."""
-        self.agreed = False
-        """Whether all of them apply what is applied now."""
+        self.agreed, self.records = False, True
+        """Whether all of them apply what is applied now, and whether this is the one that records."""
         self.idle = IdleOptimizers(subject, {}, self._event)
         """Which optimizers step no more; the recorder's."""
         self.left = False
@@ -374,10 +375,10 @@ class Controls:
         if now - self._looked >= _LOOK or self.paused:
             self._looked = now
             for request in self._inbox.take():
-                if self.ranks is not None and request.name in registry.commands and registry.commands[request.name].shared:
-                    self.ranks.ask(request)
-                else:
-                    self.apply(request)
+                shared = self.ranks is not None and request.name in registry.commands and registry.commands[request.name].shared
+                refusal = self.ranks.ask(request, self) if self.ranks is not None and shared else ""
+                if refusal or not shared:
+                    self.apply(request, refusal)
             if self.ranks is not None and (parted := self.ranks.parted()):
                 self._event("warning", "processes", parted)
             if self._inbox.mended:
@@ -496,9 +497,3 @@ def _series(group: int) -> str:
 
 def _cannot_go_back(step: int | None, skip: int, command: int | None) -> tuple[str, str, str]:  # noqa: ARG001 - of one shape with the recorder's
     raise NotApplicable("nobody records this training, so it has no checkpoint to go back to")
-
-
-def processes() -> int:
-    """How many processes train together."""
-    together = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return torch.distributed.get_world_size() if together else 1

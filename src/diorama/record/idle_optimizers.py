@@ -26,6 +26,8 @@ _PATIENCE = 2
 """So many times the longest rest between two of its steps is waited: some step at every hundredth step of the record."""
 _SHARE = 0.02
 """Of the time that looks at weights may take."""
+GATHERED = "the gradients gathered since the optimizer's last step are of the weights before it; unless they are cleared they go into its next step"
+"""What is said of an act on weights where gradients wait."""
 
 
 @dataclasses.dataclass(eq=False)

@@ -20,8 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..core import registry
 from ..core.errors import DioramaError, NotApplicable
-from .controls import Controls, processes
+from ..core.knobs import build
+from ..model.unwrap import processes
+from .controls import Controls
 from .observer import Observer
 from .pace import Pace
 from .requests import SentCommand
@@ -73,9 +76,16 @@ class Leader:
         """Whether a command is not applied yet."""
         return bool(self._waiting or self._asked)
 
-    def ask(self, request: SentCommand) -> None:
-        """All processes shall apply it."""
+    def ask(self, request: SentCommand, training: Controls) -> str:
+        """All processes shall apply it; returns why not, where only the process that records can tell."""
+        try:
+            build(registry.commands[request.name], request.knobs).check(training)
+        except DioramaError as error:
+            return str(error)
+        except Exception:
+            pass  # whoever applies it says so
         self._waiting.append(request)
+        return ""
 
     def due(self, number: int) -> tuple[list[SentCommand], str]:
         """What is to be applied now, after this step, and why it cannot be, if it cannot."""
@@ -143,7 +153,7 @@ class Follower:
 
     def __init__(self, subject: Subject, path: Path) -> None:
         self.controls = Controls(path, subject, lambda: None)
-        self.controls.agreed = True
+        self.controls.agreed, self.controls.records = True, False
         self._observer = Observer(subject, (), Pace(1), self.controls.factors, None, lambda error: None)
         self._observer.follow()
         self._rank, self._store = torch.distributed.get_rank(), _store()

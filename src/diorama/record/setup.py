@@ -25,11 +25,10 @@ from ..model.layers import LayerTable, layers
 from ..model.outputs import Reading
 from ..model.own_labels import beside_labels
 from ..model.untouched import Untouched
-from ..model.unwrap import fed, unwrap
+from ..model.unwrap import fed, processes, unwrap
 from ..training.subject import Subject
 from . import snapshots
 from .architecture import facts_of, read_as, structure_of
-from .controls import processes
 from .holding import ahead, likeness
 from .layer_reader import LayerReader
 from .pace import Pace

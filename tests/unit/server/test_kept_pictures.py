@@ -66,5 +66,5 @@ def test_what_may_change_is_not_kept(hub: Hub) -> None:
     before = hub._cache_name(_asked(view="curves"))
     tracker = hub._tracker("tiny")
     assert tracker.pulse is not None
-    tracker.pulse = type(tracker.pulse)(tracker.pulse.committed + 1, tracker.pulse.live, False, tracker.pulse.events)
+    tracker.pulse = type(tracker.pulse)(tracker.pulse.committed + 1, tracker.pulse.live, False, tracker.pulse.events, tracker.pulse.checkpoints)
     assert hub._cache_name(_asked(view="curves")) != before

@@ -229,7 +229,7 @@ def test_the_list_of_changed_examples_is_saved(page: Page, recorded: Path) -> No
     try:
         status, headers, body = ask(page, "POST", "/changes", {"run": "tiny"})
         assert (status, headers["content-type"].partition(";")[0]) == (200, "text/csv"), body
-        assert body.decode().splitlines() == ["example,weight,label,label before,probe", "3,0.0,,1,"]
+        assert body.decode().splitlines() == ["example,weight,label,label before,probe,since", "3,0.0,,1,,"]
     finally:
         list_of.unlink()
 

@@ -121,6 +121,9 @@ class Command(Plugin):
         """The knobs as they are sent, from those that a caller passes."""
         return dict(knobs)
 
+    def check(self, training: Controls) -> None:  # noqa: B027 - most have nothing to check there
+        """Raises UsageError or NotApplicable for what only the process that records can tell: of several it is the one that is asked."""
+
     @abstractmethod
     def apply(self, training: Controls) -> Applied:
         """Change the training, between two steps, on its own thread; raises UsageError or NotApplicable if it can't."""

@@ -60,10 +60,41 @@ class RuleCommand(Command):
 
     def apply(self, training: Controls) -> Applied:
         """Let it be in force."""
-        from ..controls import processes
-        from ..rehearsal import rehearse
+        from ...model.unwrap import processes
         from ..rules import SetRule
 
+        if training.records:
+            self.check(training)
+        command, values, _ = self._sent()
+        sent = build(command, values)
+        if (count := processes()) > 1:  # refused now, not when it comes true
+            check_reach(sent, count, training.agreed and sent.shared, training.subject.spread)
+        rules = training.rules
+        made = SetRule(rules.number(), self.when, self._signal, self.layer, self.steps, self.above, self.below, self.do, values)
+        rules.put(made, True)
+        training.tell_rules()
+        undo = SettingsReversal([Setting(("rule", made.number), partial(training.put_rule, made), False, True)])
+        return Applied("", str(made.number), f"rule {made.number}: {made.told}", undo)
+
+    def check(self, training: Controls) -> None:
+        """A rule that could never come true, or whose command would be refused; series are known where the training is recorded."""
+        from ...model.unwrap import processes
+        from ..rehearsal import rehearse
+
+        command, values, found = self._sent()
+        sent = build(command, values)
+        known = knobs_of(command)
+        check_reach(sent, processes(), sent.shared, training.subject.spread)
+        self._check("unit" in known and not values.get("unit") and not values.get("layer"))
+        self._check_reached(training, self._signal)
+        rehearse(training, build(command, {**values, "unit": f"{self.layer}/0"}) if found and not {"unit", "layer"} & set(values) else sent)
+
+    @property
+    def _signal(self) -> str | None:
+        return self.signal or ("probe/loss" if self.when == "not_fallen" else None)
+
+    def _sent(self) -> tuple[type[Command], dict[str, Any], bool]:
+        """The command that is sent, its knobs, and whether the rule finds the units."""
         if self.do in ("rule", "unrule"):
             raise UsageError(f"a rule sends another command than {self.do}")
         command = registry.commands[self.do]
@@ -74,19 +105,7 @@ class RuleCommand(Command):
             values["layer"] = self.layer
         if self.do == "learning_rate" and "factor" in values:
             values.setdefault("again", True)  # each time on top of the last, or it would act once
-        sent = build(command, values)
-        if (count := processes()) > 1:  # refused now, not when it comes true
-            check_reach(sent, count, training.agreed and sent.shared, training.subject.spread)
-        self._check("unit" in known and not values.get("unit") and not values.get("layer"))
-        rules = training.rules
-        signal = self.signal or ("probe/loss" if self.when == "not_fallen" else None)
-        self._check_reached(training, signal)
-        rehearse(training, build(command, {**values, "unit": f"{self.layer}/0"}) if found and not {"unit", "layer"} & set(values) else sent)
-        made = SetRule(rules.number(), self.when, signal, self.layer, self.steps, self.above, self.below, self.do, values)
-        rules.put(made, True)
-        training.tell_rules()
-        undo = SettingsReversal([Setting(("rule", made.number), partial(training.put_rule, made), False, True)])
-        return Applied("", str(made.number), f"rule {made.number}: {made.told}", undo)
+        return command, values, found
 
     def _check(self, wants_unit: bool) -> None:
         if self.when == "dead_units" and self.layer is None:
