@@ -32,6 +32,7 @@ TABLE = {
     ("/", "GET"): "/",
     ("/assets/{name:path}", "GET"): "/assets/index.js",
     ("/export", "POST"): "/export",
+    ("/changes", "POST"): "/changes",
     ("/socket", "WEBSOCKET"): "/socket",
 }
 """Every route, and an address of it. A route that is not in here has not been thought about."""

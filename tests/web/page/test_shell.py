@@ -155,7 +155,7 @@ def test_chosen_examples_are_changed_in_the_training(visit: Visit, server: Serve
     }
     page = visit.open(f"{server.url}#select=example%3A4-6%2Bexample%3A9")
     acts = page.get_by_role("region", name="In the training's data")
-    expect(acts).to_contain_text("Of 1,000 examples 2 are dropped, 1 relabelled, 0 weighed; 60 of the probe set's 64 are among them.")
+    expect(acts).to_contain_text("Of 1,000 examples 2 are dropped, 1 relabelled, 0 weighed (save the list); 60 of the probe set's 64 are among them.")
     acts.get_by_role("button", name="Drop").click()
     acts.get_by_label("new label").select_option("7")
     acts.get_by_role("button", name="Relabel").click()
