@@ -72,9 +72,10 @@ class DeadUnits(Finding):
         if calm:
             told = named([f"{called(name)} ({percent(share, 3)})" for name, share in calm])
             found.append(Found(
-                self.name, 0.1, "Some units are silent", f"Units of {told} have been silent since the first reading, and "
-                "not more since then. Healthy networks have such units too.",
-                "The share of silent units has not grown", tuple(layer_key(name) for name, _ in calm), None, 0,
+                self.name, 0.1, "Some units are silent", f"Units of {told} answered nothing to the whole batch that was read "
+                "last: about as many as at the first reading, or fewer. Healthy networks have such units too.",
+                f"The share of silent units has grown by less than {percent(self.growth)} of the units",
+                tuple(layer_key(name) for name, _ in calm), None, 0,
             ))
         return found
 
