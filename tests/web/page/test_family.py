@@ -116,6 +116,10 @@ def test_steering_begins_with_what_is_selected(visit: Visit, server: Server) -> 
     chosen = page.get_by_role("region", name="What is selected")
     expect(chosen.locator("summary")).to_have_text(["Zeroconv2/3", "Freezeconv2"])
     chosen.locator("summary").first.press("Enter")
+    server.training.family["frozen"] = ["conv1"]  # the training tells something new, and what was unfolded stays so
+    server.training.last += 1
+    server.push()
+    expect(page.locator("header .step b")).to_have_text("813")
     chosen.get_by_role("button", name="Zero").press("Enter")
     page.locator("summary", has_text="Rules").press("Enter")
     expect(page.get_by_text("came true 3 times, at step 640 last")).to_be_visible()
