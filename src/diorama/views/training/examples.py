@@ -241,19 +241,20 @@ class ExamplesView(View):
             return mean + f"Each row is one example: {', '.join(told)}." if told else mean + "Each row is one example."
         gained = int((~facts.wrong & facts.flipped).sum())
         lost = int((facts.wrong & facts.flipped & ~facts.wrong_before).sum())
-        parted = not facts.named and facts.right is not None and facts.right_before is not None
-        if facts.right is not None and facts.right_before is not None:  # an answer of several labels or places is rarely right as a whole
+        parts: tuple[int, int] | None = None
+        if not facts.named and facts.right is not None and facts.right_before is not None:
+            # An answer of several labels or places is rarely right as a whole.
             apart = np.where(facts.flipped, facts.right - facts.right_before, 0)
-            more, less = int((apart > 0).sum()), int((apart < 0).sum())
+            parts = int((apart > 0).sum()), int((apart < 0).sum())
         if not facts.earlier:
             where = f" at step {before.step}" if before.step is not None else ""
             mean += f"Compared with {before.name}{where}, {being(int(facts.flipped.sum()), 'answers differ', 'answer differs')}: "
-            if parted:
-                return mean + f"more of {more:,} is right here, less of {less:,}."
+            if parts is not None:
+                return mean + f"more of {parts[0]:,} is right here, less of {parts[1]:,}."
             return mean + f"{being(gained)} right here alone, {lost:,} there alone."
         mean += f"Compared with step {before.step}, {counted(int(facts.flipped.sum()), 'answers')} changed: "
-        if parted:
-            return mean + f"more of {more:,} is right now, less of {less:,}."
+        if parts is not None:
+            return mean + f"more of {parts[0]:,} is right now, less of {parts[1]:,}."
         return mean + f"{being(gained)} right now, {being(lost, 'were', 'was')} right before."
 
     def _table(self, scene: Scene, facts: _ExampleFacts, order: NDArray[np.int64]) -> Table:
