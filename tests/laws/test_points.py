@@ -59,6 +59,32 @@ def test_ops_have_the_names_of_the_graph(network: tuple[nn.Module, Any]) -> None
     assert [name for name in wanted if not _near(look[name], opened[name])] == []
 
 
+class _Written(nn.Module):
+    """Writes into memory that it takes first, the first axis of which counts the examples; bound to four examples or not."""
+
+    def __init__(self, bound: bool) -> None:
+        super().__init__()
+        self.layer, self.bound = nn.Linear(5, 3), bound
+
+    def forward(self, x: Tensor) -> Tensor:
+        room = torch.empty_like(x) if not self.bound else x.new_empty(4, 5)
+        room.copy_(x)
+        return self.layer(room)
+
+
+@pytest.mark.parametrize("bound", [False, True])
+def test_memory_that_is_not_written_yet_is_no_activation(bound: bool) -> None:
+    """The numbers that stand by chance in memory are not read as what an op answers; what is written there is."""
+    model, x = _Written(bound), torch.randn(4, 5)
+    known = points(model, x)
+    taken, written = [f"op:{name}" for name in known.ops][:2]
+    assert "not written" in known[taken].whole
+    assert not known[written].whole
+    with Capture(model, [written]) as look:
+        look(x)
+    assert _near(look[written], x)
+
+
 def test_an_op_answers_each_example_alone(network: tuple[nn.Module, Any]) -> None:
     """What is read of an op for one example is what it answers to that example alone, whatever its axes are merged with."""
     model, x = network

@@ -155,7 +155,10 @@ def _bound(model: nn.Module, few: Nested) -> dict[str, OpRecord]:
 def _guessed(record: OpRecord, examples: int) -> OpRecord:
     """Where a model takes no other number of examples: the first axis counts them if it has so many places."""
     reason = "its first axis does not count the examples, and the model takes no other number of them"
-    layouts = tuple(Layout() if shape[:1] == (examples,) else Layout(None, reason=reason) for shape in record.shapes)
+    layouts = tuple(
+        known if known.reason else Layout() if shape[:1] == (examples,) else Layout(None, reason=reason)
+        for known, shape in zip(record.layouts, record.shapes, strict=True)
+    )
     return dataclasses.replace(record, layouts=layouts, arguments=tuple(Layout() for _ in record.taken))
 
 
@@ -256,6 +259,8 @@ class OpSurvey:
         """Where the examples lie, from how the shape grew with their number."""
         if tensor.is_nested:
             return Layout(None, reason="its examples have several lengths")
+        if name in ops.UNWRITTEN:
+            return Layout(None, reason="its memory is not written yet, so that its numbers mean nothing")
         if self.before is None:
             return Layout()
         known = self.before.get(full)

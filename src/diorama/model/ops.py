@@ -77,6 +77,9 @@ def named(*kinds: Kind) -> frozenset[str]:
     return frozenset(name for name, op in OPS.items() if op.kind in kinds)
 
 
+UNWRITTEN = frozenset({"empty", "empty_like", "empty_strided", "empty_permuted", "new_empty", "new_empty_strided"})
+"""What only takes memory: the numbers that stand in it by chance mean nothing until something is written there."""
+
 PASSED = named("function", "along")
 """One result for each number."""
 GATES = frozenset({"sigmoid", "hardsigmoid", "rsqrt", "reciprocal"})
