@@ -23,7 +23,7 @@ class MoonsDemo(Demo):
     title: ClassVar[str] = "Two moons"
     question: ClassVar[str] = "How does a network bend a boundary round its data?"
 
-    hidden: int = knob(16, "Neurons in each of the two hidden layers.", low=1, high=256, main=True)
+    hidden: int = knob(16, "Units in each of the two hidden layers.", low=1, high=256, main=True)
     noise: float = knob(0.18, "How far points stray from their moon.", low=0.0, high=1.0)
     points: int = knob(600, "Points in all; a fifth is held out.", low=10, high=20_000)
     steps: int = knob(4000, "After how many steps the training ends by itself.", low=1, main=True)
@@ -51,7 +51,7 @@ class MoonsDemo(Demo):
         return examples
 
     def network(self, examples: Examples) -> nn.Module:
-        """Two hidden layers of tanh neurons."""
+        """Two hidden layers of tanh units."""
         columns = examples.x.shape[1]  # type: ignore[union-attr]
         return nn.Sequential(OrderedDict(
             hidden1=nn.Linear(columns, self.hidden), tanh1=nn.Tanh(), hidden2=nn.Linear(self.hidden, self.hidden),

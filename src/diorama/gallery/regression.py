@@ -33,7 +33,7 @@ class RegressionDemo(Demo):
 
     table: str = knob("diabetes", "Patients (ten columns), or a made surface over a plane (two columns).",
                       choices=("diabetes", "waves"), main=True)
-    hidden: int = knob(24, "Neurons in each of the two hidden layers.", low=1, high=256, main=True)
+    hidden: int = knob(24, "Units in each of the two hidden layers.", low=1, high=256, main=True)
     steps: int = knob(4000, "After how many steps the training ends by itself.", low=1, main=True)
     learning_rate: float = knob(0.003, "How far each step goes along the gradient.", low=0.0, log=True, main=True)
 
