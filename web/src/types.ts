@@ -206,6 +206,7 @@ export interface Lines {
   readonly y_range: readonly [number, number] | null;
   readonly events: readonly Event[];
   readonly cursor: number | null;
+  readonly x_key: string;
   readonly height: number;
 }
 
@@ -707,6 +708,7 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "y_range": null,
    "events": [],
    "cursor": null,
+   "x_key": "",
    "height": 180
   },
   "nested": {

@@ -19,6 +19,9 @@ Touch = Callable[[str, Tensor], Tensor]
 Scales = dict[int, float]
 """By head: what its output is multiplied with."""
 
+ROWS = 128
+"""So many tokens of a long text that only looks back ask at once."""
+
 _SIGNATURE = inspect.signature(F.multi_head_attention_forward)
 
 
@@ -65,9 +68,24 @@ def dot_product(
         value = value.repeat_interleave(query.size(-3) // value.size(-3), -3)
     if touch is not None:
         query, key, value = touch("query", query), touch("key", key), touch("value", value)
-    factor = 1 / math.sqrt(query.size(-1)) if scale is None else scale
-    # In place where nothing else holds them: the scores of a long text are the largest tensors of a pass.
-    scores = (query * factor) @ key.transpose(-2, -1)
+    query = query * (1 / math.sqrt(query.size(-1)) if scale is None else scale)
+    sides = query.size(-2), key.size(-2)
+    sloped = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad)
+    if is_causal and attn_mask is None and sides[0] == sides[1] > ROWS and not sloped:
+        weights = _looking_back(query, key)
+    else:
+        weights = _shares(query @ key.transpose(-2, -1), attn_mask, is_causal, safe)
+    if touch is not None:
+        weights = touch("pattern", weights)
+    if seen is not None:
+        seen(by_head(weights))
+    if dropout_p:
+        weights = F.dropout(weights, dropout_p)
+    return _scaled(weights @ value, scales)
+
+
+def _shares(scores: Tensor, attn_mask: Tensor | None, is_causal: bool, safe: bool) -> Tensor:
+    """The weights from the scores, which are gone when they are there: of a long text both are the largest tensors of a pass."""
     if is_causal:
         later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu_(1)
         scores = scores.masked_fill_(later, -math.inf)
@@ -77,13 +95,20 @@ def dot_product(
     weights = scores.softmax(-1)
     if safe and attn_mask is not None:
         weights = weights.masked_fill((scores == -math.inf).all(-1, keepdim=True), 0.0)
-    if touch is not None:
-        weights = touch("pattern", weights)
-    if seen is not None:
-        seen(by_head(weights))
-    if dropout_p:
-        weights = F.dropout(weights, dropout_p)
-    return _scaled(weights @ value, scales)
+    return weights
+
+
+def _looking_back(query: Tensor, key: Tensor) -> Tensor:
+    """The weights of a long text that only looks back, some rows at a time: what lies ahead of them is never computed."""
+    count = query.size(-2)
+    leading = torch.broadcast_shapes(query.shape[:-2], key.shape[:-2])
+    weights = query.new_zeros((*leading, count, count))
+    for start in range(0, count, ROWS):
+        stop = min(start + ROWS, count)
+        scores = query[..., start:stop, :] @ key[..., :stop, :].transpose(-2, -1)
+        later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu_(start + 1)
+        weights[..., start:stop, :stop] = scores.masked_fill_(later, -math.inf).softmax(-1)
+    return weights
 
 
 def by_head(weights: Tensor) -> Tensor:

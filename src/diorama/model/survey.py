@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -188,6 +189,9 @@ class _FollowedLayers(TorchFunctionMode):
         self.own = own
         self.strangers: dict[int, nn.Parameter] = {}
         self.made_by: dict[tuple[int, int], list[int]] = {}
+        self.alive: dict[int, tuple[weakref.ref[Tensor], list[tuple[int, int]]]] = {}
+        """Those whose id is known, and as what: it goes with the tensor, so that no other is taken for it, and all that a network answers
+        is not held at once."""
         self.layers: set[int] = set()
         self.squashed: dict[int, str] = {}
         self.open: list[nn.Module] = []
@@ -195,6 +199,18 @@ class _FollowedLayers(TorchFunctionMode):
         """While the network runs: whether its ops surely answer each example for itself."""
         self.picks = self.chooses = self.draws = False
         """Rows were picked or sorted; Python was told computed numbers, and may have gone another way by them; random ones were drawn."""
+
+    def answered(self, tensor: Tensor, number: int) -> None:
+        """A layer of this number has answered a tensor."""
+        known, own = state(tensor), id(tensor)
+        self.made_by.setdefault(known, []).append(number)
+        if own not in self.alive:
+            self.alive[own] = weakref.ref(tensor, lambda _: self._gone(own)), []
+        self.alive[own][1].append(known)
+
+    def _gone(self, own: int) -> None:
+        for known in self.alive.pop(own)[1]:
+            self.made_by.pop(known, None)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
         kwargs = kwargs or {}
@@ -243,7 +259,6 @@ class LayerSurvey:
         """The model is a graph of ops, in which no module is called."""
         self.followed: _FollowedLayers = _FollowedLayers(frozenset(map(id, own)) if like is None else like.followed.own)
         self.found: list[Layer] = []
-        self.outputs: list[Tensor] = []  # kept alive, so that no two share an id
         self.calls: dict[str, int] = {}
         self.inside: list[bool] = []
         self.axes: dict[tuple[int, ...], int] = {}
@@ -318,8 +333,7 @@ class LayerSurvey:
             complex=tensor.is_complex(),
             reason="" if each else company.MERGED,
         )
-        self.followed.made_by.setdefault(state(tensor), []).append(len(self.found))
-        self.outputs.append(tensor)
+        self.followed.answered(tensor, len(self.found))
         self.found.append(layer)
         self.found += [_part(layer, module, part) for part in parts]
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import re
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -20,20 +21,23 @@ from ..data import nesting
 from ..data.examples import Examples
 from ..data.kinds import Kind, Tokens
 from ..data.nesting import Nested
+from ..model.batch_size import batch_size
 from ..model.capture import Capture
-from ..model.ending import made_by
+from ..model.ending import Ending, made_by
 from ..model.graph import Graph, graph
 from ..model.layers import SURVEYED, Layer, LayerTable, layers
 from ..model.outputs import Reading
 from ..model.own_labels import beside_labels
 from ..model.patterns import Sites
 from ..model.points import points
-from ..model.unwrap import fed
+from ..model.unwrap import fed, unwrap
 from .input import kinds_of
 from .source import Source
 
 LONG = 2048
 """Tokens that are read, in all, to find out how a network is built."""
+TOLD = 2
+"""So many examples tell which layers there are."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,8 +125,12 @@ class SceneNetwork:
         """The layers in call order, with kinds, shapes and parameter counts."""
         shared = self.source.shared
         if shared.layers is None:
+            x = self.few(SURVEYED)
             with blamed():
-                shared.layers = layers(self.model, self.few(SURVEYED))
+                if shared.reading is None and nesting.size(x) <= TOLD:
+                    self._told_together(x)
+                else:
+                    shared.layers = layers(self.model, x)
         if shared.asked is None or shared.asked() is not self.source:
             known = shared.asked = weakref.ref(self.source)
             shared.layers.look_in(lambda: source.module() if (source := known()) is not None else None)
@@ -172,10 +180,23 @@ class SceneNetwork:
             x = self.few()
             with blamed(), Capture(self.model) as look:
                 output, ending = made_by(self.model, x, look)
-            given, y = self.examples, self.examples.y
-            shared.reading = Reading.of(output, y, x=beside_labels(self.model, x, y), classes=given.classes, ending=ending, **self.told)
-            shared.width = shared.reading.width(shared.reading.scores(output))
+            self._read(x, output, ending)
+        assert shared.reading is not None
         return shared.reading
+
+    def _told_together(self, x: Nested) -> None:
+        """The layers and how answers are read, from the same pass where it takes the same examples: of a long text one costs seconds."""
+        with Ending() as ending, _answers(self.model) as answers:
+            self.source.shared.layers = layers(self.model, x)
+        if answers and batch_size(unwrap(self.model)) is None:
+            with contextlib.suppress(Exception):  # what is wrong is told when it is asked for
+                self._read(x, answers[0], ending)
+
+    def _read(self, x: Nested, output: Any, ending: Ending) -> None:
+        shared, given, y = self.source.shared, self.examples, self.examples.y
+        reading = Reading.of(output, y, x=beside_labels(self.model, x, y), classes=given.classes, ending=ending, **self.told)
+        shared.width = reading.width(reading.scores(output))
+        shared.reading = reading
 
     def parameters(self) -> dict[str, np.ndarray]:
         """Weights and buffers by name, also where the model itself can't be loaded; edits are not applied.
@@ -230,6 +251,17 @@ class SceneNetwork:
             longest = max((part.shape[1] for part in nesting.tensors(self.examples.x) if part.ndim > 1), default=0)
             count = min(count, max(2, LONG // max(1, longest)))
         return fed(self.model, self.examples.batch(list(range(min(count, len(self.examples))))))
+
+
+@contextlib.contextmanager
+def _answers(model: nn.Module) -> Iterator[list[Any]]:
+    """What a model answers, the first time it runs within."""
+    found: list[Any] = []
+    handle = unwrap(model).register_forward_hook(lambda module, args, output: None if found else found.append(output))
+    try:
+        yield found
+    finally:
+        handle.remove()
 
 
 def _named(value: Any) -> Any:

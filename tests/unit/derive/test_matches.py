@@ -147,6 +147,11 @@ def test_the_view_shows_the_phrase_and_its_matches(monkeypatch: pytest.MonkeyPat
     assert [int(k) for k in table.columns[4].numbers] == found["example"].tolist()
     lines = next(mark for mark in picture.marks() if isinstance(mark, Lines))
     assert (lines.handle.knob, lines.handle.kind, lines.handle.value) == ("span", "range", "2:4")
+    assert "empty it" in picture.hint
+    # A brush chooses tokens, as clicks do: neither keeps the other from being heard.
+    brushed = scene.view("matches", layer="act", example=example, select=["token:2-3"], threshold=0.1)
+    lines = next(mark for mark in brushed.marks() if isinstance(mark, Lines))
+    assert (lines.handle, lines.x_key, brushed.hint, brushed.caption) == (None, "token", "", picture.caption)
     typed = scene.view("matches", layer="act", input="abcabc", select=["token:0"], threshold=0.5)
     table = next(mark for mark in typed.marks() if isinstance(mark, Table))
     assert "2 of 4 cells" in typed.caption

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from zoo import ZOO, Attending, Custom, Recurrent, Residual
 
 from diorama.core.errors import NotFound
@@ -36,6 +37,24 @@ def test_containers_are_not_leaves() -> None:
     assert table.with_weights.names == ("stem", *(f"layer1.{k}.conv{n}" for k in (0, 1) for n in (1, 2)), "fc")
     assert table["stem"].weight == "stem.weight"
     assert set(table.spatial.names) == set(table.names) - {"fc"}
+
+
+def test_what_layers_answer_is_not_held_while_they_are_found() -> None:
+    """At no moment of the look are more answers there than the network itself holds: of a long text all of them are hundreds of megabytes."""
+    seen, held = list[weakref.ref[Tensor]](), list[int]()
+
+    def answered(module: nn.Module, args: object, output: Tensor) -> None:
+        seen.append(weakref.ref(output))
+        held.append(len({id(tensor) for one in seen if (tensor := one()) is not None}))
+
+    # The first op is one that may mix examples for all that is known: else what surely does not is followed, and held.
+    blocks = (nn.Sequential(nn.LayerNorm(6), nn.Linear(6, 6), nn.Hardtanh(), nn.Sigmoid()) for _ in range(6))
+    model = nn.Sequential(nn.Softmin(-1), *blocks)
+    for module in model.modules():
+        module.register_forward_hook(answered)
+    table = layers(model, torch.randn(3, 5, 6))
+    assert len(table) > 20
+    assert max(held) <= 4
 
 
 def test_rectified_layers_are_those_whose_output_goes_into_a_relu() -> None:

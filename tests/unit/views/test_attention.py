@@ -15,7 +15,8 @@ from diorama.core.errors import NotApplicable, NotFound, UsageError
 from diorama.core.marks import Heatmap, Image, Lines, Text, Tiles
 from diorama.core.picture import Picture
 from diorama.derive.derivations.attention import AttentionDerivation
-from diorama.derive.heads import MEASURES, attention_layers, gathered, looked_back
+from diorama.derive.heads import MEASURES, attention_layers, gathered, looked_back, measured
+from diorama.model.attention import dot_product
 from diorama.scene import Scene
 
 LETTERS = tuple("abcdefgh. \n,")
@@ -247,6 +248,39 @@ def test_a_first_look_at_a_long_text_reads_it_once_and_no_further_than_the_layer
     read.clear()
     scene.view("attention", layer="blocks.1", show="rollout")
     assert read == [1]
+
+
+def test_layers_and_how_answers_are_read_are_told_by_one_pass_over_a_long_text() -> None:
+    """Of a long text the whole is read once to find the layers and how answers are read; what is found is what separate passes find."""
+    scene, apart, read = _scene(length=1100), _scene(length=1100), list[int]()
+    scene.model.register_forward_hook(lambda module, args, output: read.append(len(args[0])) if args[0].shape[1] == 1100 else None)
+    assert apart.network.reading.task == "next_token"
+    assert [layer.name for layer in scene.layers] == [layer.name for layer in apart.layers]
+    assert scene.network.reading == apart.network.reading
+    assert read == [2]
+
+
+def test_a_long_text_that_looks_back_is_opened_and_measured_as_its_formula_says() -> None:
+    """Some rows at a time the weights are those of the whole softmax, and each measure is the one counted cell by cell; also with fewer keys
+    than queries have heads, and where a gradient is wanted."""
+    seed = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, heads, 300, 8, generator=seed) for heads in (4, 2, 2))
+    kept: list[Tensor] = []
+    out = dot_product(q, k, v, is_causal=True, enable_gqa=True, seen=kept.append)
+    torch.testing.assert_close(out, F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True))
+    scores = (q @ k.repeat_interleave(2, 1).mT / 8**0.5).masked_fill(~torch.ones(300, 300, dtype=torch.bool).tril(), -torch.inf)
+    torch.testing.assert_close(kept[0], scores.softmax(-1))
+    torch.testing.assert_close(dot_product(q.requires_grad_(), k, v, is_causal=True, enable_gqa=True).detach(), out)
+    rows, marks = kept[0][0].detach(), torch.arange(300) % 3 == 0
+    both = torch.cat([rows, torch.rand(1, 300, 300, generator=seed).softmax(-1)])
+    found, exact = measured(both, marks), both.double().numpy()
+    away = np.abs(np.arange(300)[:, None] - np.arange(300))
+    wanted = {
+        "entropy": -(exact * np.log(np.maximum(exact, 1e-30))).sum(2).mean(1), "distance": (exact * away).sum(2).mean(1),
+        "marks": exact[:, :, marks.numpy()].sum(2).mean(1), "itself": np.trace(exact, axis1=1, axis2=2) / 300,
+    }
+    for name, values in wanted.items():
+        np.testing.assert_allclose(found[:, MEASURES.index(name)], values, rtol=1e-5, err_msg=name)
 
 
 def test_rollout_follows_all_layers() -> None:

@@ -15,9 +15,11 @@ import diorama
 from diorama.core.errors import NotApplicable
 from diorama.core.marks import Bars, Text
 from diorama.core.picture import Picture
+from diorama.core.selection import Selection
 from diorama.run import Run
 from diorama.scene import Scene
-from diorama.scene.writing import tempered, writing
+from diorama.scene.writing import Written, WrittenToken, tempered, writing
+from diorama.views.unit.writes import WritesView
 
 
 def _model() -> nn.Module:
@@ -137,6 +139,16 @@ def test_moments_stand_side_by_side(run: Run) -> None:
     assert [text.title for text in others] == ["step 0", "step 1", "step 2", "step 3 (shown above)", "step 4", "step 5"]
     assert ["".join(text.tokens) for text in others[1:]] == [4 * letter for letter in LETTERS[:5]]
     assert len(_texts(run.scene(3).view("writes", count=2, length=4))) == 1 + 3
+
+
+def test_a_text_that_ended_says_at_which_steps_of_the_training() -> None:
+    """Where a note names steps, it says of what: of the training, and not of the text."""
+    scene, kind = _scene(), diorama.Tokens(vocabulary=[*LETTERS[:8], "</s>", LETTERS[9]])
+    text = Written((0,), (WrittenToken(8, 1.0, (8,), (1.0,), (1.0,), None),))
+    for steps, told in (((0, 2, 1000), "steps 0, 2 and 1,000"), ((2,), "step 2")):
+        found = dict.fromkeys(steps, text)
+        *_, note = WritesView(length=4)._shorter(kind, scene.current(Selection()), text, found, final=True)
+        assert note == f"A text ends where “</s>” is drawn, as it is before 4 symbols at {told} of the training."
 
 
 def test_a_classifier_does_not_write() -> None:

@@ -121,7 +121,7 @@ export const draw: Draw<Lines> = (element, first, context) => {
     const label = layout?.labels.find((item) => x >= item.x - 2 && Math.abs(y - item.y) < 8);
     if (label?.key) return context.select([label.key], howOf(event));
     if (start === null || !layout) return;
-    if (Math.abs(x - start) > 6) return setRange(layout.x.value(Math.min(start, x)), layout.x.value(Math.max(start, x)));
+    if (Math.abs(x - start) > 6) return brushed(layout.x.value(Math.min(start, x)), layout.x.value(Math.max(start, x)), event);
     go(layout.x.value(x), event);
   }, listen);
   area.addEventListener("pointercancel", () => {
@@ -158,6 +158,13 @@ export const draw: Draw<Lines> = (element, first, context) => {
     hideTip();
   }
 
+  /** Places that are keys are chosen, as they are everywhere else; others are a range. */
+  function brushed(low: number, high: number, event: PointerEvent): void {
+    if (!mark.x_key || mark.handle?.kind === "range") return setRange(low, high);
+    const [from, to] = [Math.ceil(low), Math.floor(high)];
+    if (from <= to) context.select([`${mark.x_key}:${from === to ? from : `${from}-${to}`}`], howOf(event));
+  }
+
   function setRange(low: number, high: number): void {
     // Of places in a row, such as tokens, a range is written as slices have it: from the first within to behind the last.
     const places = mark.handle?.kind === "range" && mark.series.every((one) => one.x.data.every(Number.isInteger));
@@ -191,7 +198,12 @@ export const draw: Draw<Lines> = (element, first, context) => {
   }
 
   function go(x: number, event: MouseEvent | KeyboardEvent): void {
-    if (mark.x_kind !== "step" || !layout) return;
+    if (!layout) return;
+    if (mark.x_key && mark.handle?.kind !== "range") {
+      const place = Math.round(Math.max(layout.x.low, Math.min(layout.x.high, x)));
+      return context.select([`${mark.x_key}:${place}`], howOf(event));
+    }
+    if (mark.x_kind !== "step") return;
     const step = Math.round(Math.max(layout.x.low, Math.min(layout.x.high, x)));
     context.step(step);
     context.select([`step:${Math.max(0, step)}`], howOf(event));

@@ -53,6 +53,7 @@ class Lines(Mark, frozen=True, kw_only=True, omit_defaults=True):
     y_range: tuple[float, float] | None = None
     events: tuple[Event, ...] = ()
     cursor: float | None = None  # where the time slider stands
+    x_key: str = ""  # places along x are keys of this kind, such as "token": a brush chooses those in it, a click one
     height: int = 180
 
     def x_span(self) -> Range:

@@ -119,7 +119,7 @@ class MatchesView(View):
                 characters=texts.single(seen.tokens), keys=tuple(number_key("token", k) for k in range(first, last)),
                 title="The text, by the share of the cells that are on",
             ),
-            _lines(seen, cells, level, (first, last)),
+            _lines(seen, cells, level, (first, last), typed=self.span is not None),
         ]
         annotation = self.annotation or next(iter(texts.kind(scene).annotations), "")
         if annotation:
@@ -138,7 +138,8 @@ class MatchesView(View):
             words += f": no cell is at {level:.3g} or more through all of it. Lower the threshold"
             words += f" (at {lower:.3g}, {FEW} are on), or choose a shorter phrase." if lower else ", or choose a shorter phrase."
         note = f"tokens {first} to {last - 1} of {len(seen.tokens)}" if last - first < len(seen.tokens) else ""
-        return self.picture(scene, selection, f"Where the cells of “{phrase}” are on", Group(children=tuple(marks)), words, note=note)
+        hint = "" if self.span is None else "The phrase stands under “span”: empty it to choose one by its tokens."
+        return self.picture(scene, selection, f"Where the cells of “{phrase}” are on", Group(children=tuple(marks)), words, note=note, hint=hint)
 
     def _lower(self, seen: SeenPhrase, cells: Any, scale: float) -> float:
         """The threshold at which some more cells are on; 0 where enough are, or none is."""
@@ -181,8 +182,11 @@ def _shown(tokens: list[str]) -> str:
     return text if len(text) <= 40 else f"{text[:20]}…{text[-19:]}"
 
 
-def _lines(seen: SeenPhrase, cells: Any, level: float, part: tuple[int, int]) -> Lines:
-    """What the cells say along the text: the chosen in colour, some others faint, and the threshold."""
+def _lines(seen: SeenPhrase, cells: Any, level: float, part: tuple[int, int], *, typed: bool) -> Lines:
+    """What the cells say along the text: the chosen in colour, some others faint, and the threshold.
+
+    A brush chooses tokens, as the text does; where the span is typed it moves that.
+    """
     first, last = part
     x = np.arange(first, last, dtype=float)
     strong = sorted(cells.tolist(), key=lambda cell: -float(np.nan_to_num(seen.values[cell, seen.span[0] : seen.span[1]]).mean()))[:COLOURED]
@@ -194,7 +198,8 @@ def _lines(seen: SeenPhrase, cells: Any, level: float, part: tuple[int, int]) ->
     title = f"Cells along the text: {len(strong)} of the {len(cells)} chosen" if len(cells) > len(strong) else "Cells along the text"
     return Lines(
         series=tuple(series), x_title="token", x_kind="number", y_title="value", title=title, height=200,
-        handle=Handle(knob="span", kind="range", low=float(first), high=float(last), value=f"{seen.span[0]}:{seen.span[1]}"),
+        x_key="token",
+        handle=Handle(knob="span", kind="range", low=float(first), high=float(last), value=f"{seen.span[0]}:{seen.span[1]}") if typed else None,
     )
 
 

@@ -12,7 +12,7 @@ from ...core.errors import UsageError
 from ...core.knobs import knob
 from ...core.marks import Alternative, Bars, Group, Node, Roll, Text
 from ...core.picture import Draft, Picture, Progress
-from ...core.saying import percent
+from ...core.saying import joined, percent
 from ...core.selection import Key, Selection, number_key, spoken
 from ...data.kinds import Tokens
 from ...data.melodies import is_mark
@@ -152,7 +152,7 @@ class WritesView(View):
             mean = percent(float(np.exp(np.log(chances.clip(1e-300)).mean())))
             caption += f" The brighter, the likelier the network held it: {mean} in the geometric mean."
         if len(moments) > 1:
-            caption += f" Below, what it wrote at {len(moments)} moments of its training, with the same luck."
+            caption += f" Below, what it wrote at {len(moments)} steps of its training, with the same luck."
         note = noted(*self._shorter(kind, current, own, found, final=final))
         return self.picture(scene, selection, "What the network writes", Group(children=tuple(marks)), caption, note=note, final=final)
 
@@ -166,8 +166,9 @@ class WritesView(View):
         if final and ended:
             lasts = sorted({f"“{kind.token(text.places[-1].token)}”" for text in ended.values()})
             which = f"one of {', '.join(lasts)}" if len(lasts) > 1 else lasts[0]
-            steps = ", ".join(_when(step) for step in sorted(step for step in ended if step is not None))
-            yield f"A text ends where {which} is drawn, as it is before {self.length} symbols{f' at {steps}' if steps else ''}."
+            steps = [f"{step:,}" for step in sorted(step for step in ended if step is not None)]
+            at = f" at step{'s' if len(steps) > 1 else ''} {joined(steps)} of the training" if steps else ""
+            yield f"A text ends where {which} is drawn, as it is before {self.length} symbols{at}."
 
     def _chosen(self, selection: Selection, own: Written) -> int | None:
         """Which written place is looked into: the chosen token's, else the last."""

@@ -269,7 +269,8 @@ def attention_sides(layer: AttentionLayer) -> tuple[int, int]:
 def _unpadded(found: NDArray[np.float32], asking: Positions) -> NDArray[np.float32]:
     """The weights without the rows of padding, which are no numbers: nobody reads what padding asks for."""
     padding = _padding(asking)
-    return np.where(padding[:, None], np.float32(np.nan), found) if found.shape[1] == len(padding) else found
+    fits = found.shape[1] == len(padding) and padding.any()
+    return np.where(padding[:, None], np.float32(np.nan), found) if fits else found
 
 
 def _padding(asking: Positions) -> NDArray[np.bool_]:
@@ -292,9 +293,8 @@ def _mean(rows: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _spread(found: NDArray[np.float32]) -> NDArray[np.float64]:
     """The entropy of each head, in nats: its mean over the rows of tokens."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        each = -(found * np.log(np.maximum(found, 1e-30))).sum(2)
-    return np.array([_mean(head[:, None])[0] for head in each], np.float64)
+    # Head by head: of a long text each is some megabytes, and all of them many.
+    return np.array([_mean(-(head * np.log(np.maximum(head, 1e-30))).sum(1)[:, None])[0] for head in found], np.float64)
 
 
 def _number(layer: AttentionLayer, key: Key) -> int:
@@ -324,7 +324,7 @@ def _less(pattern: NDArray[np.float32], most: int) -> NDArray[np.float32]:
     """The same in fewer stretches; rows of padding count for nothing in theirs."""
     padding = np.isnan(pattern).all(-1, keepdims=True)
     if not padding.any():
-        return gathered(torch.tensor(pattern), most).numpy()
+        return np.concatenate([gathered(torch.tensor(head[None]), most).numpy() for head in pattern])
     less = gathered(torch.tensor(np.where(padding, np.float32(0), pattern)), most).numpy()
     there = np.broadcast_to(~padding / np.float32(pattern.shape[-1]), pattern.shape)
     share = gathered(torch.tensor(there), most).sum(-1, keepdim=True).numpy()
