@@ -282,3 +282,39 @@ def test_a_clip_is_mapped_over_its_time_as_autograd_says(apart: bool) -> None:
     wide = nn.functional.interpolate(heat[:, None], (5, 9, 9), mode="trilinear")[:, 0]
     wanted = (wide[:, :, None] / 3).expand(x.shape)
     torch.testing.assert_close(torch.as_tensor(found.values), wanted, rtol=1e-4, atol=1e-6)
+
+
+class _Asked(nn.Module):
+    """A picture and a question of it: its words attend to one another and find a place of the map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.embed, self.out = nn.Conv2d(1, 6, 4, 4), nn.Embedding(9, 6), nn.Linear(6, 3)
+
+    def forward(self, image: Tensor, question: Tensor) -> Tensor:
+        words = self.embed(question)
+        words = F.scaled_dot_product_attention(words, words, words)
+        places = torch.tanh(self.conv(image).flatten(2))
+        return self.out((words.mean(1, keepdim=True) @ places).softmax(-1).mul(places).sum(-1))
+
+
+@pytest.mark.parametrize("words", [12, 9])
+def test_the_words_beside_a_picture_are_none_of_its_patches(words: int) -> None:
+    """As many words as a grid has places, or a few more, do not lie on the picture: its own maps do, also for a question of another length, and
+    the words' own layer lies over the words. Their attention leads nowhere on it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        model = _Asked().eval()
+    seed = torch.Generator().manual_seed(4)
+    x = {"image": torch.randn(3, 1, 12, 12, generator=seed), "question": torch.randint(0, 9, (3, words), generator=seed)}
+    found = diorama.attribute(model, x, target=1, method="grad_cam")
+    assert "maps of conv" in found.note
+    own = diorama.attribute(model, x, target=1, method="grad_cam", layer="embed").values
+    assert not own["image"].any()
+    assert own["question"].any()
+    scene = diorama.Scene(model, x, torch.tensor([0, 1, 2]))
+    typed = scene.with_input({"image": x["image"][:1], "question": x["question"][:1, : words - 1]})
+    assert "failed" not in typed.view("attribution").note
+    for method in ("attention_rollout", "attention_x_gradient"):
+        with pytest.raises(NotApplicable):
+            diorama.attribute(model, x, target=1, method=method)

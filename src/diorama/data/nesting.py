@@ -73,6 +73,11 @@ def each(x: Nested, change: Callable[[Tensor], Tensor]) -> Nested:
     return x if constant(x) else change(x)
 
 
+def steps(x: Nested) -> frozenset[int]:
+    """How many steps the sequences among the parts have: rows of token numbers, or of several numbers a step."""
+    return frozenset(part.shape[1] for part in tensors(x) if part.ndim == 3 or (part.ndim == 2 and not part.is_floating_point()))
+
+
 def first(x: Nested) -> Tensor:
     """The first tensor of an input."""
     for tensor in tensors(x):

@@ -81,12 +81,17 @@ def _grid(look: Looking, x: Nested, layer: Layer) -> tuple[int, int, int] | None
         return None
     if not any(part.ndim == 4 for part in nesting.tensors(x)):
         return None
-    tokens = layer.shape[0]
+    tokens, texts = layer.shape[0], look.layers.steps
+    # Beside a picture there may be a text, whose words lie nowhere on it: as many tokens as it has are its own, and what else could be
+    # theirs is not taken for patches.
+    if tokens in texts:
+        return None
+    most = 1 if texts else _EXTRA
     for known in look.layers.spatial:
         sides = tuple(side for axis, side in enumerate(known.shape, 1) if axis != known.unit_axis)
-        if len(sides) == 2 and sides[0] * sides[1] > 1 and 0 <= tokens - sides[0] * sides[1] <= _EXTRA:
+        if len(sides) == 2 and sides[0] * sides[1] > 1 and 0 <= tokens - sides[0] * sides[1] <= most:
             return tokens - sides[0] * sides[1], sides[0], sides[1]
-    for extra in range(_EXTRA + 1):
+    for extra in range(0 if texts else _EXTRA + 1):
         side = math.isqrt(max(tokens - extra, 0))
         if side > 1 and side * side == tokens - extra:
             return extra, side, side

@@ -88,13 +88,16 @@ class LayerTable(Sequence[Layer]):
     """
 
     def __init__(
-        self, layers: Iterable[Layer], find: Callable[[str], Layer] | None = None, notes: tuple[str, ...] = (), mixing: str = ""
+        self, layers: Iterable[Layer], find: Callable[[str], Layer] | None = None, notes: tuple[str, ...] = (), mixing: str = "",
+        steps: frozenset[int] = frozenset(),
     ) -> None:
         self._layers, self._find = tuple(layers), find
         self.notes = notes
         """What a person should know of how the model is built, a sentence each."""
         self.mixing = mixing
         """That the answer to an example depends on what else is in its batch, in a sentence; empty where it does not."""
+        self.steps = steps
+        """How many steps the sequences had that came in while the layers were found."""
         self._by_name = {layer.name: layer for layer in self._layers}
 
     @overload

@@ -49,7 +49,7 @@ def surveyed(plain: nn.Module, more: Nested, few: Nested) -> LayerTable:
         "some inputs do not run": [one.name for one in found if one.sometimes],
     }
     notes = (*look.notes(), *([said(size)] if size is not None else []), *company.said(reasons), *([mixes] if mixes else []))
-    return LayerTable(found, Finder(plain, few), notes, mixes)
+    return LayerTable(found, Finder(plain, few), notes, mixes, nesting.steps(few))
 
 
 def _looked(plain: nn.Module, x: Nested, like: LayerSurvey | None = None) -> LayerSurvey:

@@ -87,7 +87,10 @@ def read_out(chain: Tensor, extra: int) -> tuple[Tensor, str]:
 def extra_tokens(x: Nested, tokens: int) -> int:
     """How many tokens stand before those of the input (a class token, say)."""
     shape = nesting.first(x).shape
-    for extra in range(min(tokens, 9)):
+    texts = nesting.steps(x) if len(shape) == 4 else frozenset()
+    if tokens in texts:
+        return -1  # of a text beside the picture, whose words lie nowhere on it
+    for extra in range(min(tokens, 2 if texts else 9)):
         count = tokens - extra
         if len(shape) == 4 and _grid(count, shape):
             return extra

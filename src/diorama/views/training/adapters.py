@@ -171,7 +171,6 @@ def _compared(scene: Scene, selection: Selection, chosen: tuple[Adapter, ...]) -
     if np.isfinite(losses).all():
         marks.append(Bars(
             values=losses, labels=("with the adapters", "switched off"), limits=magnitude(losses, 0.0), title="Mean loss of the live examples",
-            notes=tuple(f"{value:.3g}" for value in losses),
         ))
     found["marks"] = Group(children=tuple(marks), direction="row")
     return found

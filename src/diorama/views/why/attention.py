@@ -226,7 +226,7 @@ class AttentionView(View):
             who = f"“{asking.gathered(found.shape[1])[place]}”" if place is not None else "It"
             words += f" {who} takes most ({100 * float(row[most]):.0f} %) from “{names[most]}”."
         if kinds is not None:
-            words += f" The last map has a row a layer and a column a head: {MEANINGS[self.measure]}."
+            words += f" The last map has a row a layer and a column a head: {MEANINGS[self.measure].replace('token', what)}."
         return words
 
 

@@ -165,6 +165,6 @@ def _sides(pair: Pair, numbers: tuple[int, int]) -> Bars:
     values = np.array([pair.clean, pair.corrupted])
     return Bars(
         values=values, labels=tuple(f"example {number}" for number in numbers), limits=symmetric(values),
-        notes=tuple(f"{value:.3g}" for value in values), title="The answer that is looked at",
+        title="The answer that is looked at",
     )
 
