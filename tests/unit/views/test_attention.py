@@ -170,6 +170,8 @@ def test_every_head_lies_on_the_picture() -> None:
     assert len(heads) == 2
     np.testing.assert_allclose(heads[1].heat[::2, ::2].reshape(-1), weights[1, 7, 1:], atol=1e-6)
     assert (large.boxes[0].x, large.boxes[0].y) == (4, 2)
+    assert "0 is one patch only" in picture.caption
+    assert _marks(scene.view("attention"), Image)[0].label.endswith("what the class token takes")
     largest = weights[:, 7, 1:].max(1)
     assert large.heat_limits.high == pytest.approx(min(largest.max(), 2 * np.median(largest)))
 

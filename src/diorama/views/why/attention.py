@@ -384,6 +384,7 @@ def _pictured(found: NDArray[np.float32], asked: Positions, place: int | None, h
         boxes = (Box(x=x * width / columns, y=at * height / rows, width=width / columns, height=height / rows),)
     alone = "the one that asks" if found.shape[1] == 1 else "all patches, on average"
     told = asked.names[place] if place is not None else asked.names[0] if asked.extra else alone
+    told = f"the {told}" if told == "class token" else told
     large = Image(
         pixels=asked.pixels, limits=grey, heat=heat[head], heat_limits=limits, patches=asked.grid, patch_keys=own, boxes=boxes,
         size=224, label=f"{'rollout' if rollout else f'head {head}'}: what {told} takes",
