@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from diorama.derive.derivations.dictionary import of_plain
 from diorama.methods.grouping.dictionary import learn
 from diorama.model.edits import Edit
 from diorama.scene import Scene
+from diorama.views.unit._directed import Moved
 from diorama.views.unit.dictionary import _measures
 
 
@@ -133,3 +135,14 @@ def test_the_untrained_network_stands_beside(tmp_path: Path) -> None:
 
 def _tables(picture: Picture) -> list[Table]:
     return [node for node in picture.body.children if isinstance(node, Table)]  # type: ignore[union-attr]
+
+
+def test_a_token_is_quoted_where_a_sentence_names_it() -> None:
+    """What an answer turns into may be a full stop: within a sentence a token stands in quotes."""
+    moved = object.__new__(Moved)
+    kind = diorama.Tokens(vocabulary=[".", "="])
+    moved.scene, moved.current = SimpleNamespace(task="next_token", kinds={"": kind}), SimpleNamespace(label="example 0")
+    moved.at, moved.steps = 0.5, np.array([-1.0, 0.0, 1.0])
+    for answered, said in (([0, 1, 1], "turns from “=” into “.”."), ([0, 0, 0], "its answer stays “.”."), ([0, -1, 0], "nothing that is a number into")):
+        moved.answers = answered
+        assert said in moved.told()

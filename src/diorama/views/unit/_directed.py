@@ -104,10 +104,15 @@ class Moved:
         if not turns and self.answers[here] < 0:
             return f"{said}; there, and wherever it is moved, its answer is no number."
         if not turns:
-            return f"{said}; moved along it, its answer stays {self._name(self.answers[here])}."
+            return f"{said}; moved along it, its answer stays {self._quoted(self.answers[here])}."
         k = min(turns, key=lambda k: abs(self.steps[k]))
         by = _signed(self.steps[k])
-        return f"{said}; moved by {by} it turns from {self._name(self.answers[here])} into {self._name(self.answers[k])}."
+        return f"{said}; moved by {by} it turns from {self._quoted(self.answers[here])} into {self._quoted(self.answers[k])}."
+
+    def _quoted(self, number: int) -> str:
+        """A name within a sentence: a token may be a full stop, or a word of its own."""
+        name = self._name(number)
+        return f"“{name}”" if self.scene.task == "next_token" and number >= 0 else name
 
     def _name(self, number: int) -> str:
         if number < 0:
