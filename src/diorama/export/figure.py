@@ -78,14 +78,21 @@ def _lines(sheet: Sheet, text: str, size: float, ink: str, room: float, step: fl
 
 
 def _check(sheet: Sheet, check: Check, room: float) -> None:
-    words = f"{check.name}: {with_unit(number(check.value), check.unit)}" + (
-        f". {check.sentence}" if check.sentence else ""
-    )
+    words = checked(check)
     ink = MUTED if check.good is None else GOOD if check.good else WARN
     y = sheet.height
     sheet.rect(0, y + 3, 3, 10, fill=ink)
     for index, line in enumerate(typeset.wrap(words, LABEL, room - 9)):
         sheet.grow(9 + sheet.text(9, y + 11 + index * 15, line, LABEL, MUTED), y + 15 * (index + 1))
+
+
+def checked(check: Check) -> str:
+    """A check in words: its number, and the sentence about it, which may go on from the number."""
+    words = f"{check.name.replace('_', ' ')}: {with_unit(number(check.value), check.unit)}"
+    if not check.sentence:
+        return words
+    goes_on = check.sentence[0].islower()
+    return f"{words}{('' if check.sentence.startswith('of ') else ',') if goes_on else '.'} {check.sentence}"
 
 
 def made(picture: Picture) -> str:

@@ -127,10 +127,8 @@ class SceneNetwork:
         if shared.layers is None:
             x = self.few(SURVEYED)
             with blamed():
-                if shared.reading is None and nesting.size(x) <= TOLD:
-                    self._told_together(x)
-                else:
-                    shared.layers = layers(self.model, x)
+                together = shared.reading is None and nesting.size(x) <= TOLD
+                shared.layers = self._told_together(x) if together else layers(self.model, x)
         if shared.asked is None or shared.asked() is not self.source:
             known = shared.asked = weakref.ref(self.source)
             shared.layers.look_in(lambda: source.module() if (source := known()) is not None else None)
@@ -184,13 +182,14 @@ class SceneNetwork:
         assert shared.reading is not None
         return shared.reading
 
-    def _told_together(self, x: Nested) -> None:
+    def _told_together(self, x: Nested) -> LayerTable:
         """The layers and how answers are read, from the same pass where it takes the same examples: of a long text one costs seconds."""
         with Ending() as ending, _answers(self.model) as answers:
-            self.source.shared.layers = layers(self.model, x)
+            table = layers(self.model, x)
         if answers and batch_size(unwrap(self.model)) is None:
             with contextlib.suppress(Exception):  # what is wrong is told when it is asked for
                 self._read(x, answers[0], ending)
+        return table
 
     def _read(self, x: Nested, output: Any, ending: Ending) -> None:
         shared, given, y = self.source.shared, self.examples, self.examples.y

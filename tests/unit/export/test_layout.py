@@ -11,9 +11,9 @@ from paper import PICTURES, with_checks
 
 from diorama.core.errors import LeftOut
 from diorama.core.marks import MARKS, Bars, Block, Blocks, Column, Edge, Group, Lines, Number, Series, Table
-from diorama.core.picture import Picture
+from diorama.core.picture import Check, Picture
 from diorama.export import typeset
-from diorama.export.figure import compose
+from diorama.export.figure import checked, compose
 from diorama.export.marks import draw
 from diorama.export.marks.heatmap import named_rows
 from diorama.export.sheet import Shape, Sheet, TextLine
@@ -120,6 +120,15 @@ def test_title_caption_checks_and_provenance_are_written() -> None:
     ):
         assert wanted in words
     assert "seed 3" not in " ".join(text for text, _ in _texts(compose(picture, Style())))
+
+
+def test_a_check_reads_as_a_sentence() -> None:
+    """What goes on from its number does so, and what is a sentence of its own begins behind a full stop."""
+    for sentence, said in (
+        ("of the variance.", "share seen: 50 % of the variance."), ("how clear it is.", "share seen: 50 %, how clear it is."),
+        ("It sums to 1.", "share seen: 50 %. It sums to 1."), ("", "share seen: 50 %"),
+    ):
+        assert checked(Check(name="share_seen", value=50.0, unit="%", sentence=sentence)).replace("\N{THIN SPACE}", " ") == said
 
 
 def test_a_small_picture_gets_whole_pixels() -> None:

@@ -8,11 +8,10 @@ import html
 from pathlib import Path
 
 from ...core.errors import Unavailable
-from ...core.picture import Check, Picture
+from ...core.picture import Picture
 from .. import typeset
-from ..figure import made, metadata
+from ..figure import checked, made, metadata
 from ..place import put
-from ..style import number, with_unit
 from . import Saver
 
 STATIC = Path(__file__).resolve().parents[2] / "static"
@@ -106,12 +105,8 @@ def _words(picture: Picture) -> str:
     step = f", step {picture.step:,}" if picture.step is not None else ""
     parts = [f"<h1>{_text(picture.title)}{step}</h1>"]
     parts += [f"<p>{_text(words)}</p>" for words in (picture.caption, picture.note) if words]
-    parts += [f"<p>{_check(check)}</p>" for check in picture.checks]
+    parts += [f"<p>{_text(checked(check))}</p>" for check in picture.checks]
     if picture.provenance is not None:
         parts.append(f"<p>{_text(made(picture))}</p>")
     parts.append("<p>The picture itself is drawn by the script in this file.</p>")
     return "\n".join(parts)
-
-
-def _check(check: Check) -> str:
-    return _text(f"{check.name}: {with_unit(number(check.value), check.unit)} {check.sentence}".strip())
