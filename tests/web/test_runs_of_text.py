@@ -20,7 +20,7 @@ def tokens(browser: sync_api.Browser) -> Iterator[sync_api.Locator]:
     """The tokens of a text that can be chosen."""
     with serving() as address:
         page = browser.new_page(viewport={"width": 1000, "height": 800})
-        page.goto(f"{address}/?only=cells")
+        page.goto(f"{address}/?only=cells,curves")
         page.wait_for_selector("body[data-ready]")
         yield page.locator("#cells .mark-text").first.locator(".token.choosable")
         page.close()
@@ -50,3 +50,32 @@ def test_tokens_that_are_drawn_over_are_chosen(tokens: sync_api.Locator) -> None
     keyboard.press("ArrowRight")
     keyboard.press("Shift+Enter")
     assert _chosen(tokens) == [7, 8, 9]
+
+
+AS_TOKENS = """() => {
+  const whole = pictures.curves, cut = (array) => ({ ...array, data: array.data.slice(0, 40), shape: [40] });
+  const series = [{ ...whole.body.series[0], x: cut(whole.body.series[0].x), y: cut(whole.body.series[0].y) }];
+  const body = { ...whole.body, series, events: [], cursor: null, handle: null, x_kind: "number", x_key: "token", y_log: false };
+  drawn.curves.update({ ...whole, body });
+}"""
+"""Lines over the tokens of the text."""
+
+
+def test_a_brush_over_lines_chooses_tokens_as_the_text_does(tokens: sync_api.Locator) -> None:
+    """Where places along lines are tokens, a drag chooses those in it and a click one, and no knob is set that would hold them."""
+    page = tokens.page
+    page.evaluate(AS_TOKENS)
+    sheet = page.locator("#curves .sheet")
+    box = sheet.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + 100)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 100, steps=4)
+    page.mouse.up()
+    many = _chosen(tokens)
+    assert len(many) > 2
+    assert many == list(range(many[0], many[-1] + 1))
+    sheet.click(position={"x": box["width"] * 0.4, "y": 100})
+    (one,) = _chosen(tokens)
+    assert many[0] < one < many[-1]
+    assert page.evaluate("told") == []
