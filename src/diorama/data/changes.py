@@ -17,6 +17,7 @@ from ..core.errors import Unavailable, UsageError
 
 Numbers = NDArray[np.int64]
 Values = NDArray[np.float64]
+Counts = NDArray[np.uint32]
 
 MATCHED = 512
 """Examples of a probe set that are looked for among those of the data."""
@@ -24,7 +25,7 @@ FIRST = 256
 """Examples of a stream, the first by number, whose contents are known, by which another order is found out."""
 FORMS = ("unknown", "whole", "real", "one-hot", "none")
 """What the labels of the data look like; "none" where no number stands for them."""
-_VERSION, _FORM, _CLASSES, _WORKERS, _UNPLACED, _WANTED, _HASHED, _FETCHED, _LOADED, _TOUCHED, _ROUND, _EMPTY = range(12)
+_VERSION, _FORM, _CLASSES, _WORKERS, _UNPLACED, _WANTED, _HASHED, _FETCHED, _LOADED, _TOUCHED, _ROUND, _EMPTY, _ASKED = range(13)
 _HEAD = 16
 ANOTHER_ORDER, AGAIN, MORE = 1, 2, 3
 UNPLACED = (
@@ -52,8 +53,9 @@ class Changes:
     """Weights and labels of a data set's examples that a person changed while it is trained on.
 
     *Meaning* a weight is the odds of being drawn beside an unchanged example, which has 1; 0 drops it. Where a sampler asks for an
-    example that is to come less often, another takes its place. Which one follows from the seed, the example that was asked for and
-    how often it was: so the draws are the same however many workers there are. Nothing is drawn otherwise while nothing is weighed.
+    example that is to come less often, another takes its place: one of those that a sampler asks for as well, so that what is held back
+    from a training stays so, and as often as it asks for each, so that weights multiply what it does. Which one follows from the seed, the
+    example that was asked for and how often it was. Nothing is drawn otherwise while nothing is weighed.
     """
 
     def __init__(self, count: int, *, seed: int = 0, growing: bool = False, shared: bool = True) -> None:
@@ -98,8 +100,12 @@ class Changes:
                 at += width
         else:
             parts = list(_blank(self.count))
-        self._head, self.weights, self.labels, self.seen, self.visits, self.wanted, self.partners, self.first, self.came = parts
+        self._head, self.weights, self.labels, self.seen, self.visits, self.asked, self.wanted, self.partners, self.first, self.came = parts
         self._kept: tuple[int, _Odds | None] = (-1, None)
+        self._basis: tuple[int, Counts | None] = (-1, None)
+        """How often examples had been asked for when the odds were made: all together, and each."""
+        self.part: Numbers | None = None
+        """The examples that this process draws from, where that is known."""
         self._any: tuple[int, bool] = (-1, False)
         self._mean: tuple[Any, float] = (None, 1.0)
 
@@ -122,6 +128,14 @@ class Changes:
     def weighs(self) -> bool:
         """Whether any example is drawn more or less often than it was."""
         return self._odds() is not None
+
+    def ask(self, numbers: int | Numbers) -> None:
+        """A sampler asks for examples, to learn from."""
+        if isinstance(numbers, int):
+            self.asked[numbers] += 1
+        else:
+            np.add.at(self.asked, numbers, 1)
+        self._head[_ASKED] += np.size(numbers)
 
     def drawn(self, numbers: Numbers, places: Numbers | None = None) -> Numbers:
         """The examples that take the places of those that were asked for, (n,).
@@ -159,12 +173,17 @@ class Changes:
         return float(_luck(self.seed, np.array([number]), np.array([place]), 3)[0])
 
     def _odds(self) -> _Odds | None:
-        now = self.version
-        if self._kept[0] == now or now % 2:  # odd while it is being written: what held before holds a moment longer
+        now, asked = self.version, int(self._head[_ASKED])
+        # Odd while it is being written: what held before holds a moment longer. What is asked for shows with time: it is looked at again when
+        # twice as much was.
+        if now % 2 or (self._kept[0] == now and (self._kept[1] is None or asked < 2 * self._basis[0])):
             return self._kept[1]
-        found = _Odds(self.weights) if (self.weights != 1).any() else None
+        found, counts = None, None
+        if (self.weights != 1).any():
+            counts = self.asked[: self.count].copy() if asked else None
+            found = _Odds(self.weights, counts, self.part)
         if self.version == now:
-            self._kept = now, found
+            self._kept, self._basis = (now, found), (max(asked, 1), counts)
         return found
 
     # What is changed.
@@ -249,13 +268,19 @@ class Changes:
         self._head[_LOADED] += 1
         if number < self.count:
             self.seen[number] = label
-        if not self._head[_FORM]:
+        known = FORMS[int(self._head[_FORM])]
+        if known == "unknown" or (form == "none" and known == "one-hot"):  # of several labels, some examples have but one
             self._head[_CLASSES], self._head[_FORM] = classes, FORMS.index(form)
 
     def tell_all(self, labels: Values, form: str) -> None:
         """Remember all labels, where they are known from the beginning."""
         self.seen[: len(labels)] = labels
         self._head[_FORM] = FORMS.index(form)
+
+    @property
+    def passed_by(self) -> bool:
+        """Whether nobody loaded any of it, where a loader is what loads it."""
+        return bool(self._path) and not self.loaded
 
     @property
     def loaded(self) -> int:
@@ -350,6 +375,8 @@ class Changes:
         return {
             "count": self.count, "seed": self.seed, "numbers": now.numbers, "weights": now.weights, "labels": now.labels,
             "visited": visited, "visits": self.visits[visited].copy(),
+            **({"asked": self.asked[: self.count].copy()} if self._head[_ASKED] else {}),
+            **({"basis": self._basis[1].copy()} if self._basis[1] is not None else {}),
         }
 
     def load_state_dict(self, state: dict[str, Any] | None) -> None:
@@ -364,21 +391,39 @@ class Changes:
                 self.seed = int(state["seed"])
                 self.weights[state["numbers"]], self.labels[state["numbers"]] = state["weights"], state["labels"]
                 self.visits[state["visited"]] = state["visits"]
+                if "asked" in state:
+                    self.asked[: self.count] = state["asked"]
+                    self._head[_ASKED] = int(self.asked.sum())
             self._head[_TOUCHED] = state is not None
+        if state is not None and "basis" in state and (self.weights != 1).any():
+            basis = np.asarray(state["basis"], np.uint32)
+            self._kept, self._basis = (self.version, _Odds(self.weights, basis, self.part)), (max(1, int(basis.sum())), basis)
 
 
 class _Odds:
     """How likely each example keeps its place, and which take the places that are free.
 
-    *Meaning* of samplers that ask for all alike, each example comes with odds of its weight, and as few places change as can be:
-    what weighs less than the mean gives some up, what weighs more gets them.
+    *Meaning* each example comes with odds of its weight times how often samplers ask for it (``asked``; None: for all alike), and as few
+    places change as can be: what weighs less than the mean of what is asked for gives some up, what weighs more gets them. One that was not
+    asked for until now keeps its place, and takes none. ``part``: none but these take places.
     """
 
-    def __init__(self, weights: Values) -> None:
-        self.mean = float(weights.mean()) or 1.0
-        share = weights / self.mean
-        self.kept = np.minimum(share, 1.0)
-        self._sums = np.cumsum(share - self.kept)
+    def __init__(self, weights: Values, asked: Counts | None = None, part: Numbers | None = None) -> None:
+        often = np.ones(len(weights))
+        if part is not None:
+            often[:] = 0.0
+            often[part] = 1.0
+        within = often if (often * weights).any() else np.ones(len(weights))
+        if asked is not None and (within * asked * weights).any():
+            often = within * asked
+            if often.max() - often[often > 0].min() > 1:
+                within = often
+            else:  # for all alike, in the middle of a pass
+                within = (often > 0).astype(np.float64)
+        share = weights / float((within * weights).sum() / within.sum())
+        self.kept = np.where((within == 0) & (weights > 0), 1.0, np.minimum(share, 1.0))
+        free = within * (share - self.kept)
+        self._sums = np.cumsum(free if free.any() else within * weights)
 
     def pick(self, luck: Values) -> Numbers:
         """Those that take free places."""
@@ -402,14 +447,14 @@ def _luck(seed: int, numbers: Numbers, places: Numbers, lane: int) -> Values:
 def _layout(count: int) -> list[tuple[Any, int]]:
     even = count + count % 2  # so that what follows stays aligned
     return [
-        (np.int64, _HEAD), (np.float64, count), (np.float64, count), (np.float64, count), (np.uint32, even),
+        (np.int64, _HEAD), (np.float64, count), (np.float64, count), (np.float64, count), (np.uint32, even), (np.uint32, even),
         (np.uint64, MATCHED), (np.int64, MATCHED), (np.uint64, FIRST), (np.uint8, count),
     ]
 
 
 def _blank(count: int) -> Iterator[NDArray[Any]]:
     """Arrays in which nothing is changed and nothing known."""
-    filled = (0, 1.0, np.nan, np.nan, 0, 0, -1, 0, 0)
+    filled = (0, 1.0, np.nan, np.nan, 0, 0, 0, -1, 0, 0)
     for (kind, size), value in zip(_layout(count), filled, strict=True):
         yield np.full(size, value, kind)
 

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate, get_worker_info
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, default_collate, get_worker_info
 
 from ..core.errors import UsageError
-from .changes import AGAIN, ANOTHER_ORDER, FIRST, MORE, Changes, known
+from .changes import AGAIN, ANOTHER_ORDER, FIRST, MORE, Changes, Numbers, known
 from .examples import Examples
 from .labels import Label, form_of, like
 from .matching import content_hash
@@ -197,6 +197,7 @@ class SteeredSet(Steered, Dataset[Any]):
             return self._batch(index) if _several(index) is not None else self.dataset[index]
         changes = self.changes
         _look_at_workers(changes)
+        self._ask(number)
         if changes.weighs:
             drawn = int(changes.drawn(np.array([number]))[0])
             if drawn != number:
@@ -208,7 +209,9 @@ class SteeredSet(Steered, Dataset[Any]):
         if None in numbers:
             return list(self.dataset.__getitems__(indices))
         _look_at_workers(self.changes)
-        drawn = self.changes.drawn(np.array(numbers, np.int64)) if self.changes.weighs else np.array(numbers, np.int64)
+        wanted = np.array(numbers, np.int64)
+        self._ask(wanted)
+        drawn = self.changes.drawn(wanted) if self.changes.weighs else wanted
         asked = [index if number == new else int(new) for index, number, new in zip(indices, numbers, drawn, strict=True)]
         items = self.dataset.__getitems__(asked)
         return [self._told(int(number), item) for number, item in zip(drawn, items, strict=True)]
@@ -218,6 +221,7 @@ class SteeredSet(Steered, Dataset[Any]):
         numbers = np.asarray(_several(indices), np.int64) % max(1, len(self))
         changes = self.changes
         _look_at_workers(changes)
+        self._ask(numbers)
         drawn = changes.drawn(numbers) if changes.weighs else numbers
         if (drawn != numbers).any():
             indices = torch.from_numpy(drawn) if isinstance(indices, Tensor) else drawn if isinstance(indices, np.ndarray) else drawn.tolist()
@@ -238,6 +242,14 @@ class SteeredSet(Steered, Dataset[Any]):
             stacked = torch.stack(rows)
             return self._label.replaced(batch, stacked if isinstance(labels, Tensor) else stacked.numpy())
         return batch
+
+    def _ask(self, numbers: int | Numbers) -> None:
+        """A training asks for these; what is asked for in this process without gradients is not learnt from."""
+        worker = get_worker_info()
+        if worker is not None and self.changes.part is None:
+            self.changes.part = _part(worker.dataset, self)
+        if worker is not None or torch.is_grad_enabled():
+            self.changes.ask(numbers)
 
     def _number(self, index: Any) -> int | None:
         """The number of the one example that an index names; None where it names several, or is a name."""
@@ -411,6 +423,14 @@ def _row(batch: Any, k: int) -> Any:
     if isinstance(batch, tuple):
         return tuple(_row(part, k) for part in batch)
     return batch[k]
+
+
+def _part(dataset: Any, steered: Steered) -> Numbers | None:
+    """The examples of a data set that a worker draws from, where it does so through subsets of it; None where that is not known."""
+    if dataset is steered:
+        return np.arange(steered.changes.count, dtype=np.int64)
+    outer = _part(dataset.dataset, steered) if isinstance(dataset, Subset) else None
+    return None if outer is None else outer[np.asarray(dataset.indices, np.int64)]
 
 
 def _look_at_workers(changes: Changes) -> None:

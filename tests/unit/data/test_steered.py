@@ -22,7 +22,9 @@ from torch.utils.data import (
     IterableDataset,
     RandomSampler,
     Subset,
+    SubsetRandomSampler,
     TensorDataset,
+    WeightedRandomSampler,
     get_worker_info,
 )
 
@@ -124,6 +126,54 @@ def test_a_weight_is_the_odds_of_being_drawn() -> None:
     wanted = COUNT * passes * weights / weights.sum()
     assert counts.sum() == COUNT * passes
     assert (np.abs(counts - wanted) <= 4 * np.sqrt(wanted)).all()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("held_back", ["subset", "sampler", "no_grad"])
+def test_what_is_held_back_from_a_training_takes_no_place(held_back: str, workers: int) -> None:
+    """Free places go to examples that the training's sampler asks for, also where those held back come through the same wrap to be looked at."""
+    data = diorama.data(Rows())
+    part, rest = list(range(0, COUNT, 2)), list(range(1, COUNT, 2))
+    if held_back == "sampler":
+        one: Any = {"dataset": data, "sampler": SubsetRandomSampler(part)}
+    else:
+        one = {"dataset": Subset(data, part), "shuffle": True}
+    loader = DataLoader(batch_size=8, num_workers=workers, **one)
+    beside = DataLoader(Subset(data, rest), 8, num_workers=workers if held_back == "subset" else 0)
+
+    def asked(loader: Any) -> list[int]:
+        return [int(row[0]) for x, _ in loader for row in x]
+
+    for _ in range(2):
+        assert sorted(asked(loader)) == part
+        with torch.no_grad():
+            assert held_back == "sampler" or sorted(asked(beside)) == rest
+    data.changes.set("weight", np.array(part[:6]), 0.0)
+    data.changes.set("weight", np.array(part[6:8]), 3.0)
+    for _ in range(4):
+        came = asked(loader)
+        assert len(came) == len(part)
+        assert set(came) <= set(part[6:])
+    with torch.no_grad():
+        assert sorted(asked(beside)) == rest  # what is looked at stays what it was
+
+
+def test_weights_multiply_what_a_sampler_does() -> None:
+    """Of a sampler that asks for some nine times as often, a weight is what their odds are multiplied by."""
+    data = diorama.data(Rows())
+    often = torch.where(torch.arange(COUNT) < 20, 9.0, 1.0).double()
+    loader = DataLoader(data, 100, sampler=WeightedRandomSampler(often, 4000, generator=torch.Generator().manual_seed(0)))
+
+    def share() -> float:
+        numbers = torch.cat([x[:, 0] for x, _ in loader])
+        return float((numbers >= 20).double().mean())
+
+    assert abs(share() - 0.1) < 0.02
+    data.changes.set("weight", np.arange(20, COUNT), 3.0)
+    assert abs(share() - 0.3 / 1.2) < 0.03
+    data.changes.set("weight", np.arange(20, COUNT), 1.0)
+    data.changes.set("weight", np.arange(10), 0.0)
+    assert abs(share() - 0.1 / 0.55) < 0.03
 
 
 def test_what_is_drawn_follows_from_seed_and_place() -> None:

@@ -102,6 +102,31 @@ def test_examples_are_dropped_relabelled_and_weighed(steered: _Steered) -> None:
         assert np.array_equal(one, other, equal_nan=True)
 
 
+def test_a_label_that_tells_no_examples_says_why(steered: _Steered, tmp_path: Path) -> None:
+    """A class that all its examples have left, and data with several labels each, of which some have but one, are refused for what they are."""
+    assert steered.send("relabel", labelled="few", label="many")["ok"]
+    said = steered.send("drop", labelled="few")["text"]
+    assert f"no example has the label few now: {int((steered.y == 0).sum())} examples that came with it have another by now" in said
+    several = diorama.data(TensorDataset(steered.x, torch.eye(3)[steered.y] + torch.eye(3)[0] * (steered.y == 2)[:, None]))
+    next(iter(DataLoader(several, 60)))
+    with diorama.watch(nn.Linear(4, 3), tmp_path / "several", data=several) as recorder:
+        number = requests.send(recorder.path, "drop", {"labelled": "1"})
+        recorder.step(loss=0.0)
+    assert "no single classes" in (diorama.open(recorder.path).acknowledgement(number) or {})["text"]
+    assert not several.changes.touched
+
+
+def test_data_that_a_loop_does_not_load_are_told(tmp_path: Path) -> None:
+    """Where the loop reads round the wrap, an act on its data says that it changes nothing."""
+    data = diorama.data(TensorDataset(*_rows()))
+    with diorama.watch(nn.Linear(4, 3), tmp_path / "round", data=data) as recorder:
+        recorder.step(loss=0.0)
+        number = requests.send(recorder.path, "drop", {"examples": "1"})
+        recorder.step(loss=0.0)
+        recorder.step(loss=0.0)
+    assert "has loaded none of the data" in (diorama.open(recorder.path).acknowledgement(number) or {})["text"]
+
+
 def test_acts_on_the_same_examples_are_taken_back_in_any_order(steered: _Steered) -> None:
     """An older act goes without the younger one, which then gives back what was before both; restore takes all back."""
     first = steered.send("drop", examples="1-4")["number"]
@@ -364,5 +389,6 @@ def test_a_training_that_goes_back_draws_as_it_did(steered: _Steered) -> None:
     answer = steered.send("go_back", step=step)
     assert answer["ok"], answer["text"]
     assert steered.state() == [[1, 2], [0.0, 0.0]]
+    assert (steered.data.changes.asked[:60] == 1).all()  # so that who takes a place comes out the same again
     steered.recorder.close()
     assert [row["example"] for row in diorama.open(steered.recorder.path).changes] == [1, 2]

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...core.errors import NotApplicable, UsageError
 from ...core.knobs import knob
+from ...core.saying import counted
 from . import Applied, Command
 
 if TYPE_CHECKING:
@@ -37,8 +38,16 @@ class OfExamples(Command):
             raise UsageError(f"{self.name} wants either examples= or labelled=")
         if self.labelled is None:
             return data.numbers(self.examples, self.of)
-        found = data.changes.labelled(data.number_of_class(self.labelled))
+        changes, label = data.changes, data.number_of_class(self.labelled)
+        if changes.form == "none":
+            raise NotApplicable("the labels of these data are no single classes, so none tells which examples; name them by their numbers")
+        found = changes.labelled(label)
         if not len(found):
+            if had := int((changes.seen == label).sum()):
+                raise NotApplicable(
+                    f"no example has the label {self.labelled} now: {counted(had, 'examples')} that came with it "
+                    f"{'has' if had == 1 else 'have'} another by now; name {'it by its number' if had == 1 else 'them by their numbers'}"
+                )
             raise NotApplicable(f"no example with the label {self.labelled} was loaded yet; wait, or name examples by their numbers")
         return found
 
@@ -52,6 +61,9 @@ class OfExamples(Command):
         old: dict[str, Values] = {slot: changes.set(slot, numbers, value) for slot, value in values.items()}
         data.write(training.number)
         late = data.late()
+        if changes.passed_by and training.number:
+            late = (f"the loop has loaded none of the data in {counted(training.number, 'steps')}, so this changes nothing unless it draws from "
+                    "what diorama.data returned")
         return Applied(before, new, f"{what} {told(numbers)}{more}{'; ' if late else ''}{late}", ExamplesBack(changes, numbers, old))
 
 

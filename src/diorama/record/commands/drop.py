@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 class DropCommand(OfExamples):
     """Leave examples out of the training from now on: where one would come, another that is kept takes its place.
 
-    *Meaning* the length of an epoch and the sizes of its batches stay; which example comes instead follows from a seed. It wants the data
-    set wrapped in one line, ``DataLoader(diorama.data(dataset), …)``, or a loop of ours. Workers hear of it at their next batch; how many
-    they have loaded before is told.
+    *Meaning* the length of an epoch and the sizes of its batches stay; which example comes instead follows from a seed, and is one that
+    the training's sampler asks for as well. It wants the data set wrapped in one line, ``DataLoader(diorama.data(dataset), …)``, or a loop
+    of ours. Workers hear of it at their next batch; how many they have loaded before is told.
     *Raises* UsageError where none would be left, NotApplicable for an example of the probe set that is not in the data.
     """
 
