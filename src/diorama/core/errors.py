@@ -67,7 +67,7 @@ class LeftOut(UserWarning):
 
 def not_found(what: str, wanted: object, existing: Iterable[str]) -> NotFound:
     """Build the error for a name that does not exist, with the nearest names that do."""
-    names = [str(name) for name in existing]
+    names = list(dict.fromkeys(str(name) for name in existing))
     near = difflib.get_close_matches(str(wanted), names, n=3, cutoff=0.4)
     if not names:
         hint = f"there is no {what} at all"

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import DioramaError, NotApplicable, UsageError, not_found
-from ..core.selection import Key, without_call
+from ..core.saying import joined
+from ..core.selection import Key, within, without_call
 from ..data.fingerprint import fingerprint
 from .batch_size import filled
 from .hidden import checkpointed
@@ -282,6 +283,8 @@ def parameter_name(name: str, modules: Mapping[str, nn.Module], model: nn.Module
         weight = main_weight(path, modules[path])
         if weight is not None:
             return weight
+        if own := [within(path, each) for each, _ in modules[path].named_parameters(recurse=False)]:
+            raise UsageError(f"the layer {name!r} has no matrix of weights that its name alone could mean; nearest: {joined([*map(repr, own)])}")
         raise UsageError(f"the layer {name!r} has no weights to edit")
     raise not_found("weight", name, [*known, *modules])
 

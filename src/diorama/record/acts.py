@@ -165,7 +165,7 @@ class Acts:
             newest = [act for act in self._acts if act.in_force and act.reversal is not None]
             if not newest:
                 raise UsageError("nothing is in force that could be taken back: since this training began, went back or was taken up "
-                                 "again, no command changed it, or only such as say no way back")
+                                 "again, no command did anything to it that can be taken back")
             act = newest[-1]
         else:
             known = {act.number: act for act in self._acts}

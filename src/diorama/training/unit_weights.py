@@ -19,6 +19,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from ..core.errors import NotApplicable, UsageError, not_found
+from ..core.saying import counted
 from ..core.selection import as_key, is_point, own_name, unit_key, within
 from ..model.layers import recurrent_parts
 from ..model.unwrap import local, named_modules
@@ -292,7 +293,7 @@ def _parts(path: str, module: nn.Module, part: str, unit: int) -> Iterator[tuple
         raise NotApplicable(f"{layer!r} has no weights of its own; change a unit of the layer before it")
     for name, (units, index) in _indices(layer, module, part, unit, own).items():
         if not 0 <= unit < units:
-            raise UsageError(f"{layer!r} has {units} units, numbered from 0 to {units - 1}; got {unit}")
+            raise UsageError(f"{layer!r} has {counted(units, 'units')}, numbered from 0 to {units - 1}; got {unit}")
         yield within(path, name), index
 
 

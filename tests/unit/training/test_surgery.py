@@ -192,7 +192,7 @@ def test_units_that_nothing_reads_can_be_removed(row: tuple[Any, ...]) -> None:
         (grown.Fixed, grown.images, "conv", 1, "no longer runs"),
         (lambda: nn.Sequential(nn.Linear(5, 6), nn.LayerNorm(6), nn.Linear(6, 3)), _rows, "0", 1, "LayerNorm"),
         (lambda: nn.Sequential(nn.Linear(5, 6), nn.Softmax(-1), nn.Linear(6, 3)), _rows, "0", 1, "softmax"),
-        (lambda: nn.utils.parametrizations.weight_norm(grown.dense()[0]), _rows, "", 1, "nearest"),
+        (lambda: nn.utils.parametrizations.weight_norm(grown.dense()[0]), _rows, "", 1, "cannot be followed through its ops$"),
         (grown.Heads, _steps, "norm", 1, "followed"),
         (lambda: grown.Messages(gathers=True), _steps, "node", 1, "what `gather` does with them cannot be followed"),
         (grown.Heads, _steps, "q", 1, "sets of 4"),
@@ -230,6 +230,34 @@ def test_units_that_come_in_sets_go_in_sets() -> None:
     with pytest.raises(diorama.NotApplicable, match="no unit left"):
         remove_units(model, x, "q", range(8))
     assert remove_units(model, x, "q", range(4)).after == 4
+
+
+class _Shuffled(nn.Module):
+    """Channels of two halves that are shuffled: one of those of a half goes with all the others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.whole, self.part, self.last = nn.Linear(5, 8), nn.Linear(4, 4), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = self.whole(x).relu().chunk(2, 1)
+        h = torch.cat([first, self.part(second)], 1)
+        n, width = h.shape
+        return self.last(h.view(n, 2, width // 2).transpose(1, 2).reshape(n, width))
+
+
+def test_what_a_refusal_of_removal_offers_can_be_done() -> None:
+    """Units that go only with all others are none that could go; zeros are offered where units can be held at zero, and no layer where none is."""
+    model, x = grown.made(_Shuffled, _rows)
+    with pytest.raises(diorama.NotApplicable, match="'part' would have no unit left; nearest: remove all but one") as refused:
+        remove_units(model, x, "part", [0])
+    assert "go only with" not in str(refused.value)
+    normed, x = grown.made(lambda: nn.Sequential(nn.Linear(5, 6), nn.LayerNorm(6), nn.Linear(6, 3)), _rows)
+    with pytest.raises(diorama.NotApplicable, match="so another number of them .*; nearest: zero them with the command zero$"):
+        remove_units(normed, x, "0", [0])
+    spectral, x = grown.made(lambda: nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(5, 6)), nn.ReLU(), nn.Linear(6, 3)), _rows)
+    with pytest.raises(diorama.NotApplicable, match="cannot be followed$"):
+        remove_units(spectral, x, "0", [0])
 
 
 def test_split_keeps_the_answers_and_lets_twins_part() -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...core.errors import NotApplicable, UsageError
 from ...core.knobs import knob, numbers_listed
+from ...core.saying import counted
 from ..acts import Setting, SettingsReversal
 from . import Applied, Command
 
@@ -39,7 +40,8 @@ class ScheduleCommand(Command):
         check_followed(training.subject.optimizers)
         steps, factors = numbers_listed(self.steps or ""), numbers_listed(self.factors or "")
         if len(steps) != len(factors):
-            raise UsageError(f"schedule wants as many factors as steps, got {len(steps)} steps and {len(factors)} factors")
+            raise UsageError(f"schedule wants as many factors as steps, got {counted(len(steps), 'steps')} and "
+                             f"{counted(len(factors), 'factors')}")
         if any(step < 0 or step > 1e9 for step in steps) or any(b <= a for a, b in zip(steps, steps[1:], strict=False)):
             raise UsageError(f"steps wants rising numbers from 0 to 1e9, got {self.steps}")
         if any(factor < 0 or factor > 1e6 for factor in factors):

@@ -80,7 +80,7 @@ def grown(widths: Widths, layer: str, count: int) -> Arrangement:
     free = [unit for unit in along.tolist() if not widths.reason(unit)]
     if not free:
         raise NotApplicable(
-            f"units of {layer!r} cannot be added: {widths.reason(int(along[-1]))}; nearest: {widths.nearest()}"
+            f"units of {layer!r} cannot be added: {widths.reason(int(along[-1]))}{widths.instead(layer)}"
         )
     last = free[-1]
     each = int((along == last).sum())
@@ -108,8 +108,7 @@ def without(widths: Widths, layer: str, units: Iterable[int]) -> Arrangement:
     for unit in gone:
         if widths.reason(unit):
             raise NotApplicable(
-                f"units of {layer!r} cannot be removed: {widths.reason(unit)}; nearest: {widths.nearest()}, "
-                f"or zero them with the command zero"
+                f"units of {layer!r} cannot be removed: {widths.reason(unit)}{widths.instead(layer, layer)}"
             )
     whole = np.flatnonzero(np.isin(along, list(gone))).tolist()
     if missing := [unit for unit in whole if unit not in wanted]:
@@ -118,7 +117,7 @@ def without(widths: Widths, layer: str, units: Iterable[int]) -> Arrangement:
             f"each group); nearest: {_listed(whole)}"
         )
     if len(whole) == len(along):
-        raise NotApplicable(f"{layer!r} would have no unit left; nearest: remove all but one, or remove the layer")
+        raise NotApplicable(f"{layer!r} would have no unit left; nearest: remove all but one")
     found = _arranged(widths, layer, lambda units: _with_less(units, gone), 0)
     emptied = [name for name, old in found.layers.items() if not len(old)]
     if emptied:
@@ -150,7 +149,7 @@ def _arranged(
             if not _whole(old, size):
                 raise NotApplicable(
                     f"units of {layer!r} cannot change in number: GroupNorm ({path}) normalizes {size} channels together, and not all of such "
-                    f"a group would be new or from one that was; nearest: {widths.nearest(but=layer)}"
+                    f"a group would be new or from one that was{widths.instead(layer)}"
                 )
             groups[path] = len(old)
     heads = {}

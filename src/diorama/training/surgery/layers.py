@@ -99,9 +99,11 @@ def add_layer(
     module = named(plain, after)
     if followed(module):
         raise UsageError(f"a layer was added after {after!r} already; nearest: add one after that")
-    given = seen_in(plain, [module], few)[0].gives
+    seen = seen_in(plain, [module], few)[0]
+    given = seen.gives
     if given is None:
-        raise NotApplicable(f"{after!r} answers with no single tensor of numbers, so no layer can follow it; nearest: a layer within it")
+        within = "; nearest: a layer within it" if seen.calls and any(True for _ in module.children()) else ""
+        raise NotApplicable(f"{after!r} {seen.said('answers with')}, so no layer can follow it{within}")
     axis = (axes or {}).get(after, unit_axis(module, given.ndim))
     recipe = recipe_of(given, axis if axis is not None else likely_unit_axis(tuple(given.shape), {}), how, after)
     layer = made(recipe, seed).to(given.device).train(module.training)
@@ -144,10 +146,8 @@ def remove_layer(
     seen = seen_in(plain, [module], few)[0]
     got, given = seen.reads, seen.gives
     if got is None or given is None or got.shape != given.shape:
-        shapes = " and ".join("no single tensor" if each is None else str(tuple(each.shape)[1:]) for each in (got, given))
-        raise NotApplicable(
-            f"{layer!r} reads and gives {shapes}: only a layer that keeps its input's shape can go; nearest: remove its units, or freeze it"
-        )
+        freeze = "; nearest: freeze it" if any(p.requires_grad for p in module.parameters()) else ""
+        raise NotApplicable(f"{layer!r} {seen.said('gives')}: only a layer that keeps its input's shape can go{freeze}")
     other = copied(plain)
     want = {mode: answers(plain, few, mode) for mode in MODES}
     tried(want, other, few, lambda: _take_out(other, layer), f"{layer!r} gone", alike=False)
@@ -259,6 +259,15 @@ class _SeenCall(NamedTuple):
     gives: Tensor | None = None
     calls: int = 0
     place: int = -1
+    forms: tuple[str, str] = ("", "")
+    """What it reads and gives, in words."""
+
+    def said(self, verb: str) -> str:
+        """What it does, as a sentence goes on: what it gives, and where it gives numbers, what it reads."""
+        if not self.calls:
+            return "is not called in a pass of the first examples of the probe set"
+        read, given = self.forms
+        return f"{verb} {given}" if self.gives is None else f"reads {read} and {verb} {given}"
 
 
 def seen_in(model: nn.Module, modules: Sequence[nn.Module], x: Nested) -> list[_SeenCall]:
@@ -270,7 +279,7 @@ def seen_in(model: nn.Module, modules: Sequence[nn.Module], x: Nested) -> list[_
         known = found.get(id(module))
         if known is None:
             got = args[0] if len(args) == 1 and not kwargs else None
-            known = _SeenCall(_single(got), _single(output), 0, len(ended))
+            known = _SeenCall(_single(got), _single(output), 0, len(ended), (_form(got), _form(output)))
         found[id(module)] = known._replace(calls=known.calls + 1)
         ended.append(id(module))
 
@@ -286,6 +295,17 @@ def seen_in(model: nn.Module, modules: Sequence[nn.Module], x: Nested) -> list[_
 
 def _single(value: Any) -> Tensor | None:
     return value.detach().clone() if isinstance(value, Tensor) and value.is_floating_point() and value.ndim >= 2 else None
+
+
+def _form(value: Any) -> str:
+    """What is read or given, in words."""
+    if not isinstance(value, Tensor):
+        return "no single tensor"
+    kind = "complex" if value.is_complex() else "" if value.is_floating_point() else "whole"
+    if value.ndim < 2:
+        return "one number an example" if value.ndim else "a single number"
+    shape = str(tuple(value.shape)[1:])
+    return f"{kind} numbers, {shape}" if kind else shape
 
 
 # Optimizers.

@@ -40,7 +40,8 @@ def ready(
         raise NotApplicable(f"{packed[0]} is quantized, so its weights cannot be given another shape; train in floating point")
     if name := averages(plain, state):
         raise NotApplicable(
-            f"an averaged copy of the model ({name}) would keep the old shape and break; end the averaging first, or remove the copy"
+            f"an averaged copy of weights of these shapes ({name}) lives in this process; if it is this model's, it would keep the old shape "
+            "and break: end the averaging first, or remove the copy; if it is another model's, of an earlier training say, delete that"
         )
     size = max(sum(part.numel() for part in nesting.tensors(x)) // max(nesting.size(x), 1), 1)
     count = min(max(_NUMBERS // size, 2), 8)

@@ -46,7 +46,7 @@ def add_skip(
     first, last = seen_in(plain, [begins, ends], few)
     for name, seen in ((source, first), (target, last)):
         if seen.gives is None or seen.calls != 1:
-            how = f"is called {seen.calls} times in a pass" if seen.calls != 1 else "answers with no single tensor of numbers"
+            how = f"is called {seen.calls} times in a pass" if seen.calls > 1 else seen.said("answers with")
             raise NotApplicable(f"{name!r} {how}, so no way round can begin or end there; nearest: a layer that is called once")
     assert first.gives is not None
     assert last.gives is not None

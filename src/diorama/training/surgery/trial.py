@@ -54,7 +54,8 @@ def tried(
     except Exception as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise NotApplicable(
-            f"with {what} the model no longer runs, as some width is fixed in its own code ({first})"
+            f"with {what} the model no longer runs, as some width is fixed in its own code or something is written into a part of a tensor, "
+            f"which is not followed ({first})"
         ) from error
     for mode in MODES:
         apart = _apart(want[mode], found[mode], alike)

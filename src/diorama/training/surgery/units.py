@@ -31,6 +31,7 @@ _SPLITS: tuple[Split, ...] = ("leading", "trailing")
 _SAID = 4
 """So many layers, and so many stretches of units, are told of at most."""
 _OFFERED = re.compile(r"nearest: (\d+)$")
+_OFFERED_UNITS = re.compile(r" of '([^']+)' come and go only with .*nearest: ([\d, ]+\d)$")
 _NO_CHANGE = 1e-5
 """The share of the largest answer up to which none counts as changed."""
 MOST = 1 << 16
@@ -151,7 +152,15 @@ def remove_units(
     def values(change: Arrangement) -> Callable[[nn.Module], dict[str, Tensor]]:
         return lambda other: {name: moved(tensors_of(other)[name], orders) for name, orders in change.weights.items()}
 
-    widths, change = _found(plain, few, seen, layer, axes or {}, lambda widths: _fewer(widths, layer, wanted), silenced, values)
+    def found(wanted: Sequence[int]) -> tuple[Widths, Arrangement]:
+        return _found(plain, few, seen, layer, axes or {}, lambda widths: _fewer(widths, layer, wanted), silenced, values)
+
+    try:
+        widths, change = found(wanted)
+    except UsageError as error:
+        if (offered := _OFFERED_UNITS.search(str(error))) and offered[1] == layer:
+            found([int(unit) for unit in offered[2].split(", ")])  # the reason, where these cannot go either
+        raise
     graft = Graft(plain, optimizers, change)
     graft.check()
     graft.put(values(change)(plain))
@@ -202,7 +211,7 @@ def _found(
             break
     if isinstance(refused[0], UsageError) or "nearest" in str(refused[0]):
         raise refused[0]
-    raise NotApplicable(f"{refused[0]}; nearest: {widths.nearest(but=layer)}")
+    raise NotApplicable(f"{refused[0]}{widths.instead(layer)}")
 
 
 def _check_faint(model: nn.Module, few: Nested, change: Arrangement, values: dict[str, Tensor], tied: str) -> None:

@@ -182,7 +182,7 @@ class Widths(Recurrence, Tracks):
         axis = kwargs.get("dim", 1) if name == "normalize" else axis_of(args, kwargs)
         own = self.of(given[0])
         along = own if axis is None else [own[axis]]
-        self.hold(f"{self._where()} runs over all of them, so one more would change what the others say", *along)
+        self.hold(f"{self._where()} runs over all of them, so another number of them would change what each says", *along)
         return self._joined(name, func, args, kwargs, given, results)
 
     def _normalized(self, name: str, func: Any, args: Any, kwargs: Any, given: list[Tensor], results: list[Tensor]) -> Any:
@@ -190,7 +190,7 @@ class Widths(Recurrence, Tracks):
         count = len(shape) if isinstance(shape, tuple | list | torch.Size) else 1
         kind = "LayerNorm" if name == "layer_norm" else "RMSNorm"
         self.hold(
-            f"{kind} ({self._where()}) normalizes over them, so one more would change what the others say",
+            f"{kind} ({self._where()}) normalizes over them, so another number of them would change what each says",
             *self.of(given[0])[-count:],
         )
         return self._joined(name, func, args, kwargs, given, results)
@@ -248,7 +248,9 @@ class Widths(Recurrence, Tracks):
             self._compared(self.of(one)[-1], self.of(other)[-2])
 
     def _compared(self, *axes: Axis) -> None:
-        self.hold(f"{self._where()} multiplies them with one another, as queries with keys, so one more would change every product", *axes)
+        self.hold(
+            f"{self._where()} multiplies them with one another, as queries with keys, so another number of them would change every product", *axes
+        )
 
     def _attended(self, name: str, func: Any, args: Any, kwargs: Any, given: list[Tensor], results: list[Tensor]) -> Any:
         if kwargs.get("enable_gqa") or len(given) < 3:
@@ -376,7 +378,7 @@ class Widths(Recurrence, Tracks):
             if layer not in self.layers and without_call(layer) not in known:
                 raise not_found("layer", layer, [*known, *self.layers])
             raise NotApplicable(
-                f"the units of {layer!r} are the model's input, or cannot be followed through its ops; nearest: {self.nearest()}"
+                f"the units of {layer!r} are the model's input, or cannot be followed through its ops{self.instead()}"
             )
         return self.along(along).sets
 
@@ -393,7 +395,7 @@ class Widths(Recurrence, Tracks):
         return self._reasons.get(unit, "")
 
     def nearest(self, most: int = 4, but: str = "") -> str:
-        """The layers whose units can be added or removed, in words; ``but`` is one that cannot."""
+        """The layers whose units can be added or removed, in words; ``but`` is one that cannot. Empty where there is none."""
         known = layer_modules(self.model)
         can = [
             name for name, along in self.layers.items()
@@ -401,7 +403,14 @@ class Widths(Recurrence, Tracks):
             and any(not self.reason(unit) for unit in self.along(along).sets.tolist())
         ]
         more = f" and {len(can) - most} more" if len(can) > most else ""
-        return ", ".join(map(repr, can[:most])) + more if can else "no layer of this model"
+        return ", ".join(map(repr, can[:most])) + more if can else ""
+
+    def instead(self, but: str = "", zero: str = "") -> str:
+        """What can be done instead, as the end of a sentence: units of another layer, or those of the layer ``zero`` held at zero."""
+        module = layer_modules(self.model).get(zero)
+        held = module is not None and any(p.ndim > 1 for p in module.parameters(recurse=False))
+        said = [self.nearest(but=but)] + (["zero them with the command zero"] if held else [])
+        return f"; nearest: {' or '.join(filter(None, said))}" if any(said) else ""
 
     def found(self) -> list[UnitAxis]:
         """Every axis of every weight and buffer along which units lie."""
