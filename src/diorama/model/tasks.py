@@ -39,6 +39,8 @@ def guess_task(scores: Tensor, y: Tensor | None, names: int = 0, made: Made = ""
         if scores.ndim == 3:
             return "next_token", f"task guessed: next token, as each step of an example has {shape[2]} scores"
         return "", "the task is unknown, as there is no truth; say it with task="
+    if single and names == 1 and y.numel() == len(y) and not y.is_complex() and bool((y == 0).all()):
+        return "", "the task is unknown: one score, one class name and one label leave nothing to choose from; name two classes, or say it with task="
     unlike = ""
     whole = not y.is_floating_point() and not y.is_complex() and y.dtype != torch.bool
     rows = y.reshape(len(y), -1)
@@ -55,6 +57,8 @@ def guess_task(scores: Tensor, y: Tensor | None, names: int = 0, made: Made = ""
         if low >= 0 and high < count:
             few = high + 1 < count and names != count and told.numel() >= 10 * count
             rest = f", though none of the {told.numel()} is above {high} where there are {count} scores" if few else ""
+            if single:
+                return "classification", "task guessed: two classes, as the truth is 0 or 1 and there is one score"
             return "classification", f"task guessed: classification, as the truth is one whole number an example{rest}"
         if not single:
             start = "; pass labels that start at 0: y − 1" if low == 1 and high == count else "; say it with task="

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ..core.errors import DioramaError, NotApplicable
+from ..data import nesting
 from ..data.examples import Examples
 from ..model.axes import first_tensor
 from ..model.batch_size import called
@@ -66,6 +67,9 @@ def likeness(examples: Examples | None, reading: Reading | None) -> dict[str, An
         if x is not None and x.is_floating_point() and x.numel():
             part = x.detach().reshape(-1)[: 2**22].float()
             found["inputs"] = [float(part.min()), float(part.max()), float(part.mean()), float(part.std(correction=0))]
+        parts = [one for one in nesting.tensors(few.x) if len(one) == len(few)]
+        if len(few) > 1 and parts and all(bool((one == one[:1]).all()) for one in parts):
+            found["alike"] = True
         if reading is not None and reading.task == "reconstruction" and reading.criterion is None:
             wanted = reading.wanted(few.x, y)
             if wanted is not None and wanted.is_floating_point() and len(wanted) > 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,6 +20,8 @@ from ..model.unwrap import fed
 if TYPE_CHECKING:
     from .scene import Scene
 
+LOOKED = 64
+"""By so many examples it is found which of their parts tell how long a text is."""
 _LABELS = {
     "drawing": "your drawing", "image": "your picture", "text": "your text", "row": "your row",
     "pixels": "your edited picture",
@@ -111,6 +113,8 @@ def encoded(examples: Examples, raw: Any) -> tuple[Nested, str]:
         before, found[name] = found[name], _encoded(examples, name, part)
         if isinstance(examples.kind[name], Tokens):
             found |= {other: _beside(other, own, found[name]) for other, own in found.items() if other not in raw and own.shape == before.shape}
+            told = {other: found[other] for other in lengths(examples, name) if other not in raw}
+            found |= {other: torch.full_like(own, _long(examples, name, other, found[name])) for other, own in told.items()}
     fresh = iter(found.values())
     return each(whole, lambda part: next(fresh)), label
 
@@ -164,14 +168,42 @@ def ending(scene: Scene, x: Nested) -> int | None:
     return stop - 1
 
 
-def reading(x: Nested, name: str, tokens: Tensor) -> Nested:
-    """An input of one example with other texts (n, tokens) in the place of its own, and what stands beside going along."""
+def lengths(examples: Examples, name: str) -> frozenset[str]:
+    """The parts beside a text that tell how long it is: a whole number an example, behind which each text holds only what fills it up."""
+    parts = named(examples.x)
+    own = parts.get(name)
+    if own is None or own.ndim != 2 or not own.numel():
+        return frozenset()
+    rows = own[:LOOKED].cpu()
+    places = torch.arange(rows.shape[1])[None]
+
+    def tells(part: Tensor) -> bool:
+        if part.is_floating_point() or part.is_complex() or part.dtype == torch.bool or part.numel() != len(own):
+            return False
+        told = part.reshape(-1, 1)[:LOOKED].cpu().long()
+        if int(told.min()) < 1 or int(told.max()) > rows.shape[1]:
+            return False
+        behind = rows[places >= told]
+        last = rows.gather(1, told - 1)[:, 0]
+        return len(behind) == 0 and bool((told == rows.shape[1]).all()) or len(behind.unique()) == 1 and bool((last != behind[0]).all())
+
+    return frozenset(key for key, part in parts.items() if key != name and tells(part))
+
+
+def reading(x: Nested, name: str, tokens: Tensor, told: frozenset[str] = frozenset(), long: Sequence[int] = ()) -> Nested:
+    """An input of one example with other texts (n, tokens) in the place of its own, and what stands beside going along.
+
+    The parts that are ``told`` by :func:`lengths` say how ``long`` each text is, by itself all of it.
+    """
     parts = named(x)
     own = parts[name]
 
     def other(key: str, part: Tensor) -> Tensor:
         if key == name:
             return tokens
+        if key in told:
+            counts = torch.tensor(list(long) or [tokens.shape[1]] * len(tokens), dtype=part.dtype, device=part.device)
+            return counts.reshape(len(tokens), *part.shape[1:])
         beside = _beside(key, part, tokens[:1]) if part.shape == own.shape else part
         return beside.expand(len(tokens), *beside.shape[1:])
 
@@ -212,6 +244,15 @@ def _encoded(examples: Examples, name: str, raw: Any) -> Tensor:
     batch = examples.batch([number])
     own = named(batch)[name] if name else first(batch)
     return kind.edited(raw, first(own))
+
+
+def _long(examples: Examples, name: str, told: str, tokens: Tensor) -> int:
+    """How many tokens a text (1, tokens) has without what fills up those of the examples, whose lengths are ``told``."""
+    parts = named(examples.x)
+    rows, counts = parts[name][:LOOKED], parts[told].reshape(-1, 1)[:LOOKED].to(parts[name].device)
+    fill = rows[torch.arange(rows.shape[1], device=rows.device)[None] >= counts]
+    words = (tokens[0] != fill[0].to(tokens.device)).nonzero() if len(fill) else tokens[0].new_zeros(0)
+    return int(words[-1]) + 1 if len(words) else tokens.shape[1]
 
 
 def _batched(x: Nested, like: Nested) -> Nested:

@@ -15,6 +15,7 @@ from ..core.errors import DioramaError, NotApplicable
 from ..data.nesting import Nested, each, named
 from ..model.layers import by_unit
 from ..model.unwrap import fed
+from .input import lengths
 from .scene import Scene
 
 LIKELIEST = 12
@@ -65,9 +66,9 @@ def writing(
     *Raises* NotApplicable where the model does not read a text of this length.
     """
     luck = np.random.default_rng(seed).random(length)
-    text = Written(tuple(begin))
+    text, told = Written(tuple(begin)), lengths(scene.examples, name)
     for number in range(length):
-        x = _grown(like, name, text.tokens[-window:])
+        x = _grown(like, name, text.tokens[-window:], told)
         chances, units = _asked(scene, x, layer, len(text.tokens))
         if not np.isfinite(chances).all() or chances.sum() <= 0:
             yield dataclasses.replace(text, broken=True)
@@ -111,14 +112,16 @@ def _asked(scene: Scene, x: Nested, layer: str, length: int) -> tuple[NDArray[np
     return chances, units
 
 
-def _grown(like: Nested, name: str, tokens: tuple[int, ...]) -> Nested:
-    """An input with another text: what has a number for each of its tokens is cut, or goes on with the last one."""
-    old = named(like)[name]
+def _grown(like: Nested, name: str, tokens: tuple[int, ...], told: frozenset[str]) -> Nested:
+    """An input with another text: what has a number for each of its tokens is cut, or goes on with the last one; what told its length does so."""
+    old, counts = named(like)[name], [part for key, part in named(like).items() if key in told]
     new = torch.tensor([tokens], dtype=old.dtype, device=old.device)
 
     def change(part: Any) -> Any:
         if part is old:
             return new
+        if any(part is count for count in counts):
+            return torch.full_like(part, len(tokens))
         if isinstance(part, Tensor) and part.shape == old.shape:
             return part[:, [min(k, part.shape[1] - 1) for k in range(len(tokens))]]
         return part

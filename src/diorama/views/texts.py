@@ -13,9 +13,11 @@ from ..scene import Scene
 __all__ = ["annotated", "kind", "single", "stretches", "tokens", "visible"]
 
 
-def tokens(shown: object) -> list[str]:
-    """The tokens of what is shown of an input; none where it holds no text."""
-    value = next((part for part in shown.values() if isinstance(part, list)), []) if isinstance(shown, dict) else shown
+def tokens(shown: object, name: str = "") -> list[str]:
+    """The tokens of what is shown of an input, of several that of a ``name``, else the first text; none where it holds no text."""
+    if isinstance(shown, dict):
+        shown = shown[name] if isinstance(shown.get(name), list) else next((part for part in shown.values() if isinstance(part, list)), [])
+    value = shown
     return list(value) if isinstance(value, list) else []
 
 
@@ -43,9 +45,9 @@ def stretches(told: Sequence[str]) -> list[tuple[str, int, int]]:
     return found
 
 
-def kind(scene: Scene) -> Tokens:
-    """The kind of the input that holds the text. *Raises* NotApplicable where none does."""
-    for one in scene.kinds.values():
+def kind(scene: Scene, name: str = "") -> Tokens:
+    """The kind of the input that holds the text, of several that of a ``name``. *Raises* NotApplicable where none does."""
+    for one in (scene.kinds.get(name), *scene.kinds.values()):
         if isinstance(one, Tokens):
             return one
     raise NotApplicable("the inputs are no tokens")

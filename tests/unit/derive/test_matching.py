@@ -107,6 +107,7 @@ def test_a_planted_order_is_undone(kind: type[nn.Module], noise: float, how: str
     for name, wanted in before.items():
         torch.testing.assert_close(back[name], wanted)
     assert value["cosine"]["after"] > 0.97 > value["cosine"]["before"]
+    assert value["cosine"]["numbers"] == value["cosine"]["total"] == sum(p.numel() for p in model.parameters())
     assert not value["note"]
     other.load_state_dict(back)
     answers = Scene(other, x).scores()

@@ -37,6 +37,7 @@ from diorama.scene import Scene
         ((8, 1), torch.tensor([0, 1, -1, 0] * 2), "classification"),
         ((8, 3), torch.tensor([0, 1, 254, 2] * 2), ""),
         ((8, 3), torch.randn(8, 4), ""),
+        ((8, 1), torch.zeros(8, dtype=torch.int64), "classification"),
     ],
 )
 def test_the_task_is_guessed_and_said(shape: tuple[int, ...], y: Tensor | None, task: str) -> None:
@@ -44,6 +45,15 @@ def test_the_task_is_guessed_and_said(shape: tuple[int, ...], y: Tensor | None, 
     reading = Reading.of(torch.randn(shape), y)
     assert reading.task == task
     assert any("task" in sentence for sentence in reading.guessed)
+
+
+def test_one_score_is_two_classes_where_there_is_a_choice() -> None:
+    """That one score stands for two classes is said; where one class name and one label leave no choice, nothing is guessed."""
+    for y in (torch.zeros(8, dtype=torch.int64), torch.zeros(8)):
+        only = Reading.of(torch.randn(8, 1), y, classes=("only",))
+        assert (only.task, only.guessed[0][:19]) == ("", "the task is unknown")
+        assert Reading.of(torch.randn(8, 1), y, classes=("no", "yes")).guessed[0].startswith("task guessed: two classes")
+    assert Reading.of(torch.randn(8, 1), torch.arange(8) % 2, classes=("yes",)).task == "classification"
 
 
 def test_a_told_task_is_not_guessed() -> None:

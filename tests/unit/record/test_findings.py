@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from diorama.core.registry import findings
+from diorama.data.examples import Examples
+from diorama.model.outputs import Reading
 from diorama.record.findings import ALARM, Found
 from diorama.record.findings.duplicated_units import twins
 from diorama.record.findings.vanishing_gradients import _less
+from diorama.record.holding import likeness
 from diorama.record.recorder import watch
 from diorama.run import open_run
 
@@ -264,6 +267,8 @@ def _answers(taken: int) -> dict[str, NDArray[np.int64]]:
     ), "step:301"),
     # Thrown up by large steps the loss comes back to where it began; by small ones that is the data's doing.
     ("learning_rate_too_high", *(_rated(np.concatenate([[1.0] * 10, [50.0] * 40, [0.9] * 350]), ratio, floor=1.0) for ratio in (0.3, 1e-3)), ""),
+    # A loss that stays where one answer for all is, with large steps; where all inputs are alike nothing is lower.
+    ("learning_rate_too_high", _rated(_LEVEL, 0.3, floor=1.0), _rated(_LEVEL, 0.3, floor=1.0, alike=True), ""),
     # One half of an adapter begins at zero, beside which any update is large; weights that begin with a size are thrown by such.
     ("learning_rate_too_high", *(
         _Told({**_rated(_LEVEL, 0.3)._found, **{f"weights/{name}.weight/norm": np.append(size, np.full(9, 1.0)) for name in "ab"}}, floor=1.0)
@@ -341,6 +346,15 @@ def test_what_few_readings_tell(name: str, fault: _Told, healthy: _Told, key: st
     assert [each.severity >= ALARM for each in found] == [True]
     assert key in (*found[0].keys, "")
     assert not [each for each in findings[name]()(healthy) if each.severity >= ALARM]  # type: ignore[arg-type]
+
+
+def test_inputs_that_are_all_alike_are_a_fact_of_the_probe_set() -> None:
+    """So they are where every input of every example is the same, and not where one differs."""
+    y = torch.arange(6) % 3
+    reading = Reading.of(torch.randn(6, 3), y)
+    assert likeness(Examples.of(torch.ones(6, 4), y), reading)["alike"]
+    for x in ((torch.ones(6, 4), torch.arange(6.0)[:, None]), torch.ones(6, 4).index_fill_(0, torch.tensor(5), 2)):
+        assert "alike" not in likeness(Examples.of(x, y), reading)
 
 
 def test_weights_that_the_loop_clips_are_neither_copies_nor_stopped(tmp_path: Path) -> None:

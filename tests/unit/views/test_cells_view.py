@@ -169,6 +169,41 @@ def test_rankings_and_chance_are_those_of_all_characters_at_once(monkeypatch: py
     assert found["chance"][digit, 1] == 1
 
 
+class _Translator(nn.Module):
+    """Reads a source, and says a target from what it has said so far; the source's states go into every place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(10, 6)
+        self.read, self.say, self.out = nn.GRU(6, 5, batch_first=True), nn.LSTM(6, 5, batch_first=True), nn.Linear(10, 10)
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        read, said = self.read(self.words(source))[0], self.say(self.words(target))[0]
+        return self.out(torch.cat([said, read.mean(1, keepdim=True).expand_as(said)], -1))
+
+
+def test_each_layer_of_a_translator_colours_the_text_that_it_reads() -> None:
+    """An encoder's cells stand over the source, a decoder's over the target, and what is expected over the target alone, though both are as long."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = _Translator().eval()
+    source = torch.randint(1, 10, (6, 5), generator=torch.Generator().manual_seed(1))
+    target = torch.cat([torch.zeros(6, 1, dtype=torch.int64), source.flip(1)[:, :-1]], 1)
+    kinds = {name: diorama.Tokens(tuple(letters_)) for name, letters_ in (("source", "abcdefghij"), ("target", "ABCDEFGHIJ"))}
+    scene = Scene(model, {"source": source, "target": target}, source.flip(1), inputs=kinds)
+    for layer, name in (("read.l0", "source"), ("say.l0", "target"), ("out", "target")):
+        picture = scene.view("cells", layer=layer, cell=f"{layer}/1")
+        text, shown = _mark(picture, Text), scene.examples.shown([0])[name][0]
+        assert list(text.tokens[:5]) == shown
+        assert ("stands at the tokens of target" in picture.note) == (name == "source")
+        assert bool(text.alternatives) == (name == "target") == ("Below each" in picture.caption)
+        if name == "target":
+            best = model(source[:1], target[:1])[0].argmax(-1).tolist()
+            assert [row[0].text for row in text.alternatives[1:]] == ["ABCDEFGHIJ"[k] for k in best]
+    gates = _mark(scene.view("gates", layer="say.l0", saturation=False), Text)
+    assert list(gates.tokens) == scene.examples.shown([0])["target"][0]
+
+
 def test_padding_is_not_counted() -> None:
     """Texts that are filled up, on the left or on the right, have the correlations of the same texts without padding."""
     torch.manual_seed(0)

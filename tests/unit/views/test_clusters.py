@@ -94,7 +94,8 @@ def test_an_example_without_numbers_takes_no_unit_with_it(scene: Scene) -> None:
     for one, other in zip(found["layers"], told["layers"], strict=True):
         np.testing.assert_allclose(one["profile"], other["profile"], rtol=1e-5)
         np.testing.assert_array_equal(one["cluster"], other["cluster"])
-    assert "40 of 41 examples are looked at." in broken.view("clusters").note
+    assert "1 of 41 examples is answered with no finite numbers and left out." in broken.view("clusters").note
+    assert "are looked at" not in broken.view("clusters").note
     assert len(broken.derive("communities", layers="0+4").value["profile"]) == len(scene.derive("communities", layers="0+4").value["profile"])
     assert "20 of 820 answers are no finite number" in broken.view("communities").note
     same = Scene(scene.model, scene.examples.x, torch.ones(40, dtype=torch.int64))

@@ -197,6 +197,7 @@ def test_what_cannot_be_compared_is_said(pair: tuple[Scene, Scene], tmp_path: Pa
     x, y = _examples()
     wide = one.view("compare", other=Scene(_Net(20).eval(), x, y))
     assert "built differently" in wide.note
+    assert not [check for check in wide.checks if "weights alike" in check.name]  # 43 of 307 numbers have one shape
     assert _marks(wide, Bars)
     assert not any(mark.title == "Loss on the straight way" for mark in _marks(wide, Lines))
     foreign = one.view("compare", other=Scene(nn.Sequential(nn.Flatten(), nn.Linear(36, 20), nn.ReLU(), nn.Linear(20, 3)), x, y))
@@ -213,6 +214,20 @@ def test_what_cannot_be_compared_is_said(pair: tuple[Scene, Scene], tmp_path: Pa
     assert other_task.caption.endswith(".")
     with pytest.raises(NotApplicable, match="second run or step"):
         one.view("compare")
+
+
+@pytest.mark.parametrize("walked", [256, 60])
+def test_the_way_goes_on_where_an_example_has_no_loss(pair: tuple[Scene, Scene], walked: int) -> None:
+    """Between two networks the loss is that of the examples that have one, and the others are told."""
+    x, y = _examples()
+    x[5] = torch.nan
+    one, other = (Scene(each.model, x, y) for each in pair)
+    picture = one.view("compare", other=other, places=3, walked=walked, anew=False)
+    ends = _marks(picture, Lines)[-1].series[0].y[[0, -1]]
+    rest = torch.arange(120)[: min(walked, 120)] != 5
+    wanted = [F.cross_entropy(each.model(x[: len(rest)][rest]), y[: len(rest)][rest]).item() for each in pair]
+    assert ends == pytest.approx(wanted, rel=1e-4)
+    assert "1 of 120 examples has a loss that is no finite number" in picture.note
 
 
 def test_more_classes_than_the_other_knows_are_told(pair: tuple[Scene, Scene]) -> None:

@@ -340,6 +340,20 @@ def test_what_misread_examples_share_is_named() -> None:
         scene.view("shared", select="example:0-79")
 
 
+def test_it_is_said_when_a_text_counts_as_misread() -> None:
+    """Of texts with a third of all tokens wrong those are taken that have fewer than half right, and that is said; they have no classes."""
+    x = torch.randint(0, 5, (30, 8), generator=_seeded())
+    y = (x + 1) % 6
+    y[:6, :7], y[6:, :2] = 0, 0
+    net = nn.Embedding(6, 6)
+    with torch.no_grad():
+        net.weight.copy_(9 * torch.eye(6).roll(1, 1))
+    scene = Scene(net, x, y, task="next_token", inputs=diorama.Tokens(tuple("abcdef")))
+    picture = scene.view("shared", layer="")
+    assert "(6, against 24 others; misread are those with fewer than half of their tokens right)" in picture.caption
+    assert all("shuffled, of" in check.sentence for check in picture.checks)
+
+
 def test_what_signals_share_is_told_of_each_quarter() -> None:
     """A quarter that lies lower is named, with numbers as plain means give them, and how loud it is of sounds."""
     x = torch.randn(20, 2, 10, generator=_seeded())

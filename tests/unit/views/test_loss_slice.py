@@ -70,6 +70,17 @@ def test_each_place_has_the_loss_of_the_moved_weights() -> None:
         assert field.values[row, column] == pytest.approx(float(wanted), rel=1e-4)
 
 
+def test_an_example_without_a_loss_is_left_out() -> None:
+    """One whose answer is no number leaves the others their mean loss, here and at other weights, and it is said."""
+    model, (x, y) = _net(), _data()
+    x[3, 0, 2, 2] = torch.nan
+    picture = Scene(model, x, y).view("loss_slice", places=3)
+    rest = torch.arange(24) != 3
+    assert _field(picture).values[1, 1] == pytest.approx(nn.functional.cross_entropy(model(x[rest]), y[rest]).item(), rel=1e-5)
+    assert np.isfinite(_field(picture).values).all()
+    assert picture.note.startswith("1 of 24 examples has a loss that is no finite number. The mean loss is that of the others.")
+
+
 def test_random_directions_are_as_long_as_the_filters() -> None:
     """Filter normalisation of Li et al.: each filter of a direction has the norm of the network's own; biases stay."""
     weights = {name: p.detach() for name, p in _net().named_parameters()}

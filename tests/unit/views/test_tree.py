@@ -15,6 +15,8 @@ from diorama.core.picture import Picture
 from diorama.data.trees import parsed, read
 from diorama.gallery.sentiment import CLASSES, SentimentDemo, judged
 from diorama.scene import Scene
+from diorama.scene.input import lengths as lengths_of
+from diorama.scene.writing import _grown
 
 WORDS = ("<pad>", "<unk>", "not", "good", "bad", "film", ".")
 BANK = "(3 (2 It) (4 (4 (2 's) (4 lovely)) (2 .)))\n(1 (2 A) (0 bore))\n" * 4
@@ -113,6 +115,33 @@ def test_a_text_beside_a_mask_is_read_as_one_alone() -> None:
         found, wanted = _blocks(scene.view("tree", **told)), _blocks(alone.view("tree", **told))
         assert [block.kind for block in found.blocks] == [block.kind for block in wanted.blocks]
         assert [block.value for block in found.blocks] == pytest.approx([block.value for block in wanted.blocks], abs=1e-6)
+
+
+class _Counted(_Adds):
+    """The same, told how many words each text has: it packs them, as recurrent networks do."""
+
+    def forward(self, x: Tensor, words: Tensor) -> Tensor:
+        packed = nn.utils.rnn.pack_padded_sequence(self.says(x), words.cpu(), batch_first=True, enforce_sorted=False)
+        return nn.utils.rnn.pad_packed_sequence(packed, batch_first=True)[0].sum(1)
+
+
+def test_a_text_beside_its_length_is_read_as_one_alone() -> None:
+    """A phrase, a typed text and one that a network goes on with have a length of their own, and what fills an example up is no word of it."""
+    alone = _scene()
+    model = _Counted()
+    model.load_state_dict(alone.model.state_dict())
+    lengths = torch.tensor([4, 2, 1])
+    for kind in (diorama.Tokens(WORDS, separator=" "), diorama.Tokens(("",) + WORDS[1:], separator=" ")):
+        scene = Scene(model, (alone.examples.x, lengths), alone.examples.y, classes=alone.classes, inputs={"0": kind})
+        for told in ({"brackets": "((not good) (film .))"}, {"input": {"0": "not bad film"}}, {"example": 0}):
+            wanted = _blocks(alone.view("tree", **(told if "input" not in told else {"input": "not bad film"})))
+            found = _blocks(scene.view("tree", **told))
+            assert [block.kind for block in found.blocks] == [block.kind for block in wanted.blocks]
+            assert [block.value for block in found.blocks] == pytest.approx([block.value for block in wanted.blocks], abs=1e-6)
+    like = _grown(scene.examples.batch([0]), "0", (5, 2, 3), lengths_of(scene.examples, "0"))
+    assert [part.tolist() for part in like] == [[[5, 2, 3]], [3]]
+    other = Scene(_Masked(), (alone.examples.x, torch.tensor([4, 3, 1])), inputs={"0": kind})
+    assert lengths_of(other.examples, "0") == frozenset()  # behind the third word of the second text stands another than what fills up
 
 
 def test_scores_that_are_no_numbers_are_drawn_as_such() -> None:

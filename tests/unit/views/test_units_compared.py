@@ -132,6 +132,15 @@ def test_the_data_as_features_lies_by_class(scene: Scene) -> None:
     assert _of(scene.view("features", layer="0"), Heatmap).values.max() == pytest.approx(1)
 
 
+def test_features_that_are_no_numbers_are_told(scene: Scene) -> None:
+    """An example that is answered with no number is said to be one, and is nobody's neighbour."""
+    x = torch.cat([scene.examples.x, torch.full_like(scene.examples.x[:1], torch.nan)])
+    y = torch.cat([scene.examples.y, scene.examples.y[:1]])
+    broken, whole = Scene(scene.model, x, y).view("features", layer="0"), scene.view("features", layer="0")
+    assert broken.checks[0].value == pytest.approx(whole.checks[0].value)
+    assert f"1 of {len(x)} examples has responses that are no finite numbers" in broken.note
+
+
 def test_the_neighbours_of_noise_are_of_any_class() -> None:
     """Features that know nothing of the classes have neighbours of the same class as often as chance has."""
     model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 2))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -37,10 +37,13 @@ class MatchingDerivation(Derivation):
     *Meaning* ``layers``: for each, ``units`` (unit k here is unit ``units[k]`` there; −1 for one without a partner) and their
     ``correlation`` over the probe set, beside ``by_index``, that of units of the same number; ``how`` they were matched.
     ``weights`` says which places of which axis of the other network's weights are to be taken, so that its units stand in the
-    order of this one's; it then answers as before. ``cosine`` is how alike all weights are, ``before`` and ``after``.
+    order of this one's; it then answers as before. ``cosine`` is how alike the weights of the same shape in both are, ``before`` and ``after``,
+    over so many ``numbers`` of this network's ``total``.
     *Cost* one pass an example in both networks.
     *Source* Ainsworth, Hayase & Srinivasa 2022, Git Re-Basin, algorithm 1; Li et al. 2016, Convergent learning; Kuhn 1955.
     """
+
+    version = 2
 
     how: str = knob("weights", "Match by the weights (Git Re-Basin), or by what units answer to the probe set.",
                     choices=("weights", "activations"))
@@ -99,7 +102,10 @@ class MatchingDerivation(Derivation):
         shared = [name for name in mine if name in theirs and mine[name].shape == theirs[name].shape and mine[name].dtype.kind == "f"]
         yield Stage({
             "layers": layers, "weights": _weights(moving, orders, theirs),
-            "cosine": {"before": _cosine(mine, theirs, shared), "after": _cosine(mine, ordered, shared)},
+            "cosine": {
+                "before": _cosine(mine, theirs, shared), "after": _cosine(mine, ordered, shared), "numbers": _count(mine, shared),
+                "total": _count(mine, mine),
+            },
             "note": "; ".join(filter(None, [note, reason])),
         }, total, total)
 
@@ -130,8 +136,11 @@ class MatchingDerivation(Derivation):
         for one in value["weights"]:
             if sorted(one["places"].tolist()) != list(range(weights[one["name"]].shape[one["axis"]])):
                 raise ValueError("the places of an axis are wanted once each")
-        if set(value["cosine"]) != {"before", "after"} or not all(isinstance(one, float) for one in value["cosine"].values()):
+        cosine = value["cosine"]
+        if set(cosine) != {"before", "after", "numbers", "total"} or not all(isinstance(cosine[name], float) for name in ("before", "after")):
             raise ValueError("two cosines are wanted")
+        if not (isinstance(cosine["numbers"], int) and isinstance(cosine["total"], int) and 0 <= cosine["numbers"] <= cosine["total"]):
+            raise ValueError("how many numbers a cosine is over is wanted")
 
 
 def reordered(weights: Mapping[str, Any], value: Mapping[str, Any]) -> dict[str, Any]:
@@ -373,6 +382,11 @@ def _cosine(one: Mapping[str, Any], other: Mapping[str, Any], names: list[str]) 
     product = sum(float((np.asarray(one[n], np.float64) * other[n]).sum()) for n in weights)
     lengths = [sum(float(np.square(np.asarray(side[n], np.float64)).sum()) for n in weights) for side in (one, other)]
     return product / float(np.sqrt(lengths[0] * lengths[1])) if min(lengths) > 0 else 0.0
+
+
+def _count(weights: Mapping[str, Any], names: Iterable[str]) -> int:
+    """How many numbers learnt weights are."""
+    return sum(int(np.asarray(weights[name]).size) for name in names if not _statistic(name))
 
 
 def _short(error: Exception) -> str:

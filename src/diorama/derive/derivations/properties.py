@@ -13,6 +13,7 @@ from ...data.kinds import Tokens
 from ...data.padding import pads
 from ...methods.cost import Cost
 from ...scene import Scene
+from ...scene.reads import text_at
 from ...scene.states import NO_MEMORY, STATES, hidden, keeps, memory, remembers
 from ..derivation import Derivation, Plain, Stage
 from ..texts import PROPERTIES, pattern, properties
@@ -45,7 +46,7 @@ class PropertiesDerivation(Derivation):
     *Source* Karpathy, Johnson & Fei-Fei 2015, arXiv:1506.02078, section 4.2, who found such cells by looking.
     """
 
-    version = 4
+    version = 5
 
     layer: str = knob("", "The layer: any that answers at each token.", kind="layer")
     pattern: str = knob("", "A regular expression: what it matches is one more property.")
@@ -76,7 +77,7 @@ class PropertiesDerivation(Derivation):
         """The sums of products so far, from which the correlations follow."""
         few = scene.live.first(TEXTS)
         shown = few.shown()
-        texts = next(part for part in shown.values() if isinstance(part, list)) if isinstance(shown, dict) else shown
+        texts = shown[text_at(scene, self.layer)] if isinstance(shown, dict) else shown
         labels = _Labels(texts, self.pattern)
         read = memory if keeps(scene, self.layer, self.state) else hidden
         sums = Sums() if begun is None else Sums(begun)

@@ -88,7 +88,8 @@ def judged(run: RunReader) -> Judged:
     """Whether a training has learnt already, by the probe set or by the labels of its batches.
 
     *Meaning* a loss below half of what one answer for all would have, or an accuracy that stands far above that of the most
-    frequent class: there a loss that no longer falls is no fault. Of a network that judges what another one makes nothing is known: its
+    frequent class: there a loss that no longer falls is no fault. Neither is it where all inputs are alike, and nobody can do better than
+    one answer for all. Of a network that judges what another one makes nothing is known: its
     partner learns to be taken for real.
     """
     if len(series(run, "batch/judge")[0]):
@@ -102,10 +103,16 @@ def judged(run: RunReader) -> Judged:
         return Judged(True, f"{level:.0%} of the batches' answers are right, {chance:.0%} would be by one answer")
     if isinstance(floor, int | float) and floor > 0 and len(loss):
         share = float(np.median(loss)) / floor
+        if (run.meta.get("probe") or {}).get("alike") and share < _OPTIMAL:
+            return Judged(True, "all inputs of the probe set are the same, so that no loss is lower than that of one answer for all")
         return Judged(share < 0.5, f"the probe loss is {share:.0%} of what one answer for all would have")
     if told:
         return Judged(False, f"{level:.0%} of the batches' answers are right, {chance:.0%} would be by one answer")
     return Judged(None)
+
+
+_OPTIMAL = 1.05
+"""A loss of less than so many times that of one answer for all is about as low."""
 
 
 class SeriesTable(NamedTuple):

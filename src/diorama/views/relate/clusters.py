@@ -122,7 +122,7 @@ class ClustersView(View):
         return self.picture(
             scene, selection, "Clusters of units", Group(children=tuple(marks)),
             self._caption(scene, found, shown, pictured, held is not None) + said,
-            checks=_checks(held or found), note=self._note(scene, found, pairs, held is None), final=final,
+            checks=_checks(held or found), note=self._note(scene, found, pairs, held is None, final), final=final,
         )
 
     def filmed(self, scene: Scene) -> ClustersView:
@@ -164,8 +164,9 @@ class ClustersView(View):
             f"Lines are as thick as connections are strong{beside}, blue where positive, orange where negative."
         )
 
-    def _note(self, scene: Scene, found: dict[str, Any], pairs: list[dict[str, Any]], own: bool) -> str:
-        notes = [looked_at(scene, found["examples"]), standing(scene, [one["layer"] for one in found["layers"]]) if self.of == "units" else ""]
+    def _note(self, scene: Scene, found: dict[str, Any], pairs: list[dict[str, Any]], own: bool, final: bool) -> str:
+        notes = [_left_out(scene, found, self.examples if final else 0)]
+        notes += [standing(scene, [one["layer"] for one in found["layers"]]) if self.of == "units" else ""]
         apart = self._apart(scene, pairs)
         beside = [f"nothing that {pairs[number]['source']} makes comes to {pairs[number]['target']}" for number in apart]
         if beside:
@@ -260,6 +261,16 @@ def _driving(scene: Scene, shown: list[MapColumn], found: dict[str, Any]) -> Sho
 def _handled(network: Network, value: str) -> Network:
     made: Network = msgspec.structs.replace(network, handle=Handle(knob="open", kind="type", value=value))
     return made
+
+
+def _left_out(scene: Scene, found: dict[str, Any], most: int) -> str:
+    """How many examples are counted, where these are not all, and why; while they are looked at (``most`` is 0) how many so far."""
+    seen, counted_ = min(most, len(scene.examples)), found["examples"]
+    if counted_ >= seen:
+        return looked_at(scene, counted_)
+    bad = seen - counted_
+    why = f"{part(bad, seen, 'examples')} {'are' if bad > 1 else 'is'} answered with no finite numbers and left out"
+    return noted(looked_at(scene, seen), why)
 
 
 def _checks(found: dict[str, Any]) -> tuple[Check, ...]:

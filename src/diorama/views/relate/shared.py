@@ -24,6 +24,8 @@ from ..view import View
 
 MANY = 20_000
 """So many examples at most: who is in is shuffled among them many times."""
+MANY_ANSWERS = {"next_token": "tokens", "segmentation": "places", "multi_label": "labels"}
+"""What an example has several answers to."""
 CHANCE = 0.05
 """What chance does less often than this is no chance."""
 MEANS = {"chosen": "the chosen examples", "misread": "the misread examples", "hardest": "the examples with the largest losses"}
@@ -95,15 +97,17 @@ class SharedView(View):
         marks.append(self._table(scene, value))
         yield self.picture(
             scene, selection, f"What {MEANS[value['how']]} share", Group(children=tuple(marks), direction="row"),
-            self._said(scene, value, order, most), checks=self._checks(value),
+            self._said(scene, value, order, most), checks=self._checks(scene, value),
             note=noted(self._noted(value), unanswered(scene), broken(scene, [value["layer"]]), looked_at(scene)),
         )
 
     def _said(self, scene: Scene, value: dict[str, Any], order: np.ndarray, most: np.ndarray) -> str:
         inside, classes = value["inside"], classes_of(scene)
         rest = counted(len(value["rest"]), "others")
-        who = f"{MEANS[value['how']]} ({len(inside)}, against {rest}{' of their classes' if classes is not None else ''})"
+        who = f"{MEANS[value['how']]} ({len(inside)}, against {rest}{' of their classes' if classes is not None and classes.ndim == 1 else ''})"
         said = f"{who[0].upper()}{who[1:]}"
+        if value["how"] == "misread" and scene.task in MANY_ANSWERS:
+            said = f"{said[:-1]}; misread are those with fewer than half of their {MANY_ANSWERS[scene.task]} right)"
         found = []
         for part, numbers in (("inputs", order), ("units", most)):
             told, k = value[part], int(numbers[0]) if len(numbers) else -1
@@ -118,8 +122,9 @@ class SharedView(View):
             said += f" {counts[top] / len(inside):.0%} of them are {named(scene, int(numbers[top]))}."
         return said
 
-    def _checks(self, value: dict[str, Any]) -> tuple[Check, ...]:
-        found = []
+    def _checks(self, scene: Scene, value: dict[str, Any]) -> tuple[Check, ...]:
+        classes, found = classes_of(scene), []
+        within = " within the classes" if classes is not None and classes.ndim == 1 else ""
         for name, chances, what in (
             ("inputs by chance", value["inputs"]["chances"], "properties"), ("units by chance", value["units"]["chances"], "units"),
         ):
@@ -127,7 +132,7 @@ class SharedView(View):
                 least = float(chances.min())
                 found.append(Check(
                     name=name, value=least, good=least < CHANCE,
-                    sentence=f"How often the best of all {len(chances)} {what} does as well when who is in is shuffled within the classes, "
+                    sentence=f"How often the best of all {len(chances)} {what} does as well when who is in is shuffled{within}, "
                     f"of {SHUFFLES} times and this one.",
                 ))
         return tuple(found)

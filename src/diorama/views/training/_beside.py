@@ -18,12 +18,15 @@ from ...model.averages import normalized
 from ...scene import Scene
 from .. import recorded
 from . import _straight
+from ._counted import uncounted
 
 Floats = NDArray[np.float64]
 FLAT = 1e-4
 """A rise of no more than this share of the loss is none."""
 ALIKE = 0.99
 """Layers whose matched units correlate more than this in the mean do the same."""
+WHOLE = 0.5
+"""Weights are called alike, or not, where at least this share of them can be compared."""
 
 
 class OtherNetwork:
@@ -79,6 +82,8 @@ class OtherNetwork:
             self.notes.append(f"{self.name} answers in another shape, so its answers are not compared")
             return
         self.answers = answers
+        if left := uncounted(scene):
+            self.notes.append(left.removesuffix("."))
         if scene.task not in ("regression", "reconstruction", ""):
             self.differ = (mine.predictions != answers.predictions).reshape(len(scene.live), -1).any(1).numpy()
 
@@ -189,10 +194,15 @@ class OtherNetwork:
         """How alike all weights are, and the barriers."""
         if self.value is not None:
             cosine = self.value["cosine"]
-            yield Check(
-                name=f"weights alike, {self.name}", value=cosine["after"],
-                sentence=f"The cosine of all weights of the two after matching; {cosine['before']:.3g} before.",
+            which = "all weights" if cosine["numbers"] == cosine["total"] else (
+                f"the {cosine['numbers']:,} of {cosine['total']:,} weights that have the same shape in both"
             )
+            # Of networks of unlike widths the little that has one shape, such as the last bias, says nothing of the whole.
+            if cosine["numbers"] >= WHOLE * cosine["total"]:
+                yield Check(
+                    name=f"weights alike, {self.name}", value=cosine["after"],
+                    sentence=f"The cosine of {which} after matching; {cosine['before']:.3g} before.",
+                )
         if self.after is not None and not np.isnan(self.after.losses).any():
             yield Check(
                 name=f"barrier, {self.name}", value=self.after.barrier,

@@ -13,6 +13,7 @@ from ...core.errors import NotApplicable
 from ...model.averages import normalized, reestimate
 from ...scene import Scene
 from ...scene.weight_planes import WeightPlane, put
+from ._counted import mean_loss, with_losses
 
 Floats = NDArray[np.float64]
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Walker:
     """A copy of a network that is put at places of a plane, and asked there."""
 
     def __init__(self, scene: Scene, plane: WeightPlane, anew: bool) -> None:
-        self.plane, self.check = plane, scene.cancel
+        self.plane, self.check, self.counted = plane, scene.cancel, with_losses(scene)
         self.begun = {name: value.detach().clone() for name, value in scene.model.state_dict().items() if isinstance(value, Tensor)}
         self.scene = scene.with_weights(self.begun)
         self.norms = bool(normalized(self.scene.model))
@@ -53,7 +54,7 @@ class Walker:
         answers = there.answers(sure=False)
         if answers.losses is None:
             raise NotApplicable("it shows the loss, and none is known of these answers; pass y and, where needed, criterion=")
-        return answers.loss, answers.accuracy
+        return mean_loss(there, self.counted), answers.accuracy
 
 
 def walked(walker: Walker, resolution: int) -> Iterator[tuple[Slice | None, int, int]]:

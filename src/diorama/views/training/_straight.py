@@ -15,6 +15,7 @@ from ...data import nesting
 from ...data.nesting import Nested
 from ...model.averages import normalized, reestimate
 from ...scene import Scene
+from . import _counted
 
 Floats = NDArray[np.float64]
 
@@ -71,7 +72,7 @@ def walked(scene: Scene, other: Mapping[str, Tensor], count: int, anew: bool, ex
     losses = np.full(count, np.nan)
     mine = {name: value.detach().clone() for name, value in scene.model.state_dict().items() if isinstance(value, Tensor)}
     there = scene.with_weights(mine)
-    anew = anew and bool(normalized(there.model))
+    anew, counted = anew and bool(normalized(there.model)), _counted.with_losses(scene)
     for k in order(count):
         if k or begin is None:
             with torch.no_grad():
@@ -79,7 +80,7 @@ def walked(scene: Scene, other: Mapping[str, Tensor], count: int, anew: bool, ex
                     _named(there.model)[name].copy_(value)
             if anew:
                 reestimate(there.model, (x for _, x in _first(there, examples)), scene.cancel)
-        losses[k] = begin if begin is not None and not k else mean_loss(there, examples)
+        losses[k] = begin if begin is not None and not k else mean_loss(there, examples, counted)
         yield WeightWay(places, losses.copy())
 
 
@@ -92,15 +93,17 @@ def _first(scene: Scene, count: int) -> Iterator[tuple[range, Nested]]:
         yield own, x if len(own) == len(places) else nesting.select(x, range(len(own)))
 
 
-def mean_loss(scene: Scene, count: int | None = None) -> float:
-    """The loss of the live examples that have a label, or of the first of them."""
+def mean_loss(scene: Scene, count: int | None = None, counted: Tensor | None = None) -> float:
+    """The loss of the live examples that have a label, or of the first of them; of those alone that are counted, where it is said which."""
     if count is not None and count < len(scene.live):
         wanted = scene.reading.wanted(scene.live.x, scene.live.y)
         assert wanted is not None  # who asks for the way has seen that there is some
         scores = torch.cat([scene.look(x)[0].cpu() for _, x in _first(scene, count)])
         known = wanted.cpu()[: len(scores)]
+        if counted is not None and bool(counted[: len(scores)].any()):
+            return _counted.mean_of(scene, scene.reading.losses(scores, known), counted)
         return scene.reading.loss(scores, known)
-    return scene.answers(sure=False).loss
+    return _counted.mean_loss(scene, counted)
 
 
 def _named(model: Any) -> dict[str, Tensor]:

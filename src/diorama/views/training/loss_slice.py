@@ -16,6 +16,7 @@ from ...core.selection import Selection, number_key
 from ...scene import Scene, weight_planes
 from ...scene.weight_planes import WeightPlane
 from ..view import View
+from ._counted import uncounted
 from ._slice import Slice, Walker, outline, walked
 
 MANY = 12
@@ -118,7 +119,7 @@ class LossSliceView(View):
             )
         return self.picture(
             scene, selection, "Loss around here", Group(children=tuple(children), direction="row"), words.strip(),
-            checks=self._checks(scene, plane, here), final=final,
+            checks=self._checks(scene, plane, here), note=uncounted(scene), final=final,
         )
 
     def _enough(self, found: Slice) -> tuple[bool, float, float]:

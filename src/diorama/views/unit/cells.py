@@ -22,6 +22,7 @@ from ...derive.texts import PROPERTIES
 from ...model.layers import Layer
 from ...scene import Scene
 from ...scene.input import Current
+from ...scene.reads import text_at
 from ...scene.restarts import Restarts
 from ...scene.states import STATES, hidden, keeps, memory, readable, told
 from .. import texts
@@ -152,14 +153,17 @@ class CellsView(View):
 
     def _drawn(self, scene: Scene, selection: Selection, seen: SeenText, cell: int, offered: list[Match] | None) -> Picture:
         layer, current = seen.layer, seen.current
-        tokens = texts.tokens(current.shown)
+        read = text_at(scene, layer.name)
+        tokens = texts.tokens(current.shown, read)
         end = seen.first + seen.values.shape[1]
         # Of a packed text nothing is seen behind its end.
         tokens = tokens[:end]
         if end != len(tokens):
             raise NotApplicable(f"{layer.name} answers at {end} places, and the text has {len(tokens)} tokens")
         start = max(0, len(tokens) - self.limit)
-        text = self._text(scene, current.x, tokens, seen.values[cell, start - seen.first :].double().numpy(), start)
+        guesses = self.guesses and scene.task == "next_token"
+        elsewhere = text_at(scene) if guesses and text_at(scene) != read else ""
+        text = self._text(scene, seen, tokens, cell, start, read if guesses and not elsewhere else None)
         marks: list[Node] = [text]
         checks: tuple[Check, ...] = ()
         what, one = "its memory" if seen.kept else "it", "character" if text.characters else "token"
@@ -168,6 +172,8 @@ class CellsView(View):
             words += f" Below each {one} stand the five that the network thought likeliest in its place, the bluer the surer; "
             words += "last of all, what it expects next."
         note = f"the last {self.limit} of {len(tokens)} {one}s" if start else ""
+        if elsewhere:
+            note += f"{'; ' if note else ''}what the network expects stands at the tokens of {elsewhere}, and this layer reads {read}: it is left out"
         if offered:
             marks.append(_offer(layer, offered))
             own = next((match for match in offered if match.cell == cell), None)
@@ -180,13 +186,13 @@ class CellsView(View):
             note=note, final=offered is not None,
         )
 
-    def _text(self, scene: Scene, x: Any, tokens: list[str], value: NDArray[np.float64], start: int) -> Text:
-        """The tokens from a place on, with the cell's value at each."""
-        shown = list(tokens[start:])
+    def _text(self, scene: Scene, seen: SeenText, tokens: list[str], cell: int, start: int, guessed: str | None) -> Text:
+        """The tokens from a place on, with the cell's value at each, and what was likeliest there where a text by that name is ``guessed``."""
+        shown, value = list(tokens[start:]), seen.values[cell, start - seen.first :].double().numpy()
         alternatives: tuple[tuple[Alternative, ...], ...] = ()
         keys = tuple(number_key("token", start + k) for k in range(len(shown)))
-        if self.guesses and scene.task == "next_token":
-            alternatives = _guesses(scene, x, len(tokens), start)
+        if guessed is not None:
+            alternatives = _guesses(scene, seen.current.x, len(tokens), start, guessed)
             # One place more, for what is expected after the end.
             shown, value = [*shown, "…"], np.append(value, 0.0)
             keys = (*keys, number_key("token", len(tokens)))
@@ -264,11 +270,11 @@ def _along(values: NDArray[np.float64], inside: NDArray[np.float64]) -> NDArray[
     return np.asarray(found)
 
 
-def _guesses(scene: Scene, x: Any, count: int, start: int) -> tuple[tuple[Alternative, ...], ...]:
+def _guesses(scene: Scene, x: Any, count: int, start: int, name: str) -> tuple[tuple[Alternative, ...], ...]:
     """For each token what was likeliest in its place; nothing for the first, and one more after the last."""
     chance = scene.probabilities(x)[0].nan_to_num(0)[:count]
     top = chance.topk(min(LIKELIEST, chance.shape[-1]), -1)
-    kind = texts.kind(scene)
+    kind = texts.kind(scene, name)
     rows = [
         tuple(Alternative(texts.visible(kind.token(int(k))), float(p)) for k, p in zip(index, value, strict=True))
         for index, value in zip(top.indices, top.values, strict=True)

@@ -16,6 +16,7 @@ from ...core.saying import counted
 from ...core.selection import Selection, number_key, spoken, unit_key
 from ...scene import Scene
 from .. import about, similar_units
+from ..samples import noted, part
 from ..units import responses, shown, telling_layers
 from ..view import View
 
@@ -67,6 +68,7 @@ class FeaturesView(View):
         yield Progress(done=0, total=1, note=f"one pass over {counted(len(scene.live), 'examples')}")
         found = responses(scene, [one])[one.name]
         values = (found.high if self.value == "largest" else found.mean).double().numpy()
+        bad = ~np.isfinite(values).all(1)
         if values.shape[1] < 2 or len(values) < 2:
             raise NotApplicable(f"{spoken(one.name)} has one unit or there is one example, so there is nothing to put in order")
         truth = about.truths(scene)
@@ -89,8 +91,12 @@ class FeaturesView(View):
         caption += "; bright is a strong response" if one.rectified else "; blue is positive, orange negative"
         caption += ". Rows lie together by class, columns by the class they speak for." if self._grouped(truth) else "."
         note = "" if shown_all else f"{len(rows)} of {len(values)} examples and {len(columns)} of {values.shape[1]} units shown"
+        if bad.any():
+            those = f"{part(int(bad.sum()), len(bad), 'examples')} {'have' if bad.sum() > 1 else 'has'} responses that are no finite numbers"
+            note = noted(note, f"{those}: in the order they count as nothing, and in neighbours not at all")
         yield self.picture(
-            scene, selection, f"The data through {spoken(one.name)}", heat, caption, checks=_checks(values, truth), note=note,
+            scene, selection, f"The data through {spoken(one.name)}", heat, caption,
+            checks=_checks(values[~bad], None if truth is None else truth[~bad]), note=note,
             idle={} if truth is not None else {"sort": about.classless(scene)},
         )
 

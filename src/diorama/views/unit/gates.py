@@ -20,6 +20,7 @@ from ...model.layers import Layer
 from ...model.recurrent import States
 from ...scene import Scene
 from ...scene.input import Current
+from ...scene.reads import text_at
 from ...scene.restarts import Restarts
 from ...scene.states import parts, states
 from .. import inputs, texts
@@ -164,7 +165,7 @@ class GatesView(View):
         _, start, stop = self._window(selection, seen.steps)
         here = slice(start - seen.first, stop - seen.first)
         marks: list[Node] = []
-        tokens = texts.tokens(seen.current.shown)
+        tokens = texts.tokens(seen.current.shown, text_at(scene, seen.layer.name))
         kept = np.tanh(seen.line("c")) if "c" in seen.values else seen.line("h")
         if len(tokens) == seen.steps:
             part = kept[here]

@@ -21,6 +21,7 @@ from ...data.kinds import Tokens
 from ...derive.derivations.matches import bounds
 from ...derive.phrases import THRESHOLD, PhraseSearch, chosen, levels_of, reached
 from ...scene import Scene
+from ...scene.reads import text_at
 from ...scene.states import hidden, readable, told
 from .. import texts
 from ..view import View
@@ -97,7 +98,7 @@ class MatchesView(View):
         layer = layer if named else readable(scene)
         current = scene.current(selection)
         values = hidden(scene, layer, current.x)[0].double().numpy()
-        tokens = texts.tokens(current.shown)[: values.shape[1]]
+        tokens = texts.tokens(current.shown, text_at(scene, layer))[: values.shape[1]]
         if len(tokens) != values.shape[1]:
             raise UsageError(f"{layer} answers at {values.shape[1]} places, and the text has {len(tokens)} tokens; choose another layer")
         places = [place for key in selection.all("token") for place in key.numbers if place < len(tokens)]

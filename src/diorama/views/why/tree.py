@@ -21,7 +21,7 @@ from ...data import nesting, trees
 from ...data.kinds import Tokens
 from ...data.padding import pads
 from ...scene import Scene
-from ...scene.input import reading, text_input
+from ...scene.input import lengths, reading, text_input
 from ..view import View
 from ._wording import grouped
 
@@ -74,7 +74,9 @@ class TreeView(View):
         assert read is not None
         name, kind = read
         current = scene.current(selection)
-        spoken = _spoken(kind, trees.read(self.brackets)) if self.brackets.strip() else _parsed(kind, nesting.named(current.x)[name])
+        parts, told = nesting.named(current.x), lengths(scene.examples, name)
+        own = parts[name][:, : min([int(parts[key]) for key in told], default=None)]
+        spoken = _spoken(kind, trees.read(self.brackets)) if self.brackets.strip() else _parsed(kind, own)
         if len(spoken.ids) > self.limit:
             raise UsageError(f"a tree wants at most {self.limit} words, got {len(spoken.ids)}; give a shorter sentence, or more by limit=")
         chances = _chances(scene, name, kind, spoken)
@@ -157,15 +159,16 @@ def _chances(scene: Scene, name: str, kind: Tokens, spoken: Spoken) -> Tensor:
     fill = next((int(number) for number in last if pads(kind.token(int(number)))), None)
     found: list[Tensor | None] = [None] * len(rows)
     width = int(live.shape[1]) if fill is not None else 0
-    lengths = sorted({max(width, len(row)) for row in rows})
-    for length in lengths:
+    told = lengths(scene.examples, name)
+    for length in sorted({max(width, len(row)) for row in rows}):
         chosen = [k for k, row in enumerate(rows) if max(width, len(row)) == length]
         batch = torch.tensor([[*rows[k], *[fill or 0] * (length - len(rows[k]))] for k in chosen], dtype=live.dtype)
         try:
-            told = scene.probabilities(nesting.each(reading(one, name, batch), lambda part: part.to(scene.device)))
+            x = reading(one, name, batch, told, [len(rows[k]) for k in chosen])
+            chances = scene.probabilities(nesting.each(x, lambda part: part.to(scene.device)))
         except (RuntimeError, ValueError, IndexError) as error:
             raise NotApplicable(f"the model does not read a phrase of {length} tokens: {' '.join(str(error).split())[:160]}") from error
-        for k, row in zip(chosen, told, strict=True):
+        for k, row in zip(chosen, chances, strict=True):
             found[k] = row
     return torch.stack([row for row in found if row is not None]).reshape(len(rows), -1)
 
