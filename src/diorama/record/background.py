@@ -67,7 +67,12 @@ class Background:
 
     def put(self, step: int, moment: float, values: Pending) -> bool:
         """Hand over a step; False when it had to be dropped."""
-        waiting, size = len(self._steps), 0 if len(values) < _FEW else _size(values)
+        steps = self._steps
+        waiting, few = len(steps), len(values) < _FEW
+        if few and waiting < _MANY and len(self._group) < _MANY and not self._gaps:
+            steps.append((step, moment, values))
+            return True
+        size = 0 if few else _size(values)
         if waiting + len(self._group) >= LIMIT or (size and self._bytes_in - self._bytes_out + size > BYTES):
             self.dropped += 1
             self.miss("records", step)
@@ -75,7 +80,7 @@ class Background:
         if self._gaps and "records" in self._gaps:
             self._close_gap("records")
         self._bytes_in += size
-        self._steps.append((step, moment, values))
+        steps.append((step, moment, values))
         # The writer comes by itself: to wake it more often would cost a loop of tiny steps more than writing does.
         if waiting >= _MANY and not self._wake.is_set():
             self._wake.set()

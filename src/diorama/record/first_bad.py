@@ -113,6 +113,8 @@ class FirstBadFinder:
         self._handle: Any = None
         self._watched: tuple[tuple[nn.Parameter, bool], ...] = ()
         """Parameters whose gradient is looked at, and whether it is short and at hand."""
+        self._short: tuple[nn.Parameter, ...] = ()
+        """The same, where all are."""
         self._device = "cpu"
         self._draws = True
         """Whether a step draws random numbers, as far as is known; seen again at each reading."""
@@ -129,7 +131,6 @@ class FirstBadFinder:
     def follow(self) -> None:
         """Put the hook on the model that trains now."""
         self.take_off()
-        self.plain = False
         if self.done:
             return
         model = self.model = self._subject.model
@@ -141,6 +142,7 @@ class FirstBadFinder:
         self._watched = tuple(
             (p, p.numel() <= _SMALL and p.ndim == 1 and self._device == "cpu") for p in {id(p): p for p in ends}.values()
         )
+        self._short = tuple(p for p, _ in self._watched) if all(short for _, short in self._watched) else ()
         self._handle = nn.Module.register_forward_pre_hook(model, _Seen(self), with_kwargs=True)
         if PREPARED not in dir(type(model)):
             model.__dict__[PREPARED] = _Unhooked(model, self)
@@ -150,13 +152,14 @@ class FirstBadFinder:
         self._due = due
         if self._drawn is not None:
             self._draws, self._drawn = self._drawn, None
-        self.plain = self._sized and self._device == "cpu" and not (due or self._draws)
+        self.plain = self._sized and self._handle is not None and self._device == "cpu" and not (due or self._draws)
 
     def take_off(self) -> None:
         """Take the hook off, and let go of the batch."""
         if self._handle is not None:
             self._handle.remove()
             self._handle = None
+        self.plain = False
         if isinstance(self.model.__dict__.get(PREPARED), _Unhooked):
             del self.model.__dict__[PREPARED]
         self.passes.clear()
@@ -208,6 +211,23 @@ class FirstBadFinder:
         if self._skipped <= _IN_A_ROW:
             self._tell(skipped=True, scale=scale)
         self.passes.clear()
+
+    def fine(self) -> bool:
+        """Whether all gradients that are looked at are short, at hand and finite, where nothing but the batch is held: of most steps all that is asked."""
+        short = self._short
+        if not (short and self.plain):
+            return False
+        total = 0.0
+        for parameter in short:
+            grad = parameter.grad
+            if grad is not None:
+                for number in grad.tolist():
+                    total += number
+        if total - total != 0:
+            return False
+        if self._skipped:
+            self._skipped = 0
+        return True
 
     def _bad(self) -> bool:
         for parameter, short in self._watched:

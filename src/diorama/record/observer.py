@@ -89,8 +89,8 @@ class Observer:
         """Whether the optimizers' steps matter: something is read, or a person's wish is in force."""
         self._stepped = False
         """Whether an optimizer has stepped since the step was prepared."""
-        self._steps = self._steps_before = self._armed = 0
-        """Steps of the optimizers so far, and how many they were at which step when the batch was last read."""
+        self._steps_before = self._armed = 0
+        """How many steps of the optimizers there were, and which step it was, when the batch was last read."""
         self.counts: dict[int, int] = {}
         """Of each optimizer, how often it has stepped."""
         self._owed: tuple[Signal, ...] = ()
@@ -177,8 +177,9 @@ class Observer:
         if "activations" in self.needs and self._reader is not None:
             self._reader.arm()
         if "batch" in self.needs and self.batch is not None:
-            each = self._steps - self._steps_before >= (number - self._armed) * max(1, len(self._hooked)) and self._follows_all
-            self._steps_before, self._armed = self._steps, number
+            steps = sum(self.counts.values())
+            each = steps - self._steps_before >= (number - self._armed) * max(1, len(self._hooked)) and self._follows_all
+            self._steps_before, self._armed = steps, number
             self.batch.arm(self._stepped_by() if each else None)
         if "updates" in self.needs and not self._by_hooks:
             self._remember()
@@ -195,17 +196,19 @@ class Observer:
         self._spare = {}
 
     def _pre(self, optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
-        self._steps += 1
         grads = None
         try:
-            self.counts[id(optimizer)] = self.counts.get(id(optimizer), 0) + 1
-            if not self._follows and self.first_bad is None:
+            counts, key, bad = self.counts, id(optimizer), self.first_bad
+            counts[key] = counts.get(key, 0) + 1
+            if bad is not None:
+                if bad.fine():
+                    bad.passes.clear()
+                else:
+                    grads = torch.is_grad_enabled()
+                    bad.look()
+            if not self._follows:
                 return None
             grads = torch.is_grad_enabled()
-            if self.first_bad is not None:
-                self.first_bad.look()
-                if not self._follows:
-                    return None
             self._stepped = True
             if not self.needs and not self._factors.active:
                 return None

@@ -34,7 +34,7 @@ from .ranks import Follower, follower, leader
 from .run_folder import Begun
 from .setup import Watched, prepared
 from .signals import Signal
-from .step import Step, moment, numbers_of, plain_numbers, values_of
+from .step import BEGAN, Step, moment, numbers_of, plain_numbers, values_of
 from .training_data import TrainingData
 from .troubles import Troubles
 from .way_back import WayBack
@@ -188,14 +188,14 @@ class Recorder:
         number = self.number + 1
         try:
             # Between readings, and between two looks at what people ask, a step is written down and nothing more.
-            if number < self._rest and time.monotonic() < self._until:
-                self.number = number
-                if (bad := self._observer.first_bad) is not None and bad.passes:
-                    self._observer.stepped()
+            if number < self._rest and (now := time.monotonic()) < self._until:
+                self.number, observer = number, self._observer
+                if (bad := observer.first_bad) is not None and bad.passes:
+                    observer.stepped()
                 if self._rates is None:
-                    self._put(number, scalars, self._observer.always)
+                    self._put(number, scalars, observer.always)
                 else:
-                    self._background.put(number, moment(), plain_numbers(scalars, self._rates, self._warn))
+                    self._background.put(number, BEGAN + now, plain_numbers(scalars, self._rates, self._warn))
                 return
         except Exception as error:
             self._mishap(error)

@@ -18,7 +18,8 @@ from ..core.registry import is_own, told
 from .histogram import HistogramValue
 
 _NO_VALUES: Mapping[str, Any] = MappingProxyType({})
-_BEGAN = time.time() - time.monotonic()
+BEGAN = time.time() - time.monotonic()
+"""What makes seconds since 1970 of a monotonic clock: see :func:`moment`."""
 
 
 def _no_values() -> Mapping[str, Any]:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 def moment() -> float:
     """Now, in seconds since 1970 by a clock that nobody sets: as the time of day was when this process began, and on from there."""
-    return _BEGAN + time.monotonic()
+    return BEGAN + time.monotonic()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -269,6 +269,8 @@ def _answers(taken: int) -> dict[str, NDArray[np.int64]]:
     ("learning_rate_too_high", *(_rated(np.concatenate([[1.0] * 10, [50.0] * 40, [0.9] * 350]), ratio, floor=1.0) for ratio in (0.3, 1e-3)), ""),
     # A loss that stays where one answer for all is, with large steps; where all inputs are alike nothing is lower.
     ("learning_rate_too_high", _rated(_LEVEL, 0.3, floor=1.0), _rated(_LEVEL, 0.3, floor=1.0, alike=True), ""),
+    # Nothing is learnt from inputs that are all alike, where one answer for all is as good as can be.
+    ("stalled_learning", *(_Told({"loss": _LEVEL, "probe/loss": np.full(10, at)}, floor=1.0, alike=True) for at in (1.0, 0.3)), ""),
     # One half of an adapter begins at zero, beside which any update is large; weights that begin with a size are thrown by such.
     ("learning_rate_too_high", *(
         _Told({**_rated(_LEVEL, 0.3)._found, **{f"weights/{name}.weight/norm": np.append(size, np.full(9, 1.0)) for name in "ab"}}, floor=1.0)

@@ -103,7 +103,7 @@ def judged(run: RunReader) -> Judged:
         return Judged(True, f"{level:.0%} of the batches' answers are right, {chance:.0%} would be by one answer")
     if isinstance(floor, int | float) and floor > 0 and len(loss):
         share = float(np.median(loss)) / floor
-        if (run.meta.get("probe") or {}).get("alike") and share < _OPTIMAL:
+        if blind(run):
             return Judged(True, "all inputs of the probe set are the same, so that no loss is lower than that of one answer for all")
         return Judged(share < 0.5, f"the probe loss is {share:.0%} of what one answer for all would have")
     if told:
@@ -111,8 +111,17 @@ def judged(run: RunReader) -> Judged:
     return Judged(None)
 
 
-_OPTIMAL = 1.05
-"""A loss of less than so many times that of one answer for all is about as low."""
+def blind(run: RunReader) -> bool:
+    """Whether all inputs of the probe set are the same, and the loss there is what one answer for all would have: nobody could do better."""
+    probe, loss = run.meta.get("probe") or {}, last(run, "probe/loss", 3)
+    floor = probe.get("floor")
+    if not probe.get("alike") or not isinstance(floor, int | float) or not len(loss):
+        return False
+    return abs(float(np.median(loss)) - floor) < _OPTIMAL * floor
+
+
+_OPTIMAL = 0.05
+"""A loss that differs from that of one answer for all by less than this share of it is about as low."""
 
 
 class SeriesTable(NamedTuple):
