@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,10 +20,13 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 from training import advance, batch, network
 
-from diorama.core.errors import Unavailable
+from diorama.core.errors import DioramaError, Unavailable
 from diorama.record import background
+from diorama.record.budget import Budget
 from diorama.record.reader import RunReader
 from diorama.record.recorder import watch
+from diorama.record.snapshots import Plan
+from diorama.record.writer import Writer
 from diorama.run import open_run
 
 SCRIPT = Path(__file__).with_name("training.py")
@@ -139,6 +144,53 @@ def test_a_training_is_taken_up_again_after_its_end(tmp_path: Path) -> None:
         assert [event.kind for event in reader.events].count("resumed") == 1
         assert reader.snapshots[0] == 0
         assert reader.snapshots[-1] == 60
+
+
+@pytest.mark.parametrize("planted", ["snapshots", "checkpoints", "index", "lock", "origin.json", "model-1.pkl", ".probe.safetensors"])
+def test_a_run_that_leads_elsewhere_has_nothing_written_or_deleted_there(tmp_path: Path, planted: str) -> None:
+    """A run from anybody may hold links, or an index that names files of others: taken up, it is refused or goes on, and what lies there stays."""
+    run, victim = tmp_path / "run", tmp_path / "victim"
+    victim.mkdir()
+    names = ("000000002.safetensors", "letter.txt", "000000001.auto.pt")
+    for name in names:
+        (victim / name).write_text("mine")
+
+    def record(width: int, **told: Any) -> None:
+        model = torch.nn.Sequential(torch.nn.Linear(3, width), torch.nn.Linear(width, 2))
+        optimizer = torch.optim.SGD(model.parameters(), 0.01)
+        with watch(model, run, probe=torch.ones(4, 3), optimizer=optimizer, snapshots=1, resume=True, **told) as recorder:
+            for _ in range(4):
+                recorder.step(loss=1.0)
+
+    record(4)
+    if planted == "index":
+        with contextlib.closing(sqlite3.connect(run / "run.db")) as connection, connection:
+            connection.execute("UPDATE snapshots SET file = '../victim/letter.txt' WHERE step = 2")
+    else:
+        if (run / planted).is_dir():
+            shutil.rmtree(run / planted)
+        (run / planted).unlink(missing_ok=True)
+        (run / planted).symlink_to(victim / "letter.txt" if "." in planted or planted == "lock" else victim)
+    with warnings.catch_warnings(), contextlib.suppress(DioramaError):
+        warnings.simplefilter("ignore", RuntimeWarning)
+        record(7, budget=2000)
+    assert sorted(file.name for file in victim.iterdir()) == sorted(names)
+    assert all((victim / name).read_text() == "mine" for name in names)
+
+
+@pytest.mark.timeout(20)
+def test_a_budget_does_not_wait_for_what_cannot_be_deleted(tmp_path: Path) -> None:
+    """Where an old checkpoint cannot be deleted, what else can go goes, and the writer comes to its end."""
+    with watch(network(), tmp_path / "run", snapshots=1) as recorder:
+        for _ in range(3):
+            recorder.step(loss=1.0)
+    stuck = tmp_path / "run" / "checkpoints" / "000000000.auto.pt"
+    (stuck / "inside").mkdir(parents=True)
+    writer = Writer(tmp_path / "run")
+    Budget(2000, Plan(1, 2000), lambda apart: None).keep(writer)
+    assert [step for step, *_ in writer.snapshots()] == [3]
+    writer.close()
+    assert stuck.is_dir()
 
 
 def test_another_network_in_the_same_run_is_another_architecture(tmp_path: Path) -> None:

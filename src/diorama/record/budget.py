@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import checkpoints, snapshots
+from ..core.errors import Damaged
+from . import checkpoints, files, snapshots
 from .snapshots import MOST, Plan
 from .writer import Writer
 
@@ -69,8 +70,10 @@ class Budget:
         kept = {step: (file, size, anchor) for step, file, size, anchor in writer.snapshots()}
         room = self._room - self._rest
         self._forget(writer, kept, self._plan.superfluous([(s, size, a) for s, (_, size, a) in kept.items()], room))
-        while self._over(kept) and (old := checkpoints.automatic(writer.folder)):
-            checkpoints.forget(writer, old[0])
+        for old in checkpoints.automatic(writer.folder):  # each once: one that cannot be deleted stays
+            if not self._over(kept):
+                break
+            checkpoints.forget(writer, old)
             self._rest = self._beside(writer)
         while self._over(kept) and len(kept) > 1 and (first := min(kept)) in (0, *(s for s in kept if not kept[s][2])):
             self._forget(writer, kept, [first])
@@ -87,8 +90,9 @@ class Budget:
             return
         writer.forget_snapshots(steps)
         for step in steps:
-            with contextlib.suppress(OSError):
-                os.unlink(writer.folder / kept.pop(step)[0])
+            # The index may come from anybody: a file that it names elsewhere is not the run's to give up.
+            with contextlib.suppress(OSError, Damaged):
+                os.unlink(files.own(writer.folder, snapshots.FOLDER) / Path(kept.pop(step)[0]).name)
 
     def _coarser(self, writer: Writer) -> bool:
         """Give up what was read between since, or else every other reading's histograms; whether some could go."""

@@ -131,16 +131,14 @@ def _saved(content: Any) -> bytes:
 def write(writer: Writer, step: int, data: bytes, anchor: bool, act: int | None = None, later: bool = False) -> None:
     """Write a checkpoint with its signature; automatic ones push out the oldest of their kind: those between, those before acts, and those
     before acts that change nothing by themselves (``later``)."""
-    folder = writer.folder / FOLDER
+    folder = files.own(writer.folder, FOLDER)
     folder.mkdir(exist_ok=True)
     before = f".{ACT}{act}{f'.{LATER}' * later}" if act is not None else ""
     name = f"{step:09d}{before}{'' if anchor else '.auto'}.pt"
-    temporary = folder / f".{name}"
-    temporary.write_bytes(data)
     signature = trust.sign(data)
     if signature:
-        (folder / name).with_suffix(".sig").write_text(signature)
-    temporary.replace(folder / name)
+        files.put((folder / name).with_suffix(".sig"), signature.encode())
+    files.put(folder / name, data)
     writer.index_file(f"{FOLDER}/{name}", len(data), zlib.crc32(data))
     there = automatic(writer.folder)
     before_acts = sorted((file for file in there if f".{ACT}" in file.name), key=_act_of)
@@ -210,7 +208,8 @@ def before(folder: Path, command: int, acts: Iterable[Mapping[str, Any]]) -> tup
 def forget(writer: Writer, file: Path) -> None:
     """Give a checkpoint up."""
     writer.forget_file(f"{FOLDER}/{file.name}")
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, Damaged):
+        files.own(writer.folder, FOLDER)
         file.unlink()
         file.with_suffix(".sig").unlink()
 
@@ -231,10 +230,10 @@ def along(line: Line) -> dict[int, Path]:
 
 def _file(folder: Path, step: int, act: int | None) -> Path | None:
     """The file of a step: the one taken before an act, where it is asked for and there; else the most lasting, or that before its first act."""
-    files = [file for file in (folder / FOLDER).glob(f"{step:09d}.*pt") if file.name[0] != "."]
+    there = [file for file in (folder / FOLDER).glob(f"{step:09d}.*pt") if file.name[0] != "."]
     wanted = f".{ACT}{act}."
-    files.sort(key=lambda file: (wanted not in file.name, f".{ACT}" in file.name, ".auto" in file.name, _act_of(file)))
-    return files[0] if files else None
+    there.sort(key=lambda file: (wanted not in file.name, f".{ACT}" in file.name, ".auto" in file.name, _act_of(file)))
+    return there[0] if there else None
 
 
 def content(folder: Path, step: int, trusted: bool = False, act: int | None = None) -> bytes:

@@ -1,10 +1,11 @@
-"""The files of a run folder: only regular ones that lie inside it are opened, so that no run leads elsewhere or waits.
+"""The files of a run folder: only regular ones that lie inside it are opened and written, so that no run leads elsewhere or waits.
 
 A run may come from anybody. A pipe blocks who opens it, a device never ends, and a link leads to what is not the run's.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from pathlib import Path
@@ -57,6 +58,34 @@ def content(folder: Path, name: str, most: int) -> bytes:
         if size > most:
             raise Damaged(f"{name!r} in the run {str(folder)!r} has {size:,} bytes; at most {most:,} are read")
         return file.read(size)
+
+
+def own(folder: Path, name: str) -> Path:
+    """A folder of the run's own, into which is written. *Raises* Damaged where it is a link: what it leads to is another's."""
+    path = folder / name
+    if path.is_symlink():
+        raise Damaged(f"{name!r} in the run {str(folder)!r} is a link, and what is written or given up there would be another's; put a folder there")
+    return path
+
+
+def cleared(path: Path) -> Path:
+    """The same path with nothing there: what is written to it goes into a file of its own, and never through a link that lay there."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    return path
+
+
+def put(path: Path, data: bytes) -> None:
+    """Write a file beside and rename it, so that nobody sees half of it, and a link that lies there is replaced, not followed."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(cleared(temporary), "xb") as file:
+            file.write(data)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
 
 
 def _kind(mode: int) -> str:

@@ -213,7 +213,7 @@ class FirstBadFinder:
         self.passes.clear()
 
     def fine(self) -> bool:
-        """Whether all gradients that are looked at are short, at hand and finite, where nothing but the batch is held: of most steps all that is asked."""
+        """Whether the gradients that are looked at are all short and finite, and nothing but the batch is held: of most steps that is asked alone."""
         short = self._short
         if not (short and self.plain):
             return False

@@ -47,7 +47,11 @@ class RunLock:
         path = self.folder / NAME
         if held(self.folder):
             raise Unavailable(f"another training writes to {str(self.folder)!r}; end it, or choose another folder")
-        self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            # A link would lead to another's file, which is written to.
+            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
+        except OSError as error:
+            raise Unavailable(f"{str(path)!r} cannot be opened: {error}; put it out of the way, or record into another folder") from error
         try:
             if _OPEN_FILE:
                 fcntl.fcntl(self._handle, fcntl.F_OFD_SETLK, _record(fcntl.F_WRLCK))

@@ -201,10 +201,10 @@ def opened(data: bytes) -> dict[str, Any]:
 
 def write(folder: Path, number: int, data: bytes) -> None:
     """Write a pickle with its signature."""
-    file_of(folder, number).write_bytes(data)
+    files.put(file_of(folder, number), data)
     signature = trust.sign(data)
     if signature:
-        file_of(folder, number).with_suffix(".sig").write_text(signature)
+        files.put(file_of(folder, number).with_suffix(".sig"), signature.encode())
 
 
 def load(folder: Path, number: int, trusted: bool = False) -> dict[str, Any]:

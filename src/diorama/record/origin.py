@@ -99,12 +99,12 @@ def _refusal() -> str:
 def write(folder: Path, origin: Origin) -> tuple[int, bytes]:
     """Write it with its signature; returns its size and content."""
     data = msgspec.json.encode(origin)
-    (folder / NAME).write_bytes(data)
+    files.put(folder / NAME, data)
     signature = trust.sign(data)
     with contextlib.suppress(OSError):
         (folder / NAME).with_suffix(".sig").unlink()
     if signature:
-        (folder / NAME).with_suffix(".sig").write_text(signature)
+        files.put((folder / NAME).with_suffix(".sig"), signature.encode())
     return len(data), data
 
 

@@ -20,7 +20,7 @@ from ..core.errors import DioramaError, Unavailable, UsageError
 from ..data.examples import Examples
 from ..model.layers import LayerTable
 from ..model.outputs import Reading
-from . import checking, database, lineage, models, origin, requests, snapshots
+from . import checking, checkpoints, database, files, lineage, models, origin, requests, snapshots
 from .architecture import kept
 from .architecture import write as write_architecture
 from .lock import RunLock
@@ -228,8 +228,9 @@ def _resume(folder: Path, content: Content) -> Begun:
                 architecture += 1
             _describe(writer, content, architecture, "")
             known = {file for _, file, _, _ in writer.snapshots()}
-            for file in (folder / snapshots.FOLDER).iterdir():
-                if f"{snapshots.FOLDER}/{file.name}" not in known:
+            files.own(folder, checkpoints.FOLDER)
+            for file in files.own(folder, snapshots.FOLDER).iterdir():
+                if snapshots.OWN.fullmatch(file.name) and f"{snapshots.FOLDER}/{file.name}" not in known:
                     file.unlink()
             if not content.spread and number not in {step for step, _, _, _ in writer.snapshots()}:
                 tensors, shared = snapshots.copied(content.model)
@@ -255,7 +256,7 @@ def _describe(writer: Writer, content: Content, architecture: int, name: str) ->
     content.stored = None if content.spread else models.mark(content.model, content.more, data)
     facts["model_error"] = content.facts["model_error"] = reason
     if content.examples is not None:
-        beside = folder / f".{PROBE}"
+        beside = files.cleared(folder / f".{PROBE}")
         content.examples.save(beside)
         size, crc = checking.checksum(beside)
         os.replace(beside, folder / PROBE)
@@ -271,6 +272,6 @@ def take_snapshot(writer: Writer, step: int, tensors: Any, shared: Any, *, ancho
     """Write a snapshot and enter it into the index; returns its size."""
     file = f"{snapshots.FOLDER}/{step:09d}.safetensors"
     about = {"step": str(step), "model": str(architecture)}
-    size, crc = snapshots.write(writer.folder / file, tensors, shared, about)
+    size, crc = snapshots.write(files.own(writer.folder, snapshots.FOLDER) / Path(file).name, tensors, shared, about)
     writer.index_snapshot(step, file, size, crc, anchor=anchor, model=architecture)
     return size

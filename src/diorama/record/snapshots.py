@@ -7,6 +7,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import struct
 import time
 import zlib
@@ -24,6 +25,8 @@ from . import files
 from .checking import checksum
 
 FOLDER = "snapshots"
+OWN = re.compile(r"\.?\d{9,}\.safetensors(\.\d+)?")
+"""What a snapshot is called, also while it is written; whatever else lies in the folder is somebody's."""
 LIVE = "live.safetensors"
 MOST = 240
 """Snapshots that a run keeps at most."""
@@ -188,7 +191,7 @@ def write(
     size = crc = 0
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        with open(temporary, "wb") as stream:
+        with open(files.cleared(temporary), "xb") as stream:
             parts: list[Any] = [struct.pack("<Q", len(text)), text, *(body.numpy().data for body in bodies)]
             for part in parts:
                 stream.write(part)

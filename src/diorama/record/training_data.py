@@ -16,7 +16,7 @@ from ..data import changes_file
 from ..data.changes import MATCHED, ChangedExamples, Changes, Numbers, Values, known
 from ..data.examples import Examples
 from ..data.matching import content_hashes, found_among
-from . import checking
+from . import checking, files
 from .acts import Act, Reversal
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class TrainingData:
         seen, partners, since = changes.seen[changed.numbers].copy(), self._partners(changes)[0].tolist(), self._since
 
         def job(writer: Any) -> None:
-            beside = Path(writer.folder) / f".new.{changes_file.NAME}"
+            beside = files.cleared(Path(writer.folder) / f".new.{changes_file.NAME}")
             changes_file.write_rows(beside, changes_file.rows_of(changed, seen, partners, since))
             size, crc = checking.checksum(beside)
             os.replace(beside, Path(writer.folder) / changes_file.NAME)

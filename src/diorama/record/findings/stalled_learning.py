@@ -41,11 +41,11 @@ class StalledLearning(Finding):
         if blind(run):
             return [Found(
                 self.name, 0.6, "All inputs are the same",
-                f"After {len(loss)} steps the loss is {last:.3g}, and on the probe set about what one answer for all would have: the inputs of all its "
-                "examples are the same, so that no network could tell them apart.",
+                f"After {len(loss)} steps the loss is {last:.3g}, and on the probe set about what one answer for all would have: the inputs of all "
+                "its examples are the same, so that no network could tell them apart.",
                 f"median loss of the first, middle and last tenth: {first:.4g}, {middle:.4g}, {last:.4g}", (), None, int(steps[0]),
-                "Sure for the probe set.", "Look at how the inputs are made: scaled to nothing, filled with one value, or read from the wrong column.",
-                "examples",
+                "Sure for the probe set.",
+                "Look at how the inputs are made: scaled to nothing, filled with one value, or read from the wrong column.", "examples",
             )]
         known = judged(run)
         if known.learnt:
