@@ -69,7 +69,7 @@ class Background:
         """Hand over a step; False when it had to be dropped."""
         steps = self._steps
         waiting, few = len(steps), len(values) < _FEW
-        if few and waiting < _MANY and len(self._group) < _MANY and not self._gaps:
+        if few and waiting < _MANY and waiting + len(self._group) < LIMIT and not self._gaps:
             steps.append((step, moment, values))
             return True
         size = 0 if few else _size(values)
