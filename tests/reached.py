@@ -15,3 +15,12 @@ BY_POINTER_ALONE = """() => {
   return [...wrong, ...pointed].map((e) => e.outerHTML.slice(0, 160));
 }"""
 """What can be clicked and has no name or no role, a choice that stands in no group of choices, what is never reached by Tab and arrows."""
+
+CUT_RINGS = """() => [...document.querySelectorAll("[data-view] .choosable")].filter((e) => e.checkVisibility() && !e.closest("svg")).filter((e) => {
+  e.focus({focusVisible: true});
+  const [ring, room] = [getComputedStyle(e), e.closest(".body")?.getBoundingClientRect()];
+  const [grow, box] = [parseFloat(ring.outlineWidth) + parseFloat(ring.outlineOffset), e.getBoundingClientRect()];
+  if (document.activeElement !== e || !room || ring.outlineStyle === "none" || box.height > room.height) return false;
+  return Math.max(room.left - box.left, room.top - box.top, box.bottom - room.bottom) + grow > 0.5;
+}).map((e) => e.outerHTML.slice(0, 160))"""
+"""What can be chosen in a card and has its ring cut at the card's edge when it has the focus."""

@@ -259,7 +259,8 @@ class Scene:
         return device_of(self.model)
 
     def activations(self, names: str | Iterable[str], x: Nested | None = None, mode: Mode = "eval") -> dict[str, Tensor]:
-        """Activations by layer, (n, units, …) on the CPU, of an input or (kept for next time) of the live examples."""
+        """Activations by layer, (n, units, …) on the CPU, of an input or (kept for next time) of the live examples; whole, so that places behind
+        the ends of texts, which :meth:`responses` leaves out, are among them."""
         wanted = [names] if isinstance(names, str) else list(names)
         found = {name: self.layers[name] for name in wanted}
         if x is None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
+from reached import CUT_RINGS
 from visits import PATIENCE, drawn, visiting
 
 import diorama
@@ -44,7 +45,9 @@ def _rested(card: Locator) -> None:
 
 
 def test_a_clicked_map_fills_the_card_and_time_brings_it_back_to_noise(there: Page) -> None:
-    """A map clicked in one room is on the card of the next; at step 0 the same unit asks for something else."""
+    """A map clicked in one room is on the card of the next; at step 0 the same unit asks for something else. Rings are whole."""
+    there.locator("[data-view=activations] [data-key='unit:conv2/3']").wait_for()
+    assert not there.evaluate(CUT_RINGS)
     there.locator("[data-view=activations] [data-key='unit:conv2/3']").click()
     there.get_by_role("button", name="Unit", exact=True).click()
     card = there.locator("[data-view=card]")

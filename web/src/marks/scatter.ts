@@ -217,7 +217,7 @@ export const draw: Draw<Scatter> = (element, first, context) => {
     drawn = stateOf(context, true);
     surface.paint();
     const count = mark.points.shape[0] ?? 0;
-    touch.reset(`${mark.title || "points"}: ${counted(count, "point")}${wrongIn(mark)}; arrow keys read them, plus and minus come nearer, Shift and Enter chooses all from the last one to this, a loop drawn round them chooses them`);
+    touch.reset(`${mark.title || "points"}: ${counted(count, "point")}${wrongIn(mark)}; arrow keys read them${isSpace(mark) ? ", with Shift they turn the space" : ""}, plus and minus come nearer, Shift and Enter chooses all from the last one to this, a loop drawn round them chooses them`);
   }
 
   take(hand);
