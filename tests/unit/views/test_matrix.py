@@ -182,3 +182,5 @@ def test_an_example_that_is_no_number_takes_no_other_with_it(net: nn.Module) -> 
     assert _numbers(shown.column_keys) == [int(rest[k]) for k in _numbers(plain.column_keys)]
     assert picture.note == "1 of 30 examples left out, as answers to it are no finite numbers."
     assert "no likeness" in Scene(net, broken, Y).view("matrix", of="layers").note
+    with pytest.raises(NotApplicable, match="there are 2; choose of=examples"):
+        Scene(net, broken[:2], Y[:2]).view("matrix", of="layers")

@@ -17,6 +17,7 @@ from ...core.saying import counted
 from ...core.selection import Selection, layer_key, number_key, several, spoken, together, unit_key
 from ...data.kinds import Tokens
 from ...derive.columns import columns
+from ...derive.derivations.similarity import FEWEST
 from ...methods.grouping import ORDERS, clusters, ordered
 from ...scene import Scene
 from ...scene.sets import classes_of, named
@@ -209,6 +210,9 @@ class MatrixView(View):
         )
 
     def _layers(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
+        if len(scene.live) < FEWEST:
+            few = "is 1" if len(scene.live) == 1 else f"are {len(scene.live)}"
+            raise NotApplicable(f"of=layers compares how layers place {FEWEST} examples or more, and there {few}; choose of=examples")
         told = {"layers": together([layer.name for layer in columns(scene.layers, most=LAYERS)])}
         other = scene.other
         if other is not None:
