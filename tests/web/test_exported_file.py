@@ -81,7 +81,7 @@ def test_very_many_points_are_drawn_in_a_file(webgl: bool, browser: Any, tmp_pat
     moving = page.evaluate("""() => { const sheet = document.querySelector(".sheet"), { left, top } = sheet.getBoundingClientRect();
         sheet.dispatchEvent(new WheelEvent("wheel", { ctrlKey: true, deltaY: -600, clientX: left + 180, clientY: top + 180, cancelable: true }));
         return document.querySelector(".scatter-said").textContent; }""")
-    assert moving == "one in 2 of 100,001 points is drawn while it moves"
+    assert moving == "one in 4 of 100,001 points is drawn while it moves"
     page.locator(".scatter-said:empty").wait_for(state="attached")
     if webgl:
         page.evaluate("document.querySelector('.sheet-cloud').getContext('webgl').getExtension('WEBGL_lose_context').loseContext()")

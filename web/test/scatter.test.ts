@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { FIRST, cellOf, inPart, keysOf, nearer, nearestTo, onGrid, placed, pointOf, towards, within } from "../src/marks/scatterplan.ts";
+import { MANY, rarity } from "../src/marks/scattergl.ts";
 import type { Scatter } from "../src/types.ts";
 
 function scatter(points: number[], stride = 2): Scatter {
@@ -17,6 +18,21 @@ function scatter(points: number[], stride = 2): Scatter {
 test("the ends of the axes are the sides of the square, and y goes up", () => {
   const mark = scatter([-1, -1, 1, 1, 0, 0]);
   assert.deepEqual([...placed(mark, mark.points.data, 2, FIRST, 200).at], [0, 200, 200, 0, 100, 100]);
+});
+
+test("where points lie is worked out when somebody asks, and once: a million that move are placed by the graphics processor", () => {
+  const mark = scatter([0, 0]);
+  let read = 0;
+  const numbers = new Proxy(mark.points.data, {
+    get: (data, name) => (name === "0" && read++, Reflect.get(data, name, data)),
+  });
+  const plan = placed(mark, numbers, 2, FIRST, 100);
+  assert.deepEqual([plan.side, read], [100, 0]);
+  assert.deepEqual([...plan.at, ...plan.at, plan.depth.length, read], [50, 50, 50, 50, 0, 1]);
+});
+
+test("of a million points some 30,000 are drawn while they move, and all of those that are few", () => {
+  assert.deepEqual([MANY, MANY + 1, 1_000_000].map(rarity), [1, 4, 34]);
 });
 
 test("coming nearer keeps what is under the pointer, and going back shows the whole", () => {

@@ -4,8 +4,9 @@ import type { Scatter } from "../types.ts";
 import { ENLARGED } from "./lens.ts";
 import { LENS, SMALLER, axis, inPart, type Look } from "./scatterplan.ts";
 
-/** More points than this are drawn so; and so many are drawn while the picture moves. */
+/** More points than this are drawn so; and so many of them are drawn while the picture moves: what costs a frame is the points. */
 export const MANY = 100_000;
+const MOVING = 30_000;
 
 const CORNERS = `
 attribute vec3 at;
@@ -184,7 +185,7 @@ export class Cloud {
 
 /** One in so many points is drawn while a picture of so many moves. */
 export function rarity(count: number): number {
-  return Math.max(1, Math.ceil(count / MANY));
+  return count > MANY ? Math.ceil(count / MOVING) : 1;
 }
 
 function held(gl: WebGLRenderingContext, mark: Scatter): Held | null {

@@ -185,7 +185,9 @@ function paintRings(pen: CanvasRenderingContext2D, scene: Scene, context: Contex
   const { mark, plan } = scene;
   const hoveredAt = pointOf(mark, context.hovered);
   const against = chosenBy(mark, context.against);
-  const few = sumOf(marked) <= 400;
+  const sum = sumOf(marked);
+  if (hoveredAt < 0 && !sum && !context.against.length) return;
+  const few = sum <= 400;
   for (let i = 0; i < marked.length; i++) {
     const hovered = i === hoveredAt;
     const opposed = against[i] === 1;

@@ -39,8 +39,22 @@ export interface Placed {
   readonly depth: Float32Array;
 }
 
-/** Place rows of numbers: points, or the ends of lines, `stride` numbers each. */
+/** Place rows of numbers: points, or the ends of lines, `stride` numbers each; once, when somebody asks where they are. */
 export function placed(mark: Scatter, numbers: NdArray["data"], stride: number, look: Look, side: number): Placed {
+  let found: Pick<Placed, "at" | "depth"> | null = null;
+  const there = (): Pick<Placed, "at" | "depth"> => (found ??= places(mark, numbers, stride, look, side));
+  return {
+    side,
+    get at() {
+      return there().at;
+    },
+    get depth() {
+      return there().depth;
+    },
+  };
+}
+
+function places(mark: Scatter, numbers: NdArray["data"], stride: number, look: Look, side: number): Pick<Placed, "at" | "depth"> {
   const count = Math.floor(numbers.length / stride);
   const at = new Float32Array(2 * count);
   const space = stride === 3;
@@ -64,7 +78,7 @@ export function placed(mark: Scatter, numbers: NdArray["data"], stride: number, 
     at[2 * i + 1] = side / 2 - (up - look.y) * half;
     if (middle) [at[2 * i], at[2 * i + 1]] = seen(at[2 * i] as number, at[2 * i + 1] as number, middle, LENS * side);
   }
-  return { side, at, depth };
+  return { at, depth };
 }
 
 /** What turns a number of an axis into a place from -1 to 1: a factor, and what is added. */
