@@ -18,9 +18,9 @@ LOOKED, MOST = 512, 100_000
 """So many examples are looked at where nobody says how many, and so many at most."""
 
 
-def first_examples(least: int = 1, most: int = MOST) -> Any:
-    """The knob by which a view looks at more of the probe set than its first examples, or at fewer."""
-    return knob(LOOKED, "So many examples of the probe set are looked at, the first ones.", low=least, high=most, log=True)
+def first_examples(least: int = 1, most: int = MOST, usual: int = LOOKED) -> Any:
+    """The knob by which a view looks at more of the probe set than its first examples, or at fewer; ``usual`` where nobody says how many."""
+    return knob(usual, "So many examples of the probe set are looked at, the first ones.", low=least, high=most, log=True)
 
 
 def reached(selection: Selection, count: int, most: int = MOST) -> int:

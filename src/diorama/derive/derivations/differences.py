@@ -65,7 +65,7 @@ class DifferencesDerivation(Derivation):
     def stages(self, scene: Scene, begun: Plain = None, before: Plain = None) -> Iterator[Stage]:
         """The answers, then layer by layer."""
         assert self.beside is not None
-        other = self.beside.alone(scene.cancel).on(scene.live)
+        other = self.beside.alone(scene.cancel).on(scene.live).first(len(scene.live))
         own, others = scene.model.state_dict(), other.model.state_dict()
         parts = both_have(scene, other, self.layers)
         mine = _answered(scene)

@@ -47,7 +47,7 @@ class NeededDerivation(Derivation):
 
     version = 2
 
-    examples: int = knob(128, "So many of the live examples.", low=2, high=512)
+    examples: int = knob(128, "So many of the live examples.", low=2, high=100_000)
     layers: int = knob(40, "So many layers at most, spread over the network.", low=1, high=400)
 
     def fits(self, scene: Scene) -> str | None:

@@ -46,7 +46,7 @@ class ServingDerivation(Derivation):
 
     of_class: int = knob(0, "The class, by its number.", low=0)
     count: int = knob(24, "So many units are silenced.", low=1, high=500)
-    examples: int = knob(256, "So many examples at most.", low=8, high=512)
+    examples: int = knob(256, "So many examples at most.", low=8, high=100_000)
 
     def fits(self, scene: Scene) -> str | None:
         """A classifier with examples of the class and of others."""

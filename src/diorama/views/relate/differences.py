@@ -17,7 +17,7 @@ from ...model.outputs import CLASSES
 from ...scene import Scene
 from ...scene.sets import classes_of, named
 from .. import inputs
-from ..samples import looked_at
+from ..samples import first_examples, looked_at
 from ..view import View
 
 HALF = 0.5
@@ -47,6 +47,7 @@ class DifferencesView(View):
 
     count: int = knob(10, "So many examples and classes.", low=1, high=100)
     layers: int = knob(40, "So many layers at most, spread over the network.", low=1, high=400)
+    examples: int = first_examples(2)
 
     @classmethod
     def wants(cls, scene: Scene) -> str | None:
@@ -55,6 +56,7 @@ class DifferencesView(View):
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Draft | Progress]:
         """The answers and likenesses, then the layers one by one."""
+        scene = scene.first(self.examples)
         for stage in scene.derive("differences", layers=self.layers).stream():
             if stage.final:
                 yield self._picture(scene, selection, stage.value, final=True)
@@ -159,7 +161,7 @@ class DifferencesView(View):
         which = [int(k) for k in np.argsort(-np.nan_to_num(answers), kind="stable")[: self.count]]
         columns = [inputs.column(scene, which, scene.live)]
         if scene.task == "classification":
-            both = scene.predictions().numpy(), other.on(scene.live).predictions().numpy()
+            both = scene.predictions().numpy(), other.on(scene.live).first(len(scene.live)).predictions().numpy()
             columns += [
                 Column(name=title, kind="text", texts=tuple(named(scene, int(part[k])) for k in which))
                 for title, part in (("here", both[0]), (name, both[1])) if part.ndim == 1

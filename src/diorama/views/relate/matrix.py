@@ -22,7 +22,7 @@ from ...methods.grouping import ORDERS, clusters, ordered
 from ...scene import Scene
 from ...scene.sets import classes_of, named
 from .. import inputs
-from ..samples import looked_at, noted, part
+from ..samples import first_examples, looked_at, noted, part
 from ..units import ShownLayer, responses, shown, telling_layers
 from ..view import View
 from . import _cube
@@ -31,6 +31,8 @@ from ._columns import standard
 SNAPSHOTS = 16
 """So many moments of a training are looked at."""
 LAYERS = 24
+MANY = 4000
+"""So many columns at most: a row of more has no width left for each on any screen."""
 
 
 class MatrixView(View):
@@ -61,7 +63,7 @@ class MatrixView(View):
     order: str = knob("tree", "How rows stand: alike ones side by side, along the slowest change, by where they peak, by their mean, by number.",
                       choices=ORDERS, main=True)
     units: int = knob(256, "The most units: those that vary most.", low=1, high=4096)
-    examples: int = knob(256, "The most examples.", low=2, high=512)
+    examples: int = first_examples(2, MANY, usual=256)
 
     @classmethod
     def wants(cls, scene: Scene) -> str | None:
@@ -70,6 +72,7 @@ class MatrixView(View):
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """One picture."""
+        scene = scene.first(max(self.examples, len(scene.live)))
         if self.of == "layers":
             yield from self._layers(scene, selection)
             return
@@ -166,7 +169,8 @@ class MatrixView(View):
         if not there[units].all():
             caption += " A unit that came later has no colour before."
         keys = tuple(number_key("step", step) for step, _ in means)
-        yield self._drawn(scene, selection, one, rows[turn], units[turn], caption, tuple(str(step) for step, _ in means), keys, "step")
+        yield self._drawn(scene, selection, one, rows[turn], units[turn], caption, tuple(str(step) for step, _ in means), keys, "step",
+                          looked_at(scene, min(self.examples, len(scene.live))))
 
     def _cube(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         for found in _cube.measured(scene, selection):

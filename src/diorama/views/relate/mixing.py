@@ -15,13 +15,15 @@ from ...core.selection import Selection, layer_key, number_key, spoken
 from ...derive.derivations.mixing import ANSWER, INPUT, RISE, unclassed
 from ...scene import Scene
 from ...scene.sets import classes_of, named
-from ..samples import looked_at, noted, unanswered
+from ..samples import first_examples, looked_at, noted, unanswered
 from ..view import View
 
 MIXED = 0.1
 """From this share of neighbours of the other class on, two classes are said to be mixed."""
 
 
+MANY = 4000
+"""So many examples at most: the numbers of all layers are held at once, and all distances of a layer."""
 HALF = 0.25
 """Two classes of which the first layer mixes less than this, halfway to fully, are told apart there for the most part."""
 
@@ -34,7 +36,7 @@ class MixingView(View):
     mark (●) where that starts: look there for what is lost. A pair that is mixed all along was never told apart: look at the examples.
     Choose a class, and its pairs stay.
     *Units* shares, both classes of equal weight.
-    *Cost* one forward pass an example.
+    *Cost* one forward pass an example, and for each two examples their distance in each layer.
     *Source* Paulovich et al. 2008 (neighbourhood hit); Rauber et al. 2017.
     """
 
@@ -49,6 +51,7 @@ class MixingView(View):
     count: int = knob(12, "So many pairs at most: those that are mixed most at the end.", low=1, high=64, main=True)
     near: int = knob(5, "So many nearest examples count, of a class of fewer as many as it has beside the example.", low=1, high=50)
     layers: int = knob(10, "So many layers at most.", low=2, high=24)
+    examples: int = first_examples(4, MANY)
 
     @classmethod
     def wants(cls, scene: Scene) -> str | None:
@@ -57,6 +60,7 @@ class MixingView(View):
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """One picture."""
+        scene = scene.first(self.examples)
         yield Progress(done=0, total=1, note=f"one pass over {counted(len(scene.live), 'examples')}")
         value = scene.derive("mixing", near=self.near, layers=self.layers).value
         pairs, mixed, confused = value["pairs"], value["mixed"], value["confused"]

@@ -16,7 +16,7 @@ from ...core.selection import Selection, layer_key, spoken
 from ...derive.derivations.needed import tried, untriable
 from ...derive.losses import unmeasured
 from ...scene import Scene
-from ..samples import looked_at, noted, unanswered
+from ..samples import first_examples, looked_at, noted, unanswered
 from ..view import View
 
 CHEAP = 0.01
@@ -43,7 +43,7 @@ class NeededView(View):
     rows = ("D4",)
     by_labels = True
 
-    examples: int = knob(128, "So many of the live examples.", low=2, high=512, main=True)
+    examples: int = first_examples(2, usual=128)
     layers: int = knob(40, "So many layers at most, spread over the network.", low=1, high=400)
 
     @classmethod
@@ -53,6 +53,7 @@ class NeededView(View):
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Draft | Progress]:
         """The layers that were left out so far."""
+        scene = scene.first(max(self.examples, len(scene.live)))
         for stage in scene.derive("needed", examples=self.examples, layers=self.layers).stream():
             if stage.final:
                 yield self._picture(scene, selection, stage.value, final=True)

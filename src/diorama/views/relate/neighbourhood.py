@@ -16,6 +16,7 @@ from ...core.selection import Key, Selection, layer_key, number_key, spoken, uni
 from ...derive.derivations.neighbourhood import weighted
 from ...model.targets import called
 from ...scene import Scene
+from ..samples import first_examples, looked_at, noted
 from ..view import View
 
 WIDE, NARROW, GAP, HEAD = 112.0, 74.0, 62.0, 34.0
@@ -53,6 +54,7 @@ class NeighbourhoodView(View):
                       choices=("weights", "together"), main=True)
     hops: int = knob(2, "How many connections away, in each direction.", low=1, high=8)
     units: int = knob(40, "The most units: those of greatest interest.", low=2, high=500, main=True)
+    examples: int = first_examples(2)
 
     @classmethod
     def wants(cls, scene: Scene) -> str | None:
@@ -61,6 +63,7 @@ class NeighbourhoodView(View):
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """One picture."""
+        scene = scene.first(self.examples)
         start, said = _start(scene, selection, self.search.strip())
         told: dict[str, Any] = {"start": start, "edges": self.edges, "hops": self.hops, "units": self.units}
         found: dict[str, Any] = {}
@@ -74,8 +77,9 @@ class NeighbourhoodView(View):
             together = scene.derive("neighbourhood", **{**told, "edges": "together"}).value
             found, edges = ({**together, "lost": found["lost"]}, "together") if len(together["unit"]) > 1 else (found, edges)
         name = _named(scene, Key.parse(found["start"]))
-        note = " ".join(filter(None, (said, self._note(found, name, edges))))
-        yield self.picture(scene, selection, f"Around {name}", _drawn(found), self._caption(found, name, edges), note=note)
+        note = noted(said, self._note(found, name, edges), looked_at(scene) if edges == "together" else "")
+        idle = {"examples": "lines are weights, whatever the examples"} if edges == "weights" else {}
+        yield self.picture(scene, selection, f"Around {name}", _drawn(found), self._caption(found, name, edges), note=note, idle=idle)
 
     def _caption(self, found: dict[str, Any], name: str, edges: str) -> str:
         total, layers = int(found["of"].sum()), len(found["of"])

@@ -15,7 +15,7 @@ from ...core.selection import Selection, spoken, unit_key
 from ...derive.derivations.serving import unserved
 from ...scene import Scene
 from ...scene.sets import classes_of, named
-from ..samples import looked_at, noted, part
+from ..samples import first_examples, looked_at, noted, part
 from ..view import View
 
 BARS = 12
@@ -44,7 +44,7 @@ class ServingView(View):
     follows = ("class",)
 
     count: int = knob(24, "So many units are silenced.", low=1, high=500, main=True)
-    examples: int = knob(256, "So many examples at most.", low=8, high=512)
+    examples: int = first_examples(8, usual=256)
 
     @classmethod
     def wants(cls, scene: Scene) -> str | None:
@@ -53,6 +53,7 @@ class ServingView(View):
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Draft | Progress]:
         """The units that were silenced so far, the dearest first."""
+        scene = scene.first(max(self.examples, len(scene.live)))
         key = selection.one("class")
         classes = np.asarray(classes_of(scene))
         number = key.number if key is not None else int(np.bincount(classes[classes >= 0]).argmax())
