@@ -99,7 +99,7 @@ told = {"n_neighbors": 6, "random_state": 2, "n_jobs": 1}
 np.testing.assert_array_equal(first, umap.UMAP(**told, n_epochs=500).fit_transform(rows))
 apart, which = NearestNeighbors(n_neighbors=6).fit(rows).kneighbors(rows)
 near = (which.astype(np.int32), apart.astype(np.float32), None)
-wanted = umap.UMAP(**told, n_epochs=100, learning_rate=0.2, init=first.astype(np.float32), precomputed_knn=near)
+wanted = umap.UMAP(**told, n_epochs=100, learning_rate=0.1, init=first.astype(np.float32), precomputed_knn=near)
 np.testing.assert_array_equal(again, wanted.fit_transform(rows))
 assert len(list(ours.placed(rows * 0, 2, None, None))[-1].points) == 24
 few = list(ours.placed(rows[:5], 3, None, None))[-1].points
@@ -127,8 +127,8 @@ def test_stopped_work_goes_on_to_the_bit(method: str) -> None:
 
 
 def test_points_are_held_where_their_neighbours_stayed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Held points keep those beside whom they stood, of which the layer says nothing now; where none is held t-SNE is as without; stopped, it
-    goes on to the bit."""
+    """Of those whom the layer counts as neighbours, held points keep those beside whom they stood; where none is held t-SNE is as without; stopped,
+    it goes on to the bit."""
     monkeypatch.setattr("diorama.methods.projection.tsne.BESIDE", 0.5)
     tsne = build(diorama.projections["tsne"], {"perplexity": 8})
     start, rows = _placed("tsne", ROWS, perplexity=8), np.random.default_rng(1).normal(size=ROWS.shape)
@@ -141,15 +141,17 @@ def test_points_are_held_where_their_neighbours_stayed(monkeypatch: pytest.Monke
     near = {name: nearest(points, 10) for name, points in (("start", start), ("held", stages[-1]), ("free", free))}
     beside = {name: [np.isin(near["start"][k][held[near["start"][k]] == 1], near[name][k]).mean() for k in np.flatnonzero(held)] for name in near}
     assert np.mean(beside["held"]) > np.mean(beside["free"]) + 0.1
-    # It is what openTSNE makes of attractions of which a part is the map's own: each point to its ten nearest, both ways alike.
+    # It is what openTSNE makes of attractions of which a part is the map's own: each point to its ten nearest that the layer knows, both ways alike.
     table = np.zeros((40, 40))
     for k in np.flatnonzero(held):
-        table[k, [other for other in near["start"][k] if held[other]]] = 0.5 / 400
-    table = (table + table.T) / 2
+        table[k, [other for other in near["start"][k] if held[other]]] = 1 / 400
     import openTSNE
     from scipy.sparse import csr_matrix
 
     points = openTSNE.TSNE(perplexity=8, random_state=0).prepare_initial(rows, initialization=start)
+    table = (table + table.T) / 2 * (points.affinities.P.toarray() > 0)
+    assert 0.25 < table.sum() < 0.6
+    table *= 0.5 / table.sum()
     points.affinities.P = csr_matrix(points.affinities.P * (1 - table.sum()) + table)
     points.optimize(50, inplace=True, exaggeration=2, momentum=0.8)
     points.optimize(100, inplace=True, momentum=0.8)

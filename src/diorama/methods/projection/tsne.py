@@ -31,10 +31,12 @@ DRAWN_IN, WIDELY, GATHERED = 0.8, (50, 400), 4.0
 """Of such a map: to what part of its size; the iterations of both kinds; and how much stronger the first ones attract."""
 COARSE = 2
 """So many points in a cell of its grid tell the forces well enough; openTSNE's own 3 cost more than twice as much."""
-BESIDE, BESIDE_NEAR = 0.1, 10
-"""From an earlier step such a part of all attraction joins each point to so many that stood beside it there: who is beside whom, and is not
-told by the layer, stays so, but for points that kept no neighbour in the layer. More, and neighbours that the layer has found anew are
-missed: in wide maps this is too much already."""
+BESIDE, BESIDE_NEAR = 0.11, 10
+"""From an earlier step such a part of all attraction joins each point to those of so many nearest there that the layer
+still counts among its neighbours: of many that it likes about as well, these stay. More, and neighbours that the layer has found anew are
+missed, as they are where those count too that the layer does not know; in wide maps half as much does so."""
+RARE = 0.25
+"""Where fewer than such a part of who stood beside whom is among the layer's neighbours, each of them attracts no more for it."""
 LOOSE, SELDOM = 0.001, 25
 """How strongly a point of a map that was drawn in is drawn back, in an iteration, to where it began, and after how many iterations: it has
 farther to go, and more would hinder it."""
@@ -92,8 +94,8 @@ class TSNE(Projection):
             done, points[:] = min(int(state["done"]), total), state["points"]
             points.optimizer.gains, points.optimizer.update = np.array(state["gains"]), np.array(state["update"])
         attractions = points.affinities.P.copy()
-        if held is not None and pulled and not wide and (beside := BESIDE * _beside(origin, np.asarray(held > 0))).nnz:
-            attractions = (attractions * (1 - beside.sum()) + beside).tocsr()
+        if held is not None and pulled and not wide:
+            attractions = _tied(attractions, origin, np.asarray(held > 0))
         while done < total:
             strong = done < phases[0]
             chunk = min(CHUNK, (phases[0] if strong else total) - done)
@@ -125,6 +127,13 @@ def _affinities(rows: Floats, perplexity: float) -> Any:
     near = min(len(rows) - 1, int(3 * perplexity))
     apart, which = NearestNeighbors(n_neighbors=near, algorithm="brute").fit(rows).kneighbors()
     return PerplexityBasedNN(perplexity=perplexity, n_jobs=1, knn_index=PrecomputedNeighbors(which, apart))
+
+
+def _tied(attractions: Any, points: Floats, some: NDArray[np.bool_]) -> Any:
+    """Attractions of which a part joins those that stood beside one another in a map, of those that attract each other anyway."""
+    beside = _beside(points, some).multiply(attractions > 0)
+    beside = beside * (BESIDE / max(beside.sum(), RARE))
+    return (attractions * (1 - beside.sum()) + beside).tocsr()
 
 
 def _beside(points: Floats, some: NDArray[np.bool_]) -> Any:

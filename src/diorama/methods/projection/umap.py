@@ -12,8 +12,9 @@ from ...core.knobs import knob
 from ..projecting import Floats, Placed, Projection, alike, own_dice, principal, quiet, sized, usable
 
 AGAIN = 0.2
-"""From an earlier step so large a part of the epochs is enough, and of the way that a point goes in each: more would let points
-wander and neighbours be lost."""
+"""From an earlier step so large a part of the epochs is enough."""
+GENTLY = 0.1
+"""And so large a part of the way that a point goes in each: more would let points wander and neighbours be lost, less find fewer anew."""
 FEW = 10_000
 """Among so many rows the nearest are found by comparing all, which costs less than the library's search."""
 SMALL = 10_000
@@ -62,7 +63,7 @@ class UMAP(Projection):
             algorithm = umap.UMAP(
                 near, dimensions, min_dist=self.min_dist, random_state=self.seed, n_jobs=1, precomputed_knn=found,
                 init=first if start is None else start.astype(np.float32),
-                n_epochs=epochs if start is None else round(AGAIN * epochs), learning_rate=1.0 if start is None else AGAIN,
+                n_epochs=epochs if start is None else round(AGAIN * epochs), learning_rate=1.0 if start is None else GENTLY,
             )
             points = np.asarray(algorithm.fit_transform(rows), np.float64)
         yield Placed(points)
