@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { FIRST, cellOf, inPart, keysOf, nearer, nearestTo, onGrid, placed, pointOf, towards, within } from "../src/marks/scatterplan.ts";
+import { FIRST, cellOf, inPart, keysOf, nearer, nearestTo, onGrid, placed, pointOf, stepsBack, towards, within } from "../src/marks/scatterplan.ts";
 import { MANY, rarity } from "../src/marks/scattergl.ts";
 import type { Scatter } from "../src/types.ts";
 
@@ -33,6 +33,15 @@ test("where points lie is worked out when somebody asks, and once: a million tha
 
 test("of a million points some 30,000 are drawn while they move, and all of those that are few", () => {
   assert.deepEqual([MANY, MANY + 1, 1_000_000].map(rarity), [1, 4, 34]);
+});
+
+test("points step back where others are chosen, unless the picture says who answers to these", () => {
+  const faded = { dtype: "u1", shape: [3], data: Uint8Array.from([1, 0, 0]) };
+  const marked = Uint8Array.from([0, 0, 1]);
+  const back = (more: object): boolean[] => [0, 1, 2].map((i) => stepsBack({ ...scatter([0, 0, 0, 0, 0, 0]), ...more } as Scatter, i, marked, true));
+  assert.deepEqual(back({}), [true, true, false]);
+  assert.deepEqual(back({ faded, pale: "not to be trusted" }), [true, true, false]);
+  assert.deepEqual(back({ faded, pale: "below 0.5 σ" }), [true, false, false]);
 });
 
 test("coming nearer keeps what is under the pointer, and going back shows the whole", () => {

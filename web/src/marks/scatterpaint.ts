@@ -6,7 +6,7 @@ import { NAN_INK, PAPERS, type Scatter } from "../types.ts";
 import { context2d, paintImage } from "./cells.ts";
 import type { Context } from "./context.ts";
 import { MANY, rarity, type Cloud } from "./scattergl.ts";
-import { CELL, cellOf, chosenBy, inPart, onGrid, placed, pointOf, type Look, type Placed } from "./scatterplan.ts";
+import { CELL, cellOf, chosenBy, inPart, onGrid, placed, pointOf, stepsBack, type Look, type Placed } from "./scatterplan.ts";
 import type { Ink } from "./sheet.ts";
 
 /** More points than this are pixels. */
@@ -101,7 +101,7 @@ function paintDots(pen: CanvasRenderingContext2D, scene: Scene, ink: Ink, marked
   for (const i of order(scene)) {
     const [x, y] = [plan.at[2 * i] as number, plan.at[2 * i + 1] as number];
     if (!Number.isFinite(x) || !Number.isFinite(y)) continue;
-    const pale = mark.faded?.data[i] || (some && !marked[i]);
+    const pale = stepsBack(mark, i, marked, some);
     pen.beginPath();
     pen.arc(x, y, radiusOf(scene, i), 0, 7);
     pen.fillStyle = unpack((pale ? shades.pale : shades.full)[i] as number);
@@ -121,7 +121,7 @@ function paintPixels(pen: CanvasRenderingContext2D, scene: Scene, scratch: HTMLC
   const size = Math.max(1, Math.round(plan.side * density));
   const one = scene.moving ? rarity(count) : 1;
   const reach = (count > MANY ? 1 : 2) * Math.round(density);
-  const isPale = (i: number): boolean => Boolean(mark.faded?.data[i] || (some && !marked[i]));
+  const isPale = (i: number): boolean => stepsBack(mark, i, marked, some);
   const inkOf = (i: number): number => (isPale(i) ? shades.pale : shades.full)[i] as number;
   const sight = { look, moving: one > 1, side: plan.side, density, reach, inkOf, isPale, same: [shades, marked] };
   if (count <= MANY || !cloud.paint(mark, sight)) {
@@ -294,12 +294,12 @@ function paintPictures(pen: CanvasRenderingContext2D, scene: Scene, context: Con
   const face = getComputedStyle(pen.canvas).fontFamily;
   for (const [i, [x, y]] of places) {
     if (!mark.pictures) {
-      paintWords(pen, scene, ink, [x, y, ...cell], i, Boolean(marked[i]) || i === hoveredAt, Boolean(mark.faded?.data[i] || (some && !marked[i])), face);
+      paintWords(pen, scene, ink, [x, y, ...cell], i, Boolean(marked[i]) || i === hoveredAt, stepsBack(mark, i, marked, some), face);
       continue;
     }
     paintImage(canvas, row(mark.pictures, i), mark.picture_limits, context.theme);
     pen.imageSmoothingEnabled = canvas.width > (CELL - 4) * devicePixelRatio;
-    pen.globalAlpha = mark.faded?.data[i] || (some && !marked[i]) ? 0.35 : 1;
+    pen.globalAlpha = stepsBack(mark, i, marked, some) ? 0.35 : 1;
     const room = CELL - 4;
     const [wide, tall] = [room * Math.min(1, canvas.width / canvas.height), room * Math.min(1, canvas.height / canvas.width)];
     pen.drawImage(canvas, x + 2 + (room - wide) / 2, y + 2 + (room - tall) / 2, wide, tall);

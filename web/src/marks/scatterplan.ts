@@ -133,6 +133,15 @@ export function chosenBy(mark: Scatter, keys: readonly string[]): Uint8Array {
   return found;
 }
 
+/** What pale points are where a mark does not say: then it tells nothing of who answers to what is chosen. */
+const DOUBT = "not to be trusted";
+
+/** Whether a point steps back: the picture says so; else others are chosen, unless the picture has said who answers to these. */
+export function stepsBack(mark: Scatter, i: number, marked: Uint8Array, some: boolean): boolean {
+  if (mark.faded?.data[i]) return true;
+  return some && !marked[i] && !(mark.faded && mark.pale && mark.pale !== DOUBT);
+}
+
 /** The point nearest to a place, within a reach; -1 for none. */
 export function nearestTo({ at, side }: Placed, [x, y]: Point, reach: number): number {
   let best = -1;

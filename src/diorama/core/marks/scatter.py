@@ -30,7 +30,7 @@ class Scatter(Mark, frozen=True, kw_only=True, omit_defaults=True):
     labels: tuple[str, ...] = ()  # what each is, in a line
     wrong: Array | None = None  # (n,) bool: marked by a dark edge
     faded: Array | None = None  # (n,) bool: drawn pale
-    pale: str = "not to be trusted"  # what a pale point is
+    pale: str = "not to be trusted"  # what a pale point is; another word says who answers to the selection, and no others step back
     sizes: Array | None = None  # (n,): radii, 1 as usual
     pictures: Array | None = None  # (n, height, width) through picture_limits, or (n, height, width, 3) uint8
     picture_limits: Limits | None = None
