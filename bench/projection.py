@@ -10,10 +10,10 @@ A map that never moves is measured too, and must fail.
 Independent maps are compared as they are drawn, since that is what one sees without a chain; how far they lie apart
 once they are laid onto one another is told beside it.
 
-In t-SNE 0.11 of all attraction joins points to those of the ten beside whom they stood on the map before that the layer counts as neighbours too. Over nine
-snapshots of 1,500 points it keeps 0.808 of the neighbours that the layer keeps, with 0.960 of a cold map's recall and 0.0075 less trustworthiness, and moves 0.170 as
-far as independent maps, at 0.277 of a cold map's cost; UMAP: recall 0.949 of a cold map's, moved 0.241, cost 0.142. What else was tried stands in
-``docs/decisions/`` 0117, 0141 and 0150.
+In t-SNE 0.11 of all attraction joins points to those of the ten beside whom they stood on the map before that the layer counts as neighbours
+too. Over nine snapshots of 1,500 points it keeps 0.808 of the neighbours that the layer keeps, with 0.960 of a cold map's recall and 0.0075 less
+trustworthiness, and moves 0.170 as far as independent maps, at 0.277 of a cold map's cost; UMAP: recall 0.949 of a cold map's, moved 0.241,
+cost 0.142. What else was tried stands in ``docs/decisions/`` 0117, 0141 and 0150.
 
 **With 10,000 points** t-SNE breaks the last limit, UMAP all but that of trustworthiness. t-SNE, drawn in first and let grow again: cost 0.281 of a
 cold one, trustworthiness 0.007 below a cold map's, recall 0.953 of it (a map that never moved 0.056), moved 0.200 as far as

@@ -57,7 +57,8 @@ def main() -> int:
             late |= middle > GOAL
             print(
                 f"{'ok  ' if middle <= GOAL else 'OVER'} {density} device pixels a pixel: a frame {middle * 1e3:.0f} ms (middle half {low * 1e3:.0f}–"
-                f"{high * 1e3:.0f}), of which the page's script {statistics.median(own):.0f} ms; {found['said']} (load {os.getloadavg()[0]:.1f})", flush=True,
+                f"{high * 1e3:.0f}), of which the page's script {statistics.median(own):.0f} ms; {found['said']} "
+                f"(load {os.getloadavg()[0]:.1f})", flush=True,
             )
     return int(late)
 
