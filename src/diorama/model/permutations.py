@@ -140,7 +140,7 @@ def _groups(tracks: Tracks) -> Permutations:
     """The groups, in the order in which their units were first met."""
     told: dict[int, set[int]] = {}
     for unit in range(len(tracks.parent)):
-        told.setdefault(tracks.root(unit), set()).update(tracks.marks[unit])
+        told.setdefault(tracks.root(unit), set()).update(tracks.marks.get(unit, ()))
     counts: dict[int, dict[tuple[str, int], list[int]]] = {}
     for use, units in tracks.uses.items():
         _placed(tracks, counts, use, units)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,8 +42,8 @@ class Tracks:
     def __init__(self, model: nn.Module, axes: Mapping[str, int]) -> None:
         self.model, self.axes = model, axes
         self.parent: list[int] = []
-        self.marks: list[set[int]] = []
-        """What tells a unit apart from others: two units may change places where they have the same marks."""
+        self.marks: defaultdict[int, set[int]] = defaultdict(set)
+        """What tells a unit apart from others, where anything does: two units may change places where they have the same marks."""
         self.count = 0
         self.known: dict[int, list[Axis]] = {}
         self.alive: list[Tensor] = []
@@ -63,7 +64,6 @@ class Tracks:
         """New units that may change places with one another."""
         first = len(self.parent)
         self.parent += range(first, first + size)
-        self.marks += [set() for _ in range(size)]
         found = np.arange(first, first + size)
         self.together(found)
         return found

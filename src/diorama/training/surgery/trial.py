@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from ...data.nesting import Nested
 from ...model.axes import tensors_in
 from ...model.duplicate import duplicate
 from ...model.mode import OpMode
-from ...model.untouched import Mode, Untouched
+from ...model.untouched import Mode, Untouched, grads_asked
 from .dropout import without_dropout
 
 _ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
@@ -46,9 +46,10 @@ def tried(
 
     *Raises* NotApplicable, with what went wrong, where it no longer runs or answers otherwise.
     """
+    before = {name: parameter.shape for name, parameter in model.named_parameters()}
     try:
         change()
-        found = {"eval": answers(model, x, "eval"), "train": _learns(model, x)}
+        found = {"eval": answers(model, x, "eval"), "train": _learns(model, x, before)}
     except NotApplicable:
         raise
     except Exception as error:
@@ -86,13 +87,20 @@ def _apart(want: list[Tensor], found: list[Tensor], alike: bool) -> str:
     return ""
 
 
-def _learns(model: nn.Module, x: Nested) -> list[Tensor]:
-    """What a model answers in train mode; one backward pass gives every gradient its weight's shape."""
-    with Untouched(model, "train"), torch.enable_grad(), OpMode().replace(without_dropout):
-        found = list(tensors_in(nesting.call(model, x)))
-        parts = [part for part in found if part.requires_grad]
-        if parts:
-            torch.stack([part.abs().double().sum() for part in parts]).sum().backward()  # type: ignore[no-untyped-call]
+def _learns(model: nn.Module, x: Nested, before: Mapping[str, torch.Size]) -> list[Tensor]:
+    """What a model answers in train mode; one backward pass gives each gradient that may have changed its weight's shape.
+
+    *Meaning* that of a matrix or filter which kept its shape is not asked for: the ops that read it have all widths that they had.
+    """
+    still = [parameter for name, parameter in model.named_parameters() if parameter.ndim > 1 and before.get(name) == parameter.shape]
+    if len(still) == len(before) == sum(1 for _ in model.parameters()):
+        still = []  # without vectors nothing else tells that gradients flow
+    with grads_asked([parameter for parameter in still if parameter.is_leaf], False):
+        with Untouched(model, "train"), torch.enable_grad(), OpMode().replace(without_dropout):
+            found = list(tensors_in(nesting.call(model, x)))
+            parts = [part for part in found if part.requires_grad]
+            if parts:
+                torch.stack([part.abs().double().sum() for part in parts]).sum().backward()  # type: ignore[no-untyped-call]
     for name, parameter in model.named_parameters():
         if parameter.grad is not None and parameter.grad.shape != parameter.shape:
             raise NotApplicable(f"the gradient of {name} would have another shape")
