@@ -252,7 +252,7 @@ class Run(Line):
 
     def _await_newest(self) -> None:
         """Ask a living training for its weights, and wait until it has shown those of now, as long as one waits for them."""
-        from .record.snapshots import live_stand
+        from .record.arrays import live_stand
 
         step, until = self.last_step, time.monotonic() + _NEWEST
         if self.snapshots and self.snapshots[-1] >= step and not any(

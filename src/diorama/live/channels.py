@@ -31,6 +31,9 @@ class ChannelHub(Protocol):
     def pulse(self, request: Request) -> object:
         """What changes when a live request has something new to show; None for what does not live."""
 
+    def touched(self, request: Request) -> object:
+        """What changes when somebody's command has changed what a live request shows."""
+
     def pause(self, request: Request) -> float:
         """Seconds to wait between two live pictures of this view."""
 
@@ -51,6 +54,9 @@ class _Channel:
     quiet: bool = False
     """A live picture made again: it is not announced as busy."""
     seen: object = None
+    touched: object = None
+    soon: bool = False
+    """A live picture made again after somebody's command: it goes before those that nobody waits for."""
     told: str = ""
     progressed: float = 0.0
     took: float = 0.0
@@ -105,7 +111,7 @@ class Channels:
     def tick(self) -> None:
         """Make live pictures again whose run has moved on. Called a few times a second."""
         with self._lock:
-            for channel in list(self._open.values()):
+            for channel in sorted(self._open.values(), key=lambda channel: channel.took):  # what is quick does not wait for what is not
                 self._refresh(channel)
 
     def close(self) -> None:
@@ -126,11 +132,13 @@ class Channels:
             channel.job.cancel()
             channel.job = None
 
-    def _start(self, channel: _Channel, request: Request, quiet: bool = False) -> None:
+    def _start(self, channel: _Channel, request: Request, quiet: bool = False, soon: bool = False) -> None:
+        """Let a look begin; a ``quiet`` one is not announced, and gives way to what somebody waits for unless it has to be there ``soon``."""
         self._stop(channel)
-        channel.request, channel.quiet = request, quiet
+        channel.request, channel.quiet, channel.soon = request, quiet, soon
         channel.started = time.monotonic()
         channel.seen = self._stage.pulse(request) if self._moves(request) else None
+        channel.touched = self._stage.touched(request) if request.live else None
         if not quiet:
             channel.told = ""
             self._send(protocol.Busy(channel=channel.number))
@@ -149,7 +157,7 @@ class Channels:
             "on_done": of_this(self._done), "on_error": of_this(self._failed),
         }
         try:
-            job = self._stage.submit(request, callbacks, quiet)
+            job = self._stage.submit(request, callbacks, quiet and not soon)
         except DioramaError as error:
             self._failed(channel, type(error).__name__, str(error))
             return
@@ -169,8 +177,10 @@ class Channels:
             self._send(protocol.Progressed(channel=channel.number, **values))
 
     def _done(self, channel: _Channel, *_: Any) -> None:
+        # What somebody waited for took what it took to draw: it may have waited for its worker to start, and the run to load.
+        began = channel.job.began if channel.job is not None and (channel.soon or not channel.quiet) else 0.0
         channel.job = None
-        channel.took = time.monotonic() - channel.started
+        channel.took = time.monotonic() - max(channel.started, began)
         channel.ended = self._end(channel)
         self._flush(channel)
 
@@ -198,11 +208,15 @@ class Channels:
         return request.live or self._stage.grows(request)
 
     def _refresh(self, channel: _Channel) -> None:
-        idle = channel.job is None and channel.in_flight is None and channel.pending is None
-        if not idle or not self._moves(channel.request):
+        if not self._moves(channel.request):
             return
+        idle = channel.job is None and channel.in_flight is None and channel.pending is None
         rest = PATIENCE.rest * channel.took if channel.took > PATIENCE.quick else 0.0
         pause = max(self._stage.pause(channel.request), rest)
-        due = time.monotonic() - channel.started >= pause
-        if due and self._stage.pulse(channel.request) != channel.seen:
+        due = idle and time.monotonic() - channel.started >= pause
+        touched = channel.request.live and self._stage.touched(channel.request) != channel.touched
+        if touched and (due or not channel.soon):
+            # What a person did shows at once: a look at the weights of before is given up, and the first one after it does not rest.
+            self._start(channel, channel.request, quiet=True, soon=True)
+        elif due and self._stage.pulse(channel.request) != channel.seen:
             self._start(channel, channel.request, quiet=True)

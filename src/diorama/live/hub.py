@@ -306,6 +306,11 @@ class Hub:
                 found.append((pulse.committed, pulse.events, pulse.alive) if record else pulse.live)
         return found
 
+    def touched(self, request: Request) -> object:
+        """What changes when the live weights are those after another command."""
+        trackers = [self._trackers.get(name) for name in request.runs] if not self._is_record(request) else []
+        return [tracker.pulse.command for tracker in trackers if tracker is not None and tracker.pulse is not None]
+
     def pause(self, request: Request) -> float:
         """Seconds between two live pictures: records change with every step, weights when the training writes them."""
         return PATIENCE.live if self._is_record(request) else 0.0
@@ -402,11 +407,12 @@ class Hub:
             self._apart(f"while looking at the run {name}", self._look_at, self._tracker(name), followers, late)
         for session in sessions:
             self._apart("while making live pictures again", session.channels.tick)
+        for name in looked_at & set(self._runs):  # after what people look at, which it would keep waiting
+            self._apart(f"while looking at the run {name}", self._ask_anatomy, self._tracker(name))
 
     def _look_at(self, tracker: Tracker, followers: list[Session], late: list[Session]) -> None:
         changed = tracker.poll() or tracker.changed
         tracker.watch()
-        self._ask_anatomy(tracker)
         now = time.monotonic()
         tracker.changed = changed
         if followers and changed and now - tracker.told >= 2 * PATIENCE.beat - 0.05:
@@ -453,7 +459,8 @@ class Hub:
         lane = "local" if scenes.local(source["path"]) else "model"
         message = {"kind": "anatomy", "source": source, "what": f"the layers of {tracker.name}"}
         affinity = digest([tracker.name, None, ()])
-        self.pool.submit(message, on_done=take, on_error=fail, lane=lane, affinity=affinity, owner=source["path"])
+        self.pool.submit(message, on_done=take, on_error=fail, lane=lane, affinity=affinity, owner=source["path"],
+                         priority=1 if tracker.anatomy is None else BACKGROUND - 1)
 
 
 def _told(view: str) -> str:

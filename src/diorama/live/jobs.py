@@ -52,6 +52,8 @@ class Job:
     since: float
     owner: str = ""
     """The run that it is about: one that loads badly must not hold the workers of the others."""
+    began: float = 0.0
+    """When its run had been loaded, or it had shown something."""
     loaded: bool = False
     """Whether its run has been loaded, or it has shown something."""
     ended: bool = False
@@ -306,7 +308,7 @@ class Pool:
             return
         if kind in ("loaded", "picture") and not job.loaded:
             with self._lock:
-                job.loaded = True
+                job.loaded, job.began = True, time.monotonic()
                 self._suspects.discard(job.owner)
                 self._assign()  # what waits for this run may go on
         if kind == "loaded":

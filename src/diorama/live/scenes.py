@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import Unavailable, UsageError
 from ..core.request import Request, Step, digest
+from ..record.arrays import LIVE
 
 if TYPE_CHECKING:
     from ..run import Run
@@ -125,7 +126,7 @@ def _nearest(run: Run, step: int | None) -> int:
 def live_mark(path: str | Path) -> tuple[int, ...]:
     """What changes when the training wrote newer weights: its live snapshot, or one for good."""
     marks: list[int] = []
-    for name in ("live.safetensors", "snapshots"):
+    for name in (LIVE, "snapshots"):
         try:
             stat = os.stat(os.path.join(path, name))
             marks += [stat.st_mtime_ns, stat.st_ino]

@@ -19,6 +19,7 @@ from ..core.errors import Damaged, DioramaError, Unavailable
 from ..core.saying import plain
 from ..data import changes_file
 from ..record import checkpoints, files, origin, requests
+from ..record.arrays import live_stand
 from ..record.lineage import Line
 from ..record.nature import nature
 from ..record.reader import RunReader
@@ -41,6 +42,8 @@ class Pulse:
     live: tuple[int, ...]
     alive: bool
     events: int
+    command: int
+    """The last command that was applied before the live weights were written."""
     checkpoints: int
     """When one was written or given up last: also while the training waits, and nothing else changes."""
 
@@ -62,6 +65,8 @@ class Tracker:
         """Why the run cannot be read; empty when it can."""
         self._reader: Line | None = None
         self._made = 0
+        self._live: tuple[object, int] = (None, 0)
+        """What was seen of the live weights, and the last command before them."""
         self._stood: tuple[object, dict[str, str]] = (None, {})
         self._touched = 0.0
         self._again, self._rest = 0.0, 0.0
@@ -118,7 +123,10 @@ class Tracker:
             with self._looking() as reader:
                 self.snapshots = reader.snapshots
                 self.models = reader.model_at(self.snapshots[-1]) if self.snapshots else 0
-                seen = Pulse(reader.committed, live_mark(self.path), reader.alive, len(reader.events), _kept(self.path))
+                live = live_mark(self.path)
+                if live != self._live[0]:
+                    self._live = live, (live_stand(self.path) or (0, self._live[1]))[1]
+                seen = Pulse(reader.committed, live, reader.alive, len(reader.events), self._live[1], _kept(self.path))
         except DioramaError:
             return self.wrong != before  # it is being made, gone, or damaged: a later look tells
         changed, self.pulse = seen != self.pulse or bool(before), seen

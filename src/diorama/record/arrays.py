@@ -1,4 +1,4 @@
-"""A snapshot's numbers without torch, which takes seconds to load: for what judges a record."""
+"""A snapshot's numbers, and what its header tells, without torch, which takes seconds to load: for what judges a record, and for the server."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ Numbers = Mapping[str, NDArray[np.float32]]
 _TYPES: dict[str, np.dtype[Any]] = {"F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
 _OTHER = {"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "C64", "C128"}
 """What is no floating-point number."""
+LIVE = "live.safetensors"
+"""The rolling snapshot of the weights of now."""
+_LONGEST = 100_000_000
+"""Bytes of a header."""
 
 
 def read(folder: Path, name: str, wanted: tuple[int, int]) -> Numbers | None:
@@ -44,6 +48,17 @@ def read(folder: Path, name: str, wanted: tuple[int, int]) -> Numbers | None:
         raise Unavailable(f"the snapshot {name} is gone (thinned, or deleted); look at another step") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error, MemoryError, RecursionError) as error:
         raise Damaged(f"{name} cannot be read as a snapshot: {str(error) or type(error).__name__}") from error
+
+
+def live_stand(folder: Path) -> tuple[int, int] | None:
+    """The step of the rolling snapshot and the last command that was applied before it, if one is there that can be read."""
+    try:
+        with files.regular(folder, LIVE).open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            about = json.loads(file.read(min(length, _LONGEST)))["__metadata__"]
+        return int(about["step"]), int(about.get("command", 0))
+    except (OSError, Damaged, Unavailable, ValueError, KeyError, TypeError, struct.error, RecursionError):
+        return None
 
 
 def _array(entry: Mapping[str, Any], body: memoryview) -> NDArray[np.float32]:

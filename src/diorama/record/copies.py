@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from . import architecture, checkpoints, models, snapshots
+from .arrays import LIVE
 from .background import Background
 from .budget import Budget, said_size, state_size
 from .checkpoints import Checkpoints
@@ -176,7 +177,7 @@ class Copies:
 
         def job(writer: Any) -> None:
             start = time.thread_time()
-            snapshots.write(writer.folder / snapshots.LIVE, tensors, shared, about)
+            snapshots.write(writer.folder / LIVE, tensors, shared, about)
             self._live_cost = time.thread_time() - start + copied
 
         copied = time.monotonic() - began

@@ -23,6 +23,7 @@ from ..model.outputs import Reading
 from . import checking, checkpoints, database, files, lineage, models, origin, requests, snapshots
 from .architecture import kept
 from .architecture import write as write_architecture
+from .arrays import LIVE
 from .lock import RunLock
 from .lock import held as lock_held
 from .origin import Origin
@@ -236,7 +237,7 @@ def _resume(folder: Path, content: Content) -> Begun:
                 tensors, shared = snapshots.copied(content.model)
                 take_snapshot(writer, number, tensors, shared, anchor=False, architecture=architecture)
             with contextlib.suppress(OSError):
-                (folder / snapshots.LIVE).unlink()
+                (folder / LIVE).unlink()
         except BaseException:
             writer.abandon()
             raise

@@ -22,12 +22,12 @@ from torch import Tensor, nn
 
 from ..core.errors import Damaged, Unavailable, UsageError
 from . import files
+from .arrays import LIVE
 from .checking import checksum
 
 FOLDER = "snapshots"
 OWN = re.compile(r"\.?\d{9,}\.safetensors(\.\d+)?")
 """What a snapshot is called, also while it is written; whatever else lies in the folder is somebody's."""
-LIVE = "live.safetensors"
 MOST = 240
 """Snapshots that a run keeps at most."""
 SHARE = 0.005
@@ -237,16 +237,6 @@ def _whole(tensors: dict[str, Tensor], about: Mapping[str, str] | None) -> dict[
     if not isinstance(shared, dict) or not all(isinstance(same, str) and same in tensors for same in shared.values()):
         raise ValueError("it shares tensors that are not there")
     return tensors | {name: tensors[same] for name, same in shared.items()}
-
-
-def live_stand(folder: Path) -> tuple[int, int] | None:
-    """The step of the rolling snapshot and the last command that was applied before it, if one is there that can be read."""
-    try:
-        with safe_open(str(files.regular(folder, LIVE)), "pt") as opened:
-            about = opened.metadata() or {}
-        return int(about["step"]), int(about.get("command", 0))
-    except (SafetensorError, OSError, Damaged, ValueError, KeyError, TypeError, RuntimeError):
-        return None
 
 
 def read_live(folder: Path) -> tuple[int, dict[str, Tensor], int | None] | None:

@@ -18,7 +18,7 @@ class FakeJob:
     """A job that the test drives."""
 
     def __init__(self, request: Request, callbacks: dict[str, Callable[..., None]]) -> None:
-        self.request, self.callbacks, self.cancelled, self.quiet = request, callbacks, False, False
+        self.request, self.callbacks, self.cancelled, self.quiet, self.began = request, callbacks, False, False, 0.0
 
     def cancel(self) -> None:
         """Note it."""
@@ -43,6 +43,7 @@ class Bench:
     def __init__(self) -> None:
         self.jobs: list[FakeJob] = []
         self.now: object = 0
+        self.command = 0
         self.wait = 0.0
         self.whole = False
         self.sent: list[dict[str, Any]] = []
@@ -58,6 +59,10 @@ class Bench:
     def pulse(self, request: Request) -> object:
         """What the test set."""
         return self.now
+
+    def touched(self, request: Request) -> object:
+        """What the test set."""
+        return self.command
 
     def pause(self, request: Request) -> float:
         """What the test set."""
@@ -182,6 +187,51 @@ def test_a_slow_live_picture_rests(bench: Bench, monkeypatch: pytest.MonkeyPatch
     bench.channels.tick()
     assert len(bench.jobs) == 1
     now[0] += 5.0
+    bench.channels.tick()
+    assert len(bench.jobs) == 2
+
+
+def test_what_somebody_did_shows_before_what_refreshes_by_itself(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a command a live look begins anew at once, as if it was asked for, the quick ones first; what was under way is given up. One
+    after the other rests as ever, so that a rule which acts at each step does not crowd out the rest."""
+    now = [100.0]
+    monkeypatch.setattr(channels_module.time, "monotonic", lambda: now[0])
+    bench.channels.show(1, look(step="live", view="map"))
+    bench.channels.show(2, look(step="live", view="weights"))
+    bench.channels.show(3, look(step=4, view="map"))
+    now[0] += 1.0
+    bench.jobs[1].done()
+    bench.jobs[2].done()
+    now[0] += 4.0
+    bench.jobs[0].done()
+    bench.command = bench.now = 7
+    bench.channels.tick()
+    assert [job.request.view for job in bench.jobs[3:]] == ["weights", "map"]
+    assert not any(job.quiet for job in bench.jobs[3:])
+    assert len(bench.events("busy")) == 3, "it is not announced"
+    bench.jobs[3].done()
+    bench.command = bench.now = 8
+    bench.channels.tick()
+    assert bench.jobs[4].cancelled is False, "one look after a command is let finish"
+    assert [job.request.view for job in bench.jobs[5:]] == ["weights"]
+    now[0] += 4.0
+    bench.jobs[4].done()
+    bench.channels.tick()
+    assert len(bench.jobs) == 6, "it rests"
+    now[0] += 8.0
+    bench.channels.tick()
+    assert [job.request.view for job in bench.jobs[6:]] == ["map"]
+
+
+def test_an_earlier_wait_for_a_worker_is_no_reason_to_rest(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A first look that waited for its worker to start is followed by live ones as soon as one that did not."""
+    now = [100.0]
+    monkeypatch.setattr(channels_module.time, "monotonic", lambda: now[0])
+    bench.channels.show(1, look(step="live"))
+    now[0] += 30.0
+    bench.jobs[0].began = now[0]
+    bench.jobs[0].done()
+    bench.now = 1
     bench.channels.tick()
     assert len(bench.jobs) == 2
 

@@ -16,7 +16,7 @@ from diorama.core.registry import views
 from diorama.core.request import Request
 from diorama.live.performer import ViewPerformer, anatomy
 from diorama.live.scenes import KEPT, Scenes
-from diorama.record import snapshots
+from diorama.record.arrays import LIVE
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_the_live_end_is_read_again_only_when_it_was_written(source: dict[str, A
     first = scenes.at(source, "live")
     assert scenes.at(source, "live") is first
     state = {name: tensor + 1 for name, tensor in first.model.state_dict().items()}
-    written = Path(source["path"]) / snapshots.LIVE
+    written = Path(source["path"]) / LIVE
     from safetensors.torch import save_file
 
     save_file(state, written, metadata={"step": "99"})

@@ -95,12 +95,12 @@ def _learns(model: nn.Module, x: Nested, before: Mapping[str, torch.Size]) -> li
     still = [parameter for name, parameter in model.named_parameters() if parameter.ndim > 1 and before.get(name) == parameter.shape]
     if len(still) == len(before) == sum(1 for _ in model.parameters()):
         still = []  # without vectors nothing else tells that gradients flow
-    with grads_asked([parameter for parameter in still if parameter.is_leaf], False):
-        with Untouched(model, "train"), torch.enable_grad(), OpMode().replace(without_dropout):
-            found = list(tensors_in(nesting.call(model, x)))
-            parts = [part for part in found if part.requires_grad]
-            if parts:
-                torch.stack([part.abs().double().sum() for part in parts]).sum().backward()  # type: ignore[no-untyped-call]
+    asked = grads_asked([parameter for parameter in still if parameter.is_leaf], False)
+    with asked, Untouched(model, "train"), torch.enable_grad(), OpMode().replace(without_dropout):
+        found = list(tensors_in(nesting.call(model, x)))
+        parts = [part for part in found if part.requires_grad]
+        if parts:
+            torch.stack([part.abs().double().sum() for part in parts]).sum().backward()  # type: ignore[no-untyped-call]
     for name, parameter in model.named_parameters():
         if parameter.grad is not None and parameter.grad.shape != parameter.shape:
             raise NotApplicable(f"the gradient of {name} would have another shape")
