@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import diorama
 from diorama.core.errors import NotApplicable, UsageError
-from diorama.core.marks import Field, Heatmap, Lines, Table, Tiles
+from diorama.core.marks import Field, Group, Heatmap, Lines, Table, Tiles
 from diorama.core.picture import Picture
 from diorama.methods.method import Looking
 from diorama.methods.perturbation import morph
@@ -278,6 +278,20 @@ def test_the_slider_moves_without_new_walks(monkeypatch: pytest.MonkeyPatch) -> 
     assert again.caption == whole.caption
     assert _mark(again, Lines).cursor == 0.75
     assert (_mark(again, Tiles).images == _mark(whole, Tiles).images).all()
+
+
+def test_each_draft_has_its_parts_where_the_last_picture_has_them() -> None:
+    """The page lays drafts over the last whole picture part by part: each part of a draft has one of its mark in that one, groups in groups."""
+
+    def names(node: Any) -> list[str]:
+        first = node.children[0] if isinstance(node, Group) and not node.title else node
+        return [type(node).__name__, type(first).__name__, first.title]
+
+    *drafts, last = images().stream("morph", start=0, end=4, resolution=6)
+    assert not any(draft.final for draft in drafts) and len(drafts) > 3
+    whole = [names(child) for child in last.body.children]
+    for draft in drafts:
+        assert all(names(child) in whole for child in draft.body.children)
 
 
 def test_depth_and_units_are_read_where_they_are() -> None:

@@ -157,9 +157,11 @@ class MorphView(View):
     def _stages(self, scene: Scene, stops: Stops, drawing: Morphed) -> Iterator[tuple[bool, str]]:
         kept: dict[Any, Any] = scene.once("morph/kept", dict)
         straight = InputWay(stops.look, stops.start.x, stops.end.x)
+        drawing.more = self.way != "straight"
         known = self._travel(kept, "straight", straight, stops, drawing)
         yield not known, "the straight way"
         other = self._other(stops, drawing)
+        drawing.more = False
         if other is not None:
             known = self._travel(kept, f"{other.title} {self.path}", other, stops, drawing)
             yield not known, other.title

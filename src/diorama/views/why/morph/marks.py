@@ -29,34 +29,34 @@ MANY = 12
 
 
 def body(drawing: Morphed, at: float, show: str) -> Node:
-    """All that was found, ways side by side."""
+    """All that was found, ways side by side; the first one stands where it will stand beside the second, which may still come."""
     rows: list[Node] = []
     if show in ("all", "answer"):
         rows += _here(drawing, at)
     if show in ("all", "answer", "units", "depth", "maps"):
-        rows.append(_row([_curve(drawing, told, at, first=k == 0) for k, told in enumerate(drawing.told)]))
+        rows.append(_row([_curve(drawing, told, at, first=k == 0) for k, told in enumerate(drawing.told)], drawing.more))
     if show in ("all", "answer"):
-        rows += _rows([_strip(drawing, told) for told in drawing.told])
+        rows += _rows([_strip(drawing, told) for told in drawing.told], drawing.more)
     if show in ("all", "maps"):
-        rows += _rows([_maps(drawing, told) for told in drawing.told])
+        rows += _rows([_maps(drawing, told) for told in drawing.told], drawing.more)
     if show in ("all", "depth"):
-        rows += _rows([_depth(drawing, told) for told in drawing.told])
+        rows += _rows([_depth(drawing, told) for told in drawing.told], drawing.more)
     if show in ("all", "units"):
-        rows += _rows([_units(drawing, told) for told in drawing.told])
-        rows += _rows([_along(drawing, told) for told in drawing.told])
-        rows += _rows([_active(told, at) for told in drawing.told])
+        rows += _rows([_units(drawing, told) for told in drawing.told], drawing.more)
+        rows += _rows([_along(drawing, told) for told in drawing.told], drawing.more)
+        rows += _rows([_active(told, at) for told in drawing.told], drawing.more)
     if show in ("all", "plane") and drawing.field is not None:
         rows.append(_field(drawing))
     return Group(children=tuple(rows))
 
 
-def _row(made: list[Node]) -> Node:
-    return made[0] if len(made) == 1 else Group(children=tuple(made), direction="row")
+def _row(made: list[Node], more: bool) -> Node:
+    return made[0] if len(made) == 1 and not more else Group(children=tuple(made), direction="row")
 
 
-def _rows(made: list[Node | None]) -> list[Node]:
+def _rows(made: list[Node | None], more: bool) -> list[Node]:
     there = [mark for mark in made if mark is not None]
-    return [_row(there)] if there else []
+    return [_row(there, more)] if there else []
 
 
 def _here(drawing: Morphed, at: float) -> list[Node]:

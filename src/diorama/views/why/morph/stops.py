@@ -126,6 +126,8 @@ class Morphed:
     def __init__(self, view: Any, scene: Scene, stops: Stops) -> None:
         self.view, self.scene, self.stops = view, scene, stops
         self.told: list[MeasuredWay] = []
+        self.more = False
+        """Whether a second way is still to come."""
         self.notes: list[str] = []
         self.standing: list[Standing] = []
         self.plane: InputPlane | None = None
