@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import re
 from collections.abc import Callable, Iterable
@@ -16,7 +17,10 @@ from torch import Tensor, nn
 
 import diorama
 from diorama.core import registry
+from diorama.record.facts import fact
+from diorama.record.holding import memory_told
 from diorama.record.requests import SentCommand
+from diorama.record.stand_in import stand_in
 from diorama.training.optimizers import copies_of_weights
 
 ACTS: dict[str, tuple[dict[str, Any], ...]] = {
@@ -254,7 +258,10 @@ def test_under_an_optimizer_of_ones_own_each_act_is_exact_or_refused(tmp_path: P
         loop.train()
     for act, knobs in plan:
         before = loop.state()
+        said = _beforehand(loop.recorder, act, knobs) if registry.commands[act].previewed else None
         answer = loop.send(act, **knobs)
+        if said is not None and not why.startswith("Beforehand"):  # whose step the training alone can try
+            assert said == answer, act
         if act in refused:
             assert re.search(why, answer), (act, answer)
         else:
@@ -284,6 +291,19 @@ def test_under_an_optimizer_of_ones_own_each_act_is_exact_or_refused(tmp_path: P
         loop.train()
         assert all(torch.equal(weights[key], p) for key, p in loop.model.named_parameters())
     loop.recorder.close()
+
+
+def _beforehand(recorder: Any, act: str, knobs: dict[str, Any]) -> str:
+    """What a preview would refuse an act with, which knows of the optimizer what the run tells; empty where it would not."""
+    subject, content = recorder.controls.subject, recorder.controls.content
+    told = fact("memory", json.dumps(memory_told(subject)))
+    trial = stand_in(subject.model, content, subject.frozen.layers, told)
+    try:
+        with torch.no_grad(), torch.random.fork_rng():
+            registry.commands[act](**knobs).apply(trial)
+    except diorama.DioramaError as error:
+        return str(error)
+    return ""
 
 
 @pytest.mark.parametrize(

@@ -83,12 +83,23 @@ class SteeredFact(msgspec.Struct):
     labels: str = ""
 
 
+class ElsewhereFact(msgspec.Struct):
+    """What of the shape of weights is kept elsewhere than in an optimizer's ``state``: by whom (empty: by itself), of which, and copies of which."""
+
+    by: str
+    what: str
+    of: list[str] = []
+    copies: list[str] = []
+
+
 class MemoryFact(msgspec.Struct):
-    """What an optimizer remembers, as far as acts depend on it: all weights as one, or of some what has another shape than theirs."""
+    """What an optimizer remembers, as far as acts depend on it: all weights as one, of some what is unlike them, or elsewhere."""
 
     optimizer: str
     joined: bool = False
     apart: dict[str, str] = {}
+    how: dict[str, str] = {}
+    elsewhere: list[ElsewhereFact] = []
 
 
 class ActFact(msgspec.Struct):

@@ -17,7 +17,7 @@ from ..model.batch_size import called
 from ..model.outputs import CLASSES, Reading
 from ..model.untouched import Untouched
 from ..model.unwrap import fed
-from ..training.optimizers import check_apart, remembered, unfit
+from ..training.optimizers import check_apart, elsewhere, far, remembered, unlike
 from ..training.subject import Subject
 
 _MOST = 512
@@ -152,17 +152,36 @@ def loss_scale(subject: Subject) -> float | None:
 
 def memory_told(subject: Subject) -> list[dict[str, Any]]:
     """What an act has to know of each optimizer's memory, as plain data: whether it remembers all weights as one (``joined``), and of which
-    it remembers what has another shape than theirs, by name what that is (``apart``).
+    it remembers what is unlike them, by name what that is (``apart``) and how (``how``); what it, or who is around it, keeps of their shape
+    ``elsewhere``: who, what, of which weights, and of which of them it is a copy.
+
+    *Cost* for what is kept elsewhere one pass over it.
     """
     found = []
     for optimizer in subject.optimizers:
         apart: dict[str, str] = {}
+        how: dict[str, str] = {}
         for name, weight in subject.parameters.items():
             for kind, value in remembered(optimizer, weight).items():
-                if len(apart) < _TOLD and unfit(value, weight):
-                    apart.setdefault(name, str(kind))
-        found.append({"optimizer": type(optimizer).__name__, "joined": _joined(optimizer), "apart": apart})
+                if len(apart) < _TOLD and name not in apart and (wrong := unlike(value, weight)):
+                    apart[name], how[name] = str(kind), wrong
+        found.append({
+            "optimizer": type(optimizer).__name__, "joined": _joined(optimizer), "apart": apart, "how": how,
+            "elsewhere": _elsewhere(optimizer, subject.parameters),
+        })
     return found
+
+
+def _elsewhere(optimizer: Any, weights: dict[str, torch.Tensor]) -> list[dict[str, Any]]:
+    told: dict[tuple[str, str], dict[str, Any]] = {}
+    for name, holder, kind, tensors in elsewhere(optimizer, weights):
+        by = "" if holder is optimizer else type(holder).__name__
+        mine = told.setdefault((by, str(kind)), {"by": by, "what": str(kind), "of": [], "copies": []})
+        if len(mine["of"]) < _TOLD:
+            mine["of"].append(name)
+            if not all(far(each, weights[name]) for each in tensors):
+                mine["copies"].append(name)
+    return list(told.values())
 
 
 def _joined(optimizer: Any) -> bool:

@@ -57,9 +57,7 @@ def _on_a_copy(training: Controls, command: Command) -> None:
     with Neutral(), torch.random.fork_rng(devices=[]):
         trial = None
         with contextlib.suppress(RuntimeError, TypeError):  # a model that cannot be copied: whether it fits shows when it comes true
-            trial = stand_in(subject.model, training.content, subject.frozen.layers, memory_told(subject), subject.state)
+            trial = stand_in(subject.model, training.content, subject.frozen.layers, memory_told(subject), subject.state, later=True)
         if trial is not None:
             with torch.no_grad():
-                for weight in trial.subject.parameters.values():  # at other weights: that it would change nothing now says nothing of later
-                    weight.add_(torch.linspace(0.1, 1.0, weight.numel(), device=weight.device).view_as(weight))
                 command.apply(trial)

@@ -120,9 +120,9 @@ def check_shapes(optimizers: Sequence[Any], weights: Mapping[str, Tensor], what:
     for optimizer in optimizers:
         for name, weight in weights.items():
             for kind, value in remembered(optimizer, weight).items():
-                if (wrong := unfit(value, weight)):
-                    raise NotApplicable(f"{type(optimizer).__name__} remembers {kind!r} of {name} {wrong}, so {what} while it trains; nearest: SGD, "
-                                        "Adam or AdamW")
+                if (how := unlike(value, weight)):
+                    raise NotApplicable(f"{type(optimizer).__name__} remembers {kind!r} of {name} {UNLIKE[how]}, so {what} while it trains; "
+                                        "nearest: SGD, Adam or AdamW")
     check_elsewhere(optimizers, weights, what)
 
 
@@ -135,24 +135,32 @@ def check_elsewhere(optimizers: Sequence[Any], weights: Mapping[str, Tensor], wh
     *Cost* a walk through the optimizers' attributes, a millisecond.
     """
     for optimizer in optimizers:
-        for name, weight in weights.items():
-            if weight.numel() < 2:
-                continue
-            for holder in _holders(optimizer):
-                own = _attributes(holder)
-                for group in getattr(holder, "param_groups", ()):
-                    own |= {kind: value for kind, value in group.items() if kind != "params"}
-                if holder is not optimizer:
-                    own |= remembered(holder, weight)
-                for kind, value in own.items():
-                    if any(
-                        each.shape == weight.shape and not _same_memory(each, weights.values()) and not (near and _far(each, weight))
-                        for each in _within(value, _DEPTH)
-                    ):
-                        raise NotApplicable(
-                            f"{type(holder).__name__} keeps numbers of the shape of {name} in {kind!r}, and whose they are cannot be told, so {what} "
-                            "while it trains; nearest: SGD, Adam or AdamW"
-                        )
+        for name, holder, kind, tensors in elsewhere(optimizer, weights):
+            if not near or not all(far(each, weights[name]) for each in tensors):
+                raise NotApplicable(
+                    f"{type(holder).__name__} keeps numbers of the shape of {name} in {kind!r}, and whose they are cannot be told, so {what} "
+                    "while it trains; nearest: SGD, Adam or AdamW"
+                )
+
+
+def elsewhere(optimizer: Any, weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Any, str, list[Tensor]]]:
+    """By the name of each weight: who keeps what has its shape elsewhere than in its ``state`` of it, what that is, and the tensors."""
+    for name, weight in weights.items():
+        for holder in _holders(optimizer) if weight.numel() > 1 else ():
+            own = _attributes(holder)
+            for group in getattr(holder, "param_groups", ()):
+                own |= {kind: value for kind, value in group.items() if kind != "params"}
+            if holder is not optimizer:
+                own |= remembered(holder, weight)
+            for kind, value in own.items():
+                found = [each for each in _within(value, _DEPTH) if each.shape == weight.shape and not _same_memory(each, weights.values())]
+                if found:
+                    yield name, holder, kind, found
+
+
+def stands_around(optimizer: Any, wrapper: Any) -> None:
+    """Let a thing be what is around an optimizer."""
+    _around[optimizer] = [weakref.ref(wrapper)]
 
 
 def check_steps(optimizer: Any, parameter: Tensor, group: Mapping[str, Any]) -> None:
@@ -175,7 +183,7 @@ def check_steps(optimizer: Any, parameter: Tensor, group: Mapping[str, Any]) -> 
         ) from error
 
 
-def _far(one: Tensor, weight: Tensor) -> bool:
+def far(one: Tensor, weight: Tensor) -> bool:
     """Whether a tensor is no copy of a weight, by its numbers."""
     distance, length = _distance(one, weight)
     return not one.is_floating_point() or bool(distance >= 0.25 * length)
@@ -223,16 +231,21 @@ def begun(optimizer: Any, weight: Tensor, kind: str) -> float:
     return float(group.get("initial_accumulator_value", 0.0)) if kind == "sum" else 0.0  # Adagrad
 
 
-def unfit(value: Any, weight: Tensor) -> str:
-    """How something that is remembered of a weight is unlike it; empty where a part of it goes with each of the weight's numbers."""
+UNLIKE = {"shape": "in another shape than the weight's", "whole": "in whole numbers, which stand for others", "several": "as several tensors"}
+"""How what is remembered of a weight may be unlike it."""
+
+
+def unlike(value: Any, weight: Tensor) -> str:
+    """How something that is remembered of a weight is unlike it, by a name of :data:`UNLIKE`; empty where a part of it goes with each of the
+    weight's numbers."""
     if isinstance(value, Tensor):
         if value.numel() > 1 and value.shape != weight.shape:
-            return "in another shape than the weight's"
+            return "shape"
         if value.numel() > 1 and not (value.is_floating_point() or value.is_complex() or value.dtype == torch.bool):
-            return "in whole numbers, which stand for others"
+            return "whole"
         return ""
     held = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
-    return "as several tensors" if any(isinstance(each, Tensor) for each in held) else ""
+    return "several" if any(isinstance(each, Tensor) for each in held) else ""
 
 
 def _joined(optimizer: Any) -> bool:
