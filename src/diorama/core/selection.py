@@ -172,6 +172,18 @@ def spoken(name: str) -> str:
     return f"layer {name}" if name.replace(".", "").replace("#", "").isdigit() else name or "the model"
 
 
+def spoken_unit(layer: str, unit: int) -> str:
+    """A unit in a sentence or a label, as a key writes it (``conv2/7``); of a layer whose name is a mere number in words."""
+    return unit_key(layer, unit).removeprefix("unit:") if spoken(layer) == layer else f"unit {unit} of {spoken(layer)}"
+
+
+def spoken_weight(key: Key) -> str:
+    """Numbers of a weight in a sentence or a label, as their key writes them; of a layer whose name is a mere number in words."""
+    if spoken(key.name) == key.name or not key.index:
+        return str(key).removeprefix("weight:")
+    return f"weight {', '.join(map(str, key.index))} of {spoken(key.name)}"
+
+
 def own_name(layer: str, known: Collection[str]) -> str:
     """What a layer's name means among those that there are: itself, or of a call its module (``act`` for ``act#2``), however a key
     writes it; the name without its call where it is not there.

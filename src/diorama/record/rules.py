@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..core import registry
 from ..core.knobs import knobs_of
-from ..core.selection import spoken
+from ..core.selection import spoken, spoken_unit
 from ..training.surgery.births import Rearranged, layer_place, numbers
 
 if TYPE_CHECKING:
@@ -95,7 +95,8 @@ class SetRule:
             return [Due(self.number, reason, self.do, self.knobs)]
         assert self.silent is not None
         self.silent[units] = -1  # each is watched anew
-        return [Due(self.number, f"{self.layer}/{unit} {reason}", self.do, {**self.knobs, "unit": f"{self.layer}/{unit}"}) for unit in units]
+        layer = self.layer or ""
+        return [Due(self.number, f"{spoken_unit(layer, unit)} {reason}", self.do, {**self.knobs, "unit": f"{layer}/{unit}"}) for unit in units]
 
     def _reason(
         self, number: int, values: Mapping[str, Any], layers: Mapping[str, LayerReading]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import NotApplicable, UsageError, not_found
-from ..core.selection import own_name
+from ..core.selection import own_name, spoken
 from ..model.unwrap import local, named_modules
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Frozen:
     def told_of(self, layer: str, what: str) -> str:
         """That what is done to a layer learns nothing, where it is frozen, by itself or with its block: the end of a sentence."""
         held = next((each for each in self.layers if each == layer or layer.startswith(f"{each}.")), None)
-        return "" if held is None else f"; {held} is frozen, so {what} before it is thawed"
+        return "" if held is None else f"; {spoken(held)} is frozen, so {what} before it is thawed"
 
     def freeze(self, layer: str) -> int:
         """Hold a layer with all that is in it; returns how many weights that are.

@@ -20,7 +20,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 from ..core.errors import NotApplicable, UsageError, not_found
 from ..core.saying import counted
-from ..core.selection import as_key, is_point, own_name, unit_key, within
+from ..core.selection import as_key, is_point, own_name, spoken, spoken_unit, within
 from ..model.layers import recurrent_parts
 from ..model.unwrap import local, named_modules
 from .differences import TensorPlace, memories
@@ -59,7 +59,7 @@ class LayerWeights:
     @property
     def name(self) -> str:
         """What they are the weights of, as people write it."""
-        return self.layer
+        return spoken(self.layer)
 
     def weights(self) -> Iterator[tuple[TensorPlace, Index]]:
         """Each of them, and what optimizers remember of it."""
@@ -115,7 +115,7 @@ class UnitWeights(LayerWeights):
     @property
     def name(self) -> str:
         """The unit, as people write it."""
-        return unit_key(self.layer, self.unit).removeprefix("unit:")
+        return spoken_unit(self.layer, self.unit)
 
     def places(self) -> Iterator[tuple[TensorPlace, Index]]:
         """Its weights, what optimizers remember of them, and running statistics."""

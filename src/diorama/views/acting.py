@@ -10,7 +10,7 @@ from ..core import registry
 from ..core.errors import DioramaError
 from ..core.knobs import title_of
 from ..core.marks import Action, Number
-from ..core.selection import Key, Selection, spoken, unit_key, without_call
+from ..core.selection import Key, Selection, spoken, spoken_unit, spoken_weight, unit_key, without_call
 from ..record.checkpoints import before_each
 from ..record.commands.rule import knobs_in
 from ..scene.preview import preview
@@ -63,7 +63,7 @@ def _offered(selection: Selection, frozen: tuple[str, ...], factors: Mapping[str
         name = without_call(key.name)
         yield from _of_layer(name, name in frozen, factors.get(name, 1.0))
     else:
-        name = str(key).removeprefix("weight:")
+        name = spoken_weight(key)
         yield "edit_weight", f"Set {name} to 0", {"key": str(key), "value": 0.0}
         yield "edit_weight", f"Halve {name}", {"key": str(key), "scale": 0.5}
         yield "edit_weight", f"Double {name}", {"key": str(key), "scale": 2.0}
@@ -71,11 +71,12 @@ def _offered(selection: Selection, frozen: tuple[str, ...], factors: Mapping[str
 
 def _of_unit(key: Key, others: list[Key]) -> Iterator[Offer]:
     unit = _name(key)
-    yield "zero", f"Zero {unit}", {"unit": unit}
-    yield "reinitialize", f"Reinitialize {unit}", {"unit": unit}
+    said = _said(key)
+    yield "zero", f"Zero {said}", {"unit": unit}
+    yield "reinitialize", f"Reinitialize {said}", {"unit": unit}
     for other in others[-1:]:
-        yield "copy_unit", f"Copy {_name(other)} to {unit}", {"unit": _name(other), "to": unit}
-        yield "swap_units", f"Swap {unit} and {_name(other)}", {"unit": unit, "to": _name(other)}
+        yield "copy_unit", f"Copy {_said(other)} to {said}", {"unit": _name(other), "to": unit}
+        yield "swap_units", f"Swap {said} and {_said(other)}", {"unit": unit, "to": _name(other)}
 
 
 def _of_layer(layer: str, frozen: bool, factor: float) -> Iterator[Offer]:
@@ -98,6 +99,10 @@ def asked(scene: Scene, command: str, text: str) -> Iterator[Number]:
         yield Number(label="This cannot be done", tone="warn", note=f"{str(error)[:1].upper()}{str(error)[1:]}.")
         return
     yield Number(label=found.text[:1].upper() + found.text[1:], note=f"{found or 'No answer changes'}.")
+
+
+def _said(key: Key) -> str:
+    return spoken_unit(without_call(key.name), key.number)
 
 
 def _name(key: Key) -> str:

@@ -85,6 +85,8 @@ def test_a_run_previews_from_its_newest_weights(training: Any) -> None:
     told = run.preview("zero", unit="0/2")
     assert told.step == run.snapshots[-1]
     assert str(told).startswith("loss ")
+    assert told.text.startswith("zeroed unit 2 of layer 0 (")
+    assert run.preview("edit_weight", key="weight:0/2,1", value=3.0).text.startswith("edited weight 2, 1 of layer 0: ")
     for wrong, words in (({"unit": "0/9"}, "numbered from 0 to 5"), ({"unit": "1/2"}, "no weights of its own"), ({"unit": "7/2"}, "no layer")):
         with pytest.raises(diorama.DioramaError, match=words):
             run.preview("zero", **wrong)
@@ -96,7 +98,7 @@ def test_a_run_previews_from_its_newest_weights(training: Any) -> None:
         ("learning_rate", {"layer": "0", "factor": 0.5}, "it does not learn"),
     ):
         beforehand = run.preview(name, **knobs).text if name != "learning_rate" else _sent(recorder, name, knobs)["text"]
-        assert beforehand.endswith(f"; 0 is frozen, so {what} before it is thawed")
+        assert beforehand.endswith(f"; layer 0 is frozen, so {what} before it is thawed")
     assert "0 is frozen" in _sent(recorder, "add_units", {"layer": "0"})["text"]
     assert "frozen" not in _sent(recorder, "remove_units", {"layer": "0", "units": "0"})["text"]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ...core.errors import NotApplicable, UsageError
 from ...core.knobs import knob
-from ...core.selection import as_key
+from ...core.selection import as_key, spoken_weight
 from ..acts import WeightsReversal
 from . import Applied, Command
 
@@ -81,7 +81,7 @@ class EditWeightCommand(Command):
         if not differences:
             raise UsageError(f"{self.key} is {old} already, so nothing would change")
         new = _shown(tensor[key.index])
-        text = f"edited {str(key).removeprefix('weight:')}: {old} → {new}{tied(subject, [place.name])}"
+        text = f"edited {spoken_weight(key)}: {old} → {new}{tied(subject, [place.name])}"
         return Applied(old, new, text, WeightsReversal(differences))
 
 
