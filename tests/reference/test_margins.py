@@ -76,10 +76,10 @@ def _slow(run: Run, steps: list[int]) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("source", ["record", "snapshots", "both", "then"])
+@pytest.mark.parametrize("source", ["record", "snapshots", "both", "then", "late"])
 def test_examples_over_training_equal_the_papers(run: Run, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Area under the margin, data maps and forgetting events are those of the papers: recorded, from snapshots, from both; and of an early
-    step as they were while the training stood there, with fewer looks than it has now."""
+    """Area under the margin, data maps and forgetting events are those of the papers: recorded, from snapshots, from both; of an early
+    step as they were while the training stood there, with fewer looks than it has now; and where nearly all looks came late."""
     last = 15 if source == "then" else STEPS
     if source == "snapshots":
         monkeypatch.setattr(margins, "_recorded", lambda scene: None)
@@ -90,8 +90,14 @@ def test_examples_over_training_equal_the_papers(run: Run, source: str, monkeypa
         few = whole[0][::apart], {name: rows[:, ::apart] for name, rows in whole[1].items()}
         monkeypatch.setattr(margins, "_recorded", lambda scene: few)
         assert (len(few[0]) < margins.FEW) == (source == "both")
+    if source == "late":
+        whole = margins._recorded(run.scene())
+        assert whole is not None
+        late = whole[0][[1, -3, -2, -1]], {name: rows[:, [1, -3, -2, -1]] for name, rows in whole[1].items()}
+        monkeypatch.setattr(margins, "_recorded", lambda scene: late)
+        monkeypatch.setattr(margins, "FEW", 4)
     derived = run.scene(last).derive("margins", then=source == "then")
-    passes = {"record": 0, "snapshots": 40 * (STEPS + 1), "both": 40 * (STEPS + 1 - 7), "then": 40 * 8}
+    passes = {"record": 0, "snapshots": 40 * (STEPS + 1), "both": 40 * (STEPS + 1 - 7), "then": 40 * 8, "late": 40 * (STEPS + 1 - 4)}
     assert derived.derivation.cost(derived.scene).forward == passes[source]
     value = derived.value
     assert value["steps"].tolist() == list(range(last + 1))

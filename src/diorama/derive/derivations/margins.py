@@ -23,7 +23,8 @@ from ..derivation import Derivation, Plain, Stage
 LOOKS = ("loss", "margin", "answer", "right", "likelihood")
 """What is recorded of each example at each look, as far as the task has it."""
 FEW = 12
-"""Where a training had recorded fewer looks, because a look takes it long or it had just begun, its snapshots are looked at besides."""
+"""Where a training had recorded fewer looks, because a look takes it long or it had just begun, its snapshots are looked at besides; those
+before so many looks stay so where they are more than twice as many."""
 AT_ONCE = 64
 """So many examples are looked at in one piece."""
 _EACH = {
@@ -49,8 +50,8 @@ class MarginsDerivation(Derivation):
     *Shapes* ``steps`` (looks,); ``loss``, ``margin``, ``answer``, ``right``, ``likelihood`` (examples, looks); all others
     (examples,). A regression has steps, losses and ``known`` alone.
     *Units* losses in nats; margins in logits.
-    *Cost* none where the training had recorded twelve looks or more; else one pass over the live examples at each snapshot without; of the
-    ``whole`` probe set one at every snapshot.
+    *Cost* none where the training had recorded twelve looks or more, in its beginning at least half as often as snapshots; else one pass
+    over the live examples at each snapshot without, until the twelfth look; of the ``whole`` probe set one at every snapshot.
     *Source* Pleiss et al. 2020 (area under the margin, eq. 1 and 2); Swayamdipta et al. 2020 (data maps, §2); Toneva et al.
     2019 (forgetting events, definition 1).
     """
@@ -110,7 +111,15 @@ class MarginsDerivation(Derivation):
         if recorded is None:
             return steps
         seen = set(recorded[0].tolist())
-        return [step for step in steps if step not in seen] if len(seen) < FEW and scene.missing is None and scene.task else []
+        if scene.missing is not None or not scene.task:
+            return []
+        unseen = [step for step in steps if step not in seen]
+        if len(seen) < FEW:
+            return unseen
+        # Where the first looks lay far apart, all that came before the twelfth is known by the snapshots: labels that are wrong are learnt by
+        # heart meanwhile, and the late looks alone would call none of them doubtful.
+        between = [step for step in unseen if step < sorted(seen)[FEW - 1]]
+        return between if len(between) >= 2 * FEW else []
 
     def stages(self, scene: Scene, begun: Plain = None, before: Plain = None) -> Iterator[Stage]:
         """At once from the record; else after each snapshot."""
