@@ -288,7 +288,8 @@ def test_each_draft_has_its_parts_where_the_last_picture_has_them() -> None:
         return [type(node).__name__, type(first).__name__, first.title]
 
     *drafts, last = images().stream("morph", start=0, end=4, resolution=6)
-    assert not any(draft.final for draft in drafts) and len(drafts) > 3
+    assert not any(draft.final for draft in drafts)
+    assert len(drafts) > 3
     whole = [names(child) for child in last.body.children]
     for draft in drafts:
         assert all(names(child) in whole for child in draft.body.children)

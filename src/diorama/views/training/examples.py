@@ -44,7 +44,7 @@ class ExamplesView(View):
     *Error* average precision of planted wrong labels on digits 0.93 to 0.99 (``bench/label_noise.py``); a hard example looks
     the same as a mislabelled one.
     *Cost* one pass over the first 512 examples, or as many as ``examples`` says; two when steps are compared. Over the training
-    none where it recorded twelve looks or more and was not slow to begin, else one pass over them at each snapshot besides; of all examples of a larger
+    none where it recorded twelve looks or more, not all of them late, else one pass over them at each snapshot besides; of all examples of a larger
     probe set one pass over them a snapshot.
     """
 
