@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -172,7 +173,7 @@ def memory_told(subject: Subject) -> list[dict[str, Any]]:
     return found
 
 
-def _elsewhere(optimizer: Any, weights: dict[str, torch.Tensor]) -> list[dict[str, Any]]:
+def _elsewhere(optimizer: Any, weights: Mapping[str, torch.Tensor]) -> list[dict[str, Any]]:
     told: dict[tuple[str, str], dict[str, Any]] = {}
     for name, holder, kind, tensors in elsewhere(optimizer, weights):
         by = "" if holder is optimizer else type(holder).__name__

@@ -23,7 +23,6 @@ from diorama.training.surgery.averages import averages
 from diorama.training.surgery.slopes import TaughtExamples
 from diorama.training.surgery.trial import answers
 from diorama.training.surgery.units import ChangedUnits, add_units, remove_units, told
-from diorama.training.surgery.widths import follow
 
 Made = tuple[nn.Module, Any]
 
@@ -373,45 +372,6 @@ def _row(model: nn.Module) -> torch.optim.Optimizer:
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     optimizer.state[next(model.parameters())] = {"rows": [None, torch.zeros(sum(p.numel() for p in model.parameters()))]}
     return optimizer
-
-
-class _Narrow(torch.autograd.Function):
-    """A scale for each column of a matrix, whose backward pass counts on six of them."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return x @ weight
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
-        x, weight = ctx.saved_tensors
-        return grads[0] @ weight.T, (x.T @ grads[0])[:6]
-
-
-class _Fixed(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.weight, self.last = nn.Linear(5, 6, bias=False), nn.Parameter(torch.randn(6, 4)), nn.Linear(4, 3, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.last(_Narrow.apply(self.first(x).relu(), self.weight))
-
-
-def test_gradients_of_another_shape_are_found_on_the_copy() -> None:
-    """A backward pass that counts on the old width refuses the act, though no weight of one axis asks for gradients."""
-    model, x = grown.made(_Fixed, _rows)
-    with pytest.raises(diorama.NotApplicable):
-        add_units(model, x, "first", 2)
-    assert model.first.weight.shape == (6, 5)
-
-
-def test_following_a_pass_leaves_the_collector_little_to_do() -> None:
-    """No set is made for each unit: the collector would walk over all that lives, in the middle of an act, for half a step's time."""
-    model, x = grown.made(lambda: nn.Sequential(nn.Linear(5, 4000), nn.ReLU(), nn.Linear(4000, 3)), _rows)
-    widths, _ = follow(model, x, {})
-    assert len(widths.parent) > 4000
-    assert len(widths.marks) < 100
 
 
 def test_what_would_keep_the_old_shape_is_refused() -> None:
