@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from ..model.axes import first_tensor
 from ..model.outputs import Reading
 from .batch_texts import BatchTexts, TextReader
+from .carried import Carried
+from .codes import Codes
 from .doubts import Slopes
 from .judging import Judging, of_one_number
 from .loop_habits import Leftovers, copied, cut, form_of, in_evaluation, pulled_alike
 from .own_hooks import OwnHook
-from .places import Places
+from .places import Columns, Places
 
 _MOST = 2**18
 """Scores that are looked at: of more, every n-th row."""
@@ -77,6 +79,7 @@ class BatchReader:
         self._places = Places()
         self._leftovers = Leftovers()
         self._judging = Judging()
+        self._columns, self._codes, self._carried = Columns(), Codes(), Carried()
         self.slopes: Slopes | None = None
         """What the last batch's gradient at the scores says of how they are read."""
 
@@ -87,10 +90,12 @@ class BatchReader:
 
     def arm(self, stepped: Mapping[int, Sequence[Tensor]] | None = None) -> None:
         """Put the hook on; ``stepped`` are the parameters of each optimizer, where they step at every step, None where they do not."""
-        self.disarm()
+        self._take_off()
         self._clear()
         self._leftovers.arm(stepped)
         self._judging.clear()
+        self._codes.clear()
+        self._carried.arm(self._model)
         reader = self
 
         def seen(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
@@ -107,7 +112,12 @@ class BatchReader:
         self._handle = self._model.register_forward_hook(OwnHook(seen), with_kwargs=True)
 
     def disarm(self) -> None:
-        """Take the hook off."""
+        """Take all hooks off, also those that wait for a pass after the step."""
+        self._take_off()
+        self._judging.disarm()
+        self._carried.disarm()
+
+    def _take_off(self) -> None:
         if self._handle is not None:
             self._handle.remove()
             self._handle = None
@@ -123,6 +133,7 @@ class BatchReader:
         self._gradient: Tensor | None = None
         self._inputs: tuple[float, float, float, float] | None = None
         self._x: Tensor | None = None
+        self._asked: Tensor | None = None
         self._texts: TextReader | None = None
         self._tokens: Tensor | None = None
         self._whole = True
@@ -140,7 +151,9 @@ class BatchReader:
         self._habits = in_evaluation(self._model)
         if scores is None or not there:
             return
+        self._codes.see(output, scores)
         with torch.no_grad():
+            self._asked = None if tensor is None else tensor.detach()
             if tensor is not None and tensor.is_floating_point() and tensor.numel():
                 part = tensor.detach().reshape(-1)
                 part = part[:: max(1, part.numel() // _INPUTS)].float()
@@ -182,13 +195,13 @@ class BatchReader:
 
     def finish(self) -> BatchReading | None:
         """Take the hook off and sum up; None where no pass with gradients was seen."""
-        self.disarm()
-        rows, gradient, x = self._rows, self._gradient, self._x
+        self._take_off()
+        rows, gradient, x, asked = self._rows, self._gradient, self._x, self._asked
         passes, inputs, texts = self._passes, self._inputs, self._texts.finish() if self._texts is not None else None
         tokens, whole, habits = self._tokens, self._whole, self._habits
         if (left := self._leftovers.found(passes)) is not None:
             habits["left"] = float(left)
-        habits |= self._judging.finish()
+        habits |= self._judging.finish(self._model) | self._codes.finish()
         self._leftovers.arm(None)
         self._clear()
         if rows is None:
@@ -200,6 +213,7 @@ class BatchReader:
             self.slopes = Slopes(self._reading, values, slopes, x) if slopes is not None else None
             labels, chances = told_labels(values, slopes)
             between, within = _spreads(values)
+        habits |= self._carried.finish(self._model, asked, labels if whole else None)
         if labels is None or chances is None:
             habits |= cut(values) | pulled_alike(values, slopes)
             return BatchReading(passes, inputs, None, None, None, between, within, texts=texts, habits=habits)
@@ -213,6 +227,7 @@ class BatchReader:
         place = None
         if x is not None and len(x) == len(labels):
             place = self._places.told(x, labels, classes)
+            habits |= self._columns.told(x, labels, classes)
         balance = self._seen / max(1.0, float(self._seen.sum()))
         return BatchReading(
             passes, inputs, answers, sure, labels, between, within, self._confused(truth, said, classes), place, balance, texts,

@@ -14,7 +14,7 @@ _LOOP = (
     "large_first_weights", "leftover_gradients", "turned_loss", "unshuffled_batches", "momentum_too_high", "weight_decay_too_strong",
     "evaluation_mode", "unscaled_inputs",
 )
-_LOSS = ("misplaced_softmax", "mismatched_shapes", "cut_answers", "mixed_examples")
+_LOSS = ("misplaced_softmax", "mismatched_shapes", "cut_answers", "mixed_examples", "collapsed_code")
 _RATE = ("learning_rate_too_high", "exploding_updates", "loss_spikes")
 _LOST = ("dead_units", "saturated_units", "vanishing_gradients")
 _CAUSES = {

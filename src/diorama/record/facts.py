@@ -51,6 +51,8 @@ class Likeness(msgspec.Struct):
     spread: float | None = None
     ends: Annotated[list[float], msgspec.Meta(min_length=2, max_length=2)] | None = None
     """Between which nine of ten true values of a regression lie."""
+    copied: Count | None = None
+    """Of a table: the column that is the true value of a regression, shifted and scaled."""
     ahead: bool | None = None
     """Of texts whose labels are the next tokens: whether answers depend on the tokens that they are to tell."""
     count: Count = 0

@@ -57,6 +57,10 @@ def _number(value: Any) -> float:
     return found if math.isfinite(found) else 0.0
 
 
+_EXAMPLES = 20
+"""Examples from which on a column may be called a copy of the true value."""
+
+
 def likeness(examples: Examples | None, reading: Reading | None) -> dict[str, Any]:
     """What the probe set is like: the range of its inputs, the share of each class, the loss of one answer for all."""
     if examples is None:
@@ -93,6 +97,8 @@ def likeness(examples: Examples | None, reading: Reading | None) -> dict[str, An
             found["floor"] = float(-(share * share.clamp_min(1e-12).log()).sum())
         elif reading.task == "regression" and y.is_floating_point() and len(y) > 1:
             found |= _spread(y)
+            if x is not None and (column := _copied(x, y)) is not None:
+                found["copied"] = column
             if reading.criterion is None:
                 found["floor"] = float(y.double().reshape(len(y), -1).var(0, correction=0).mean())
     return {name: value for name, value in found.items() if _plain(value)}
@@ -106,6 +112,17 @@ def _spread(y: torch.Tensor) -> dict[str, Any]:
         "spread": float(values.reshape(len(y), -1).std(0, correction=0).mean()),
         "ends": [float(ends.quantile(0.05)), float(ends.quantile(0.95))],
     }
+
+
+def _copied(x: torch.Tensor, y: torch.Tensor) -> int | None:
+    """The column of a table of two or more that is the true value of a regression but for a shift and a factor."""
+    if x.ndim != 2 or x.shape[1] < 2 or y.numel() != len(x) or len(x) < _EXAMPLES or not x.is_floating_point():
+        return None
+    rows, truth = x.detach().cpu().double(), y.detach().cpu().double().reshape(-1, 1)
+    rows, truth = rows - rows.mean(0), truth - truth.mean(0)
+    alike = (rows * truth).sum(0).abs() / (rows.norm(dim=0) * truth.norm(dim=0)).clamp_min(1e-300)
+    best = int(alike.argmax())
+    return best if bool(alike[best] > 1 - 1e-6) else None
 
 
 def ahead(model: nn.Module, examples: Examples | None, reading: Reading | None) -> bool | None:

@@ -7,13 +7,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 _PLACES = (64, 2**15)
-"""Inputs of fewer places are tables, in which one column may well decide; larger ones are not counted …"""
+"""Inputs of fewer places are tables, in which one column may well decide (see `Columns`); larger ones are not counted …"""
 _MOST = 2**20
 """… nor are more sums than this."""
 _REMEMBERED = 2**14
 """Examples that are known again."""
 _EXAMPLES, _OTHERS = 12, 40
 """Examples of a class, and of all others, from which on something is said."""
+_CLASSES = 256
+"""Classes up to which columns are searched."""
 _DOUBT = 2.0
 """So many standard errors a spread is taken to be larger than it was seen."""
 
@@ -71,3 +73,57 @@ class Places:
             if best is None or ratio[place] > best[0]:
                 best = (float(ratio[place]), place, int(one))
         return best
+
+
+class Columns:
+    """Between which numbers each column of a small table lies, by class.
+
+    *Meaning* that a column tells classes well is what tables are for; one that has (nearly) one number for each class, as no measurement has,
+    is the label itself, or was made from it.
+    """
+
+    def __init__(self) -> None:
+        self._low: NDArray[np.float64] | None = None
+        self._high = np.zeros(0)
+        self._counts = np.zeros(0)
+        self._seen: set[bytes] = set()
+
+    def told(self, x: Tensor, labels: NDArray[np.int64], classes: int) -> dict[str, float]:
+        """``column``: how much further the classes lie apart in the column that tells most than one of them is wide, a hundred at most;
+        ``column_at``: which one it is; ``column_class``: the one class that it tells from all others, −1 where it tells them all."""
+        flat = x.reshape(len(x), -1)
+        places = flat.shape[1]
+        if not 1 < places < _PLACES[0] or not 1 < classes <= _CLASSES:
+            return {}
+        known = labels >= 0
+        rows, truth = flat.double().cpu().numpy()[known], labels[known]
+        if self._low is None or self._low.shape != (classes, places):
+            self._low, self._high = np.full((classes, places), np.inf), np.full((classes, places), -np.inf)
+            self._counts = np.zeros(classes)
+            self._seen = set()
+        for row, one in zip(rows, truth, strict=True):  # an example that comes again is no further witness
+            if len(self._seen) < _REMEMBERED and (sign := row.tobytes()) not in self._seen:
+                self._seen.add(sign)
+                self._counts[one] += 1
+        np.minimum.at(self._low, truth, rows)
+        np.maximum.at(self._high, truth, rows)
+        met = np.flatnonzero(self._counts)
+        if not np.isfinite(rows).all():
+            self._low = None  # begun anew: what lies between such ends is not known
+            return {}
+        if len(met) < 2 or self._counts[met].min() < _EXAMPLES or self._counts.sum() < _OTHERS:
+            return {}
+        low, high = self._low[met], self._high[met]
+        best, at, one = 0.0, 0, -1
+        for k, mine in enumerate([None, *range(len(met))] if len(met) > 2 else [None]):
+            # All classes, each against its neighbours; then one against all others as one.
+            rest = np.arange(len(met)) != mine
+            lows = low if mine is None else np.stack([low[mine], low[rest].min(0)])
+            highs = high if mine is None else np.stack([high[mine], high[rest].max(0)])
+            middle = np.sort((lows + highs) / 2, 0)
+            gap, wide = np.diff(middle, axis=0).min(0), (highs - lows).max(0)
+            told = np.where(gap > 1e-9 * np.abs(middle).max(0), gap / np.maximum(wide, np.maximum(gap / 100, 1e-300)), 0.0)
+            place = int(told.argmax())
+            if told[place] > best:
+                best, at, one = float(told[place]), place, -1 if mine is None else int(met[k - 1])
+        return {"column": best, "column_at": float(at), "column_class": float(one)}

@@ -336,6 +336,15 @@ def _answers(taken: int) -> dict[str, NDArray[np.int64]]:
                "weights/a.weight/norm": np.full(400, 15 * 2**0.5), "weights/b.weight/norm": np.full(400, 2**0.5)}, floor=2.3)
         for first, low in ((700.0, 30.0), (2.6, 0.5))
     ), "layer:a"),
+    # Steps of an eighth of the weights' size, under which the loss stays, or falls all the same as with a new last layer.
+    ("exploding_updates", *(_rated(loss, 0.12, floor=2.3) for loss in (_LEVEL, _FALLS)), "layer:a"),
+    # Steps of half that size leave nothing, whatever the loss does.
+    ("exploding_updates", *(_rated(_FALLS, ratio, floor=2.3) for ratio in (0.6, 0.05)), "layer:a"),
+    # Nine of ten answers are right in training and no more than by one answer on the probe set, or little is learnt of either.
+    ("probe_unlike_training", *(
+        _Told({"batch/accuracy": np.full(40, right), "probe/accuracy": np.full(21, 0.76)}, labels=_WIDE.tolist(), balance=[0.7, 0.1, 0.1, 0.1])
+        for right in (0.95, 0.8)
+    ), ""),
     # What is made never passes, or passes now and then.
     ("judge_too_strong", *(
         _Told({"batch/judge": np.ones(12), "batch/fooled": np.full(12, now), "batch/apart": np.ones(12)}) for now in (2e-3, 0.1)

@@ -285,4 +285,4 @@ def test_a_critic_is_known_by_its_slopes(loss: Callable[[Tensor, Tensor], Tensor
         float(abs(score[k + 1] - score[k]) / (x[k + 1] - x[k]).norm())
         for x, score in zip(passes, [score.detach() for score in scores], strict=True) for k in range(19)
     ]
-    assert looks.finish() == ({"steep": pytest.approx(max(slopes), rel=1e-4)} if told else {})
+    assert looks.finish(judge) == ({"steep": pytest.approx(max(slopes), rel=1e-4)} if told else {})

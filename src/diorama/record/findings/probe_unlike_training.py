@@ -92,7 +92,9 @@ class ProbeUnlikeTraining(Finding):
         if len(right) < 3 or len(held[1]) < 3 or np.mean(right) < _LEARNT or (labels >= 0).sum() < _COUNT or most > 0.8:
             return []
         now, by_chance = float(held[1][-1]), most + 3 * np.sqrt(most * (1 - most) / (labels >= 0).sum())
-        if now > by_chance:
+        # Of a task of which little can be learnt, what is right in training is hardly more than that by itself.
+        apart = 3 * np.sqrt(np.mean(right) * (1 - np.mean(right)) / (labels >= 0).sum())
+        if now > by_chance or now > np.mean(right) - max(_APART, apart):
             return []
         renamed = self._renamed(run, labels)
         told = renamed or (
@@ -133,6 +135,10 @@ class ProbeUnlikeTraining(Finding):
         shown = [f"{_name(names, one)} are answered {_name(names, other)}" for one, other in found if one != other]
         more = " and so on" if len(shown) > 4 else ""
         return f"Its examples are told apart all the same, under other names: those of {', '.join(shown[:4])}{more}."
+
+
+_APART = 0.1
+"""By how much the probe set's answers must be worse than the training's, for what was learnt not to hold there."""
 
 
 def _name(names: Any, number: int) -> str:

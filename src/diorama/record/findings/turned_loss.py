@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from . import Finding, Found, series
+from . import Finding, Found, series, since
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -16,13 +16,34 @@ if TYPE_CHECKING:
 class TurnedLoss(Finding):
     """The training goes uphill: the loss that it makes small is the probe set's with the other sign.
 
-    *Meaning* a minus too many (or ``maximize=True``): the worse an answer is, the better the loss finds it.
+    *Meaning* a minus too many (or ``maximize=True``): the worse an answer is, the better the loss finds it. Of a network that judges what
+    another one makes it is told where both pull the same way.
     """
 
     near: float = knob(0.25, "How near the training's first loss must lie to the probe set's, turned, as a part of it.", low=0.0, high=1.0)
+    readings: int = knob(3, "Of a judge, how many readings in a row.", low=1)
 
     def __call__(self, run: RunReader) -> list[Found]:
         """One finding."""
+        return self._own(run) or self._judge(run)
+
+    def _judge(self, run: RunReader) -> list[Found]:
+        """A judge pulls at what another network makes the same way as that one does: they work together, and nothing keeps them to the data."""
+        steps, turned = series(run, "batch/turned")
+        if len(turned) < self.readings or not turned[-self.readings :].all():
+            return []
+        return [Found(
+            self.name, 0.8, "The judge and what it judges pull the same way",
+            "The loss of this network moves its scores of what another one makes the same way as that one's own loss does. They should pull "
+            "against each other: so what is made goes ever further where both want it, whatever the data are. "
+            "One of the two losses has the wrong sign.",
+            f"the two losses' gradients at these scores had the same sign at the last {self.readings} readings", (), None, since(steps, turned > 0),
+            "Sure of the signs; what is made was told from the data by where it lies.",
+            "Turn one sign: a critic makes mean(score of what is made) − mean(score of data) small, its partner −mean(score of what is made).",
+            "curves",
+        )]
+
+    def _own(self, run: RunReader) -> list[Found]:
         steps, loss = series(run, "loss")
         probe = series(run, "probe/loss")[1]
         if len(loss) < 20 or len(probe) < 2 or not np.isfinite(loss).all() or not np.isfinite(probe).all():

@@ -30,6 +30,10 @@ class BatchSignal(Signal):
     Of a network that judges what another one makes ``batch/fooled`` is how likely it holds that for real, in the mean, ``batch/apart`` the share
     of its own examples that it answers rightly, and ``batch/judge`` 1; ``batch/steep`` is how much faster than its input the score of a
     Wasserstein critic changes, at least.
+    ``batch/turned`` is 1 where a judge pulls at what is made the same way as its maker does. ``batch/code`` is the share of a variational
+    autoencoder's code that differs from input to input; ``batch/carried`` 1 where a recurrent layer begins where it ended at the batch before,
+    ``batch/strange`` the share of rows that came again behind another one. ``batch/column`` is how much further classes lie apart in
+    one column of a small table than one of them is wide.
     ``batch/place`` is how far one place of the input alone keeps a class from the others, in standard deviations.
     *Error* of one batch; of very many scores every n-th row is read.
     """
