@@ -31,6 +31,8 @@ class Reversal(ABC):
 
     size: int = 0
     """Bytes that it keeps."""
+    examples: str = ""
+    """The examples of the training's data that were changed, all of them, as ``3,14,20-40``; empty where it was something else."""
 
     @abstractmethod
     def back(self, training: Controls, later: Sequence[Act]) -> str:
@@ -122,11 +124,15 @@ class Act:
     in_force: bool = True
     run: str = ""
     """The folder of the run in which it was applied; empty for the run that is being recorded."""
+    examples: str = ""
+    """All examples of the data that it changed."""
     plain: bool = dataclasses.field(init=False)
     """Whether it set plain values, which go back at any step as if the act had not been."""
 
     def __post_init__(self) -> None:
         self.plain = isinstance(self.reversal, SettingsReversal)
+        if self.reversal is not None:
+            self.examples = self.reversal.examples
 
 
 class Acts:
@@ -156,7 +162,7 @@ class Acts:
         self._acts = []
         for act in told:
             known = Act(act["command"], act["step"], act["name"], act["text"], None, act["state"] != "taken back", act.get("run") or run)
-            known.plain = act.get("plain", False)
+            known.plain, known.examples = act.get("plain", False), act.get("examples", "")
             self._acts.append(known)
 
     def find(self, number: int | None) -> Act:
@@ -206,6 +212,7 @@ class Acts:
         return [
             {
                 "command": act.number, "step": act.step, "name": act.name, "text": act.text, "plain": act.plain, "run": act.run,
+                "examples": act.examples,
                 "state": "taken back" if not act.in_force else "in force" if act.reversal is not None else "for good",
             }
             for act in self._acts[-_TOLD:]

@@ -113,6 +113,7 @@ class ActFact(msgspec.Struct):
     text: str = ""
     state: str = ""
     run: str = ""
+    examples: str = ""
 
 
 class Parent(msgspec.Struct):

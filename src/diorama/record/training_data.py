@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.errors import DioramaError, NotApplicable, UsageError
-from ..core.knobs import numbers_in
+from ..core.knobs import numbers_in, numbers_written
 from ..data import changes_file
 from ..data.changes import MATCHED, ChangedExamples, Changes, Numbers, Values, known
 from ..data.examples import Examples
@@ -278,12 +278,18 @@ def _given(changed: ChangedExamples) -> dict[int, float]:
     return {number: label for number, label in zip(changed.numbers.tolist(), changed.labels.tolist(), strict=True) if not math.isnan(label)}
 
 
+_WRITTEN = 20_000
+"""Characters that the numbers of an act's examples may take in a run's facts; of more, ``changes.csv`` alone tells which they are."""
+
+
 class ExamplesBack(Reversal):
     """Gives examples back the weights or labels that they had; what a later act gave one stays."""
 
     def __init__(self, changes: Changes, numbers: Numbers, old: dict[str, Values]) -> None:
         self.changes, self.numbers, self.old = changes, numbers, old
         self.size = 8 * len(numbers) * (1 + len(old))
+        written = numbers_written(numbers.tolist(), "examples")
+        self.examples = written if len(written) <= _WRITTEN else ""
 
     def back(self, training: Controls, later: Sequence[Act]) -> str:
         """Put back what no later act set; what one did, that one puts back."""

@@ -127,3 +127,10 @@ def in_force(scene: Scene, most: int) -> Iterator[Number]:
             label=act["text"][:1].upper() + act["text"][1:], note=f"After step {act['step']}{where}, command {act['command']}. {state}".strip(),
             tone="plain", key=f"step:{act['step']}", actions=tuple(actions),
         )
+
+
+def examples(scene: Scene, most: int) -> str:
+    """All numbers of the examples that the newest acts changed, of which an act's own words may name the first ones only."""
+    run = scene.run
+    told = [(act["command"], act.get("examples", "")) for act in reversed(run.meta.get("acts", [])[-most:])] if run is not None else []
+    return "; ".join(f"command {number}: examples {each}" for number, each in told if "," in each or "-" in each)

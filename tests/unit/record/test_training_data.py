@@ -92,6 +92,8 @@ def test_examples_are_dropped_relabelled_and_weighed(steered: _Steered) -> None:
     assert rows[7]["label"] == 2
     assert rows[9]["weight"] == 3.0
     assert steered.run.check() == []
+    assert steered.run.meta["acts"][0]["examples"] == "3-4"
+    assert steered.run.scene().view("acts").note == "command 3: examples 20-22; command 1: examples 3-4"
     assert steered.run.meta["steered"] | {"probe": 0, "matched": 0} == {
         "examples": 60, "dropped": 2, "relabelled": 4, "weighed": 1, "probe": 0, "matched": 0, "labels": "whole",
     }

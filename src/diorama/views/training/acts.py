@@ -54,6 +54,7 @@ class ActsView(View):
             yield self.picture(scene, selection, "On a copy", Group(children=what), _ON_A_COPY)
             return
         done = list(acting.in_force(scene, self.limit))
+        numbers = acting.examples(scene, self.limit)
         alive = run.alive
         if not alive:
             caption = "The training has ended, so nothing can be changed any more."
@@ -66,11 +67,11 @@ class ActsView(View):
         offered: list[Number] = []
         for each in acting.offers(scene, selection):
             offered.append(each)
-            yield self._picture(scene, selection, held, offered, done, caption, final=False)
-        yield self._picture(scene, selection, held, offered, done, caption, final=True)
+            yield self._picture(scene, selection, held, offered, done, caption, numbers, final=False)
+        yield self._picture(scene, selection, held, offered, done, caption, numbers, final=True)
 
     def _picture(
-        self, scene: Scene, selection: Selection, held: list[Node], offered: list[Number], done: list[Number], caption: str, final: bool
+        self, scene: Scene, selection: Selection, held: list[Node], offered: list[Number], done: list[Number], caption: str, numbers: str, final: bool
     ) -> Picture:
         nothing = [Number(label="Nothing was changed", note="Each act of a person on the training stands here, and is taken back from here.")]
         parts: list[Node] = [Group(children=tuple(done or nothing), title="What was changed")]
@@ -78,4 +79,4 @@ class ActsView(View):
             parts.insert(0, Group(children=tuple(offered), title="What can be changed"))
         if held:
             parts.insert(0, Group(children=tuple(held)))
-        return self.picture(scene, selection, "Acts", Group(children=tuple(parts)), caption, final=final)
+        return self.picture(scene, selection, "Acts", Group(children=tuple(parts)), caption, note=numbers, final=final)
