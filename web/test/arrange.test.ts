@@ -1,10 +1,10 @@
-/** How the names of a room's other views are laid out, and that its colours can be read. */
+/** How views stand where the page is narrow, how the names of a room's other views are laid out, and that its colours can be read. */
 
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 
-import { linesOf, standing } from "../src/page/arrange.ts";
+import { arrange, linesOf, narrowed, standing } from "../src/page/arrange.ts";
 
 test("names take as many lines as they need behind the question and, in the whole width, below it", () => {
   assert.equal(linesOf([], 300, 1000), 1);
@@ -19,6 +19,14 @@ test("names take as many lines as they need behind the question and, in the whol
 test("names that find no room in their lines stand behind a button, which takes room of the first line", () => {
   assert.equal(standing([300, 300, 300, 300, 300], 300, 1000, 2), 5);
   assert.equal(standing([300, 300, 300, 300, 300], 300, 1000, 1), 1); // 636 beside the question, 576 beside the button too
+});
+
+test("a map beside another card stands above it where the page is narrow, and low cards stay beside one another", () => {
+  const places = [{ columns: 5, rows: 9 }, { columns: 7, rows: 9 }, { columns: 6, rows: 3 }, { columns: 6, rows: 3 }, { columns: 12, rows: 9 }, { columns: 4, rows: 6 }];
+  const { spots } = arrange(places.map(narrowed));
+  assert.deepEqual(spots.map(({ column, row, columns, rows }) => [column, row, columns, rows]), [
+    [1, 1, 12, 6], [1, 7, 12, 6], [1, 13, 6, 3], [7, 13, 6, 3], [1, 16, 12, 9], [1, 25, 12, 6],
+  ]);
 });
 
 /** The tokens of one scheme, from the sheet as it is shipped. */

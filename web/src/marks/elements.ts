@@ -13,6 +13,13 @@ export function setText(element: HTMLElement, text: string): void {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** The same for a title, which may go on in the next line behind a dot of a layer's name: "encoder." and "conv1". */
+export function setTitle(element: HTMLElement, text: string): void {
+  if (element.textContent === text) return;
+  const parts = text.split(/(?<=\w\.)(?=[A-Za-z_])/);
+  element.replaceChildren(...parts.flatMap((part, i) => (i ? [document.createElement("wbr"), part] : [part])));
+}
+
 /** So many characters at the end of a long name tell it from its neighbours. */
 const TELLING = 24;
 const LONG = 30;

@@ -4,7 +4,7 @@ import { lut, type Theme } from "../colour.ts";
 import type { Handle, Limits } from "../types.ts";
 import { context2d } from "./cells.ts";
 import type { Context } from "./context.ts";
-import { make, setText } from "./elements.ts";
+import { make, setText, setTitle } from "./elements.ts";
 import { counted, format } from "./format.ts";
 import { fieldIn, sliderIn } from "./handle.ts";
 
@@ -30,7 +30,7 @@ export function head(element: HTMLElement, name: string, context?: Context): Hea
   return {
     body,
     update(mark, limits, theme) {
-      setText(title, mark.title);
+      setTitle(title, mark.title);
       setText(caption, mark.caption);
       title.hidden = !mark.title;
       caption.hidden = !mark.caption;

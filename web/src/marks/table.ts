@@ -56,6 +56,7 @@ export const draw: Draw<Table> = (element, first, context) => {
     const all = order(mark, sorted.column, sorted.descending);
     const shown = all.slice(0, limit);
     sheet.setAttribute("aria-label", mark.title || "table");
+    sheet.style.setProperty("--rows", String(Math.max(1, shown.length)));
     ensure(names, headers, mark.columns.length, makeHeader);
     headers.forEach((header, i) => fillHeader(header, mark.columns[i] as Column));
     ensure(body, rows, shown.length, makeRow);
