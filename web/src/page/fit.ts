@@ -48,7 +48,8 @@ function fitted(body: Node, space: Space): Fitted {
   if (body.mark === "group" && body.children.length && body.children.every((child) => halfOf(child).filling))
     return { body: fitCharts(body, space), width: null };
   if (!scales(body)) return { body, width: null };
-  const most = space.enlarged ? 4 : 1.6;
+  // A plane by itself is read the better the larger it is; pictures of few pixels are not.
+  const most = space.enlarged ? 4 : body.mark === "field" ? 2.4 : 1.6;
   const terse = withoutCaptions(body);
   for (const factor of FACTORS) {
     if (factor > most) continue;
