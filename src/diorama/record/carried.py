@@ -59,6 +59,8 @@ class Carried:
     def __init__(self) -> None:
         self._handles: list[Any] = []
         self._layers: list[_Layer] = []
+        self._model: nn.Module | None = None
+        self._recurrent: list[tuple[str, nn.Module]] = []
         self._waiting: list[Any] = []
         self._before: dict[int, int] = {}
         self._same = self._other = 0
@@ -69,17 +71,23 @@ class Carried:
         """A batch is about to be read."""
         self._take_off()
         self._layers = []
-        for name, module in model.named_modules():
-            if isinstance(module, nn.RNNBase | nn.RNNCellBase):
-                layer = _Layer(name)
-                self._layers.append(layer)
-                self._handles += [
-                    module.register_forward_pre_hook(OwnHook(layer.before), with_kwargs=True),
-                    module.register_forward_hook(OwnHook(layer.after)),
-                ]
+        if self._model is not model:
+            self._model = model
+            self._recurrent = [(name, one) for name, one in model.named_modules() if isinstance(one, nn.RNNBase | nn.RNNCellBase)]
+        for name, module in self._recurrent:
+            layer = _Layer(name)
+            self._layers.append(layer)
+            self._handles += [
+                module.register_forward_pre_hook(OwnHook(layer.before), with_kwargs=True),
+                module.register_forward_hook(OwnHook(layer.after)),
+            ]
 
     def disarm(self) -> None:
-        """Take all hooks off."""
+        """Take all hooks off; the network may be another one, or have other layers, when it is read again."""
+        self._forget()
+        self._model = None
+
+    def _forget(self) -> None:
         self._take_off()
         while self._waiting:
             self._waiting.pop().remove()
@@ -93,7 +101,7 @@ class Carried:
         ``strange`` share that another row came before; from now on the next batch is waited for, where a state was given to a layer."""
         found, self._found = self._found, {}
         layers, self._layers = self._layers, []
-        self.disarm()
+        self._forget()
         given = next((layer for layer in layers if layer.began is not None and layer.ended is not None), None)
         if given is None or x is None or given.began is None or given.ended is None or given.began.requires_grad:
             return found
@@ -115,12 +123,12 @@ class Carried:
             nonlocal calls
             calls += 1
             if calls > _WAITED:
-                self.disarm()
+                self._forget()
             elif torch.is_grad_enabled() and not coming:
                 x = first_tensor((*args, *kwargs.values()))
                 came = _by_rows(x, len(rows)) if x is not None else None
                 if came is None or came.shape[0] != rows.shape[0]:
-                    self.disarm()
+                    self._forget()
                 else:
                     coming.append(came)
 
@@ -129,7 +137,7 @@ class Carried:
                 return
             given = args[1] if len(args) > 1 else kwargs.get("hx")
             state = next(tensors_in(given), None) if given is not None else None
-            self.disarm()
+            self._forget()
             if state is None or state.shape != ended.shape:
                 self._found = {"carried": 0.0}
                 return

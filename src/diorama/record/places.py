@@ -101,7 +101,7 @@ class Columns:
             self._low, self._high = np.full((classes, places), np.inf), np.full((classes, places), -np.inf)
             self._counts = np.zeros(classes)
             self._seen = set()
-        for row, one in zip(rows, truth, strict=True):  # an example that comes again is no further witness
+        for row, one in zip(rows, truth, strict=True) if len(self._seen) < _REMEMBERED else ():  # an example that comes again is no further witness
             if len(self._seen) < _REMEMBERED and (sign := row.tobytes()) not in self._seen:
                 self._seen.add(sign)
                 self._counts[one] += 1
