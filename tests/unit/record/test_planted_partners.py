@@ -94,7 +94,7 @@ def test_a_state_that_is_carried_over_between_texts_is_found(tmp_path: Path, kin
 
 
 def test_a_stream_whose_parts_go_on_is_known_by_its_next_tokens(tmp_path: Path) -> None:
-    """A text of the same few pieces in any order, read on with its state, brings the same rows behind others; its last label is the next first token."""
+    """A text of a few pieces in any order, read on with its state, brings rows behind others; its last label is the next first token."""
     torch.manual_seed(0)
     model = _Recurrent("places")
     generator = torch.Generator().manual_seed(0)
