@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 
+import { dotted } from "../src/marks/elements.ts";
 import { arrange, linesOf, narrowed, standing } from "../src/page/arrange.ts";
 
 test("names take as many lines as they need behind the question and, in the whole width, below it", () => {
@@ -27,6 +28,11 @@ test("a map beside another card stands above it where the page is narrow, and lo
   assert.deepEqual(spots.map(({ column, row, columns, rows }) => [column, row, columns, rows]), [
     [1, 1, 12, 6], [1, 7, 12, 6], [1, 13, 6, 3], [7, 13, 6, 3], [1, 16, 12, 9], [1, 25, 12, 6],
   ]);
+});
+
+test("a layer's long name breaks behind its dots, and a number nowhere", () => {
+  assert.deepEqual(dotted("encoder.layers.0.conv_1"), ["encoder.", "layers.0.", "conv_1"]);
+  assert.deepEqual(dotted("cut at 0.25. Then on"), ["cut at 0.25. Then on"]);
 });
 
 /** The tokens of one scheme, from the sheet as it is shipped. */

@@ -23,7 +23,7 @@ _ACTIVE = 0.01
 """The variance of a number's mean over the examples from which on it tells something of them (Burda et al. 2016)."""
 
 
-class _Part(NamedTuple):
+class _HandedOut(NamedTuple):
     values: Tensor
     gradients: list[Tensor]
 
@@ -38,7 +38,7 @@ class Codes:
     """
 
     def __init__(self) -> None:
-        self._parts: list[_Part] = []
+        self._parts: list[_HandedOut] = []
         self._pair: tuple[int, int] | None = None
 
     def clear(self) -> None:
@@ -54,7 +54,7 @@ class Codes:
             if len(one) > _ROWS or one.shape[1] > _WIDE:
                 continue
             gradients: list[Tensor] = []
-            self._parts.append(_Part(one.detach().clone(), gradients))
+            self._parts.append(_HandedOut(one.detach().clone(), gradients))
             one.register_hook(OwnHook(lambda gradient, kept=gradients: kept.append(gradient.detach().clone())))  # type: ignore[no-untyped-call]
 
     def finish(self) -> dict[str, float]:

@@ -13,11 +13,15 @@ export function setText(element: HTMLElement, text: string): void {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** The same for a title, which may go on in the next line behind a dot of a layer's name: "encoder." and "conv1". */
+/** The parts of a title, which may go on in the next line behind a dot of a layer's name: "encoder." and "conv1". */
+export function dotted(title: string): string[] {
+  return title.split(/(?<=\w\.)(?=[A-Za-z_])/);
+}
+
+/** The same as `setText` for a title, which may break between its parts. */
 export function setTitle(element: HTMLElement, text: string): void {
   if (element.textContent === text) return;
-  const parts = text.split(/(?<=\w\.)(?=[A-Za-z_])/);
-  element.replaceChildren(...parts.flatMap((part, i) => (i ? [document.createElement("wbr"), part] : [part])));
+  element.replaceChildren(...dotted(text).flatMap((part, i) => (i ? [document.createElement("wbr"), part] : [part])));
 }
 
 /** So many characters at the end of a long name tell it from its neighbours. */
