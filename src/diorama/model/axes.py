@@ -51,7 +51,7 @@ def transformed(tensor: Tensor) -> bool:
     return bool(torch._C._functorch.is_functorch_wrapped_tensor(tensor))
 
 
-_ATOMS = frozenset((int, float, bool, complex, str, bytes, type(None), slice, torch.dtype, torch.device))
+ATOMS = frozenset((int, float, bool, complex, str, bytes, type(None), slice, torch.dtype, torch.device))
 """What holds no tensor: asked first, as every op has some of these."""
 
 
@@ -60,10 +60,10 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
     if isinstance(value, Tensor):
         yield value
         return
-    for part in () if type(value) in _ATOMS else _parts(value):
+    for part in () if type(value) in ATOMS else _parts(value):
         if isinstance(part, Tensor):
             yield part
-        elif type(part) not in _ATOMS:
+        elif type(part) not in ATOMS:
             yield from tensors_in(part)
 
 

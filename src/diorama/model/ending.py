@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..data.nesting import Nested
 from . import batch_size, ops
 from .axes import tensors_in
-from .mode import OpMode
+from .mode import Around, OpMode
 
 Made = Literal["", "scores", "probabilities", "log_probabilities"]
 """What numbers are by the op that made them; empty where it does not say it."""
@@ -78,9 +78,14 @@ class Ending(OpMode):
         return "scores" if name in _SUMS and "scores" in kinds else ""
 
 
-def made_by(model: nn.Module, x: Nested, look: Callable[[Nested], Any]) -> tuple[Any, Ending]:
-    """What a pass answers, and how that was made; one that takes one number of examples alone is found out on the way."""
+def made_by(model: nn.Module, x: Nested, look: Callable[[Nested], Any], around: Around | None = None) -> tuple[Any, Ending]:
+    """What a pass answers, and how that was made; one that takes one number of examples alone is found out on the way.
+
+    ``around`` goes round every op of it, for who wants to know more of the same pass.
+    """
     ending = Ending()
+    if around is not None:
+        ending.around(around)
     try:
         with ending:
             return look(x), ending

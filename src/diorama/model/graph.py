@@ -56,6 +56,11 @@ class Graph:
     nodes: tuple[GraphNode, ...]
     edges: tuple[Edge, ...]
 
+    @property
+    def nbytes(self) -> int:
+        """About how many bytes it takes: asked of each graph that is kept, and to look at every node takes longer than to lay it out."""
+        return 1024 * len(self.nodes) + 256 * len(self.edges)
+
     def __getitem__(self, node: str) -> GraphNode:
         for candidate in self.nodes:
             if candidate.id == node:

@@ -20,7 +20,7 @@ from . import company, ops
 from .axes import example_axis, first_tensor, likely_unit_axis, time_major, unit_axis
 from .batch_size import batch_size, said
 from .layers import Finder, Layer, LayerTable, main_weight, recurrent_parts
-from .mode import op_name, without_modes
+from .mode import Run, op_name, without_modes
 from .outputs import pick
 from .packed import holds_packed, unpacked
 from .rowwise import RowsApart, state
@@ -28,21 +28,27 @@ from .shorter import shorter
 from .untouched import Untouched
 from .unwrap import layer_modules
 
+_HELD = 1 << 24
+"""So many numbers that a pass makes are held at most where it was made for something else."""
 _ALONE = 4
 """So many examples go alone through a network that chooses its layers by the input."""
 
 
 def surveyed(plain: nn.Module, more: Nested, few: Nested) -> LayerTable:
     """The layers that a few examples show; more of them are asked where a network does not treat all alike."""
-    size = batch_size(plain)
     look = _looked(plain, few)
-    if size is not None:
+    if batch_size(plain) is not None:
         more = few
     found = list(look.finished())
     mixes = ""
     if not look.apart:
         with contextlib.suppress(Exception):  # a model that is bound to its number of examples, or fails on some of them
             found, mixes = _compared(plain, more, few, look)
+    return _table(plain, few, look, found, mixes)
+
+
+def _table(plain: nn.Module, few: Nested, look: LayerSurvey, found: list[Layer], mixes: str) -> LayerTable:
+    size = batch_size(plain)
     reasons: dict[str, list[str]] = {
         "rows are picked inside the network on the way to": [one.name for one in found if one.reason == company.PICKED],
         "rows are sorted inside the network on the way to": [one.name for one in found if one.reason == company.SORTED],
@@ -57,26 +63,63 @@ def _looked(plain: nn.Module, x: Nested, like: LayerSurvey | None = None) -> Lay
     modules = layer_modules(plain) if like is None else like.modules
     look = LayerSurvey(modules, nesting.size(x), plain.parameters() if like is None else (), like)
     look.graph = isinstance(plain, torch.fx.GraphModule)
-    handles = []
+    look.followed.rows = RowsApart(plain, x, look.followed.own)
     try:
-        for path, module in modules.items():
-            handles.append(nn.Module.register_forward_pre_hook(module, look.before(path)))
-            handles.append(nn.Module.register_forward_hook(module, look.after(path)))
-        look.followed.rows = RowsApart(plain, x, look.followed.own)
-        with Untouched(plain), torch.no_grad(), look.followed:
+        with look.hooked(), Untouched(plain), torch.no_grad(), look.followed:
             output = nesting.call(plain, x)
-        if isinstance(output, Tensor) and look.followed.rows.sure and look.followed.rows.has(output):
-            look.apart = True
-            return look
-        with contextlib.suppress(DioramaError):
-            # Of several outputs the one that scores are read from: a table of all pairs, say, may well depend on the batch.
-            scores = pick(output)[0]
-            look.answer = [company.fingerprinted(scores)] if scores.shape[:1] == (look.examples,) else []
+        look.ended(output)
     finally:
         look.followed.rows = None
-        for handle in handles:
-            handle.remove()
     return look
+
+
+class Beside:
+    """A context in which a model runs once for something else, and shows its layers too: :meth:`table`.
+
+    *Meaning* :attr:`around` goes round every op of that pass (:meth:`.mode.OpMode.around`). The layers are known where the ops of that pass tell that each example is answered for itself; else they want passes of their own.
+    *Cost* some microseconds an op, and what the pass makes is held, up to 64 MB of it.
+    """
+
+    def __init__(self, model: nn.Module, x: Nested) -> None:
+        """Of a plain module, and of what it is given."""
+        self._plain, self._x, self._runs = model, x, 0
+        self._look = LayerSurvey(layer_modules(self._plain), nesting.size(x), self._plain.parameters())
+        self._look.graph = isinstance(self._plain, torch.fx.GraphModule)
+        self._look.brief, self._look.followed.on = True, False
+        self.around = self._look.followed.around
+
+    def __enter__(self) -> Beside:
+        look, followed = self._look, self._look.followed
+        rows = RowsApart(self._plain, self._x, followed.own, _HELD)
+        self._stack = contextlib.ExitStack()
+        if not rows.sure or look.examples < 2:
+            return self
+
+        def begun(module: nn.Module, args: Any) -> None:
+            self._runs += 1
+            followed.rows, followed.on = rows, True
+
+        def answered(module: nn.Module, args: Any, output: Any) -> None:
+            followed.on = False
+            with without_modes():
+                look.ended(output)
+            followed.rows = None
+
+        # What is asked of the model before and after its pass is none of its ops.
+        self._stack.callback(nn.Module.register_forward_pre_hook(self._plain, begun, prepend=True).remove)
+        self._stack.enter_context(look.hooked())
+        self._stack.callback(nn.Module.register_forward_hook(self._plain, answered).remove)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+        self._look.followed.rows = None
+
+    def table(self) -> LayerTable | None:
+        """The layers, where the pass told them."""
+        if not self._look.apart or self._runs != 1 or batch_size(self._plain) is not None:
+            return None
+        return _table(self._plain, nesting.select(self._x, slice(0, 2)), self._look, list(self._look.finished()), "")
 
 
 def _compared(plain: nn.Module, more: Nested, few: Nested, look: LayerSurvey) -> tuple[list[Layer], str]:
@@ -195,6 +238,8 @@ class _FollowedLayers(TorchFunctionMode):
         self.layers: set[int] = set()
         self.squashed: dict[int, str] = {}
         self.open: list[nn.Module] = []
+        self.on = True
+        """The network runs: what is asked before and after is none of its ops."""
         self.rows: RowsApart | None = None
         """While the network runs: whether its ops surely answer each example for itself."""
         self.picks = self.chooses = self.draws = False
@@ -213,28 +258,35 @@ class _FollowedLayers(TorchFunctionMode):
             self.made_by.pop(known, None)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
-        kwargs = kwargs or {}
+        return self.around(op_name(func), func, args, kwargs or {}, _run)
+
+    def around(self, name: str, func: Any, args: Any, kwargs: dict[str, Any], run: Run) -> Any:
+        """Note an op, and run it."""
+        if not self.on or name in ops.ASKS:
+            return run(name, func, args, kwargs)
         for part in args:
             if isinstance(part, nn.Parameter) and id(part) not in self.own:
                 self.strangers[id(part)] = part
-        name = ""
         if args and isinstance(args[0], Tensor):
-            name = op_name(func)
             if ops.rectifies(name, args, kwargs):
                 self.layers.update(self.made_by.get(state(args[0]), ()))
-            name = name.removesuffix("_")
+            bare = name.removesuffix("_")
+            # What a module of its own does is that module's.
+            if bare in _SQUASHING and not (self.open and isinstance(self.open[-1], (nn.Tanh, nn.Sigmoid))):
+                self.squashed.update(dict.fromkeys(self.made_by.get(state(args[0]), ()), bare))
+            self.draws = self.draws or bare in ops.NOISE
+            self.picks = self.picks or (bare in ops.PICKS and _picked(bare, args, kwargs))
         self.chooses = self.chooses or getattr(func, "__name__", "") in ops.TELLS
-        self.draws = self.draws or name in ops.NOISE
-        self.picks = self.picks or (name in ops.PICKS and _picked(name, args, kwargs))
-        # What a module of its own does is that module's.
-        if name in _SQUASHING and not (self.open and isinstance(self.open[-1], (nn.Tanh, nn.Sigmoid))):
-            self.squashed.update(dict.fromkeys(self.made_by.get(state(args[0]), ()), name))
         if self.rows is None or not self.rows.sure:
-            return func(*args, **kwargs)
-        known = bool(args) and self.rows.has(args[0])
-        result = func(*args, **kwargs)
-        self.rows.ran(op_name(func), args, kwargs, known, result)
+            return run(name, func, args, kwargs)
+        given = self.rows.given(args, kwargs)
+        result = run(name, func, args, kwargs)
+        self.rows.ran(name, args, kwargs, given, result)
         return result
+
+
+def _run(name: str, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    return func(*args, **kwargs)
 
 
 def _picked(name: str, args: Any, kwargs: Any) -> bool:
@@ -268,6 +320,21 @@ class LayerSurvey:
         """Of what the model itself answers."""
         self.apart = False
         """Each op of the pass surely answered each example for itself."""
+        self.brief = False
+        """Nothing more is noted once some op may let examples meet."""
+
+    @contextlib.contextmanager
+    def hooked(self) -> Iterator[None]:
+        """Within, the layers are noted as they answer."""
+        handles = []
+        try:
+            for path, module in self.modules.items():
+                handles.append(nn.Module.register_forward_pre_hook(module, self.before(path)))
+                handles.append(nn.Module.register_forward_hook(module, self.after(path)))
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
     def before(self, path: str) -> Any:
         def hook(module: nn.Module, args: Any) -> None:
@@ -281,6 +348,8 @@ class LayerSurvey:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
             leaf = not self.inside.pop()
             self.followed.open.pop()
+            if self.brief and not (self.followed.rows is not None and self.followed.rows.sure):
+                return
             self.calls[path] = call = self.calls.get(path, 0) + 1
             tensor, late = first_tensor(output), path in self.late
             if tensor is None and holds_packed(output):
@@ -300,8 +369,8 @@ class LayerSurvey:
         self.rows[name] = sizes[0] if sizes else 0
         each = bool(sizes) and sizes[0] == self.examples
         rows = self.followed.rows
-        if rows is not None and rows.sure and not rows.has(tensor):
-            rows.sure = False
+        if rows is not None and rows.sure and not rows.lies(tensor, first if sizes else 0):
+            rows.sure = not each and not late and rows.fixed(tensor)  # a table of places, say, has no rows for anybody
         if each and (rows is None or not rows.sure):
             self.prints[name] = company.fingerprinted(tensor.transpose(0, first) if first else tensor)
         shape = tuple(sizes)
@@ -336,6 +405,15 @@ class LayerSurvey:
         self.followed.answered(tensor, len(self.found))
         self.found.append(layer)
         self.found += [_part(layer, module, part) for part in parts]
+
+    def ended(self, output: Any) -> None:
+        """The pass has answered this."""
+        rows = self.followed.rows
+        with contextlib.suppress(DioramaError):
+            # Of several outputs the one that scores are read from: a table of all pairs, say, may well depend on the batch.
+            scores = pick(output)[0]
+            self.apart = rows is not None and rows.sure and rows.lies(scores)
+            self.answer = [company.fingerprinted(scores)] if not self.apart and not self.brief and scores.shape[:1] == (self.examples,) else []
 
     def finished(self) -> Iterator[Layer]:
         """The layers, numbered, with those marked whose output went into a ReLU."""

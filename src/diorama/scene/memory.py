@@ -109,8 +109,16 @@ class _Part(Memory):
         return self._whole.once(f"{self._name}/{name}", make)
 
 
+_SMALL = frozenset((int, float, bool, type(None)))
+
+
 def weight(value: Any, deep: int = _DEEP) -> int:
     """About how many bytes something takes: its arrays and texts, as deep as they lie in lists, dicts and objects."""
+    kind = type(value)
+    if kind in _SMALL:
+        return 64
+    if kind is str:
+        return len(value) + 64  # asked first, as there are many
     told = getattr(value, "nbytes", None)
     if isinstance(told, int):
         return told  # arrays, tensors, and objects that say it of what cannot be seen in them

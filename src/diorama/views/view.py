@@ -123,13 +123,14 @@ class View(Plugin, abc.ABC):
         )
         # What is known of the network as a whole costs passes: a first picture that needs none of it comes without.
         known = final or self.needs != "model" or scene.network.surveyed
+        # How answers are read is told with how it is made; the pass that finds it out mostly shows the layers too, so that it comes first.
+        made = scene.provenance(self, selection, source=source or "; ".join(self.papers), mode=mode, **({} if known else {"guessed": False}))
         table = scene.table if self.input and self.needs == "model" and known else None
         if table is not None and table.mixing:
             note = f"{note} {table.mixing[0].upper()}{table.mixing[1:]}.".strip()
         untold = [clause for clause in of_numbers(scene.run, scene.step) if clause not in note] if self.by_labels else []
         if untold:
             note = noted(note, *untold)
-        made = scene.provenance(self, selection, source=source or "; ".join(self.papers), mode=mode, **({} if known else {"guessed": False}))
         return Picture(
             title=_plainly(title),
             body=_said(body),
