@@ -31,7 +31,7 @@ _AXES = {
 _OVER = frozenset(("sum", "mean", "amax", "amin", "max", "min", "argmax", "argmin", "logsumexp", "any", "all"))
 """These take axes together."""
 _SETS = ops.LIKE - ops.NOISE - ops.UNWRITTEN
-"""These ask a tensor for its form alone."""
+"""These ask a tensor for its form alone; those called ``…_like`` make one with the same axes, into which each example may write."""
 _TENSORS = (Tensor, nn.Parameter)
 _RECURRENT = frozenset(("lstm", "gru", "rnn_tanh", "rnn_relu"))
 
@@ -107,6 +107,8 @@ class RowsApart:
 
     def _axes(self, name: str, args: Any, kwargs: dict[str, Any], given: Given, made: list[Tensor]) -> list[int | None]:
         """Which axis counts examples in each tensor that an op made; it raises where they may meet."""
+        if name in _SETS and name.endswith("_like"):
+            return [given[0][1]]
         if name in _SETS or all(axis is None for _, axis in given):
             if name in ops.NOISE or name.removesuffix("_") in ops.UNWRITTEN:
                 raise _MayMeet

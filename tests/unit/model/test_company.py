@@ -157,6 +157,64 @@ class _Beside(nn.Module):
         return out
 
 
+class _Texts(nn.Module):
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.embed, self.inner, self.out, self.way = nn.Embedding(9, 8), nn.Linear(8, 24), nn.Linear(8, 3), way
+        self.attend = nn.MultiheadAttention(8, 2, batch_first=way == "attends")
+        self.block = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.cells = nn.LSTM(8, 8, batch_first=way == "recurs")
+        self.places = nn.Parameter(torch.randn(5, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores of texts: most ways keep each by itself, some let the texts of a batch meet."""
+        there = (x != 0).unsqueeze(-1).float()
+        h = self.embed(x) + self.places + torch.arange(5.0).unsqueeze(1).sin()
+        if self.way in ("attends", "attends across"):
+            h = self.attend(h, h, h, need_weights=False)[0]
+        elif self.way == "block":
+            h = self.block(h, src_key_padding_mask=x == 0)
+        elif self.way in ("recurs", "recurs across"):
+            h = self.cells(h)[0]
+        elif self.way in ("heads", "heads over texts"):
+            q, k, v = (part.unflatten(-1, (2, -1)).transpose(1, 2) for part in self.inner(h).chunk(3, -1))
+            if self.way == "heads":
+                shares = (q @ k.transpose(-2, -1)).mul(0.5).masked_fill(torch.ones(5, 5).triu(1) > 0, -1e9).softmax(-1)
+                h = (shares @ v).transpose(1, 2).reshape(len(x), 5, 8)
+            else:
+                q, k, v = (part.permute(2, 1, 0, 3) for part in (q, k, v))
+                h = nn.functional.scaled_dot_product_attention(q, k, v).permute(2, 0, 1, 3).flatten(2)
+        elif self.way == "two by two":
+            h = self.inner(h.reshape(-1, 10, 8)).mean(1, keepdim=True).expand(-1, 10, -1).reshape(len(x), 5, 24)[..., :8]
+        elif self.way == "least":
+            h = h - h.amin(0)
+        elif self.way == "turned":
+            h = h.transpose(0, 1).contiguous().view(len(x), 5, 8)
+        scores: Tensor = self.out((h * there).sum(1) / there.sum(1).clamp(min=1))
+        return scores
+
+
+_KEPT = ("nothing", "attends", "block", "recurs", "heads")
+
+
+@pytest.mark.parametrize("way", [*_KEPT, "attends across", "recurs across", "heads over texts", "two by two", "least", "turned"])
+def test_attention_within_each_text_is_told_by_its_ops_and_across_texts_it_is_found(way: str) -> None:
+    """Transformers and recurrent networks run once as long as every axis of texts stays by itself; wherever two texts meet, passes tell."""
+    torch.manual_seed(2)
+    model, runs = _Texts(way).eval(), []
+    model.register_forward_hook(lambda module, args, output: runs.append(len(args[0])))
+    x = torch.randint(1, 9, (6, 5))
+    table = layers(model, x)
+    assert bool(table.mixing) == (way not in _KEPT)
+    assert (len(runs) == 1) == (way in _KEPT)
+    # The pass that finds out how answers are read shows the same layers.
+    scene, seen = diorama.Scene(model, x), len(runs)
+    assert scene.reading is not None
+    assert list(scene.layers) == list(table)
+    assert scene.layers.notes == table.notes
+    assert (len(runs) == seen + 1) == (way in _KEPT)
+
+
 @pytest.mark.parametrize("between", ["nothing", "within", "across", "unseen", "unbatched", "statistics"])
 def test_one_pass_tells_the_layers_only_where_no_op_can_mix_examples(between: str) -> None:
     """A network of plain ops runs once; one whose examples meet where no op shows it, or in an op that mostly keeps them apart, is found out."""
