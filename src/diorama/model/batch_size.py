@@ -21,7 +21,7 @@ from ..core.rounding import rounding
 from ..data import nesting
 from ..data.nesting import Nested
 from .axes import tensors_in, with_tensor
-from .mode import without_modes
+from .mode import WithoutModes
 from .recurrent import States
 from .surroundings import Neutral, as_built
 from .untouched import Untouched
@@ -98,7 +98,7 @@ def found(model: nn.Module, x: Nested, error: Exception) -> int | None:
     if isinstance(error, DioramaError | TypeError | MemoryError) or model_failed(error) is None:
         return None
     own, room = nesting.size(x), sum(part.numel() for part in nesting.tensors(x))
-    with without_modes(), Neutral():
+    with WithoutModes(), Neutral():
         ready = fed(model, x)
         for size in _candidates(str(error)):
             if size != own and size * room <= _ROOM * own and _takes(model, repeated(ready, size), size):
@@ -159,7 +159,7 @@ def parts(x: Nested, size: int) -> Iterator[tuple[Filled, Nested]]:
     count = nesting.size(x)
     for start in range(0, count, size):
         rows = torch.arange(start, start + size).clamp_max(count - 1)
-        with without_modes():
+        with WithoutModes():
             part = nesting.select(x, rows)
         yield Filled(rows, min(size, count - start), count), part
 
@@ -198,7 +198,7 @@ def joined(own: list[tuple[Filled, Any]]) -> Any:
         return None
     streams = [list(tensors_in(value)) for _, value in own]
     answer = own[0][1]
-    with without_modes():
+    with WithoutModes():
         for k, tensor in enumerate(streams[0]):
             answer = with_tensor(answer, tensor, _together([(part, stream[k]) for (part, _), stream in zip(own, streams, strict=True)]))
     return answer
@@ -210,7 +210,7 @@ def _together(own: list[tuple[Filled, Tensor]]) -> Tensor:
     axis = next((axis for axis in (0, 1) if len(shape) > axis and shape[axis] == size), None)
     if axis is None or any(len(tensor.shape) != len(shape) or tensor.shape[axis] != size for _, tensor in own):
         return own[0][1]
-    with without_modes():
+    with WithoutModes():
         sizes = [max(tensor.shape[k] for _, tensor in own) for k in range(len(shape))]
         # Packed sequences end where the longest of their own batch ends; zeros follow.
         cut = [_lengthened(tensor.narrow(axis, 0, part.real), sizes, axis) for part, tensor in own]
@@ -224,7 +224,7 @@ def _lengthened(tensor: Tensor, sizes: list[int], axis: int) -> Tensor:
 
 def kept(own: list[tuple[Filled, Tensor]]) -> Tensor:
     """An activation that was kept in each part, put together; gradients by it are those by its parts (``sources``)."""
-    with without_modes():
+    with WithoutModes():
         made = _together(own)
         if made is own[0][1] or not made.requires_grad:
             return made

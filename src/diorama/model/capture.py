@@ -21,7 +21,7 @@ from .axes import example_axis, first_tensor, tensors_in, time_major, unit_axis,
 from .edits import Edit, EditedWeights, edited, failing
 from .inplace import writes
 from .layers import LayerTable, layers, recurrent_parts
-from .mode import OpMode, OpNames, Run, Trail, answering, without_modes
+from .mode import OpMode, OpNames, Run, Trail, answering, WithoutModes
 from .opaque import Gates, Opaque
 from .packed import Lengths, ending, holds_packed, steps, steps_in, unpacked
 from .patterns import PARTS
@@ -269,7 +269,7 @@ class Capture:
 
     def _find(self, x: Nested) -> None:
         """Where in the pass the points between layers lie, for an input of this form."""
-        with without_modes(), torch.set_grad_enabled(False):
+        with WithoutModes(), torch.set_grad_enabled(False):
             known = points(self.model, x)
         self._at = {}
         self._now = {name: list(edits) for name, edits in self._edits.items()}

@@ -17,7 +17,7 @@ from ..data import nesting
 from ..data.nesting import Nested
 from .axes import tensors_in
 from .batch_size import whole
-from .mode import OpMode, Run, Trail, without_modes
+from .mode import OpMode, Run, Trail, WithoutModes
 from .ops import ASKS, LIKE
 from .outputs import Wanted, pick
 from .surroundings import Neutral, as_built
@@ -87,7 +87,7 @@ def _found(model: nn.Module, x: Nested, outputs: Wanted) -> Hidden | None:
         tensor for tensor in held(model)
         if isinstance(tensor, nn.Parameter) and tensor.is_floating_point() and not tensor.is_inference()
     ]
-    with without_modes(), Neutral(), Untouched(model), grads_asked(weights, True), cudnn, watch.trail, as_built(dtype_of(model)):
+    with WithoutModes(), Neutral(), Untouched(model), grads_asked(weights, True), cudnn, watch.trail, as_built(dtype_of(model)):
         try:
             with OpMode().around(watch.ran):
                 output = nesting.call(model, x)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack, _pop_mode_temporarily
+from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack, _pop_mode, _push_mode
 
 from ..core.selection import within, without_call
 from .axes import tensors_in
@@ -146,13 +145,18 @@ def answering() -> bool:
     return any(isinstance(mode, OpMode) for mode in _get_current_function_mode_stack())  # type: ignore[no-untyped-call]
 
 
-@contextmanager
-def without_modes() -> Iterator[None]:
-    """Within, no function mode is on, whoever turned it on: for a look that nobody else should see."""
-    with ExitStack() as stack:
-        for _ in _get_current_function_mode_stack():  # type: ignore[no-untyped-call]
-            stack.enter_context(_pop_mode_temporarily())
-        yield
+class WithoutModes:
+    """A context in which no function mode is on, whoever turned it on: for a look that nobody else should see. A class, as each layer of
+    each pass enters one."""
+
+    __slots__ = ("_modes",)
+
+    def __enter__(self) -> None:
+        self._modes = [_pop_mode() for _ in range(torch._C._len_torch_function_stack())]  # type: ignore[no-untyped-call]
+
+    def __exit__(self, *_: object) -> None:
+        while self._modes:
+            _push_mode(self._modes.pop())  # type: ignore[no-untyped-call]
 
 
 class OpNames:

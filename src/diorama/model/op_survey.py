@@ -16,7 +16,7 @@ from . import attention, equations, ops
 from .apart import Layout, alike, grown
 from .axes import likely_unit_axis, tensors_in
 from .batch_size import batch_size, found, whole
-from .mode import OpMode, OpNames, Trail, without_modes
+from .mode import OpMode, OpNames, Trail, WithoutModes
 from .shorter import shorter
 from .surroundings import Neutral, as_built
 from .untouched import Untouched
@@ -190,7 +190,7 @@ class OpSurvey:
     def run(self, x: Nested) -> None:
         """Run the model on so many examples."""
         look, built = OpMode().on_op(self._ran), as_built(dtype_of(self.model))
-        with without_modes(), Neutral(), Untouched(self.model), self.trail, torch.no_grad(), built, look:
+        with WithoutModes(), Neutral(), Untouched(self.model), self.trail, torch.no_grad(), built, look:
             nesting.call(self.model, x)
         self.maker.clear()
         self.unit.clear()

@@ -20,7 +20,7 @@ from . import company, ops
 from .axes import example_axis, first_tensor, likely_unit_axis, time_major, unit_axis
 from .batch_size import batch_size, said
 from .layers import Finder, Layer, LayerTable, main_weight, recurrent_parts
-from .mode import Run, op_name, without_modes
+from .mode import Run, op_name, WithoutModes
 from .outputs import pick
 from .packed import holds_packed, unpacked
 from .rowwise import RowsApart, state
@@ -101,7 +101,7 @@ class Beside:
 
         def answered(module: nn.Module, args: Any, output: Any) -> None:
             followed.on = False
-            with without_modes():
+            with WithoutModes():
                 look.ended(output)
             followed.rows = None
 
@@ -355,7 +355,7 @@ class LayerSurvey:
             if tensor is None and holds_packed(output):
                 tensor, late = unpacked(output)[0], False
             if tensor is not None:
-                with without_modes():  # what is asked of a layer's answer is none of the network's ops, and there are many layers
+                with WithoutModes():  # what is asked of a layer's answer is none of the network's ops, and there are many layers
                     self._add(path, module, call, leaf, tensor, late)
 
         return hook

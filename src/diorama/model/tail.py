@@ -14,7 +14,7 @@ from ..data import nesting
 from ..data.nesting import Nested
 from .axes import each_tensor, tensors_in
 from .batch_size import batch_size
-from .mode import OpMode, OpNames, Run, Trail, without_modes
+from .mode import OpMode, OpNames, Run, Trail, WithoutModes
 from .points import Point, points
 from .surroundings import Neutral, as_built
 from .untouched import Untouched
@@ -64,7 +64,7 @@ class Tail:
         trail = Trail(named_modules(self.model))
         self._names = OpNames(trail)
         mode, built = OpMode(cancel=cancel).around(self._ran), as_built(dtype_of(self.model))
-        with without_modes(), Neutral(), Untouched(self.model), trail, torch.no_grad(), built, mode:
+        with WithoutModes(), Neutral(), Untouched(self.model), trail, torch.no_grad(), built, mode:
             self._out = scores(nesting.call(self.model, x))
         if self._at is None or id(self._out) not in self._known:
             raise NotApplicable(f"the model's answer does not come from {point}, so what it makes of it cannot be told")

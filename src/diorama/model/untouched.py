@@ -78,8 +78,12 @@ def _switch(module: nn.Module, training: bool) -> None:
     if isinstance(module, torch.jit.ScriptModule):
         module.train(training)
     else:
-        # The flag alone: a module's own train() or eval() may do more (fold weights, say) that nothing could undo.
-        module.training = training
+        # The flag alone: a module's own train() or eval() may do more (fold weights, say) that nothing could undo. Where it lies among
+        # the attributes it is put there: nn.Module's way to set one looks for parameters, and there are as many flags as modules.
+        if "training" in module.__dict__:
+            module.__dict__["training"] = training
+        else:
+            module.training = training
 
 
 def _lend(module: nn.Module) -> Callable[[], object]:

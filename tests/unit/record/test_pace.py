@@ -39,6 +39,11 @@ def _readings(pace: Pace, clock: _Clock, steps: int, step: float, cost: float, s
     return found
 
 
+def test_the_docs_tell_the_bounds_of_readings() -> None:
+    """What ``watch`` says that readings may take is what they may take."""
+    assert f"{100 * SHARE:g} % of the time and {paces.MOST_AHEAD:g} s besides" in " ".join(str(diorama.watch.__doc__).split())
+
+
 @pytest.mark.parametrize(("step", "cost"), [(0.001, 0.004), (0.02, 0.4), (0.3, 0.01), (0.0002, 0.001)])
 def test_readings_take_their_share_of_the_time(step: float, cost: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """They lie at multiples of ten, ever further apart; a short training has a dozen, and a longer one's cost little or their share of the time."""
