@@ -21,7 +21,7 @@ from .axes import example_axis, first_tensor, tensors_in, time_major, unit_axis,
 from .edits import Edit, EditedWeights, edited, failing
 from .inplace import writes
 from .layers import LayerTable, layers, recurrent_parts
-from .mode import OpMode, OpNames, Run, Trail, answering, WithoutModes
+from .mode import OpMode, OpNames, Run, Trail, WithoutModes, answering
 from .opaque import Gates, Opaque
 from .packed import Lengths, ending, holds_packed, steps, steps_in, unpacked
 from .patterns import PARTS

@@ -20,7 +20,7 @@ from . import company, ops
 from .axes import example_axis, first_tensor, likely_unit_axis, time_major, unit_axis
 from .batch_size import batch_size, said
 from .layers import Finder, Layer, LayerTable, main_weight, recurrent_parts
-from .mode import Run, op_name, WithoutModes
+from .mode import Run, WithoutModes, op_name
 from .outputs import pick
 from .packed import holds_packed, unpacked
 from .rowwise import RowsApart, state
@@ -76,7 +76,8 @@ def _looked(plain: nn.Module, x: Nested, like: LayerSurvey | None = None) -> Lay
 class Beside:
     """A context in which a model runs once for something else, and shows its layers too: :meth:`table`.
 
-    *Meaning* :attr:`around` goes round every op of that pass (:meth:`.mode.OpMode.around`). The layers are known where the ops of that pass tell that each example is answered for itself; else they want passes of their own.
+    *Meaning* :attr:`around` goes round every op of that pass (:meth:`.mode.OpMode.around`). The layers are known where its ops tell that
+    each example is answered for itself; else they want passes of their own.
     *Cost* some microseconds an op, and what the pass makes is held, up to 64 MB of it.
     """
 

@@ -95,21 +95,26 @@ class WordsCanvas(Canvas):
         if start is not None:
             self.z = ((self.table[start.to(self.table.device).long()] - self.low) / self.width).reshape(self.z.shape).clone()
         self.middle = middle
+        self._asked: Tensor | None = None
+        self._at = 0
+        self._near = self.tokens
         self.note = f"as embeddings, of which the network reads the nearest of its {len(self.table):,} tokens in each step"
 
     def _whole(self, tokens: Tensor) -> Nested:
         return self.frame.around(tokens)
 
     def fed(self, planes: Tensor) -> Nested:
-        """Tokens that stand for the embeddings: the rules put these in their place."""
-        return self._whole(self.tokens[: len(planes)])
+        """The nearest tokens, by which a network may also tell padding from words; the rules put rows with a slope in the place of theirs."""
+        if self._asked is not planes or self._at != planes._version:
+            self._asked, self._at, self._near = planes, planes._version, self.nearest(self.embeddings(planes).detach())
+        return self._whole(self._near.to(self.frame.own.dtype))
 
     def rules(self, planes: Tensor) -> tuple[Rule, ...]:
         """What answers the embedding op with the nearest tokens' rows, whose slope is that of the embeddings."""
-        free = self.embeddings(planes)
+        free, fed = self.embeddings(planes), self.fed(planes)
         # The difference is zero, and has a slope.
-        rows = (self.table[self.nearest(free.detach())] + (free - free.detach())).to(self.frame.dtype)
-        return Entrance(self.fed(planes), (*self._floats(len(planes)), rows)).rules
+        rows = (self.table[self._near] + (free - free.detach())).to(self.frame.dtype)
+        return Entrance(fed, (*self._floats(len(planes)), rows)).rules
 
     def _floats(self, count: int) -> list[Tensor]:
         before = list(tensors(self.frame.x))[: self.frame.part]
