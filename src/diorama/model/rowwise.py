@@ -105,7 +105,7 @@ class RowsApart:
             self._buffers = frozenset(map(id, self._model.buffers()))  # those that stand there while it is looked at
         return id(tensor) in self._buffers
 
-    def _axes(self, name: str, args: Any, kwargs: dict[str, Any], given: Given, made: list[Tensor]) -> list[int | None]:
+    def _axes(self, name: str, args: Any, kwargs: dict[str, Any], given: Given, made: list[Tensor]) -> Sequence[int | None]:
         """Which axis counts examples in each tensor that an op made; it raises where they may meet."""
         if name in _SETS and name.endswith("_like"):
             return [given[0][1]]
@@ -183,7 +183,7 @@ def _summed(x: Tensor, axis: Any, args: Any, kwargs: Any, given: Given, made: Te
     if axis is None or len(given) > 1 or axis in dims or not dims:
         raise _MayMeet
     kept = args[2] if len(args) > 2 else kwargs.get("keepdim", False)
-    return axis - (0 if kept else sum(one < axis for one in dims))
+    return int(axis) - (0 if kept else sum(one < axis for one in dims))
 
 
 def _linear(x: Tensor, axis: Any, args: Any, kwargs: Any, given: Given, made: Tensor) -> int:
@@ -229,7 +229,7 @@ def _moved(name: str, func: Callable[..., Any]) -> Callable[..., int]:
 
 def _put(x: Tensor, axis: Any, args: Any, kwargs: Any, given: Given, made: Tensor) -> int:
     """A new axis of one place."""
-    return int(axis) + (_one(_told(args, kwargs, 1), x.ndim + 1) <= axis)
+    return int(axis) + int(_one(_told(args, kwargs, 1), x.ndim + 1) <= axis)
 
 
 def _taken(x: Tensor, axis: Any, args: Any, kwargs: Any, given: Given, made: Tensor) -> int:
@@ -245,7 +245,7 @@ def _taken(x: Tensor, axis: Any, args: Any, kwargs: Any, given: Given, made: Ten
         if read <= axis < read + step:
             if part is not Ellipsis and (type(part) is int or part != slice(None)):
                 raise _MayMeet
-            return made_of + axis - read
+            return int(made_of + axis - read)
         read, made_of = read + step, made_of + (step if part is Ellipsis else int(type(part) is not int))
     return int(made_of + axis - read)
 
@@ -278,7 +278,7 @@ def _stacked(x: Tensor, axis: Any, args: Any, kwargs: Any, given: Given, made: T
     axes = {own for _, own in given}
     if len(axes) > 1 or axis is None:
         raise _MayMeet
-    return int(axis) + (_one(_told(args, kwargs, 1, 0), x.ndim + 1) <= axis)
+    return int(axis) + int(_one(_told(args, kwargs, 1, 0), x.ndim + 1) <= axis)
 
 
 def _normed(x: Tensor, axis: Any, args: Any, kwargs: Any, given: Given, made: Tensor) -> int:

@@ -25,7 +25,7 @@ def unwrap(model: nn.Module) -> nn.Module:
     if isinstance(plain, torch.jit.ScriptModule):
         name = getattr(plain, "original_name", type(plain).__name__)
         raise NotApplicable(f"{name} is a scripted model, whose inside is closed; pass the module it was made from")
-    if any(type(parameter) is nn.parameter.UninitializedParameter for module in plain.modules() for parameter in module._parameters.values()):
+    if any(isinstance(parameter, nn.parameter.UninitializedParameter) for module in plain.modules() for parameter in module._parameters.values()):
         path = next(path for path, parameter in plain.named_parameters() if isinstance(parameter, nn.parameter.UninitializedParameter))
         raise NotApplicable(f"{path} has no shape yet, as its layer is lazy; run one batch through the model first")
     return plain
