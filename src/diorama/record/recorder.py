@@ -69,12 +69,11 @@ def watch(
 
     ``probe`` is ``(x, y)`` or ``x``: the fixed examples that every view looks at; ``metadata`` what else is known of them, numbers or words by
     name, one an example. ``every`` is the number of steps between readings of weights, gradients, updates and activations: as often as
-    1.5 % of the time and 0.15 s besides allow with "auto" (3 % with looks at the probe set and snapshots), at multiples of 10, ever further
-    apart; a number is kept exactly. Numbers passed to ``step()`` are taken each time. ``snapshots`` is "auto" or a number of steps, ``budget``
-    the bytes that snapshots may take. ``scheduler`` and ``state`` go into checkpoints. ``data`` is the file or folder of the whole data set, for
-    scans, or the data set that :func:`diorama.data` wrapped: the one that commands change, where several are, and whose changes go into
-    checkpoints. ``ranks`` says
-    which process of a distributed training records: one, or "all", each into a folder of its own. ``device`` keeps
+    1.5 % of the time and 0.15 s besides allow with "auto", at multiples of 10, ever further apart; a number is kept exactly. Numbers passed to
+    ``step()`` are taken each time. ``snapshots`` is "auto" or a number of steps, ``budget`` the bytes that snapshots may take. ``scheduler`` and
+    ``state`` go into checkpoints. ``data`` is the file or folder of the whole data set, for scans, or the data set that :func:`diorama.data` wrapped:
+    the one that commands change, where several are, and whose changes go into checkpoints. ``ranks`` says which process of a distributed training
+    records: one, or "all", each into a folder of its own. ``device`` keeps
     the probe set there. ``signals`` changes what is recorded: ``{"activations": {"every": 50}, "weights": None}``, or signals of your own.
 
     A folder that holds a run whose training has ended is taken up again where the model has the weights of its last snapshot, or with
