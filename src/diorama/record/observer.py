@@ -235,7 +235,7 @@ class Observer:
             began = time.perf_counter()
             grads = torch.is_grad_enabled()
             self._factors.restore()
-            self._subject.frozen.put_back()
+            self._subject.frozen.put_back(optimizer)
             self.seconds += time.perf_counter() - began
         except Exception as error:
             if grads is not None:

@@ -44,9 +44,17 @@ class _Held:
         """Whether the tensor still has the shape that is kept."""
         return local(self.tensor.detach()).shape == self.value.shape
 
+    def stepped_by(self, optimizer: Any) -> bool:
+        """Whether a step of an optimizer may have moved the tensor; of one that none holds, any may have."""
+        return not self.memories or any(optimizer is each for each, _ in self.memories)
+
     def put_back(self) -> None:
-        """Undo whatever was done to the tensor."""
-        local(self.tensor.detach()).copy_(self.value)
+        """Undo whatever was done to the tensor.
+
+        What autograd keeps for a backward pass that is still to come stays good: through ``data`` the numbers are written without counting
+        as another version. Where a step did move them, that step has counted.
+        """
+        local(self.tensor.data).copy_(self.value)
         for optimizer, kept in self.memories:
             if kept is None:
                 optimizer.state.pop(self.tensor, None)
@@ -103,8 +111,8 @@ class Frozen:
             raise UsageError(f"{layer!r} was not frozen by the command freeze; frozen now: {frozen}")
         del self._layers[layer]
 
-    def put_back(self) -> None:
-        """Undo what a step did to the frozen layers."""
+    def put_back(self, optimizer: Any = None) -> None:
+        """Undo what a step did to the frozen layers; with ``optimizer`` what one of its own steps can have done."""
         if not self._layers:
             return
         with torch.no_grad():
@@ -113,7 +121,8 @@ class Frozen:
                     self._layers[layer] = self._hold(self._module(layer))  # it was given another shape on purpose
                     continue
                 for each in kept:
-                    each.put_back()
+                    if optimizer is None or each.stepped_by(optimizer):
+                        each.put_back()
 
     def renew(self) -> None:
         """The network was changed by hand: what stands in a frozen layer's place is frozen as it is now."""

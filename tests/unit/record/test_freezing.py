@@ -197,3 +197,60 @@ def test_a_layer_that_grows_stays_frozen(tmp_path: Path) -> None:
             model[0].weight += 1
         recorder.step(loss=0.0)
         assert torch.equal(model[0].weight, kept)
+
+
+class _Pair(nn.Module):
+    """A maker and a judge of what it makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.maker, self.judge = (nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, last)) for last in (4, 1))
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        return self.judge(self.maker(z))
+
+
+@pytest.mark.parametrize("kind", ["pair", "in the backward pass"])
+def test_a_graph_outlives_the_steps_of_other_optimizers(tmp_path: Path, kind: str) -> None:
+    """Where one optimizer steps before another's backward pass is over, a frozen layer stands still, and the others move as they would."""
+    models = []
+    for steered in (True, False):
+        model, draw = _Pair(), torch.Generator().manual_seed(1)
+        frozen = tuple(model.maker[2].parameters())
+        if kind == "pair":
+            optimizers = [torch.optim.Adam(part.parameters(), 0.05) for part in (model.judge, model.maker)]
+        else:
+            each = {parameter: torch.optim.SGD([parameter], 0.1, momentum=0.9) for parameter in model.parameters()}
+            optimizers = list(each.values())
+
+            def stepped(parameter: torch.Tensor, each: Any = each, held: Any = () if steered else frozen) -> None:
+                if all(parameter is not other for other in held):
+                    each[parameter].step()
+                each[parameter].zero_grad()
+
+            for parameter in model.parameters():
+                parameter.register_post_accumulate_grad_hook(stepped)
+        with diorama.watch(model, tmp_path / str(steered), optimizer=optimizers) as recorder:
+            if steered:
+                recorder._subject.frozen.freeze("maker.2")
+                recorder._observer.prepare(1)
+            for _ in range(3):
+                z = torch.randn(8, 4, generator=draw)
+                if kind == "pair":
+                    made = model.maker(z)
+                    optimizers[0].zero_grad()
+                    (model.judge(made.detach()).square().mean() - model.judge(torch.randn(8, 4, generator=draw)).mean()).backward()
+                    optimizers[0].step()
+                    optimizers[1].zero_grad()
+                    (-model.judge(made).mean()).exp().backward()
+                    for parameter in () if steered else frozen:
+                        parameter.grad = None
+                    optimizers[1].step()
+                else:
+                    model(z).square().mean().backward()
+                recorder.step(loss=0.0)
+        models.append(model.state_dict())
+    for name, weight in models[1].items():
+        assert torch.equal(models[0][name], weight), name
+        assert torch.equal(_Pair().state_dict()[name], weight) == name.startswith("maker.2."), name
