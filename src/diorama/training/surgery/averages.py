@@ -1,4 +1,4 @@
-"""Averaged copies of a network, which a training's own code keeps beside it: found among all that lives in the process."""
+"""What a training's own code keeps beside a network, averaged copies and what gathers its gradients: found among all that lives in the process."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 _NAMED = re.compile(r"EMA|Ema(?![a-z])|^ema|SWA|Swa(?![a-z])|[Aa]verag|Polyak|[Ss]hadow")
@@ -26,6 +27,15 @@ def averages(model: nn.Module, state: Sequence[Any]) -> str:
             if _alike(held, own) or _alike(held, [p for p in own if p.requires_grad]):
                 return type(thing).__name__
     return ""
+
+
+def gathered(model: nn.Module) -> bool:
+    """Whether a ``DistributedDataParallel`` holds weights of a model: it gathers gradients in rows laid out for the shapes that it began with."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return False
+    kind, own = nn.parallel.DistributedDataParallel, {id(parameter) for parameter in model.parameters()}
+    living = gc.get_referrers(kind, *kind.__subclasses__())
+    return any(isinstance(each, kind) and any(id(parameter) in own for parameter in each.parameters()) for each in living)
 
 
 def _named() -> Iterator[Any]:

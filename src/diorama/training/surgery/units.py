@@ -18,13 +18,15 @@ from ...core.selection import spoken
 from ...data.nesting import Nested
 from ...model.axes import tensors_in
 from ...model.untouched import Mode
-from ...model.unwrap import named_modules
+from ...model.unwrap import named_modules, unwrap
 from .arrangement import NEW, Arrangement, grown, moved, without
+from .averages import gathered
 from .graft import Graft
 from .ready import ready
 from .slopes import TaughtExamples, steepest
 from .starts import FAINT, HOWS, How, divided, masks, started, tensors_of, tied_alone
 from .trial import answers, copied, tried
+from .unrun import check_ran
 from .widths import Split, Widths, follow
 
 _SPLITS: tuple[Split, ...] = ("leading", "trailing")
@@ -87,7 +89,7 @@ def add_units(
         raise UsageError(f"count wants a whole number from 1 to {MOST:,}, got {count!r}")
     if how == "gradient" and taught is None:
         raise NotApplicable("the start 'gradient' needs a loss, and the probe set has no answers; nearest: how='preserve'")
-    plain, few, seen = ready(model, x, state, functools.partial(follow, axes=axes or {}, split=_SPLITS[0]))
+    plain, few, seen = _ready(model, x, state, axes or {})
     first: How = "split" if how == "split" else "preserve"
 
     def values(change: Arrangement) -> Callable[[nn.Module], dict[str, Tensor]]:
@@ -136,7 +138,7 @@ def remove_units(
     *Raises* UsageError or NotApplicable before anything is changed.
     """
     wanted = _numbers(units)
-    plain, few, seen = ready(model, x, state, functools.partial(follow, axes=axes or {}, split=_SPLITS[0]))
+    plain, few, seen = _ready(model, x, state, axes or {})
 
     def silenced(change: Arrangement) -> nn.Module:
         other = copied(plain)
@@ -167,6 +169,16 @@ def remove_units(
     size = len(widths.places(change.layer))
     gone = np.setdiff1d(np.arange(size), change.layers[change.layer])
     return ChangedUnits(graft, change.layer, tuple(gone.tolist()), size, len(change.layers[change.layer]))
+
+
+def _ready(model: nn.Module, x: Nested, state: Sequence[Any], axes: Mapping[str, int]) -> tuple[nn.Module, Nested, tuple[Widths, Any]]:
+    """What :func:`.ready.ready` gives, with the first look. *Raises* NotApplicable for what cannot be changed."""
+    if gathered(unwrap(model)):
+        raise NotApplicable(
+            "DistributedDataParallel gathers gradients in rows that it laid out for the shapes it began with, so no layer can have other units while "
+            "it trains; nearest: add_layer, which changes no shape"
+        )
+    return ready(model, x, state, functools.partial(follow, axes=axes, split=_SPLITS[0]))
 
 
 def _offered(found: Callable[[int], tuple[Widths, Arrangement]], count: int) -> tuple[Widths, Arrangement]:
@@ -204,6 +216,7 @@ def _found(
                 want: dict[Mode, list[Tensor]] = {"eval": answered, "train": answers(other, few, "train")}
                 twin = copied(plain)
                 tried(want, twin, few, functools.partial(_put, twin, change, values(change)), f"other units in {layer!r}")
+                check_ran(plain, few, widths, change.layer)
                 return widths, change
         except (UsageError, NotApplicable) as error:
             refused.append(error)

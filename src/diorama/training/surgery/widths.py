@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -394,13 +394,13 @@ class Widths(Recurrence, Tracks):
         """Why a set of units cannot come or go; empty where it can."""
         return self._reasons.get(unit, "")
 
-    def nearest(self, most: int = 4, but: str = "") -> str:
-        """The layers whose units can be added or removed, in words; ``but`` is one that cannot. Empty where there is none."""
+    def nearest(self, most: int = 4, but: str = "", fit: Callable[[str], bool] = lambda _: True) -> str:
+        """The layers whose units can be added or removed, in words; ``but`` is one that cannot, ``fit`` whether another may. Empty where there is none."""
         known = layer_modules(self.model)
         can = [
             name for name, along in self.layers.items()
             if name != but and along is not None and name in known and next(known[name].parameters(), None) is not None
-            and any(not self.reason(unit) for unit in self.along(along).sets.tolist())
+            and any(not self.reason(unit) for unit in self.along(along).sets.tolist()) and fit(name)
         ]
         more = f" and {len(can) - most} more" if len(can) > most else ""
         return ", ".join(map(repr, can[:most])) + more if can else ""
