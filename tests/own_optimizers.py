@@ -127,6 +127,21 @@ class ByWeight(Own):
         p.sub_(self.sums[p].mul_(0.9).add_(p.grad), alpha=group["lr"])
 
 
+class Flat(Own):
+    """Momentum of all weights in one row."""
+
+    def begin(self) -> None:
+        """The momentum."""
+        self.sums = torch.zeros(sum(p.numel() for _, p in self.each()))
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """One step."""
+        self.sums.mul_(0.9).add_(torch.cat([p.grad.reshape(-1) for _, p in self.each()]))
+        for (group, p), own in zip(self.each(), self.sums.split([p.numel() for _, p in self.each()]), strict=True):
+            p.sub_(own.reshape(p.shape), alpha=group["lr"])
+
+
 class InGroups(Own):
     """Momentum in a list in each group."""
 

@@ -14,6 +14,7 @@ from torch.optim import LBFGS, Optimizer
 
 from ..core.errors import NotApplicable
 from ..training.differences import TensorPlace
+from ..training.optimizers import check_order
 from ..training.subject import Subject
 from ..training.unit_weights import layer_parameters
 
@@ -319,3 +320,4 @@ def check_layered(optimizers: Sequence[Any]) -> None:
     for optimizer in optimizers:
         if isinstance(optimizer, LBFGS) or not isinstance(optimizer, Optimizer):
             raise NotApplicable(f"{type(optimizer).__name__} steps all weights as one, so layers have no values of their own; leave out layer=")
+    check_order(optimizers, "layers have no values of their own")

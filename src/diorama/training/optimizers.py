@@ -105,8 +105,9 @@ def told_optimizers(value: Any) -> tuple[Any, ...]:
 
 
 def check_apart(optimizers: Sequence[Any], what: str) -> None:
-    """*Raises* NotApplicable where an optimizer remembers numbers of all its weights in one row, wherever it keeps that: what is then done to
-    one of them would leave the row of another length, or its numbers at other weights' places. ``what`` cannot be done.
+    """*Raises* NotApplicable where an optimizer, or what is around it, remembers numbers of all its weights in one row, wherever it keeps
+    that: what is then done to one of them would leave the row of another length, or its numbers at other weights' places. ``what`` cannot
+    be done.
     """
     for optimizer in optimizers:
         if isinstance(optimizer, LBFGS) or _joined(optimizer):
@@ -248,20 +249,61 @@ def unlike(value: Any, weight: Tensor) -> str:
     return "several" if any(isinstance(each, Tensor) for each in held) else ""
 
 
+def check_order(optimizers: Sequence[Any], what: str) -> None:
+    """*Raises* NotApplicable where an optimizer finds what it remembers of a weight by the weight's place among all: in a list of tensors of the
+    weights' shapes, or in one row. Whatever puts weights into other groups gives one the memory of another. ``what`` cannot be done.
+    """
+    check_apart(optimizers, what)
+    for optimizer in optimizers:
+        groups = optimizer.param_groups
+        weights = [parameter for group in groups for parameter in group["params"]]
+        shapes = {tuple(weight.shape) for weight in weights if weight.numel() > 1}
+        kept = {kind: value for group in groups for kind, value in group.items() if kind != "params"} | _attributes(optimizer)
+        for kind, value in kept.items():
+            if any(tuple(each.shape) in shapes and not _same_memory(each, weights) for row in _rows(value, _DEPTH) for each in row):
+                raise NotApplicable(
+                    f"{type(optimizer).__name__} keeps tensors of the weights' shapes in {kind!r}, whose weights it finds by their order, so {what} "
+                    "while it trains; nearest: SGD, Adam or AdamW"
+                )
+
+
+def _rows(value: Any, depth: int) -> Iterator[list[Tensor]]:
+    """The tensors of each list, in whatever lies around it."""
+    if isinstance(value, list | tuple):
+        yield [each for each in value if isinstance(each, Tensor)]
+    if depth and isinstance(value, Mapping | list | tuple):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from _rows(each, depth - 1)
+
+
 def _joined(optimizer: Any) -> bool:
+    groups = [group["params"] for group in optimizer.param_groups]
     state = getattr(optimizer, "state", None)
-    if not isinstance(state, Mapping):
-        return False
-    for group in optimizer.param_groups:
-        sizes = [parameter.numel() for parameter in group["params"]]
-        doubled = sum(2 * p.numel() if p.is_complex() else p.numel() for p in group["params"])
-        if len(sizes) > 1 and any(
-            each.ndim == 1 and each.numel() in (sum(sizes), doubled)
-            for parameter in group["params"] if parameter in state and parameter.numel() not in (sum(sizes), doubled)
+    for weights in groups if isinstance(state, Mapping) else ():
+        if len(weights) > 1 and any(
+            _is_row(each, [weights]) for parameter in weights if parameter in state and parameter.numel() not in _lengths(weights)
             for each in _within(state[parameter], _DEPTH)
         ):
             return True
-    return False
+    kept: list[Any] = [value for group in optimizer.param_groups for kind, value in group.items() if kind != "params"]
+    for holder in _holders(optimizer):
+        kept += _attributes(holder).values()
+        if holder is not optimizer:
+            kept += [remembered(holder, weight) for weights in groups for weight in weights]
+    every = [*groups, [weight for weights in groups for weight in weights]]
+    shapes = {tuple(weight.shape) for weight in every[-1]}
+    return any(tuple(each.shape) not in shapes and _is_row(each, every) for value in kept for each in _within(value, _DEPTH))
+
+
+def _lengths(weights: Sequence[Tensor]) -> set[int]:
+    """How many numbers these weights have together; with both parts of complex ones, and without those that do not learn."""
+    learning = [weight for weight in weights if weight.requires_grad]
+    return {sum(2 * p.numel() if doubled and p.is_complex() else p.numel() for p in own) for own in (weights, learning) for doubled in (False, True)} - {0, 1}
+
+
+def _is_row(each: Tensor, groups: Sequence[Sequence[Tensor]]) -> bool:
+    """Whether a tensor has a number for each of the weights of a group, one after another: alone, or several such rows."""
+    return 0 < each.ndim <= 2 and any(each.shape[-1] in _lengths(weights) for weights in groups)
 
 
 def _within(value: Any, depth: int) -> Iterator[Tensor]:
