@@ -556,3 +556,21 @@ def test_rows_of_gathered_gradients_are_laid_out_once() -> None:
         del wrapped, given
     finally:
         torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("how", ["preserve", "random", "split"])
+def test_new_units_of_complex_layers_part(how: Any) -> None:
+    """They are drawn in both parts at the size of what is there, and two of them are two; the steepest start is refused."""
+    model, _ = grown.made(lambda: nn.Sequential(*(nn.Linear(*sizes, dtype=torch.complex64) for sizes in ((40, 6), (6, 3)))), _rows)
+    x = torch.randn(6, 40, dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
+    with pytest.raises(diorama.NotApplicable, match="0.weight is complex.*nearest: how='preserve'"):
+        add_units(model, x, "0", 2, "gradient", taught=TaughtExamples(x, lambda output: output.abs().sum()))  # type: ignore[attr-defined]
+    before, want = model[0].weight.abs().square().mean().sqrt(), model(x)
+    add_units(model, x, "0", 2, how)
+    if how != "random":
+        assert (model(x) - want).abs().max() < 1e-5
+    weight = model[0].weight[6:]
+    assert not torch.equal(weight[0], weight[1])
+    if how != "split":
+        for part in (weight.real, weight.imag):
+            assert 0.5 < 2**0.5 * part.square().mean().sqrt() / before < 1.5

@@ -220,3 +220,19 @@ def test_a_weight_without_its_like_is_told_or_refused() -> None:
     with pytest.raises(NotApplicable, match="Muon takes matrices alone, and bias of the new layer is none"):
         add_layer(model, _rows(), "0", optimizers=[torch.optim.Muon(model.parameters())])
     assert len(list(model.children())) == 5
+
+
+def test_a_layer_behind_a_sparse_table_learns_where_dense_slopes_may() -> None:
+    """SparseAdam is never given a dense weight: the new layer learns with the nearest of another optimizer, and without one it is refused."""
+    torch.manual_seed(0)
+    model, x, labels = nn.Sequential(nn.EmbeddingBag(11, 6, sparse=True), nn.Linear(6, 3)), torch.arange(24).reshape(6, 4) % 11, torch.arange(6) % 3
+    sparse, dense = torch.optim.SparseAdam(model[0].parameters(), 0.01), torch.optim.SGD(model[1].parameters(), 0.1)
+    with pytest.raises(NotApplicable, match="SparseAdam takes weights with sparse gradients alone, and weight of the new layer is none"):
+        add_layer(model, x, "0", optimizers=[sparse])
+    assert len(model) == 2
+    changed = add_layer(model, x, "0", optimizers=[sparse, dense])
+    before = [p.detach().clone() for p in changed.module.parameters()]
+    nn.functional.cross_entropy(model(x), labels).backward()
+    for optimizer in (sparse, dense):
+        optimizer.step()
+    assert not any(torch.equal(one, p) for one, p in zip(before, changed.module.parameters(), strict=True))

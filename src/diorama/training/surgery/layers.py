@@ -351,10 +351,11 @@ def places_for(model: nn.Module, after: str, layer: nn.Module, optimizers: Seque
     by_kind, places, strange = _by_kind(nearest), [], []
     for path, module in layer.named_modules():
         for own, parameter in module.named_parameters(recurse=False):
-            fit = [each for each in nearest if parameter.ndim == 2 or not isinstance(each.place[0], torch.optim.Muon)]
+            fit = [each for each in nearest if not _barred(each.place[0], parameter)]
             if not fit:
+                taken, kind = _barred(nearest[0].place[0], parameter), type(nearest[0].place[0]).__name__
                 raise NotApplicable(
-                    f"Muon takes matrices alone, and {within(path, own)} of the new layer is none; nearest: another optimizer beside it, for the rest"
+                    f"{kind} takes {taken} alone, and {within(path, own)} of the new layer is none; nearest: another optimizer beside it, for the rest"
                 )
             found = fit[0] if not by_kind else min(fit, key=lambda each: each.unlike(own, type(module), parameter))  # noqa: B023
             if by_kind and found.unlike(own, type(module), parameter) > 2:
@@ -366,6 +367,13 @@ def places_for(model: nn.Module, after: str, layer: nn.Module, optimizers: Seque
     if shared := {type(each[0]).__name__ for each in places if sum(_holds(other, each[1]["params"]) for other in optimizers) > 1}:
         told += f"; of several optimizers that hold the same weights, {' and '.join(sorted(shared))} alone steps it"
     return places, told
+
+
+def _barred(optimizer: Any, parameter: nn.Parameter) -> str:
+    """What an optimizer of PyTorch takes alone, where a new weight is none such; empty where it may be given it."""
+    if isinstance(optimizer, torch.optim.SparseAdam):
+        return "weights with sparse gradients"  # those of tables, which no new layer has
+    return "matrices" if isinstance(optimizer, torch.optim.Muon) and parameter.ndim != 2 else ""
 
 
 def _holds(optimizer: Any, parameters: Sequence[nn.Parameter]) -> bool:

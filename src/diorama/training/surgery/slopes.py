@@ -41,6 +41,8 @@ def steepest(model: nn.Module, change: Arrangement, taught: TaughtExamples, seed
     *Raises* NotApplicable where no slope leads to a new unit.
     *Source* Evci et al. 2022, GradMax, section 3.
     """
+    if twofold := next((name for name in change.weights if tensors_of(model)[name].is_complex()), ""):
+        raise NotApplicable(f"{twofold} is complex, and the steepest start is known of real weights alone; nearest: how='preserve'")
     draw = torch.Generator().manual_seed(seed)
     for wake in (0.0, _WAKE):
         values = started(model, change, "preserve", draw)

@@ -101,21 +101,21 @@ def _fresh(
         return tensor.new_zeros(())
     if local == "running_var" or (norm and local == "weight"):
         return tensor.new_ones(())
-    if old.ndim == 1 or not old.is_floating_point():
-        return old.detach().double().mean().to(old.dtype)  # a scale, a slope: as the others have it on average
+    if old.ndim == 1 or not (old.is_floating_point() or old.is_complex()):
+        return old.detach().to(torch.complex128 if old.is_complex() else torch.float64).mean().to(old.dtype)  # a scale, a slope: as the others have it on average
     return _drawn(tensor, axis, order, scale, draw)
 
 
 def _drawn(tensor: Tensor, axis: int, order: Order, scale: float, draw: torch.Generator) -> Tensor:
     shape = [order.fresh.size if k == axis else size for k, size in enumerate(tensor.shape)]
-    return torch.randn(shape, generator=draw) * scale
+    return torch.randn(shape, generator=draw, dtype=torch.complex64 if tensor.is_complex() else torch.float32) * scale
 
 
 def _size(tensor: Tensor) -> float:
     """The size of what is there: root mean square; where all is zero or not finite, that of a fresh layer."""
-    if not tensor.is_floating_point() or not tensor.numel():
+    if not (tensor.is_floating_point() or tensor.is_complex()) or not tensor.numel():
         return 0.0
-    found = float(tensor.detach().double().square().mean().sqrt())
+    found = float(tensor.detach().abs().double().square().mean().sqrt())
     return found if 0 < found < math.inf else 1 / math.sqrt(max(tensor.numel() // max(tensor.shape[0], 1), 1))
 
 
@@ -141,7 +141,7 @@ def parents(found: Mapping[str, Tensor], change: Arrangement) -> list[int]:
             if order.role == "reads" and name not in hidden:
                 for unit in shared:
                     index = torch.from_numpy(places_now(order, found_in[name, axis][unit])).to(found[name].device)
-                    strength[unit] += float(found[name].index_select(axis, index).double().square().sum())
+                    strength[unit] += float(found[name].index_select(axis, index).abs().double().square().sum())
     return sorted(shared, key=lambda unit: (-strength[unit], unit))
 
 

@@ -16,7 +16,7 @@ from ...model.mode import OpMode
 from ...model.untouched import Mode, Untouched, grads_asked
 from .dropout import without_dropout
 
-_ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+_ROUNDING = {torch.float64: 1e-9, torch.complex128: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 """So much of the largest answer may differ by rounding alone."""
 
 
@@ -76,12 +76,13 @@ def _apart(want: list[Tensor], found: list[Tensor], alike: bool) -> str:
     for one, other in zip(want, found, strict=True):
         if one.shape != other.shape:
             return f"shape {tuple(other.shape)} instead of {tuple(one.shape)}"
-        if not (alike and one.is_floating_point()):
+        if not alike or not (one.is_floating_point() or one.is_complex()):
             continue
         both = torch.isfinite(one) & torch.isfinite(other)
         if not torch.equal(torch.isfinite(one), torch.isfinite(other)):
             return "numbers that are not finite elsewhere"
-        scale, apart = one.double()[both].abs(), (one.double() - other.double())[both].abs()
+        twice = torch.complex128 if one.is_complex() else torch.float64
+        scale, apart = one.to(twice)[both].abs(), (one.to(twice) - other.to(twice))[both].abs()
         if apart.numel() and float(apart.max()) > _ROUNDING.get(one.dtype, 1e-4) * float(scale.max()) + 1e-30:
             return f"{float(apart.max() / scale.max().clamp_min(1e-30)):.2g} of the largest answer"
     return ""

@@ -233,7 +233,7 @@ def _check_faint(model: nn.Module, few: Nested, change: Arrangement, values: dic
     want = answers(model, few, "eval")
     _put(twin, change, lambda other: values)
     for one, other in zip(want, answers(twin, few, "eval"), strict=True):
-        if one.is_floating_point() and one.numel() and float((one - other).abs().max()) > _NO_CHANGE * float(one.abs().max()):
+        if (one.is_floating_point() or one.is_complex()) and one.numel() and float((one - other).abs().max()) > _NO_CHANGE * float(one.abs().max()):
             raise NotApplicable(
                 f"{tied} is tied: it both makes and reads units of {change.layer!r}, so new ones that change no answer would be zero, "
                 "learn the same and stay alike; nearest: how='random'"
