@@ -40,8 +40,10 @@ LARGEST = 100_000_000_000
 class Checkpoints:
     """Takes checkpoints: by hand, and automatically as often as a small share of the time allows."""
 
-    def __init__(self, subject: Subject, steering: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, subject: Subject, steering: Callable[[], dict[str, Any]], waiting: Callable[[int], bool] = lambda _: False) -> None:
         self._subject = subject
+        self._waiting = waiting
+        """Whether gradients are kept for a step to come."""
         self._steering = steering
         """What people's wishes are in force."""
         self._last = time.monotonic()
@@ -70,7 +72,10 @@ class Checkpoints:
             "steering": self._steering(),
         }
         content: dict[str, Any] = {"step": step, "time": time.time(), "structure": subject.journal.told()}
-        for name, value in (("weights", weights), ("optimizers", [each.state_dict() for each in subject.optimizers])):
+        parts: list[tuple[str, Any]] = [("weights", weights), ("optimizers", [each.state_dict() for each in subject.optimizers])]
+        if self._waiting(step):
+            parts.append(("gradients", {name: p.grad for name, p in subject.model.named_parameters() if p.grad is not None}))
+        for name, value in parts:
             try:
                 content[name] = _apart(value, seen)
             except _ForeignValueError:

@@ -77,7 +77,7 @@ class Controls:
         """Asks the other processes of the training, where they can all apply a command after the same step."""
         self.agreed, self.records = False, True
         """Whether all of them apply what is applied now, and whether this is the one that records."""
-        self.idle = IdleOptimizers(subject, {}, self._event)
+        self.idle = IdleOptimizers(subject, {}, {}, self._event)
         """Which optimizers step no more; the recorder's."""
         self.left = False
         """Whether the training went back, and so goes on in another run: this one takes no more commands."""

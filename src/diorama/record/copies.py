@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import architecture, checkpoints, models, snapshots
 from .arrays import LIVE
@@ -18,6 +18,9 @@ from .requests import watched
 from .run_folder import Begun, take_snapshot
 from .setup import Setup, Watched
 from .snapshots import Plan
+
+if TYPE_CHECKING:
+    from .controls import Controls
 
 _LIVE_PERIOD = 1.0
 _LIVE_SHARE = 0.02
@@ -35,7 +38,7 @@ class Copies:
 
     def __init__(
         self, begun: Begun, told: Watched, setup: Setup, background: Background, tell: Callable[[str, str, str], None],
-        steering: Callable[[], dict[str, Any]], lacks: Callable[[str], None] = lambda reason: None,
+        controls: Controls, lacks: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self._lacks = lacks
         """Says why a network cannot be stored."""
@@ -44,7 +47,7 @@ class Copies:
         self.plan = Plan(told.snapshots, told.budget)
         self.plan.taken(begun.number)
         self._budget = Budget(int(told.budget), self.plan, self._coarser)
-        self._checkpoints = Checkpoints(setup.subject, steering)
+        self._checkpoints = Checkpoints(setup.subject, controls.kept, controls.idle.waiting)
         self._lost: deque[int] = deque()
         """Snapshots that could not be written."""
         self._described = begun.architecture

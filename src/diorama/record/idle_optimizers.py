@@ -30,6 +30,10 @@ GATHERED = "the gradients gathered since the optimizer's last step are of the we
 """What is said of an act on weights where gradients wait."""
 
 
+Taken = tuple[int, int, int, int]
+"""What :func:`marked` tells."""
+
+
 @dataclasses.dataclass(eq=False)
 class _Watched:
     """What is known of one optimizer."""
@@ -45,8 +49,6 @@ class _Watched:
     """The longest between two such looks."""
     few: Tensor | None = None
     moves: int = 0
-    used: tuple[tuple[int, int], ...] = ()
-    """The gradients that its last step took, as :func:`_marked` tells them."""
 
 
 class IdleOptimizers:
@@ -58,8 +60,8 @@ class IdleOptimizers:
     *Cost* nothing while it steps: a look compares two counts. While it does not, 512 numbers a look, within 2 % of the time.
     """
 
-    def __init__(self, subject: Subject, counts: Mapping[int, int], tell: Callable[[str, str, str], None]) -> None:
-        self._subject, self._counts, self._tell = subject, counts, tell
+    def __init__(self, subject: Subject, counts: Mapping[int, int], taken: dict[int, Taken], tell: Callable[[str, str, str], None]) -> None:
+        self._subject, self._counts, self._taken, self._tell = subject, counts, taken, tell
         self._watched: list[_Watched] = []
         self.idle: list[_Watched] = []
         """Those that step no more."""
@@ -90,7 +92,7 @@ class IdleOptimizers:
             count = self._counts.get(id(each.optimizer), 0)
             if count != each.count:
                 each.rest = max(each.rest, number - each.since)
-                each.count, each.since, each.few, each.moves, each.used = count, number, None, 0, _marked(each.looked)
+                each.count, each.since, each.few, each.moves = count, number, None, 0
                 if each in self.idle:
                     self.idle.remove(each)
             elif (began := time.monotonic()) >= self._next and number > each.since:
@@ -110,13 +112,13 @@ class IdleOptimizers:
     def waiting(self, number: int) -> bool:
         """Whether gradients are kept for a step to come: some came since an optimizer's last one."""
         return any(
-            each.since != number and _marked(each.looked) != each.used and any(_holds(p.grad) for p in each.looked) for each in self._watched
+            marked(each.optimizer) != self._taken.get(id(each.optimizer)) and any(_holds(p.grad) for p in each.looked) for each in self._watched
         )
 
     def spared(self) -> None:
         """What an act made of the gradients is no newer than those that the optimizers took."""
         for each in self._watched:
-            each.used = _marked(each.looked)
+            self._taken[id(each.optimizer)] = marked(each.optimizer)
 
     def told(self) -> list[dict[str, Any]]:
         """Those that step no more as plain data."""
@@ -134,9 +136,12 @@ def _said(idle: _Watched) -> str:
             "holds moved: the loop steps another optimizer, which is not known here")
 
 
-def _marked(weights: Sequence[Tensor]) -> tuple[tuple[int, int], ...]:
-    """Which gradients the first and the last of these weights have, as often as they were added to."""
-    return tuple((id(each.grad), each.grad._version if each.grad is not None else 0) for each in (weights[0], weights[-1]))
+def marked(optimizer: Optimizer) -> Taken:
+    """Which gradients the first and the last weight of an optimizer have, as often as they were added to."""
+    groups = optimizer.param_groups
+    first, last = groups[0]["params"], groups[-1]["params"]
+    one, other = first[0].grad if first else None, last[-1].grad if last else None
+    return id(one), 0 if one is None else one._version, id(other), 0 if other is None else other._version
 
 
 def _holds(grad: Tensor | None) -> bool:

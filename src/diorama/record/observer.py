@@ -22,6 +22,7 @@ from .first_bad import FirstBadFinder
 from .groups import Groups
 from .histogram import HistogramValue
 from .holding import loss_scale
+from .idle_optimizers import Taken, marked
 from .layer_reader import LayerReader
 from .pace import FIRST, Pace
 from .reduction import copies, reduce
@@ -92,7 +93,9 @@ class Observer:
         self._steps_before = self._armed = 0
         """How many steps of the optimizers there were, and which step it was, when the batch was last read."""
         self.counts: dict[int, int] = {}
-        """Of each optimizer, how often it has stepped."""
+        """Of each optimizer, how often it has stepped …"""
+        self.taken: dict[int, Taken] = {}
+        """… and which gradients its last step took."""
         self._owed: tuple[Signal, ...] = ()
         """Signals that were due between two steps of the optimizer, where gradients are partial sums: read at the next."""
         self._hooked: tuple[Any, ...] = ()
@@ -223,11 +226,11 @@ class Observer:
         return None
 
     def _post(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        bad = self.first_bad
-        if not self._follows and (bad is None or not bad.passes):
-            return
-        grads = None
+        bad, grads = self.first_bad, None
         try:
+            self.taken[id(optimizer)] = marked(optimizer)
+            if not self._follows and (bad is None or not bad.passes):
+                return
             if bad is not None:
                 bad.forget()
             if not (self._factors.active or self._subject.frozen.layers):

@@ -153,9 +153,9 @@ class Recorder:
             if setup.subject.optimizers and not setup.subject.spread:
                 self._observer.first_bad = FirstBadFinder(setup.subject, lambda: self.number, self._background.note, self._complain)
         self._observer.follow()
-        self.controls.idle = IdleOptimizers(setup.subject, self._observer.counts, self._event)
+        self.controls.idle = IdleOptimizers(setup.subject, self._observer.counts, self._observer.taken, self._event)
         self.controls.idle.begin(self.number)
-        self._copies = Copies(begun, told, setup, self._background, self._event, self.controls.kept, lambda why: self._say((), why))
+        self._copies = Copies(begun, told, setup, self._background, self._event, self.controls, lambda why: self._say((), why))
         self._told_at = time.monotonic()
         self._last_probe = self.number
         self._say((*setup.left_out, self._copies.warning), setup.content.facts.get("model_error"))

@@ -89,8 +89,9 @@ def check_fit(kept: Kept, subject: Subject, step: int) -> None:
         raise NotApplicable(f"the training cannot stand where it stood after step {step}: {reason}; start it again from there")
 
 
-def put_back(kept: Kept, subject: Subject, *, everything: bool = True) -> tuple[list[str], list[str], list[str]]:
-    """Put all of it back; returns the kinds of the objects in ``state`` that went back, and of those that cannot, and what else is as it was.
+def put_back(kept: Kept, subject: Subject, *, everything: bool = True) -> tuple[list[str], list[str], list[str], bool]:
+    """Put all of it back; returns the kinds of the objects in ``state`` that went back, and of those that cannot, what else is as it was, and
+    whether gradients had been gathered for a step to come, which are there again.
 
     Without ``everything`` generators stay as they are, and so do the objects in ``state`` but modules and scalers: what
     draws batches goes on.
@@ -99,6 +100,7 @@ def put_back(kept: Kept, subject: Subject, *, everything: bool = True) -> tuple[
         subject.look()
     with torch.no_grad():
         _put_weights(kept["weights"], subject.model)
+        _put_gradients(kept.get("gradients", {}), subject.model)
     for optimizer, memory in zip(subject.optimizers, kept["optimizers"], strict=True):
         _put_memory(memory, optimizer)
     for scheduler, state in zip(subject.schedulers, kept["schedulers"], strict=True):
@@ -110,12 +112,14 @@ def put_back(kept: Kept, subject: Subject, *, everything: bool = True) -> tuple[
             (went if _put_state(thing, state) else stayed).append(type(thing).__name__)
     if everything:
         put_random(kept["random"])
-    return went, stayed, beyond(subject.optimizers, subject.state)
+    return went, stayed, beyond(subject.optimizers, subject.state), bool(kept.get("gradients"))
 
 
-def told(went: list[str], stayed: list[str], left: list[str], skipped: str) -> str:
+def told(went: list[str], stayed: list[str], left: list[str], gathered: bool, skipped: str) -> str:
     """What went back and what did not, in words that a person can rely on."""
     parts = ["weights, optimizer, schedulers and random numbers are as they were"]
+    if gathered:
+        parts.append("the gradients that were gathered for the optimizer's next step are there again")
     if went:
         parts.append(f"so is what state= holds ({_named(went)})")
     if stayed:
@@ -134,8 +138,6 @@ def _put_weights(kept: Kept, model: nn.Module) -> None:
         if name not in kept["parameters"] and parameter.is_meta:
             continue  # its numbers are kept elsewhere
         parameter.detach().copy_(kept["parameters"][name])
-        if parameter.grad is not None:
-            parameter.grad.detach().zero_()  # half a step of another time
     buffers = dict(model.named_buffers())
     for name, saved in kept["buffers"].items():
         path, _, own = name.rpartition(".")
@@ -146,6 +148,19 @@ def _put_weights(kept: Kept, model: nn.Module) -> None:
             module._buffers[own] = saved.clone() if now is None else saved.to(now.device, copy=True)
     if kept["extra"]:
         model.load_state_dict(kept["extra"], strict=False)
+
+
+def _put_gradients(kept: Kept, model: nn.Module) -> None:
+    """What was gathered until then for a step to come; where nothing was, gradients are those of another time and begin anew."""
+    for name, parameter in model.named_parameters():
+        now, saved = parameter.grad, kept.get(name)
+        if saved is None:
+            if now is not None:
+                now.detach().zero_()
+        elif now is not None and now.layout == saved.layout == torch.strided and now.dtype == saved.dtype:
+            now.detach().copy_(saved)
+        else:
+            parameter.grad = saved.to(parameter.device, copy=True)
 
 
 def _put_memory(kept: Kept, optimizer: Any) -> None:

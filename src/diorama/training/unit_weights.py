@@ -281,7 +281,7 @@ def _module(subject: Subject, layer: str, *, inner: bool = True) -> tuple[str, n
 def _parts(path: str, module: nn.Module, part: str, unit: int) -> Iterator[tuple[str, Index]]:
     layer = within(path, part) if part else path or type(module).__name__
     own = dict(module.named_parameters(recurse=False))
-    if "parametrizations" in module._modules or _computed(module, own):
+    if _computed(module, own):
         raise NotApplicable(f"the weights of {layer!r} are computed from others at each pass, so its units have none of their own; edit "
                             "the parameters that they are computed from with edit_weight")
     if not own and any(True for _ in module.parameters()):
@@ -302,7 +302,8 @@ def _computed(module: nn.Module, own: dict[str, nn.Parameter]) -> bool:
     names = ["weight"]
     if isinstance(module, nn.RNNBase | nn.RNNCellBase):
         names = [name.removesuffix("_g").removesuffix("_v").removesuffix("_orig") for name in own]
-    return any(getattr(module, name, None) is not None and name not in own for name in names)
+    # A parametrized weight is made by asking for it, which moves what that counts, as the vectors of a spectral norm in training mode.
+    return "parametrizations" in module._modules or any(getattr(module, name, None) is not None and name not in own for name in names)
 
 
 def _indices(

@@ -174,6 +174,33 @@ def test_in_a_loop_that_draws_its_batches_all_else_goes_back(tmp_path: Path) -> 
     assert [child.frozen(step) for step in (2, 3, 4, 5)] == [("0",), ("4",), ("4",), ("4",)]
 
 
+def test_gathered_gradients_go_back(tmp_path: Path) -> None:
+    """Between two passes of one step of the optimizer they are in the checkpoint, also after steps that were only written down; after a step none are."""
+    torch.manual_seed(0)
+    model = nn.Linear(3, 2)
+    optimizer, kept, seen, sent = torch.optim.SGD(model.parameters(), 0.1), dict[int, Tensor](), dict[int, Tensor](), list[int]()
+    x = torch.randn(12, 8, 3)
+    with diorama.watch(model, tmp_path / "run", optimizer=optimizer, every=100, snapshots=100) as recorder:
+        for number in range(1, 13):
+            if (number - 1) % 4 == 0:
+                optimizer.zero_grad()
+            model(x[number - 1]).square().mean().backward()
+            if number % 4 == 0:
+                optimizer.step()
+            assert model.weight.grad is not None
+            kept[number] = model.weight.grad.clone()
+            for name, knobs in {
+                6: [("checkpoint", {})], 7: [("go_back", {"step": 6})], 8: [("checkpoint", {})], 9: [("go_back", {"step": 8})],
+            }.get(number, list[tuple[str, dict[str, Any]]]()):
+                sent.append(requests.send(recorder.path, name, knobs))
+                recorder._rest = 0
+            recorder.step(loss=0.0)
+            seen[number] = model.weight.grad.clone()
+    assert torch.equal(seen[7], kept[6])
+    assert not torch.equal(kept[7], kept[6])
+    assert not seen[9].any()
+
+
 @pytest.mark.parametrize("draws", [False, True])
 def test_batches_are_left_out(tmp_path: Path, draws: bool) -> None:
     """With skip= the next batches leave no trace in weights and memory, are not counted, and training goes on after them."""

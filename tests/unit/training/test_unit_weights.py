@@ -18,6 +18,7 @@ from diorama.record.commands.scale_layer import ScaleLayerCommand
 from diorama.record.commands.swap_units import SwapUnitsCommand
 from diorama.record.commands.zero import ZeroCommand
 from diorama.training.subject import Subject
+from diorama.training.surgery.graft import sizes_of
 from diorama.training.unit_weights import UnitWeights, layer_parameters
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
@@ -261,3 +262,15 @@ def test_shared_weights_are_told() -> None:
     applied = ZeroCommand(unit="head/3").apply(_Training(model))  # type: ignore[arg-type]
     assert applied.text.endswith("these weights are shared, so it holds for embed.weight too")
     assert not model["embed"].weight[3].any()
+
+
+def test_a_refusal_moves_no_vector_of_a_spectral_norm() -> None:
+    """Who asks for a parametrized weight in training mode moves what makes it: neither an act that is refused nor one that tells of its width does."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(5, 6)), nn.Linear(6, 3))
+    before = copy.deepcopy(model.state_dict())
+    for command in (ReinitializeCommand(layer="0"), ReinitializeCommand(unit="0/1"), ZeroCommand(unit="0/1"), ScaleLayerCommand(layer="0", factor=0.5)):
+        with pytest.raises(DioramaError, match="comput"):
+            command.apply(_Training(model))  # type: ignore[arg-type]
+    assert sizes_of(model[0], None) == {"out_features": 6, "in_features": 5}
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
@@ -200,7 +201,9 @@ def sizes_of(module: nn.Module, channels: int | None) -> dict[str, int]:
     """What a module of torch should say of its width, from its weights; ``channels`` of one that normalizes groups."""
     # The hooks of pruning and of weight_norm make the weight anew at each pass: until then it has the old shape.
     own = (module._parameters.get(name) for name in ("weight", "weight_orig", "weight_v"))
-    weight = next((one for one in own if one is not None), getattr(module, "weight", None))
+    weight = next((one for one in own if one is not None), None)
+    if weight is None:
+        weight = _made(module) if "parametrizations" in module._modules else getattr(module, "weight", None)
     shape = tuple(weight.shape) if isinstance(weight, Tensor) else ()
     if isinstance(module, nn.GroupNorm) and channels is not None:
         return {"num_channels": channels, "num_groups": channels * module.num_groups // module.num_channels}
@@ -225,6 +228,13 @@ def sizes_of(module: nn.Module, channels: int | None) -> dict[str, int]:
     if isinstance(module, nn.RNNCellBase):
         return {"hidden_size": module.weight_hh.shape[1], "input_size": module.weight_ih.shape[1]}
     return {}
+
+
+def _made(module: nn.Module) -> Tensor | None:
+    """The weight of a parametrized module, made by a copy of what makes it: some count their passes in training mode."""
+    making = cast(nn.ModuleDict, module._modules["parametrizations"])
+    with torch.no_grad():
+        return copy.deepcopy(making["weight"]).eval()().detach() if "weight" in making else None
 
 
 def _convolution(module: nn.modules.conv._ConvNd, shape: tuple[int, ...]) -> dict[str, int]:
