@@ -278,11 +278,10 @@ def _rows(value: Any, depth: int) -> Iterator[list[Tensor]]:
 
 def _joined(optimizer: Any) -> bool:
     groups = [group["params"] for group in optimizer.param_groups]
-    state = getattr(optimizer, "state", None)
-    for weights in groups if isinstance(state, Mapping) else ():
+    for weights in groups:
         if len(weights) > 1 and any(
-            _is_row(each, [weights]) for parameter in weights if parameter in state and parameter.numel() not in _lengths(weights)
-            for each in _within(state[parameter], _DEPTH)
+            _is_row(each, [weights]) for parameter in weights if parameter.numel() not in _lengths(weights)
+            for each in _within(remembered(optimizer, parameter), _DEPTH)
         ):
             return True
     kept: list[Any] = [value for group in optimizer.param_groups for kind, value in group.items() if kind != "params"]
@@ -297,8 +296,10 @@ def _joined(optimizer: Any) -> bool:
 
 def _lengths(weights: Sequence[Tensor]) -> set[int]:
     """How many numbers these weights have together; with both parts of complex ones, and without those that do not learn."""
-    learning = [weight for weight in weights if weight.requires_grad]
-    return {sum(2 * p.numel() if doubled and p.is_complex() else p.numel() for p in own) for own in (weights, learning) for doubled in (False, True)} - {0, 1}
+    found = set()
+    for own in (weights, [weight for weight in weights if weight.requires_grad]):
+        found |= {sum(p.numel() for p in own), sum(2 * p.numel() if p.is_complex() else p.numel() for p in own)}
+    return found - {0, 1}
 
 
 def _is_row(each: Tensor, groups: Sequence[Sequence[Tensor]]) -> bool:

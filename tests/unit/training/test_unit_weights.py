@@ -265,11 +265,12 @@ def test_shared_weights_are_told() -> None:
 
 
 def test_a_refusal_moves_no_vector_of_a_spectral_norm() -> None:
-    """Who asks for a parametrized weight in training mode moves what makes it: neither an act that is refused nor one that tells of its width does."""
+    """Who asks for a parametrized weight in training mode moves what makes it: no act that is refused does, nor whoever tells its width."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(5, 6)), nn.Linear(6, 3))
     before = copy.deepcopy(model.state_dict())
-    for command in (ReinitializeCommand(layer="0"), ReinitializeCommand(unit="0/1"), ZeroCommand(unit="0/1"), ScaleLayerCommand(layer="0", factor=0.5)):
+    commands = ReinitializeCommand(layer="0"), ReinitializeCommand(unit="0/1"), ZeroCommand(unit="0/1"), ScaleLayerCommand(layer="0", factor=0.5)
+    for command in commands:
         with pytest.raises(DioramaError, match="comput"):
             command.apply(_Training(model))  # type: ignore[arg-type]
     assert sizes_of(model[0], None) == {"out_features": 6, "in_features": 5}

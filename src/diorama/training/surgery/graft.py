@@ -201,7 +201,7 @@ def sizes_of(module: nn.Module, channels: int | None) -> dict[str, int]:
     """What a module of torch should say of its width, from its weights; ``channels`` of one that normalizes groups."""
     # The hooks of pruning and of weight_norm make the weight anew at each pass: until then it has the old shape.
     own = (module._parameters.get(name) for name in ("weight", "weight_orig", "weight_v"))
-    weight = next((one for one in own if one is not None), None)
+    weight: Any = next((one for one in own if one is not None), None)
     if weight is None:
         weight = _made(module) if "parametrizations" in module._modules else getattr(module, "weight", None)
     shape = tuple(weight.shape) if isinstance(weight, Tensor) else ()

@@ -355,7 +355,8 @@ def places_for(model: nn.Module, after: str, layer: nn.Module, optimizers: Seque
             if not fit:
                 taken, kind = _barred(nearest[0].place[0], parameter), type(nearest[0].place[0]).__name__
                 raise NotApplicable(
-                    f"{kind} takes {taken} alone, and {within(path, own)} of the new layer is none; nearest: another optimizer beside it, for the rest"
+                    f"{kind} takes {taken} alone, and {within(path, own)} of the new layer is none; nearest: another optimizer beside it, for "
+                    "the rest"
                 )
             found = fit[0] if not by_kind else min(fit, key=lambda each: each.unlike(own, type(module), parameter))  # noqa: B023
             if by_kind and found.unlike(own, type(module), parameter) > 2:

@@ -102,7 +102,8 @@ def _fresh(
     if local == "running_var" or (norm and local == "weight"):
         return tensor.new_ones(())
     if old.ndim == 1 or not (old.is_floating_point() or old.is_complex()):
-        return old.detach().to(torch.complex128 if old.is_complex() else torch.float64).mean().to(old.dtype)  # a scale, a slope: as the others have it on average
+        mean = old.detach().to(torch.complex128 if old.is_complex() else torch.float64).mean()
+        return mean.to(old.dtype)  # a scale, a slope: as the others have it on average
     return _drawn(tensor, axis, order, scale, draw)
 
 
