@@ -65,6 +65,11 @@ class SettingsReversal(Reversal):
     def __init__(self, settings: Iterable[Setting]) -> None:
         self.settings = list(settings)
 
+    @property
+    def idle(self) -> bool:
+        """Whether all values were before what they are now."""
+        return all(setting.old == setting.new for setting in self.settings)
+
     def back(self, training: Controls, later: Sequence[Act]) -> str:
         """Put each value back, or hand it on to the next act that set it."""
         over = 0

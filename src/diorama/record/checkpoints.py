@@ -28,8 +28,10 @@ ACT_BYTES = 2_000_000_000
 """… as long as they take no more bytes together; a larger one is not taken at all …"""
 SMALL_ACTS, SMALL_BYTES = 20, 100_000_000
 """… and more of them where all together are small."""
-LATER = "later"
-"""In the name of one that was kept before an act which changes nothing by itself."""
+LATER, RULE = "later", "rule"
+"""In the name of one that was kept before an act which changes nothing by itself; and before one that a rule sent."""
+KINDS = ("", LATER, RULE)
+"""Kinds of acts; those of one push no checkpoint from before one of another kind out."""
 PERIOD = 60.0
 """Seconds between two automatic checkpoints."""
 SHARE = 0.01
@@ -133,12 +135,12 @@ def _saved(content: Any) -> bytes:
     return buffer.getvalue()
 
 
-def write(writer: Writer, step: int, data: bytes, anchor: bool, act: int | None = None, later: bool = False) -> None:
-    """Write a checkpoint with its signature; automatic ones push out the oldest of their kind: those between, those before acts, and those
-    before acts that change nothing by themselves (``later``)."""
+def write(writer: Writer, step: int, data: bytes, anchor: bool, act: int | None = None, kind: str = "") -> None:
+    """Write a checkpoint with its signature; automatic ones push out the oldest of their kind: those between, and those before acts of each
+    kind of ``KINDS``."""
     folder = files.own(writer.folder, FOLDER)
     folder.mkdir(exist_ok=True)
-    before = f".{ACT}{act}{f'.{LATER}' * later}" if act is not None else ""
+    before = f".{ACT}{act}{f'.{kind}' * bool(kind)}" if act is not None else ""
     name = f"{step:09d}{before}{'' if anchor else '.auto'}.pt"
     signature = trust.sign(data)
     if signature:
@@ -147,10 +149,13 @@ def write(writer: Writer, step: int, data: bytes, anchor: bool, act: int | None 
     writer.index_file(f"{FOLDER}/{name}", len(data), zlib.crc32(data))
     there = automatic(writer.folder)
     before_acts = sorted((file for file in there if f".{ACT}" in file.name), key=_act_of)
-    at_once, rules = ([file for file in before_acts if (f".{LATER}." in file.name) == each] for each in (False, True))
     others = [file for file in there if file not in before_acts]
-    for old in (*others[:-KEPT], *at_once[:-_fitting(at_once)], *rules[:-_fitting(rules)]):
+    for old in others[:-KEPT]:
         forget(writer, old)
+    for each in KINDS:
+        alike = [file for file in before_acts if _kind_of(file) == each]
+        for old in alike[:-_fitting(alike)]:
+            forget(writer, old)
 
 
 def _fitting(before_acts: list[Path]) -> int:
@@ -179,6 +184,11 @@ def _act_of(file: Path) -> int:
     """The number of the command before which a checkpoint was taken; 0 for one that was taken before none."""
     part = next((part for part in file.name.split(".") if part.startswith(ACT)), "")[len(ACT):]
     return int(part) if part.isascii() and part.isdigit() and len(part) < 19 else 0
+
+
+def _kind_of(file: Path) -> str:
+    """The kind of act before which it was taken."""
+    return next((part for part in file.name.split(".") if part in KINDS[1:]), "")
 
 
 def before_each(folder: Path, acts: Iterable[Mapping[str, Any]]) -> dict[int, Path]:

@@ -20,7 +20,8 @@ from ..model.unwrap import processes
 from ..training.differences import TensorPlace
 from ..training.subject import Subject
 from ..training.unit_weights import layer_parameters
-from .acts import Act, Acts
+from .acts import Act, Acts, SettingsReversal
+from .checkpoints import LATER, RULE
 from .commands import applied, check_reach, left_by
 from .factors import Bend, Clip, FactorGroup, Factors, check_layered
 from .idle_optimizers import GATHERED, IdleOptimizers
@@ -70,9 +71,9 @@ class Controls:
         self._keep = keep
         self.goes_back: Callable[[int | None, int, int | None], tuple[str, str, str]] = _cannot_go_back
         """Puts the training back; the recorder's."""
-        self.before_act: Callable[[bool], tuple[Callable[[int], object], str]] = lambda later: (lambda command: None, "")
-        """Copies what a command that changes the training, at once or ``later``, is about to change: how that is kept where it was
-        applied, and why it cannot be; the recorder's."""
+        self.before_act: Callable[[str], tuple[Callable[[int], object], str]] = lambda kind: (lambda command: None, "")
+        """Copies what a command of a kind (``checkpoints.KINDS``) is about to change: how that is kept where it was applied, and why it
+        cannot be; the recorder's."""
         self.ranks: Leader | None = None
         """Asks the other processes of the training, where they can all apply a command after the same step."""
         self.agreed, self.records = False, True
@@ -422,6 +423,8 @@ class Controls:
         """Send what rules that came true ask for, as a person would; it is applied at once, and told as all commands are."""
         for due in self.rules.taken():
             text = f"rule {due.rule} came true: {due.reason}"
+            if (rule := self.rules.known.get(due.rule)) is not None and rule.fired > 1:
+                text += f"; it has acted {rule.fired} times"
             try:
                 send(self._folder, due.do, due.knobs, f"rule {due.rule}")
             except DioramaError as error:
@@ -458,12 +461,15 @@ class Controls:
                 raise NotApplicable(refusal)
             check_reach(command, processes(), self.agreed, self.subject.spread)
             if command.steers:
-                keep, told = self.before_act(command.later)
+                keep, told = self.before_act(LATER if command.later else RULE if request.sender.startswith("rule ") else "")
             waiting = self.idle.waiting(self.number)
             with torch.no_grad(), charged(command):
                 done = command.apply(self)
-                old, new, text, reversal = applied(command, done)
+                old, new, text, reversal, unchanged = applied(command, done)
             good = True
+            if unchanged or (isinstance(reversal, SettingsReversal) and reversal.idle):
+                text += f"; so nothing changed{self.rules.rest(request.sender)}"
+                reversal = None
         except Faulty as error:
             good, text = False, f"{error}; {left_by(self, done)}"
         except DioramaError as error:

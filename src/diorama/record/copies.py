@@ -122,10 +122,10 @@ class Copies:
             return
         self._keep(number, self._checkpoints.copy(number), anchor, anchor or sure)
 
-    def before_act(self, number: int, later: bool = False) -> tuple[Callable[[int], None], str]:
+    def before_act(self, number: int, kind: str = "") -> tuple[Callable[[int], None], str]:
         """Copy what a command is about to change: how it is kept once the command (its number) was applied, and why it cannot be.
 
-        One that changes nothing by itself but ``later`` pushes out no copy from before one that does."""
+        Of each kind of ``checkpoints.KINDS`` so many are kept, whatever comes of the others."""
         if self._subject.spread:
             return _not_kept, ""
         size = self._size() + state_size(self._subject.optimizers)
@@ -138,15 +138,15 @@ class Copies:
         else:
             try:
                 kept = self._checkpoints.copy(number)
-                return lambda command: self._keep(number, kept, anchor=False, sure=True, act=command, later=later), ""
+                return lambda command: self._keep(number, kept, anchor=False, sure=True, act=command, kind=kind), ""
             except Exception as error:  # what watch(state=) was given may be anything
                 room = f"cannot be made ({type(error).__name__}: {error})"
         return _not_kept, f"no checkpoint was kept from before it, so it has no twin: one {room}"
 
-    def _keep(self, number: int, kept: checkpoints.Copied, anchor: bool, sure: bool, act: int | None = None, later: bool = False) -> None:
+    def _keep(self, number: int, kept: checkpoints.Copied, anchor: bool, sure: bool, act: int | None = None, kind: str = "") -> None:
         def job(writer: Any) -> None:
             data = kept.packed()
-            checkpoints.write(writer, number, data, anchor, act, later)
+            checkpoints.write(writer, number, data, anchor, act, kind)
             self._budget.took(writer, len(data))
 
         self._background.do(job, kept.size, sure=sure)

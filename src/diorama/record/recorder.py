@@ -142,7 +142,7 @@ class Recorder:
         self.controls.note, self.controls.note_together = self._background.note, self._background.note_together
         self.controls.goes_back = self._go_back
         self.controls.ranks = leader(told, setup.subject, self.number)
-        self.controls.before_act = lambda later: self._copies.before_act(self.number, later)
+        self.controls.before_act = lambda kind: self._copies.before_act(self.number, kind)
         self.controls.number = self.number
         self.controls.frozen_before(begun.frozen)
         self._observer = Observer(setup.subject, setup.signals, setup.pace, self.controls.factors, setup.reader, self._mishap)

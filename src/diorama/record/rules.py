@@ -52,6 +52,10 @@ class SetRule:
     """The step at which it acted last."""
     fired: int = 0
     """How often it acted."""
+    times: int | None = None
+    """How often it acts at most; without end where that is left out."""
+    resting: bool = False
+    """Whether it waits until its condition was false once, as what it did last changed nothing."""
     silent: NDArray[np.int64] | None = None
     """By unit of the layer: the reading from which on it has been silent, −1 for one that answers."""
 
@@ -80,12 +84,13 @@ class SetRule:
             + (f", more than {self.above:.0%} of them" if self.above else ""),
         }[self.when]
         knobs = ", ".join(f"{name}={value}" for name, value in self.knobs.items())
-        return f"if {told}: {self.do}{f' ({knobs})' if knobs else ''}"
+        most = "" if self.times is None else ", once at most" if self.times == 1 else f", {self.times} times at most"
+        return f"if {told}: {self.do}{f' ({knobs})' if knobs else ''}{most}"
 
     def judge(self, number: int, values: Mapping[str, Any], layers: Mapping[str, LayerReading]) -> list[Due]:
-        """What it sends after a step, if anything; it sends at most once in its number of steps."""
+        """What it sends after a step, if anything: at most once in its number of steps, and nothing while it rests."""
         reason, units = self._reason(number, values, layers)
-        if not reason or number - self.last < max(1, self.steps):
+        if not reason or number - self.last < max(1, self.steps) or self.fired == self.times or (self.resting and units is None):
             return []
         self.last = number
         self.fired += 1
@@ -107,17 +112,20 @@ class SetRule:
         if self.when == "not_finite":
             names = [self.signal] if self.signal else [name for name in values if "/" not in name]
             found = {name: value for name in names if (value := _number(values.get(name))) is not None and not math.isfinite(value)}
+            self.resting &= bool(found) or all(_number(values.get(name)) is None for name in names)
             return ", ".join(f"{name} was {value} at step {number}" for name, value in found.items()), None
         value = _number(values.get(self.signal or ""))
         if value is None:
             return "", None
         if self.when == "not_fallen":
+            self.resting &= value >= self.best
             if value < self.best or self.since is None:
                 self.best, self.since = min(value, self.best), number
             long = number - self.since >= self.steps
             return f"{self.signal} has not fallen since step {self.since} ({value:.4g}, best {self.best:.4g})" if long else "", None
         beyond = (self.above is not None and value > self.above) or (self.below is not None and value < self.below)
         self.since = (number if self.since is None else self.since) if beyond else None
+        self.resting &= beyond
         long = self.since is not None and number - self.since >= self.steps
         return f"{self.signal} has been so since step {self.since}, {value:.4g} at step {number}" if long else "", None
 
@@ -129,6 +137,7 @@ class SetRule:
         self.silent = np.where(silent, np.where(self.silent < 0, number, self.silent), -1)
         long = (self.silent >= 0) & (number - self.silent >= self.steps)
         if not long.any() or long.mean() <= (self.above or 0.0):
+            self.resting = False
             return "", None
         if "unit" in knobs_of(registry.commands[self.do]) and not {"unit", "layer"} & set(self.knobs):
             return f"was dead in each reading of {self.steps} steps up to step {number}", np.flatnonzero(long)[:MOST].tolist()
@@ -171,6 +180,15 @@ class Rules:
             self.known[rule.number] = rule
         else:
             self.known.pop(rule.number, None)
+
+    def rest(self, sender: str) -> str:
+        """What a rule sent changed nothing: it waits until its condition was false once. Says so, where a rule sent it."""
+        word, _, number = sender.partition(" ")
+        rule = self.known.get(int(number)) if word == "rule" and number.isdecimal() else None
+        if rule is None:
+            return ""
+        rule.resting = True
+        return f"; rule {rule.number} waits until its condition was false once"
 
     def follow(self, moved: Mapping[str, Rearranged], back: bool = False) -> None:
         """Units came to lie elsewhere, by an act or because one was taken back: what was seen of each goes with it."""

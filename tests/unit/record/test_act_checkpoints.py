@@ -55,9 +55,9 @@ def test_acts_of_one_pause_are_kept_by_their_numbers(recorder: Recorder, monkeyp
     """The newest are those of the highest numbers, also where all are of one step: five, more where they are small; rules push none out."""
     controlled = recorder.controls
 
-    def applied(numbers: range, name: str = "learning_rate", **knobs: Any) -> list[int]:
+    def applied(numbers: range, name: str = "learning_rate", sender: str = "python", **knobs: Any) -> list[int]:
         for number in numbers:
-            controlled.apply(requests.SentCommand(number, name, {"factor": 1.0 + number} if name == "learning_rate" else knobs, "python"))
+            controlled.apply(requests.SentCommand(number, name, {"factor": 1.0 + number} if name == "learning_rate" else knobs, sender))
         recorder._background.flush(60.0)
         return checkpoints.before_acts(Path(recorder.path))
 
@@ -68,6 +68,9 @@ def test_acts_of_one_pause_are_kept_by_their_numbers(recorder: Recorder, monkeyp
     recorder.controls.apply(requests.SentCommand(34, "unrule", {"rule": 1}, "python"))
     recorder._background.flush(60.0)
     assert checkpoints.before_acts(Path(recorder.path)) == [*range(23, 28), *range(30, 35)]
+    assert applied(range(35, 42), sender="rule 1") == [*range(23, 28), *range(30, 35), *range(37, 42)]
+    assert applied(range(42, 44), "clip") == [*range(23, 28), *range(30, 35), *range(37, 42)]  # nothing is clipped as it is
+    assert applied(range(44, 45)) == [*range(24, 28), *range(30, 35), *range(37, 42), 44]
 
 
 def test_checkpoints_of_acts_are_bounded_in_bytes_and_one_that_is_not_kept_is_told(

@@ -68,7 +68,8 @@ def ruled(tmp_path: Path) -> Any:
 def test_a_rule_acts_in_the_training_and_says_why(ruled: _Ruled) -> None:
     """A signal that stays above a number halves the rate once in those steps; reason and command are events, and it is taken back."""
     answer = ruled.send("rule", when="signal", signal="loss", above=2.0, steps=3, do="learning_rate", factor=0.5)
-    assert answer["text"] == "rule 1: if loss is above 2 for 3 steps: learning_rate (factor=0.5, again=True)"
+    told = "rule 1: if loss is above 2 for 3 steps: learning_rate (factor=0.5, again=True)"
+    assert answer["text"] == f"{told}; each time it acts on top of the last, without end: times= bounds that"
     for loss in (3.0, 3.0, 1.0, 3.0, 3.0, 3.0):
         ruled.step(loss)
     assert ruled.factor == 1.0
@@ -107,6 +108,58 @@ def test_a_rate_is_halved_again_and_again(ruled: _Ruled) -> None:
     fired = ruled.recorder.controls.rules.told()[0]["fired"]
     assert fired > 1
     assert ruled.factor == 0.5**fired
+    assert any(text.endswith(f"; it has acted {fired} times") for kind, _, text in ruled.events() if kind == "rule")
+
+
+def test_a_rule_acts_as_often_as_it_may(ruled: _Ruled) -> None:
+    """One on top of the last says that it has no end; with times= it has one."""
+    knobs = {"when": "signal", "signal": "loss", "above": 2.0, "steps": 0, "do": "learning_rate", "factor": 0.5}
+    assert "without end: times= bounds that" in ruled.send("rule", **knobs)["text"]
+    ruled.send("unrule", rule=1)
+    assert ruled.send("rule", **knobs, times=2)["text"].endswith("(factor=0.5, again=True), 2 times at most")
+    for _ in range(9):
+        ruled.step(3.0)
+    assert ruled.factor == 0.25
+    assert not ruled.send("rule", **knobs, times=0)["ok"]
+
+
+def test_a_rule_that_changes_nothing_rests(ruled: _Ruled) -> None:
+    """What is so already is no act; the rule waits until its condition was false once, and then acts where there is something to change."""
+    ruled.send("rule", when="signal", signal="loss", above=2.0, steps=0, do="clip", with_knobs="norm=1")
+    known = ruled.recorder.controls.rules.known[1]
+    for _ in range(9):
+        ruled.step(3.0)
+    assert (known.fired, known.resting, SetRule.of(known.kept()).resting) == (2, True, True)
+    assert [act.name for act in ruled.recorder.controls.acts.in_force] == ["rule", "clip"]
+    ruled.step(1.0)
+    assert not known.resting
+    assert ruled.send("clip", norm=2.0)["ok"]
+    for _ in range(4):
+        ruled.step(3.0)
+    assert known.fired == 4
+    texts = [text for kind, name, text in ruled.events() if (kind, name) == ("command", "clip")]
+    assert sum(text.endswith("so nothing changed; rule 1 waits until its condition was false once") for text in texts) == 2
+
+
+@pytest.mark.parametrize(
+    ("when", "bounds", "seen", "rests"),
+    [
+        ("signal", {"above": 2.0}, [3.0, 3.0], True), ("signal", {"above": 2.0}, [3.0, 1.0], False),
+        ("not_fallen", {}, [3.0, 3.0, 4.0], True), ("not_fallen", {}, [3.0, 2.0], False),
+        ("not_finite", {}, [math.nan, math.inf], True), ("not_finite", {}, [math.nan, 1.0], False),
+    ],
+)
+def test_it_rests_as_long_as_its_condition_holds(when: str, bounds: dict[str, float], seen: list[float], rests: bool) -> None:
+    """Of each kind; a step without a reading says nothing of it."""
+    rules = Rules()
+    rules.put(SetRule(1, when, "loss", None, 0, bounds.get("above"), None, "pause", {}), True)
+    rules.judge(1, {"loss": seen[0]})
+    rules.rest("rule 1")
+    for step, value in enumerate(seen[1:]):
+        rules.judge(2 + 2 * step, {"loss": value})
+        rules.judge(3 + 2 * step, {})
+    assert rules.known[1].resting == rests
+    assert rules.rest("page") == rules.rest("rule 7") == ""
 
 
 def test_a_loss_that_is_no_number_pauses_at_once(ruled: _Ruled) -> None:

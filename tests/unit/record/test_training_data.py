@@ -82,6 +82,11 @@ def test_examples_are_dropped_relabelled_and_weighed(steered: _Steered) -> None:
     assert answer["text"] == "gave the label 2 (many) to example 7 of the data"
     steered.send("relabel", examples="20-22", labels=[0, "some", 2])
     assert steered.send("weigh", examples=[9], weight=3.0)["old"] == "1"
+    acts = steered.recorder.controls.acts.told()
+    for name, knobs in (("drop", {"examples": "3,4"}), ("relabel", {"examples": "7", "label": 2}), ("weigh", {"examples": "9", "weight": 3})):
+        answer = steered.send(name, **knobs)
+        assert (answer["ok"], answer["text"].partition(", ")[2].split(" (")[0].endswith("so nothing changed")) == (1, True), answer
+    assert steered.recorder.controls.acts.told() == acts
     labels = steered.epoch()
     assert labels[3] == labels[4] == -1
     assert {labels[7]} <= {2, -1}

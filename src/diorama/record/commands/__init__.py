@@ -26,6 +26,8 @@ class Applied(NamedTuple):
     text: str
     reversal: Reversal | None = None
     """How the command ``undo`` takes it back; None for what is no change that could be (a pause, a snapshot)."""
+    unchanged: bool = False
+    """Whether all was so already: then it is no act, and has neither a way back nor a twin."""
 
 
 def applied(command: Any, done: Any) -> Applied:

@@ -12,7 +12,7 @@ from ...core.saying import counted
 from . import Applied, Command
 
 if TYPE_CHECKING:
-    from ...data.changes import Numbers, Values
+    from ...data.changes import Changes, Numbers, Values
     from ..controls import Controls
     from ..training_data import TrainingData
 
@@ -57,6 +57,8 @@ class OfExamples(Command):
 
         data = training.data
         changes = data.changes
+        if all(np.array_equal(_held(changes, slot)[numbers], np.broadcast_to(value, len(numbers)), equal_nan=True) for slot, value in values.items()):
+            return Applied(new, new, f"{what} {told(numbers)}, as they were already", unchanged=True)
         before = "; ".join(dict.fromkeys(_old(data, numbers, slot) for slot in values))
         old: dict[str, Values] = {slot: changes.set(slot, numbers, value) for slot, value in values.items()}
         data.write(training.number)
@@ -75,10 +77,15 @@ def told(numbers: Numbers) -> str:
     return f"{len(numbers):,} examples of the data ({few}{', …' if len(numbers) > 5 else ''})"
 
 
+def _held(changes: Changes, slot: str) -> Values:
+    """The weights of all examples, or the labels that they were given (NaN: their own)."""
+    return changes.weights if slot == "weight" else changes.labels
+
+
 def _old(data: TrainingData, numbers: Numbers, slot: str) -> str:
     """What they had, where that is the same for all or for few."""
     changes = data.changes
-    held = changes.weights if slot == "weight" else np.where(np.isnan(changes.labels), changes.seen, changes.labels)
+    held = _held(changes, slot) if slot == "weight" else np.where(np.isnan(changes.labels), changes.seen, changes.labels)
     told = "{:g}".format if slot == "weight" else data.called
     values = list(dict.fromkeys("?" if np.isnan(value) else told(value) for value in held[numbers].tolist()))
     return ", ".join(values[:5]) + (", …" if len(values) > 5 else "")

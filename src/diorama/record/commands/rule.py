@@ -30,7 +30,7 @@ class RuleCommand(Command):
     ``not_finite``: a number of the loop (or ``signal``) is NaN or infinite. ``signal``: a series is ``above`` or ``below`` a number in each
     reading of ``steps`` steps. ``not_fallen``: it has had no new lowest value for ``steps`` steps. ``dead_units``: units of ``layer`` answered
     nothing in each reading of ``steps`` steps (``above``: more than this share of them); a command on a unit is sent for each, eight at
-    most at a time. What it sends is a command as any: logged with its reason, an event, taken back by ``undo``. A rule lasts as long
+    most at a time. It acts each time anew, ``times`` at most; where what it sent changed nothing it waits until its condition was false once. What it sends is a command as any: logged with its reason, an event, taken back by ``undo``. A rule lasts as long
     as the process; ``unrule`` ends it. *Raises* NotApplicable for a command that would not reach all processes of the training.
     """
 
@@ -47,6 +47,7 @@ class RuleCommand(Command):
     above: float | None = knob(None, "Above which number.", kind="number")
     below: float | None = knob(None, "Below which number.", kind="number")
     do: str = knob("pause", "Which command is sent.", main=True)
+    times: int | None = knob(None, "How often it acts at most; as often as it comes true when left out.", kind="integer", low=1, high=10**9)
     with_knobs: str = knob("", "Its knobs, as factor=0.5; layer=conv2. In Python they may stand beside the others.")
 
     @classmethod
@@ -70,11 +71,12 @@ class RuleCommand(Command):
         if (count := processes()) > 1:  # refused now, not when it comes true
             check_reach(sent, count, training.agreed and sent.shared, training.subject.spread)
         rules = training.rules
-        made = SetRule(rules.number(), self.when, self._signal, self.layer, self.steps, self.above, self.below, self.do, values)
+        made = SetRule(rules.number(), self.when, self._signal, self.layer, self.steps, self.above, self.below, self.do, values, times=self.times)
         rules.put(made, True)
         training.tell_rules()
         undo = SettingsReversal([Setting(("rule", made.number), partial(training.put_rule, made), False, True)])
-        return Applied("", str(made.number), f"rule {made.number}: {made.told}", undo)
+        on = "; each time it acts on top of the last, without end: times= bounds that" if values.get("again") and self.times is None else ""
+        return Applied("", str(made.number), f"rule {made.number}: {made.told}{on}", undo)
 
     def check(self, training: Controls) -> None:
         """A rule that could never come true, or whose command would be refused; series are known where the training is recorded."""
