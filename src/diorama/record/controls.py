@@ -315,9 +315,11 @@ class Controls:
         self.note("meta", {"frozen": self._frozen})
 
     def optimizer_values(self) -> list[dict[str, Any]]:
-        """Each parameter group's learning rate (as scheduled), factor and other values."""
+        """Each parameter group's learning rate as scheduled, the factor on it, that of a bent schedule where one is, and what is in force by
+        all of them; and its other values."""
+        bend = {} if self.factors.bend is None else {"bent": self.factors.bent}
         return [
-            {"group": k, "learning_rate": group.scheduled, "factor": group.factor, **group.values()}
+            {"group": k, "learning_rate": group.scheduled, "factor": group.factor, **bend, "in_force": self.factors.rate(group), **group.values()}
             for k, group in enumerate(self.factors.groups)
         ]
 

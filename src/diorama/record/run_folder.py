@@ -134,7 +134,9 @@ def _in_force(steering: Mapping[str, Any], content: Content) -> dict[str, Any]:
     factors = [*steering.get("factors", ())]
     groups = content.facts.get("optimizer") or [{} for _ in factors]
     return {
-        "optimizer": [{**group, "factor": factor} for group, factor in zip(groups, factors, strict=False)],
+        "optimizer": [
+            {**group, "factor": factor, "in_force": group.get("learning_rate", 0.0) * factor} for group, factor in zip(groups, factors, strict=False)
+        ],
         "wishes": {name: steering.get(name) for name in ("clip", "schedule")} | {"layers": steering.get("layers") or {}},
     }
 

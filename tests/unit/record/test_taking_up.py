@@ -70,6 +70,9 @@ def test_all_wishes_are_in_force_again(tmp_path: Path) -> None:
         run = diorama.open(tmp_path / name)
         assert [(rule["fired"], rule["last"]) for rule in run.meta["rules"]] == [(2, 14)]
         assert [act["name"] for act in run.meta["acts"]][:7] == [name for name, _ in WISHES]
+        told = run.info()["optimizer"][0]
+        assert told["in_force"] == run.series("learning_rate")[1][-1] == pytest.approx(told["learning_rate"] * told["factor"] * told["bent"])
+        assert told["bent"] not in (0, 1)
     text = next(event.text for event in run.events if event.kind == "resumed")
     assert text == ("taken up again after step 7; in force again: learning rate × 0.5, own values of 2, 4 frozen, clipping, the bent schedule, "
                     "rule 1")

@@ -157,7 +157,7 @@ class _RankedRow:
         groups = run.meta.get("optimizer") or [{}]
         values = {
             key: float(value) for key, value in groups[0].items()
-            if isinstance(value, int | float) and not isinstance(value, bool) and key not in ("group", "factor", "learning_rate")
+            if isinstance(value, int | float) and not isinstance(value, bool) and key not in ("group", "factor", "learning_rate", "bent", "in_force")
         }
         if "learning_rate" in run.series_names and len(rates := run.series("learning_rate")[1]):
             values = {"learning_rate": float(rates[0]), "last_learning_rate": float(rates[-1]), **values}
