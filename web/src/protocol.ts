@@ -304,6 +304,7 @@ export interface ActEntry {
   plain: boolean;
   checkpoint: boolean;
   run: string;
+  blocked: string;
 }
 
 /** A rule in force, how often it came true, and at which step last. */

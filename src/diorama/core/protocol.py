@@ -216,6 +216,7 @@ class ActEntry(_Struct):
     plain: bool  # a value is set back as if the act had not been; else weights have learnt on since
     checkpoint: bool
     run: str  # in which it was applied, where this one goes on from that; else empty
+    blocked: str = ""  # why it cannot be taken back while later acts are in force
 
 
 class RuleEntry(_Struct):

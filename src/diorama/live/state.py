@@ -256,6 +256,7 @@ def _acts(meta: dict[str, Any], path: Path) -> list[dict[str, Any]]:
     """What commands changed, and which of them have a checkpoint from before; earlier versions did not tell which are plain values."""
     acts = meta.get("acts") or []
     kept = checkpoints.before_each(path, acts)
+    acts = [{name: value for name, value in act.items() if name != "settings"} for act in acts]
     return [{"plain": False, "run": "", **act, "checkpoint": act["command"] in kept} for act in acts]
 
 

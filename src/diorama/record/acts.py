@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..core import registry
@@ -42,6 +44,11 @@ class Reversal(ABC):
         UsageError, before anything is changed, where it cannot be taken back.
         """
 
+    def blocked(self, later: Sequence[Act]) -> str:  # noqa: ARG002 - for those that others can be in the way of
+        """Why it cannot be taken back while acts that came after it are in force, in a sentence that names the first to go; empty where it
+        can, as far as that is known without trying."""
+        return ""
+
     def rearranged(self, weight: str) -> bool:  # noqa: ARG002 - for those that do
         """Whether the act gave a weight another shape or took it away, so that what came before it finds its numbers elsewhere."""
         return False
@@ -69,6 +76,20 @@ class SettingsReversal(Reversal):
     def idle(self) -> bool:
         """Whether all values were before what they are now."""
         return all(setting.old == setting.new for setting in self.settings)
+
+    def kept(self) -> list[dict[str, Any]] | None:
+        """It as plain data, from which a training that is taken up again makes it anew; None where a value is none of the training's own."""
+        found = []
+        for setting in self.settings:
+            values = {"old": setting.old, "new": setting.new}
+            if setting.slot in ("clip", "schedule"):
+                values = {name: None if value is None else dataclasses.asdict(value) for name, value in values.items()}
+            elif isinstance(setting.slot, tuple) and setting.slot[0] == "rule" and isinstance(setting.put, partial):
+                values["rule"] = setting.put.args[0].kept()
+            if not all(value is None or isinstance(value, bool | int | float | dict) for value in values.values()):
+                return None
+            found.append({"slot": setting.slot, **values})
+        return found
 
     def back(self, training: Controls, later: Sequence[Act]) -> str:
         """Put each value back, or hand it on to the next act that set it."""
@@ -98,20 +119,32 @@ class WeightsReversal(Reversal):
 
     def back(self, training: Controls, later: Sequence[Act]) -> str:
         """Bit by bit while they are as the act left them, else by its inverse or its own difference."""
-        for act in later:
-            if isinstance(act.reversal, WeightsReversal) and any(
-                mine.meets(other) for mine in self.differences for other in act.reversal.differences
-            ):
-                raise NotApplicable(f"command {act.number} ({act.name}) changed the same weights later; take that back first")
-        for act in reversed(later):
-            if act.reversal is not None and (moved := [m.place.name for m in self.differences if act.reversal.rearranged(m.place.name)]):
-                raise NotApplicable(f"command {act.number} ({act.name}) gave {moved[0]} another shape later, or took it away; take that back first")
+        if why := self.blocked(later):
+            raise NotApplicable(why)
         # Imported here: who only sends a command knows commands, and waits for no torch.
         from ..training.differences import taken_back
 
         if taken_back(training.subject, self.differences, self.inverse):
             return "bit by bit"
         return "training has gone on since: its own difference is taken back, and what was learnt stays"
+
+
+    def blocked(self, later: Sequence[Act]) -> str:
+        """Where a later act changed the same numbers, or the shape of their tensor."""
+        for act in later:
+            if isinstance(act.reversal, WeightsReversal) and any(
+                mine.meets(other) for mine in self.differences for other in act.reversal.differences
+            ):
+                return f"{told(act)} changed the same weights later; take that back first"
+        for act in reversed(later):
+            if act.reversal is not None and (moved := [m.place.name for m in self.differences if act.reversal.rearranged(m.place.name)]):
+                return f"{told(act)} gave {moved[0]} another shape later, or took it away; take that back first"
+        return ""
+
+
+def told(act: Act) -> str:
+    """An act in a sentence."""
+    return f"command {act.number} ({act.name})"
 
 
 @dataclasses.dataclass(eq=False)
@@ -160,13 +193,14 @@ class Acts:
         """Those that are in force, oldest first."""
         return [act for act in self._acts if act.in_force]
 
-    def take_up(self, told: Iterable[Mapping[str, Any]], run: str = "") -> None:
-        """What was done before the training was taken up again, or in the run that it goes on from: known, and for good, as what was
-        before is not in memory.
+    def take_up(self, told: Iterable[Mapping[str, Any]], run: str = "", again: Callable[[Any], Reversal | None] = lambda kept: None) -> None:
+        """What was done before the training was taken up again, or in the run that it goes on from: known, and for good where what was
+        before is not in memory; plain values go back as ever, which ``again`` makes of what was kept of them.
         """
         self._acts = []
         for act in told:
-            known = Act(act["command"], act["step"], act["name"], act["text"], None, act["state"] != "taken back", act.get("run") or run)
+            back = again(act.get("settings")) if act["state"] == "in force" else None
+            known = Act(act["command"], act["step"], act["name"], act["text"], back, act["state"] != "taken back", act.get("run") or run)
             known.plain, known.examples = act.get("plain", False), act.get("examples", "")
             self._acts.append(known)
 
@@ -197,7 +231,7 @@ class Acts:
         it stands in no other's way."""
         if act.reversal is None:
             raise NotApplicable(f"what command {act.number} changed is no longer kept")
-        later = [each for each in self._acts[self._acts.index(act) + 1:] if each.in_force]
+        later = self._later(act)
         command = registry.commands[act.name]
         try:
             with charged(command):
@@ -212,13 +246,29 @@ class Acts:
         act.in_force, act.reversal = False, None
         return said
 
+    def _later(self, act: Act) -> list[Act]:
+        return [each for each in self._acts[self._acts.index(act) + 1:] if each.in_force]
+
     def told(self) -> list[dict[str, Any]]:
-        """The newest acts as plain data, oldest first, for the page."""
+        """The newest acts as plain data, oldest first: for the page, and for a training that is taken up from them."""
         return [
             {
                 "command": act.number, "step": act.step, "name": act.name, "text": act.text, "plain": act.plain, "run": act.run,
                 "examples": act.examples,
                 "state": "taken back" if not act.in_force else "in force" if act.reversal is not None else "for good",
+                **self._kept(act),
             }
             for act in self._acts[-_TOLD:]
         ]
+
+    def _kept(self, act: Act) -> dict[str, Any]:
+        """Of an act in force: why it cannot be taken back now, and plain values."""
+        if not act.in_force or act.reversal is None:
+            return {}
+        found: dict[str, Any] = {}
+        with contextlib.suppress(Exception):  # the reversal may be anybody's
+            if why := str(act.reversal.blocked(self._later(act))):
+                found["blocked"] = why
+            if isinstance(act.reversal, SettingsReversal):
+                found["settings"] = act.reversal.kept()
+        return found

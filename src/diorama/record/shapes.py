@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ..core.errors import NotApplicable
+from ..core.selection import spoken
 from ..data import nesting
 from ..data.nesting import Nested
 from ..model.surroundings import Neutral
 from ..model.unwrap import fed, named_modules
-from ..training.surgery.journal import Revision, of_units
+from ..training.surgery.journal import Revision, before, of_units
+from ..training.surgery.ready import ready
 from ..training.surgery.slopes import TaughtExamples
+from ..training.surgery.trial import MODES, answers, copied, tried
 from ..training.surgery.units import ChangedUnits, told
 from .acts import Act, Reversal, WeightsReversal
+from .acts import told as act_told
 from .commands import Applied
 
 if TYPE_CHECKING:
@@ -27,19 +31,26 @@ _TAUGHT = 64
 
 
 class Reshaping(Reversal):
-    """Base of what takes back another shape of the network, which the next one builds on."""
+    """Base of what takes back another shape of the network."""
 
-    def newest(self, later: Sequence[Act], names: frozenset[str] | None = None) -> None:
-        """*Raises* NotApplicable where the network was reshaped later; with ``names``, by layers or where these weights are."""
+    layers = False
+    """Whether layers came or went by it, which may be as wide as units were at the time."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The weights that it changed, or that came or went."""
+        return frozenset()
+
+    def met(self, later: Sequence[Act]) -> str:
+        """Which later act changed the same weights, as :meth:`blocked` says it."""
         for act in later:
             other = act.reversal
-            touched = other.names if isinstance(other, ShapeReversal) else {
+            touched = other.names if isinstance(other, Reshaping) else {
                 each.place.name for each in other.differences
             } if isinstance(other, WeightsReversal) else frozenset()
-            if names is None and isinstance(other, Reshaping) or names is not None and (
-                names & touched or (isinstance(other, Reshaping) and not isinstance(other, ShapeReversal))
-            ):
-                raise NotApplicable(f"command {act.number} ({act.name}) changed the same weights later; take that back first")
+            if self.names & touched:
+                return f"{act_told(act)} changed the same weights later; take that back first"
+        return ""
 
 
 class ShapeReversal(Reshaping):
@@ -54,6 +65,21 @@ class ShapeReversal(Reshaping):
         """The weights that changed."""
         return self.done.graft.names
 
+    def blocked(self, later: Sequence[Act]) -> str:
+        """Where a later act changed the same weights."""
+        return self.met(later)
+
+    def _check(self, training: Controls, layered: Act) -> None:
+        """*Raises* NotApplicable where a layer that came or went since is as wide as the units are now, as a copy shows."""
+        plain, few, want = ready(
+            training.subject.model, tried_on(training), training.subject.state, lambda model, x: {mode: answers(model, x, mode) for mode in MODES}
+        )
+        twin = copied(plain)
+        try:
+            tried(want, twin, few, lambda: before(twin, self.revision), f"the units of {spoken(self.done.layer)} as they were", alike=False)
+        except NotApplicable as error:
+            raise NotApplicable(f"{act_told(layered)} changed layers later, and {error}; take that back first") from error
+
     def rearranged(self, weight: str) -> bool:
         """Whether a weight has another shape by it."""
         return weight in self.names
@@ -61,8 +87,12 @@ class ShapeReversal(Reshaping):
     def back(self, training: Controls, later: Sequence[Act]) -> str:
         """Take it back."""
         graft = self.done.graft
-        self.newest(later, self.names)
+        if why := self.blocked(later):
+            raise NotApplicable(why)
         training.idle.check()
+        layered = [act for act in later if isinstance(act.reversal, Reshaping) and act.reversal.layers]
+        if layered and graft.stands:
+            self._check(training, layered[0])
         if not graft.stands:
             raise NotApplicable(f"the weights of {self.done.layer} have another shape since; go back in time instead")
         exact = graft.untouched

@@ -9,7 +9,8 @@ from ..model.surroundings import Neutral
 from ..training.surgery.journal import Revision, of_layer, shapes_of
 from ..training.surgery.layers import ChangedLayer, add_layer, remove_layer
 from ..training.surgery.skips import add_skip, remove_skip
-from .acts import Act
+from ..core.errors import NotApplicable
+from .acts import Act, told
 from .commands import Applied
 from .shapes import Reshaping, restructured, tried_on
 
@@ -26,8 +27,9 @@ class StructureReversal(Reshaping):
         self._begun = self._versions()
 
     def back(self, training: Controls, later: Sequence[Act]) -> str:
-        """Take it back. *Raises* NotApplicable where the network's shape was changed again since."""
-        self.newest(later)
+        """Take it back. *Raises* NotApplicable where what came after it builds on it."""
+        if why := self.blocked(later):
+            raise NotApplicable(why)
         training.idle.check()
         self.changed.back()
         restructured(training, self.revision, None)
@@ -35,6 +37,24 @@ class StructureReversal(Reshaping):
             learnt = self._versions() != self._begun
             return "what the layer has learnt since goes with it, and the others keep what they learnt" if learnt else "bit by bit"
         return "it is as it was when it went"
+
+    layers = True
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The layer's weights."""
+        return frozenset(self.revision.tensors)
+
+    def blocked(self, later: Sequence[Act]) -> str:
+        """Layers go newest first; one that went may be as wide as units were then, and one that came has weights of its own alone."""
+        for act in later:
+            if isinstance(act.reversal, StructureReversal):
+                return f"{told(act)} changed layers later, which are taken back newest first; take that back first"
+            if isinstance(act.reversal, Reshaping) and not self.changed.came:
+                return f"{told(act)} gave layers another width later, and this one may not fit between them; take that back first"
+            if isinstance(act.reversal, Reshaping) and self.names & act.reversal.names:
+                return f"{told(act)} gave the layer another width later; take that back first"
+        return ""
 
     def rearranged(self, weight: str) -> bool:
         """Whether a weight went with the layer."""

@@ -109,6 +109,14 @@ def _name(key: Key) -> str:
     return unit_key(without_call(key.name), key.number).removeprefix("unit:")
 
 
+def lost(name: str) -> str:
+    """Why an act of a command stays for good, and the way out."""
+    command = registry.commands[name] if name in registry.commands else None
+    if command is not None and command.family == "data":
+        return "What the examples had before is held in no memory any more: Restore gives them back their own."
+    return "What it changed is held in no memory any more: only going back to before it takes it back."
+
+
 def in_force(scene: Scene, most: int) -> Iterator[Number]:
     """What commands changed, the newest first: each with the button that takes it back while it trains."""
     run = scene.run
@@ -117,10 +125,13 @@ def in_force(scene: Scene, most: int) -> Iterator[Number]:
     told = run.meta.get("acts", [])[-most:]
     kept = before_each(run.path, told)
     for act in reversed(told):
-        state = {"in force": "", "taken back": "Taken back.", "for good": "What was before is no longer kept."}[act["state"]]
+        blocked = act.get("blocked", "")
+        state = {
+            "in force": blocked and f"Not taken back as it stands: {blocked}.", "taken back": "Taken back.", "for good": lost(act["name"]),
+        }[act["state"]]
         where = f" of {act['run']}" if act.get("run") else ""
         number = {"command": act["command"]}
-        actions = [Action(command="undo", label="Take it back", knobs=number)] if act["state"] == "in force" and run.alive else []
+        actions = [Action(command="undo", label="Take it back", knobs=number)] if act["state"] == "in force" and not blocked and run.alive else []
         if act["command"] in kept:
             actions.append(Action(command="twin", label="Compare with the run without it", knobs=number))
         yield Number(

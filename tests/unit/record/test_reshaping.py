@@ -193,6 +193,34 @@ def test_acts_on_the_same_weights_are_taken_back_newest_first(training: _Trainin
     assert "command 12 (remove_layer) gave 1.bias another shape later" in training.send("undo", command=11)["text"]
 
 
+def test_an_act_on_other_weights_is_in_no_way(training: _Training) -> None:
+    """A layer that came elsewhere later stays where units are taken back; one that is as wide as they are has to go first, and that is told."""
+    training.step()
+    training.send("add_units", layer="0", count=1)
+    training.step()
+    training.send("add_layer", after="6")
+    training.step()
+    assert all("blocked" not in act for act in training.recorder.controls.acts.told())
+    answer = training.send("undo", command=1)
+    assert answer["ok"], answer["text"]
+    assert training.model[0].weight.shape[0] == 4
+    training.step()
+    training.send("add_units", layer="5", count=1)
+    training.step()
+    assert training.recorder.controls.acts.told()[1]["blocked"] == "command 4 (add_units) gave the layer another width later; take that back first"
+    assert "command 4 (add_units) gave the layer another width later" in training.send("undo", command=2)["text"]
+    training.send("add_layer", after="1")
+    refused = training.send("undo", command=4)
+    assert refused["ok"], refused["text"]
+    training.send("add_units", layer="0", count=1)
+    assert training.send("add_layer", after="0")["ok"]
+    refused = training.send("undo", command=8)
+    assert not refused["ok"]
+    assert "command 9 (add_layer) changed layers later, and with the units of layer 0 as they were the model no longer runs" in refused["text"]
+    assert training.model[0].weight.shape[0] == 5
+    training.step()
+
+
 @pytest.mark.parametrize(("name", "knobs", "word"), [
     ("add_units", {"layer": "7"}, "the model's answer"),
     ("add_units", {"layer": "nowhere"}, "no layer named 'nowhere'"),

@@ -108,9 +108,9 @@ def test_a_child_whose_training_is_killed_at_birth_has_what_was_in_force(tmp_pat
 
 
 def test_what_was_done_before_is_known_and_for_good(tmp_path: Path) -> None:
-    """Acts from before are listed still and are not undone, which says what to do instead; new ones have numbers of their own."""
+    """Acts on weights from before are listed still and are not undone, which says what to do instead; new ones have numbers of their own."""
     script = _Script()
-    script.train(tmp_path / "run", range(3), WISHES[:2])
+    script.train(tmp_path / "run", range(3), [("scale_layer", {"layer": "0", "factor": 2.0}), ("zero", {"unit": "4/1"})])
     other = script.again()
     with diorama.watch(other.model, tmp_path / "run", optimizer=other.optimizer, scheduler=other.scheduler) as recorder:
         with pytest.raises(diorama.NotApplicable, match="taken up again since; go back in time instead"):
@@ -121,6 +121,32 @@ def test_what_was_done_before_is_known_and_for_good(tmp_path: Path) -> None:
         requests.send(recorder.path, "undo", {})
         recorder.step()
         assert recorder.controls.factors.clip is None
+
+
+@pytest.mark.parametrize("way", ["taken up", "gone back"])
+def test_plain_values_are_taken_back_as_ever(tmp_path: Path, way: str) -> None:
+    """After the training was taken up again or went back, each goes singly, whichever first: as if it had not been."""
+    sent = [*WISHES, ("learning_rate", {"factor": 0.25})]
+    script = _Script()
+    if way == "taken up":
+        script.train(tmp_path / "run", range(2), sent)
+        script = script.again()
+    with diorama.watch(script.model, tmp_path / "run", optimizer=script.optimizer, scheduler=script.scheduler, resume=True) as recorder:
+        for each in [*sent, ("checkpoint", {}), ("undo", {"command": 1}), ("go_back", {})] if way == "gone back" else []:
+            requests.send(recorder.path, *each)
+        recorder.step(told=1.0)
+        controls = recorder.controls
+        assert [act["state"] for act in controls.acts.told()] == ["for good" if name == "scale_layer" else "in force" for name, _ in sent]
+        controls.take_back(1)
+        assert controls.factors.groups[0].factor == 0.25
+        controls.take_back(None)
+        assert controls.factors.groups[0].factor == 1.0
+        for act in controls.acts.in_force:
+            if act.name != "scale_layer":
+                controls.take_back(act.number)
+        assert controls.wishes() == {"layers": {}, "clip": None, "schedule": None}
+        assert controls.subject.frozen.layers == ()
+        assert not controls.rules.known
 
 
 def test_a_record_that_tells_nonsense_stops_no_training(tmp_path: Path) -> None:

@@ -232,6 +232,14 @@ def _back(model: nn.Module, kept: _InForce, optimizers: Sequence[Any]) -> None:
         _told(model, revision.sizes, 0)
 
 
+def before(model: nn.Module, revision: Revision) -> None:
+    """Give a copy of a network the shapes from before a change of units; the weights that get another one are zeros."""
+    _told(model, revision.sizes, 0)
+    own = tensors_of(model)
+    for name, (was, _) in revision.tensors.items():
+        given_shape(own[name], was or ())
+
+
 def _told(model: nn.Module, sizes: Mapping[str, Mapping[str, tuple[int, int]]], which: int) -> None:
     """Let modules tell of the width that they have."""
     known = named_modules(model)
