@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +18,7 @@ from torch import nn
 
 import diorama
 from diorama.core.registry import demos
-from diorama.record import branch, controls, origin, requests
+from diorama.record import branch, checkpoints, controls, origin, requests
 from diorama.record.lineage import Line
 from diorama.run import Run
 
@@ -75,6 +77,21 @@ def _ended(run: Run) -> Run:
 
 def _files(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file() and "run.db" not in p.name}
+
+
+def test_a_twin_names_what_else_it_leaves_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The acts after the one that is left out, the first of many."""
+    acts = [{"command": k, "name": name, "step": k, "text": name} for k, name in enumerate(["drop", "freeze", "clip", *["weigh"] * 6], 1)]
+    record: Any = SimpleNamespace(path=tmp_path, meta={"acts": acts})
+    monkeypatch.setattr(branch, "start", lambda *args, **knobs: SimpleNamespace(child=tmp_path / "twin", text="started"))
+    monkeypatch.setattr(checkpoints, "before_each", lambda path, acts: {acts[0]["command"]: path})
+    told = {number: diorama.commands["twin"](command=number).start(record, None).text for number in (1, 7, 9)}
+    assert told == {
+        1: "started, without command 1 (drop) and without what came after it: "
+           "2 (freeze), 3 (clip), 4 (weigh), 5 (weigh), 6 (weigh) and 3 others",
+        7: "started, without command 7 (weigh) and without what came after it: 8 (weigh) and 9 (weigh)",
+        9: "started, without command 9 (weigh)",
+    }
 
 
 def test_the_twin_of_a_script_is_the_run_that_was_left_alone(tmp_path: Path) -> None:

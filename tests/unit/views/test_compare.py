@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +20,8 @@ from diorama.core.picture import Picture
 from diorama.core.saying import being
 from diorama.model.averages import reestimate
 from diorama.scene import Scene
+from diorama.views.training import compare
+from diorama.views.training._beside import done_apart
 from diorama.views.training._straight import WeightWay, order
 
 
@@ -235,6 +239,26 @@ def test_more_classes_than_the_other_knows_are_told(pair: tuple[Scene, Scene]) -
     x, _ = _examples()
     many = Scene(_Net(classes=30).eval(), x, torch.arange(120) % 30)
     assert "other classes" in many.view("compare", other=pair[0]).note
+
+
+def test_what_was_done_to_one_alone_is_listed(pair: tuple[Scene, Scene]) -> None:
+    """Acts of a common past are no difference, nor those taken back or later than the step; all others are listed, whoever has them."""
+    def act(command: int, step: int, text: str, run: str = "", state: str = "in force") -> dict[str, Any]:
+        return {"command": command, "step": step, "text": text, "run": run, "state": state}
+
+    def scene(name: str, step: int, *acts: dict[str, Any]) -> Any:
+        return SimpleNamespace(run=SimpleNamespace(path=Path(name), meta={"acts": acts}), step=step)
+
+    here = scene("a", 9, act(1, 2, "froze"), act(2, 4, "relabelled; late"), act(3, 5, "rate"), act(4, 6, "gone", state="taken back"), act(5, 12, "far"))
+    twin = scene("a-2", 9, act(1, 2, "froze", "a"), act(2, 7, "dropped"))
+    assert [(mine, each["text"]) for mine, each in done_apart(here, twin)] == [(True, "relabelled; late"), (True, "rate"), (False, "dropped")]
+    assert done_apart(here, SimpleNamespace(run=None, step=9))[0][1]["text"] == "froze"  # type: ignore[arg-type]
+    one = SimpleNamespace(name="a-2", other=twin)
+    table, = compare._acts(here, [one])  # type: ignore[list-item]
+    assert [column.texts for column in table.columns] == [  # type: ignore[union-attr]
+        ("here", "here", "a-2"), ("4", "5", "7"), ("relabelled", "rate", "dropped"),
+    ]
+    assert "any of these" in table.caption  # type: ignore[union-attr]
 
 
 def test_a_run_alone_is_compared_with_its_first_step(tmp_path: Path) -> None:

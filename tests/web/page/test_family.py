@@ -31,7 +31,9 @@ def test_going_back_and_branching(visit: Visit, server: Server) -> None:
     server.training.family["way"] = {**way, "at_once": True}
     server.push()
     page.get_by_role("button", name="Steer the training").click()
-    page.get_by_role("button", name="Compare with the run without command 7").click()
+    twin = page.get_by_role("button", name="Compare with the run without command 7")
+    expect(twin).to_have_text("compare with the run without it and the act after it")
+    twin.click()
     until(page, lambda: len(server.training.commands) == 4)
     assert server.training.commands[1:] == [
         ("go_back", {"step": 100, "skip": 1}), ("branch", {"step": 100, "factor": 0.5, "consent": True}), ("twin", {"command": 7}),
@@ -105,6 +107,12 @@ def test_a_later_undo_is_asked_about(visit: Visit, server: Server) -> None:
     page.get_by_role("button", name="Take back command 7").click()
     until(page, lambda: len(server.training.commands) == 4)
     assert server.training.commands[-1] == ("undo", {"command": 7})
+    server.training.family["acts"][0]["blocked"] = "command 9 (clip) changed the same weights later; take that back first"
+    server.push()
+    expect(page.get_by_text("not taken back as it stands: command 9 (clip) changed the same weights later")).to_be_visible()
+    expect(page.get_by_role("button", name="Take back command 7")).to_have_count(0)
+    page.get_by_role("button", name="Go back to before command 7").click()
+    until(page, lambda: server.training.commands[-1] == ("go_back", {"command": 7}))
 
 
 def test_steering_begins_with_what_is_selected(visit: Visit, server: Server) -> None:

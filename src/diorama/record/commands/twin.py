@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ...core.errors import NotApplicable, Unavailable, UsageError
 from ...core.knobs import knob
+from ...core.saying import counted, joined
 from . import Applied, Command
 
 if TYPE_CHECKING:
@@ -13,11 +14,15 @@ if TYPE_CHECKING:
     from ..lineage import Line
 
 
+_NAMED = 5
+"""So many acts that came after it are named."""
+
+
 class TwinCommand(Command):
-    """Train the run that was left alone beside this one: from the checkpoint before an act, without it.
+    """Train the run that was left alone beside this one: from the checkpoint before an act, without it and all that came after it.
 
     *Meaning* seeds and batches are the same, so whatever differs between the two runs comes from the act and from those
-    after it. Of a script that holds for batches that it draws from what ``watch(state=)`` was given; others are drawn anew. The checkpoints
+    after it, which the answer names; rules that were in force before it act on in both. To see one act alone, leave out the newest. Of a script that holds for batches that it draws from what ``watch(state=)`` was given; others are drawn anew. The checkpoints
     before the newest five acts are kept (before twenty, where they take 100 MB at most together): start a twin before so many more.
     *Raises* UsageError where no act is known, Unavailable where the checkpoint before it is gone; else what ``branch`` raises.
     """
@@ -47,7 +52,12 @@ class TwinCommand(Command):
                 "earlier one"
             )
         started = branch.start(record, act["step"], act=act["command"], place=place, consent=self.consent, page=page)
-        return Applied(str(act["step"]), started.child.name, f"{started.text}, without command {act['command']} ({act['text'].partition(';')[0]})")
+        text = f"{started.text}, without command {act['command']} ({act['text'].partition(';')[0]})"
+        if after := acts[acts.index(act) + 1:]:
+            names = [f"{each['command']} ({each['name']})" for each in after]
+            names = [*names[:_NAMED], counted(len(names) - _NAMED, "others")] if len(names) > _NAMED + 1 else names
+            text += f" and without what came after it: {joined(names)}"
+        return Applied(str(act["step"]), started.child.name, text)
 
     def apply(self, training: Controls) -> Applied:
         """A living training cannot start itself again."""

@@ -29,6 +29,24 @@ WHOLE = 0.5
 """Weights are called alike, or not, where at least this share of them can be compared."""
 
 
+def done_apart(here: Scene, there: Scene) -> list[tuple[bool, dict[str, Any]]]:
+    """Acts in force up to the step of one of two networks and not of the other, each with whether it is the first one's; oldest first."""
+    mine, theirs = (_done(scene) for scene in (here, there))
+    found = [(True, act) for key, act in mine.items() if key not in theirs] + [(False, act) for key, act in theirs.items() if key not in mine]
+    return sorted(found, key=lambda each: each[1]["step"])
+
+
+def _done(scene: Scene) -> dict[tuple[str, int], dict[str, Any]]:
+    """By the run in which it was done and its number."""
+    run, step = scene.run, scene.step
+    if run is None or step is None:
+        return {}
+    return {
+        (act.get("run") or run.path.name, act["command"]): act for act in run.meta.get("acts") or ()
+        if act["state"] != "taken back" and act["step"] <= step
+    }
+
+
 class OtherNetwork:
     """Another network, looked at with this one's examples."""
 

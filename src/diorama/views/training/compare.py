@@ -25,7 +25,7 @@ from .. import inputs, recorded
 from ..held_back import HeldBack, held_back
 from ..relabelled import called, changed_of_probe, wrong
 from ..view import View
-from ._beside import OtherNetwork, mean
+from ._beside import OtherNetwork, done_apart, mean
 from .curves import CurvesView
 from .distributions import DistributionsView
 
@@ -34,6 +34,8 @@ LAYERS = 40
 """So many layers are drawn as bars: those that differ most."""
 HELD_BACK = 4
 """So many of the loops' numbers of examples held back stand in the table."""
+ACTS = 12
+"""So many acts that only one of two networks has are listed: the newest."""
 DRAWN = 3
 """Of so many others the layers, units and ways are shown; of all of them the answers."""
 
@@ -80,7 +82,7 @@ class CompareView(View):
         if scene._examples is None:
             yield self._recorded(scene, selection, beside)
             return
-        head: list[Node] = [_numbers(scene, beside)]
+        head: list[Node] = [_numbers(scene, beside), *_acts(scene, beside)]
         tail: list[Node] = [
             *_examples(scene, beside, self.limit), *_learning(scene, beside, selection), *_spreads(scene, beside, selection),
         ]
@@ -98,7 +100,7 @@ class CompareView(View):
 
     def _recorded(self, scene: Scene, selection: Selection, beside: list[OtherNetwork]) -> Picture:
         """Without examples there are curves and distributions alone."""
-        marks: list[Node] = [*_learning(scene, beside, selection), *_spreads(scene, beside, selection)]
+        marks: list[Node] = [*_acts(scene, beside), *_learning(scene, beside, selection), *_spreads(scene, beside, selection)]
         if not marks:
             raise NotApplicable("two steps of one run are compared on examples, and the run was recorded without a probe set (probe=)")
         beside[0].notes.append("without a probe set (probe=) neither answers nor units are compared")
@@ -121,6 +123,24 @@ class CompareView(View):
         return self.picture(
             scene, selection, title, Group(children=tuple(marks)), " ".join(one.sentence(labels) for one in beside[:DRAWN]),
             checks=tuple(check for one in beside[:DRAWN] for check in one.checks()), note="; ".join(notes), final=final,
+        )
+
+
+def _acts(scene: Scene, beside: list[OtherNetwork]) -> Iterator[Node]:
+    """What people and rules did to one of two trainings and not to the other."""
+    for one in beside[:DRAWN]:
+        apart = done_apart(scene, one.other)
+        if not apart:
+            continue
+        shown = apart[-ACTS:]
+        yield Table(
+            title=f"Done here or in {one.name} alone" + (f": the newest {len(shown)} of {len(apart)}" if len(shown) < len(apart) else ""),
+            columns=(
+                Column(name="where", kind="text", texts=tuple("here" if mine else one.name for mine, _ in shown)),
+                Column(name="after step", kind="text", texts=tuple(f"{act['step']:,}" for _, act in shown)),
+                Column(name="what", kind="text", texts=tuple(act["text"].partition(";")[0] for _, act in shown)),
+            ),
+            caption="What differs may come of any of these, not of one of them alone." if len(apart) > 1 else "",
         )
 
 
