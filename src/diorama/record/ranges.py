@@ -62,6 +62,8 @@ UPDATE_RATIO = Range(
     source="Karpathy, CS231n notes (2015): a ratio of update to weights of some 0.001 is usual; above 0.1 ten steps undo all",
 )
 """The norm of a step's change of a weight, as a share of the weight's norm."""
+NOTHING = 1e-6
+"""At this ratio of update to weights ten thousand steps change them by a hundredth: nothing is learnt, whatever the loss does."""
 UPDATE_RATIO_BESIDE = Range(
     low=1e-3, beside="the median layer's", below="it hardly moves while the other layers do",
     source="chosen wide: a weight that moves 1,000 times less than the median one takes 1,000 times as many steps",

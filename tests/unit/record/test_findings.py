@@ -52,6 +52,18 @@ def _network(act: type[nn.Module] = nn.ReLU, width: int = 16, depth: int = 1) ->
     return nn.Sequential(*layers, nn.Linear(width, 4))
 
 
+def test_a_loss_that_an_act_threw_up_names_it() -> None:
+    """Just beside the jump; an act that changed nothing, or long before, is no reason."""
+    loss = np.concatenate([_FALLS[:300], np.full(30, 3.0), _FALLS[330:]])
+    for event, severity in (
+        ((298, "command", "reinitialize", "reinitialized layer a; more"), 0.3), ((298, "command", "pause", "paused"), 0.55),
+        ((200, "command", "reinitialize", "reinitialized layer a"), 0.55),
+    ):
+        found, = findings["loss_spikes"]()(_steered(_Told({"loss": loss}, floor=2.3), event))  # type: ignore[arg-type]
+        assert found.severity == severity
+        assert ("Beside it, after step 298: reinitialized layer a. It came down" in found.text) == (severity < 0.5)
+
+
 def test_a_healthy_training_has_no_findings(tmp_path: Path) -> None:
     """Nothing is told of a training that goes well."""
     assert _train(tmp_path / "run", _network(), 0.1) == {}
@@ -239,6 +251,12 @@ class _Told(_Recorded):
         return ()
 
 
+def _steered(told: _Told, *events: tuple[int, str, str, str]) -> _Told:
+    """The same with events: step, kind, name, text."""
+    told.events = [SimpleNamespace(step=step, kind=kind, name=name, text=text) for step, kind, name, text in events]  # type: ignore[attr-defined]
+    return told
+
+
 def _rated(loss: NDArray[np.float64], ratio: float, **meta: object) -> _Told:
     return _Told({"loss": loss, "probe/loss": loss[::40], **{f"updates/{name}.weight/ratio": np.full(10, ratio) for name in "ab"}}, **meta)
 
@@ -265,6 +283,14 @@ def _answers(taken: int) -> dict[str, NDArray[np.int64]]:
     ("loss_spikes", *(
         _Told({"loss": np.concatenate([_FALLS[:300], np.full(30, high), _FALLS[330:]])}, floor=2.3) for high in (3.0, 1.5)
     ), "step:301"),
+    # Of a rate that a rule halved and halved, whatever was learnt before; and of one that a schedule brought down.
+    ("learning_rate_too_low", *(
+        _steered(
+            _Told({"loss": _FALLS, "probe/loss": _FALLS[::40], "learning_rate": 0.1 * 0.5 ** (np.arange(400) // 16.0),
+                   **{f"updates/{name}.weight/ratio": np.geomspace(1e-3, 1e-9, 25) for name in "ab"}}, floor=2.3),
+            *((step, kind, name, f"rule 1 came true: for the {step}") for step in range(16, 400, 16) for kind in ("rule", "command")),
+        ) for name in ("learning_rate", "snapshot")
+    ), ""),
     # Thrown up by large steps the loss comes back to where it began; by small ones that is the data's doing.
     ("learning_rate_too_high", *(_rated(np.concatenate([[1.0] * 10, [50.0] * 40, [0.9] * 350]), ratio, floor=1.0) for ratio in (0.3, 1e-3)), ""),
     # A loss that stays where one answer for all is, with large steps; where all inputs are alike nothing is lower.

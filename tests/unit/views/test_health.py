@@ -225,6 +225,14 @@ def test_a_sure_answer_is_not_saturated(tmp_path: Path) -> None:
     assert saturated.outside[rows["3"]] == 0
 
 
+def test_where_no_layer_moves_any_more_all_is_not_well(tmp_path: Path) -> None:
+    """Beside each other all layers move as they should; that none moves at all is said."""
+    for rate, told in ((2e-6, True), (0.1, False)):
+        run = _trained(tmp_path / f"{rate}", _deep(4), steps=6, rate=rate)
+        caption = _look(run).caption
+        assert ("nothing is learnt any more" in caption) == told, caption
+
+
 def test_numbers_that_are_none_are_told_since_their_first_step(tmp_path: Path) -> None:
     """Weights that become NaN are told with the step of the first reading that was; before it nothing is wrong."""
     run = _trained(

@@ -51,7 +51,8 @@ class MarginsDerivation(Derivation):
     (examples,). A regression has steps, losses and ``known`` alone.
     *Units* losses in nats; margins in logits.
     *Cost* none where the training had recorded twelve looks or more, in its beginning at least half as often as snapshots; else one pass
-    over the live examples at each snapshot without, until the twelfth look; of the ``whole`` probe set one at every snapshot.
+    over the live examples at snapshots without, of the beginning or until there are 24 looks; of the ``whole`` probe set, or where none was
+    recorded, one at every snapshot. What was seen of a snapshot is kept meanwhile.
     *Source* Pleiss et al. 2020 (area under the margin, eq. 1 and 2); Swayamdipta et al. 2020 (data maps, §2); Toneva et al.
     2019 (forgetting events, definition 1).
     """
@@ -113,20 +114,28 @@ class MarginsDerivation(Derivation):
         seen = set(recorded[0].tolist())
         if scene.missing is not None or not scene.task:
             return []
-        unseen = [step for step in steps if step not in seen]
-        if len(seen) < FEW:
-            return unseen
-        # Where the first looks lay far apart, all that came before the twelfth is known by the snapshots: labels that are wrong are learnt by
-        # heart meanwhile, and the late looks alone would call none of them doubtful.
-        between = [step for step in unseen if step < sorted(seen)[FEW - 1]]
-        return between if len(between) >= 2 * FEW else []
+        unseen, wanted = [step for step in steps if step not in seen], 2 * FEW - len(seen)
+        if len(seen) >= FEW:
+            # Where the first looks lay far apart, what came before the twelfth is known by the snapshots: labels that are wrong are learnt by
+            # heart meanwhile, and the late looks alone would call none of them doubtful.
+            unseen, wanted = [step for step in unseen if step < sorted(seen)[FEW - 1]], 2 * FEW
+            if len(unseen) < wanted:
+                return []
+        # So many, evenly spaced, that there are twice as many looks as are enough: each costs a pass over all examples.
+        wanted = min(len(unseen), wanted)
+        return [unseen[k] for k in np.linspace(0, len(unseen) - 1, wanted).round().astype(int)] if unseen else []
 
     def stages(self, scene: Scene, begun: Plain = None, before: Plain = None) -> Iterator[Stage]:
         """At once from the record; else after each snapshot."""
         recorded, examples = self._recorded(scene), self._examples(scene)
         steps = self._unseen(scene)
         seen: list[dict[str, Any]] = list(begun["looks"]) if begun is not None else []
+        # What was seen of a snapshot stays as it is while the training goes on; of a large probe set it would be too much to hold.
+        known: dict[int, dict[str, Any]] = {} if self.whole else scene.keep(f"stood {examples.fingerprint}", dict)
         for step in steps[len(seen) :]:
+            if step in known:
+                seen.append(known[step])
+                continue
             moment = scene.alone(scene.cancel).at(step)
             moment.edits = ()
             parts: list[dict[str, Tensor]] = []
@@ -140,9 +149,10 @@ class MarginsDerivation(Derivation):
                     parts.append(moment.reading.standing(scores, wanted.cpu()))
                 if first + size < len(examples):
                     done = len(seen) + (first + size) / len(examples)
-                    yield Stage(None, done, len(steps) + 1, f"step {step:,}", state=lambda: {"looks": list(seen)})
-            seen.append({name: torch.cat([part[name] for part in parts]).to(torch.float32).numpy() for name in parts[0]})
-            yield Stage(None, len(seen), len(steps) + 1, f"step {step:,}", state=lambda: {"looks": list(seen)})
+                    yield Stage(None, done, len(steps) + 1, f"the network of step {step:,}", state=lambda: {"looks": list(seen)})
+            known[step] = {name: torch.cat([part[name] for part in parts]).to(torch.float32).numpy() for name in parts[0]}
+            seen.append(known[step])
+            yield Stage(None, len(seen), len(steps) + 1, f"the network of step {step:,}", state=lambda: {"looks": list(seen)})
         at, looks = recorded if recorded is not None else (np.zeros(0, np.int64), {})
         if seen:
             at = np.concatenate([at, np.array(steps, np.int64)])

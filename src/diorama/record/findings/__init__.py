@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from ...core import registry
 from ...core.knobs import Plugin
 from ...core.selection import layer_key, spoken, without_call
 
 if TYPE_CHECKING:
     from ..packing import Floats, Steps
-    from ..reader import RunReader
+    from ..reader import RecordedEvent, RunReader
 
 LONG = 48
 """Names of more characters than this, as a title shows them, say once what they begin with in common."""
@@ -67,6 +68,14 @@ def series(run: RunReader, name: str) -> tuple[Steps, Floats]:
 def last(run: RunReader, name: str, count: int) -> Floats:
     """The last numbers of a series."""
     return series(run, name)[1][-count:]
+
+
+def acts_between(run: RunReader, first: int, last: int, *families: str) -> list[RecordedEvent]:
+    """What commands of these families changed after steps from the first to the last, oldest first."""
+    return [
+        event for event in getattr(run, "events", ()) if event.kind == "command" and first <= event.step <= last
+        and event.name in registry.commands and registry.commands[event.name].family in families
+    ]
 
 
 def until_looked(run: RunReader, name: str, count: int) -> Floats:

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from . import Finding, Found, Judged, judged, learning, series, series_between
+from ...core.saying import counted
+from ..ranges import NOTHING
+from . import Finding, Found, Judged, acts_between, judged, learning, series, series_between
 
 if TYPE_CHECKING:
+    from ..packing import Floats
     from ..reader import RunReader
 
 _PART = 0.3
@@ -18,8 +21,8 @@ _FALLEN = 0.01
 """Below this part of its highest a rate has fallen."""
 _MOVED = 0.3
 """Where fewer of the numbers change at a step, rounding takes the changes of the others."""
-_NOTHING = 1e-6
-"""At this ratio ten thousand steps change the weights by a hundredth: nothing is learnt, whatever the loss does."""
+_RATES = ("learning_rate", "schedule")
+"""Commands that change the rate."""
 
 
 class LearningRateTooLow(Finding):
@@ -27,7 +30,7 @@ class LearningRateTooLow(Finding):
 
     *Meaning* a ratio of update to weights of 0.001 is usual; at a hundredth of it a weight needs tens of thousands of steps to
     become another one. A training that has learnt already, one that still warms up and one whose rate a schedule has
-    brought down are not meant; a warm-up that is a thousand times further from usual steps than that is told.
+    brought down are not meant, but one that commands or rules brought so far down that nothing is learnt; a warm-up that is a thousand times further from usual steps than that is told.
     """
 
     steady = True
@@ -40,6 +43,8 @@ class LearningRateTooLow(Finding):
         steps, loss = series(run, "loss")
         if table is None or len(table.steps) < 5 or len(loss) < self.steps or not np.isfinite(loss).all():
             return []
+        if lowered := self._lowered(run, table.values):
+            return lowered
         known = judged(run)
         at = self._highest(run, table.steps)
         moving = table.values[:, table.values.any(0)]  # what never moves is no matter of the rate
@@ -52,7 +57,7 @@ class LearningRateTooLow(Finding):
         usual = float(np.nanmax(np.nanmedian(moving[at], 1)))  # at the same rate it was once that much
         width = max(5, len(loss) // 10)
         first, now = float(np.median(loss[:width])), float(np.median(loss[-width:]))
-        nothing = usual < _NOTHING  # the loss of a game between networks moves by what the other one learns
+        nothing = usual < NOTHING  # the loss of a game between networks moves by what the other one learns
         if not usual < self.ratio or (now < first - _PART * abs(first) and not nothing) or known.learnt:
             return self._fallen(run, len(loss), known)
         told = f" {known.told[0].upper()}{known.told[1:]}." if known.told else ""
@@ -86,10 +91,31 @@ class LearningRateTooLow(Finding):
             f"Try a rate about {min(1000, max(10, 10 ** round(np.log10(1e-3 / max(usual, 1e-9))))):,} times higher.", "curves",
         )]
 
+    def _lowered(self, run: RunReader, values: Floats) -> list[Found]:
+        """Commands, by hand or by a rule, brought the rate so low that nothing is learnt any more, whatever was learnt before."""
+        steps, rate = series(run, "learning_rate")
+        known = values[-3:][:, values.any(0)]
+        if not known.size or not len(rate) or not rate[-1] < _FALLEN * rate.max():
+            return []
+        usual = float(np.nanmax(np.nanmedian(known, 1)))
+        acts = [each for each in acts_between(run, int(steps[np.argmax(rate)]) - 1, run.last_step, "optimizer") if each.name in _RATES]
+        if not usual < NOTHING or not acts:
+            return []
+        rules = sorted({event.text.partition(" came true")[0] for event in run.events if event.kind == "rule" and event.name in _RATES})
+        who = f"{counted(len(acts), 'commands')}" + (f" (by {', '.join(rules)})" if rules else "")
+        return [Found(
+            self.name, 0.6 if rules else 0.4, "The learning rate was brought to next to nothing",
+            f"{who} since step {acts[0].step} changed the learning rate, which is {rate[-1]:.2g} now and was {rate.max():.2g}. Each step changes the "
+            f"weights by {usual:.1g} of their size (0.001 is usual): nothing is learnt any more.",
+            f"the last: {acts[-1].text.partition(';')[0]}", (),
+            None if any(each.name == "schedule" for each in acts) else ("learning_rate", {"factor": 1.0}), acts[0].step, "Certain.",
+            "Take the acts back, or set another rate" + (", and end the rule or let it act a number of times (times)." if rules else "."), "curves",
+        )]
+
     def _rising(self, run: RunReader, steps: np.ndarray, moving: np.ndarray, known: Judged) -> list[Found]:
         """A warm-up that is so long that it hardly begins."""
         usual = float(np.nanmax(np.nanmedian(moving[-3:], 1)))
-        if known.learnt or not 0 < usual < _NOTHING:
+        if known.learnt or not 0 < usual < NOTHING:
             return []
         rate, now = series(run, "learning_rate")[1], int(steps[-1])
         times = 10 ** round(np.log10(1e-3 / usual))

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...core.knobs import knob
 from ...core.selection import number_key
-from . import Finding, Found, series
+from . import Finding, Found, acts_between, series
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -42,7 +42,20 @@ class LossSpikes(Finding):
         supervised = bool((run.meta.get("probe") or {}).get("floor"))
         peak = float(blocks[high].max())
         all_lost = peak >= first  # not only a part of what was learned
+        # What a person just did to the network or its data is the reason; it costs, and is learnt again.
+        acts = acts_between(run, at - width, at + width, "weights", "structure", "data", "optimizer") if len(starts) == 1 else []
         severity = (0.7 if lasting else 0.55 if len(starts) > 1 or all_lost else 0.3) if supervised else 0.4
+        if acts:
+            act, count = acts[-1], len(acts)
+            return [Found(
+                self.name, 0.3, "The loss jumped back up after an act",
+                f"At step {at} the loss rose from {before[starts[0]]:.3g} to {blocks[starts[0]]:.3g}; it began at {first:.3g}. Beside it, after step "
+                f"{act.step}: {act.text.partition(';')[0]}" + (f" ({count} acts in all). " if count > 1 else ". ")
+                + ("It has not come down again." if lasting else "It came down again."),
+                f"median loss of {width} steps each: lowest {lowest[-1]:.3g}, up to {peak:.3g} after that",
+                (number_key("step", at),), None, at, "Sure that it jumped; likely by the act.",
+                "Let it learn on, or take the act back (Acts) where the loss does not come down.", "curves",
+            )]
         return [Found(
             self.name, severity, "The loss jumped back up",
             f"At step {at} the loss rose from {before[starts[0]]:.3g} to {blocks[starts[0]]:.3g}; it began at {first:.3g}. "

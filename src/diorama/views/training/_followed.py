@@ -65,7 +65,7 @@ class FollowedExamples:
         except NotApplicable as error:
             raise NotApplicable(f"{error}; show=answers needs no history") from error
         if not derived.known and (passes := derived.cost.forward):
-            yield Progress(done=0, total=1, note=f"{passes:,} passes, one an example and snapshot")
+            yield Progress(done=0, total=1, note=f"{passes:,} passes, one of each example through the network of each snapshot that was not looked at")
         for stage in derived.stream():
             if stage.final:
                 yield cls(scene, stage.value, scene.examples if whole else scene.live)

@@ -151,6 +151,7 @@ class HealthView(View):
         bad = [row for row in range(len(names)) if health.severity(row) > 0]
         if not bad:
             told = f"At step {step} all numbers of {'the' if len(names) == 1 else 'all'} {layers_said(names)} lie in their healthy ranges. "
+            told += _still(health, step)
         else:
             worst, ill = min(bad, key=health.order), len({own_module(names[row]) for row in bad})
             equal = [row for row in bad if health.order(row)[:3] == health.order(worst)[:3] and _wrong(health, row) == _wrong(health, worst)]
@@ -166,6 +167,16 @@ class HealthView(View):
             told + early + "Each number has its history, with the healthy range behind it. The "
             "arrow beside a red one says to which side it lies."
         )
+
+
+def _still(health: JudgedLayers, step: int) -> str:
+    """That hardly anything is learnt, where no step changes a weight any more: beside each other all layers are well then."""
+    found = health.readings.get("update")
+    now = found.until(step).values[:, -ranges.READINGS :] if found is not None else np.zeros((0, 0))
+    now = now[[not layer.get("still") and bool((row > 0).any()) for layer, row in zip(health.layers, now, strict=False)]] if len(now) else now
+    if now.size == 0 or now.shape[1] < ranges.READINGS or not (most := float(np.nanmax(now))) < ranges.NOTHING:
+        return ""
+    return f"But each step changes even the layer that moves most by {most:.1g} of its length (0.001 is usual): nothing is learnt any more. "
 
 
 _HINT = "Click a number to choose its layer and its step."
