@@ -351,7 +351,9 @@ class Run(Line):
             "classes": list(self.classes), "examples": meta.get("examples", 0), "steps": max(self.last_step, 0),
             "snapshots": snapshots, "checkpoints": self.checkpoints, "series": self.series_names,
             "histograms": self.histogram_names, "alive": self.alive, "paused": self.paused, "dropped": self.dropped,
-            "lost": lock.told(self.path), "commands": sum(event.kind == "command" for event in self.events),
+            "lost": lock.told(self.path), "changed_examples": {
+                name: count for name in ("dropped", "relabelled", "weighed") if (count := (meta.get("steered") or {}).get(name))
+            }, "commands": sum(event.kind == "command" for event in self.events),
             "events": [event.__dict__ for event in self.events], "optimizer": meta.get("optimizer", []),
             "seconds": float((times[1:] - times[:-1]).clip(0.0).sum()), "bytes": self.size,
             "ended": meta.get("ended"), "guessed": meta.get("guessed", []), "model_error": meta.get("model_error", ""),

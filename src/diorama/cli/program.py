@@ -267,10 +267,14 @@ def info(run: Path, as_json: bool) -> None:
         print(json.dumps(found, indent=2, default=str))
         return
     found = {name: value for name, value in found.items() if value != ""}
-    width = max(len(name) for name in found)
+    width = max(len(_CALLED.get(name, name)) for name in found)
     sizes = {"seconds": lambda value: f"{value:,.1f}", "bytes": lambda value: f"{value / 1e6:,.1f} MB"}
     for name, value in found.items():
-        print(f"{name.replace('_', ' '):<{width}}  {sizes.get(name, _short)(value)}")
+        print(f"{_CALLED.get(name, name).replace('_', ' '):<{width}}  {sizes.get(name, _short)(value)}")
+
+
+_CALLED = {"dropped": "lost records", "changed_examples": "changed examples of the data"}
+"""What info calls what its names alone do not tell."""
 
 
 def _moment(seconds: float) -> str:

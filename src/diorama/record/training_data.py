@@ -34,8 +34,8 @@ class TrainingData:
         self._state, self._examples = state, examples
         self._met: Changes | None = None
         self._since: dict[int, int] = {}
-        """From which step on an example has the label that it was given; 0: from the beginning."""
-        self._given: dict[int, float] = {}
+        """From which step on an example has the label that it was given, or its weight; 0: from the beginning."""
+        self._given: dict[int, tuple[str, float]] = {}
         self._own: Numbers | None = None
         self._before = {id(each): each.loaded for each in known}
         self._told: dict[str, Any] = {}
@@ -166,7 +166,7 @@ class TrainingData:
         self.look()
         changed = changes.changed()
         given = _given(changed)
-        self._since = {number: self._since.get(number, 0) if self._given.get(number) == label else step for number, label in given.items()}
+        self._since = {number: self._since.get(number, 0) if self._given.get(number) == now else step for number, now in given.items()}
         self._given = given
         seen, partners, since = changes.seen[changed.numbers].copy(), self._partners(changes)[0].tolist(), self._since
 
@@ -273,9 +273,12 @@ def changes_of(thing: Any) -> Changes | None:
     return found if isinstance(found, Changes) else None
 
 
-def _given(changed: ChangedExamples) -> dict[int, float]:
-    """The label that each example was given, where it was given one."""
-    return {number: label for number, label in zip(changed.numbers.tolist(), changed.labels.tolist(), strict=True) if not math.isnan(label)}
+def _given(changed: ChangedExamples) -> dict[int, tuple[str, float]]:
+    """The label that each example was given, or its weight where the label is its own."""
+    return {
+        number: ("weight", weight) if math.isnan(label) else ("label", label)
+        for number, weight, label in zip(changed.numbers.tolist(), changed.weights.tolist(), changed.labels.tolist(), strict=True)
+    }
 
 
 _WRITTEN = 20_000

@@ -98,7 +98,7 @@ def asked(scene: Scene, command: str, text: str) -> Iterator[Number]:
     except DioramaError as error:
         yield Number(label="This cannot be done", tone="warn", note=f"{str(error)[:1].upper()}{str(error)[1:]}.")
         return
-    yield Number(label=found.text[:1].upper() + found.text[1:], note=f"{found or 'No answer changes'}.")
+    yield Number(label=f"It would be so: {found.text}", note=f"{found or 'No answer changes'}.")
 
 
 def _said(key: Key) -> str:

@@ -93,9 +93,10 @@ def test_examples_are_dropped_relabelled_and_weighed(steered: _Steered) -> None:
     assert {labels[21]} <= {1, -1}
     steered.recorder.close()
     rows = {row["example"]: row for row in steered.run.changes}
-    assert rows[3] == {"example": 3, "weight": 0.0, "label": None, "label before": int(steered.y[3]), "probe": 3, "since": None}
+    assert rows[3] == {"example": 3, "weight": 0.0, "label": None, "label before": int(steered.y[3]), "probe": 3, "since": 1}
     assert rows[7]["label"] == 2
     assert rows[9]["weight"] == 3.0
+    assert steered.run.info()["changed_examples"] == {"dropped": 2, "relabelled": 4, "weighed": 1}
     assert steered.run.check() == []
     assert steered.run.meta["acts"][0]["examples"] == "3-4"
     assert steered.run.scene().view("acts").note == "command 3: examples 20-22; command 1: examples 3-4"
@@ -328,7 +329,7 @@ def test_each_relabelled_example_has_its_own_step(steered: _Steered) -> None:
     first = steered.send("relabel", examples="3", label=2 - int(steered.y[3]))["step"]
     steered.send("snapshot")
     second = steered.send("relabel", examples=[4, 5], labels=[2, 2])
-    steered.send("drop", examples="9")
+    dropped = steered.send("drop", examples="9")["step"]
     last = steered.send("relabel", examples="5", label=0)
     undone = steered.send("undo", command=last["number"])["step"]
     steered.send("go_back", step=first + 1)
@@ -336,7 +337,7 @@ def test_each_relabelled_example_has_its_own_step(steered: _Steered) -> None:
     path = steered.recorder.path
     assert told() == {3: first}
     parent = {row["example"]: row["since"] for row in steered.run.changes}
-    assert parent == {3: first, 4: second["step"], 5: undone, 9: None}
+    assert parent == {3: first, 4: second["step"], 5: undone, 9: dropped}
     steered.data = data = diorama.data(TensorDataset(steered.x, steered.y))
     with diorama.watch(steered.model, path, probe=(steered.x[:8], steered.y[:8]), data=data, resume=True) as recorder:
         steered.recorder, steered.run = recorder, diorama.open(recorder.path)
