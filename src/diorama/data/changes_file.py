@@ -25,7 +25,8 @@ def rows_of(
     changed: ChangedExamples, seen: Values, partners: Sequence[int] = (), since: Mapping[int, int] | None = None
 ) -> list[dict[str, Any]]:
     """Each changed example: its number, its weight (0: dropped), its label where that is another now, the one that it had, of those
-    that were ``seen``, which one of the probe set it is, whose ``partners`` are known, and ``since`` which step it has its label, or its weight where the label is its own."""
+    that were ``seen``, which one of the probe set it is, whose ``partners`` are known, and ``since`` which step it has its label, or its weight
+    where the label is its own."""
     probe = {number: k for k, number in reversed(list(enumerate(partners))) if number >= 0}
     numbers, weights, labels = (values.tolist() for values in changed)
     return [

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..core.errors import NotApplicable
 from ..model.surroundings import Neutral
 from ..training.surgery.journal import Revision, of_layer, shapes_of
 from ..training.surgery.layers import ChangedLayer, add_layer, remove_layer
 from ..training.surgery.skips import add_skip, remove_skip
-from ..core.errors import NotApplicable
 from .acts import Act, told
 from .commands import Applied
 from .shapes import Reshaping, restructured, tried_on

@@ -62,7 +62,8 @@ def _setting(training: Controls, kept: Mapping[str, Any]) -> Setting:
     if slot == "clip":
         return Setting(slot, training.set_clip, *(None if value is None else Clip(**value) for value in (old, new)))
     if slot == "schedule":
-        return Setting(slot, training.set_bend, *(value and Bend(value["start"], tuple(value["steps"]), tuple(value["factors"])) for value in (old, new)))
+        bends = (value and Bend(value["start"], tuple(value["steps"]), tuple(value["factors"])) for value in (old, new))
+        return Setting(slot, training.set_bend, *bends)
     name, where = slot
     if name == "rule":
         put: Any = partial(training.put_rule, SetRule.of(kept["rule"]))

@@ -111,8 +111,8 @@ def _name(key: Key) -> str:
 
 def lost(name: str) -> str:
     """Why an act of a command stays for good, and the way out."""
-    command = registry.commands[name] if name in registry.commands else None
-    if command is not None and command.family == "data":
+    family = registry.commands[name].family if name in registry.commands else ""
+    if family == "data":
         return "What the examples had before is held in no memory any more: Restore gives them back their own."
     return "What it changed is held in no memory any more: only going back to before it takes it back."
 

@@ -78,6 +78,15 @@ def _one(kind: Kind, name: str, value: Any, current: Current, size: int) -> Node
     return Lines(series=lines, x_title=along(kind), x_kind="number", title=title)
 
 
+def numbers(scene: Scene, indices: Sequence[int]) -> Column:
+    """The numbers of examples as a column, which says that they are the probe set's where the training's data have others of their own."""
+    order = np.array(list(indices), float)
+    if scene.run is None or not scene.run.meta.get("steered"):
+        return Column(name="number", numbers=order)
+    note = "Its place in the probe set; the training's data may number it otherwise. Commands on examples take these numbers with of=probe."
+    return Column(name="number in the probe set", numbers=order, note=note)
+
+
 def column(scene: Scene, indices: Sequence[int], examples: Examples | None = None) -> Column:
     """Examples as a column of a table: pictures, or texts that sum them up; of other examples of the scene's kind too."""
     images = thumbnails(pictured(examples or scene.examples, list(indices)))

@@ -100,6 +100,7 @@ def test_doubtful_labels_are_changed_in_the_training(tmp_path: Path, monkeypatch
     shown = scene.view("examples", sort="index", limit=512)
     assert isinstance(shown.body, Table)
     names = {column.name: column.texts for column in shown.body.columns}
+    assert "number in the probe set" in names  # the data number them otherwise
     assert names["truth"] == tuple(f"{y[k]} → {new[k]}" if new.get(k, int(y[k])) != y[k] else str(int(y[k])) for k in range(120))
     assert shown.body.flagged is not None
     assert shown.body.flagged.tolist() == (scene.model(x).argmax(1) != labels).tolist()  # none is wrong by a label that was taken from it

@@ -249,7 +249,8 @@ def test_what_was_done_to_one_alone_is_listed(pair: tuple[Scene, Scene]) -> None
     def scene(name: str, step: int, *acts: dict[str, Any]) -> Any:
         return SimpleNamespace(run=SimpleNamespace(path=Path(name), meta={"acts": acts}), step=step)
 
-    here = scene("a", 9, act(1, 2, "froze"), act(2, 4, "relabelled; late"), act(3, 5, "rate"), act(4, 6, "gone", state="taken back"), act(5, 12, "far"))
+    gone = act(4, 6, "gone", state="taken back")
+    here = scene("a", 9, act(1, 2, "froze"), act(2, 4, "relabelled; late"), act(3, 5, "rate"), gone, act(5, 12, "far"))
     twin = scene("a-2", 9, act(1, 2, "froze", "a"), act(2, 7, "dropped"))
     assert [(mine, each["text"]) for mine, each in done_apart(here, twin)] == [(True, "relabelled; late"), (True, "rate"), (False, "dropped")]
     assert done_apart(here, SimpleNamespace(run=None, step=9))[0][1]["text"] == "froze"  # type: ignore[arg-type]

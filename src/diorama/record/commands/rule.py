@@ -30,7 +30,8 @@ class RuleCommand(Command):
     ``not_finite``: a number of the loop (or ``signal``) is NaN or infinite. ``signal``: a series is ``above`` or ``below`` a number in each
     reading of ``steps`` steps. ``not_fallen``: it has had no new lowest value for ``steps`` steps. ``dead_units``: units of ``layer`` answered
     nothing in each reading of ``steps`` steps (``above``: more than this share of them); a command on a unit is sent for each, eight at
-    most at a time. It acts each time anew, ``times`` at most; where what it sent changed nothing it waits until its condition was false once. What it sends is a command as any: logged with its reason, an event, taken back by ``undo``. A rule lasts as long
+    most at a time. It acts each time anew, ``times`` at most; where what it sent changed nothing it waits until its condition was false once.
+    What it sends is a command as any: logged with its reason, an event, taken back by ``undo``. A rule lasts as long
     as the process; ``unrule`` ends it. *Raises* NotApplicable for a command that would not reach all processes of the training.
     """
 

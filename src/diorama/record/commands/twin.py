@@ -22,7 +22,8 @@ class TwinCommand(Command):
     """Train the run that was left alone beside this one: from the checkpoint before an act, without it and all that came after it.
 
     *Meaning* seeds and batches are the same, so whatever differs between the two runs comes from the act and from those
-    after it, which the answer names; rules that were in force before it act on in both. To see one act alone, leave out the newest. Of a script that holds for batches that it draws from what ``watch(state=)`` was given; others are drawn anew. The checkpoints
+    after it, which the answer names; rules that were in force before it act on in both. To see one act alone, leave out the newest. Of a script
+    that holds for batches that it draws from what ``watch(state=)`` was given; others are drawn anew. The checkpoints
     before the newest five acts are kept (before twenty, where they take 100 MB at most together): start a twin before so many more.
     *Raises* UsageError where no act is known, Unavailable where the checkpoint before it is gone; else what ``branch`` raises.
     """

@@ -30,7 +30,8 @@ class LearningRateTooLow(Finding):
 
     *Meaning* a ratio of update to weights of 0.001 is usual; at a hundredth of it a weight needs tens of thousands of steps to
     become another one. A training that has learnt already, one that still warms up and one whose rate a schedule has
-    brought down are not meant, but one that commands or rules brought so far down that nothing is learnt; a warm-up that is a thousand times further from usual steps than that is told.
+    brought down are not meant; a warm-up that is a thousand times further from usual steps than that is told, and a rate that commands or
+    rules brought so far down that nothing is learnt.
     """
 
     steady = True

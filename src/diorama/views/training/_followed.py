@@ -65,7 +65,7 @@ class FollowedExamples:
         except NotApplicable as error:
             raise NotApplicable(f"{error}; show=answers needs no history") from error
         if not derived.known and (passes := derived.cost.forward):
-            yield Progress(done=0, total=1, note=f"{passes:,} passes, one of each example through the network of each snapshot that was not looked at")
+            yield Progress(done=0, total=1, note=f"{passes:,} passes: each example through the networks of snapshots that were not looked at")
         for stage in derived.stream():
             if stage.final:
                 yield cls(scene, stage.value, scene.examples if whole else scene.live)
@@ -214,7 +214,7 @@ class FollowedExamples:
         table = Table(
             columns=(
                 inputs.column(self.scene, shown.tolist()),
-                Column(name="number", numbers=shown.astype(float)),
+                inputs.numbers(self.scene, shown.tolist()),
                 self._class("label", labels[shown]),
                 self._class("answered instead", rival),
                 Column(name="doubt", numbers=doubt[shown], signed=True),

@@ -265,7 +265,7 @@ def _examples(scene: Scene, beside: list[OtherNetwork], limit: int) -> Iterator[
     def column(name: str, indices: NDArray[np.int64]) -> Column:
         return Column(name=name, kind="class", numbers=indices.astype(float), texts=tuple(named(scene, int(k)) for k in indices))
 
-    columns = [inputs.column(scene, order.tolist()), Column(name="number", numbers=order.astype(float))]
+    columns = [inputs.column(scene, order.tolist()), inputs.numbers(scene, order.tolist())]
     y = scene.live.y
     if y is not None:
         truth = scene.reading.truth(y).numpy()[order]

@@ -157,7 +157,7 @@ class ConfusionView(View):
         of = f", {len(shown)} of {len(members)}" if len(shown) < len(members) else ""
         return Table(
             columns=(
-                inputs.column(scene, shown.tolist()), Column(name="number", numbers=shown.astype(float)),
+                inputs.column(scene, shown.tolist()), inputs.numbers(scene, shown.tolist()),
                 Column(name="answer", kind="class", numbers=answers.astype(float), texts=texts),
             ),
             row_keys=tuple(number_key("example", int(k)) for k in shown), flagged=answers != row, title=title + of,

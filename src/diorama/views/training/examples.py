@@ -341,7 +341,7 @@ class _ExampleFacts:
 
     def columns(self, order: NDArray[np.int64]) -> list[Column]:
         """The columns beside the example itself."""
-        found = [Column(name="number", numbers=order.astype(float))]
+        found = [inputs.numbers(self.scene, order.tolist())]
         if self.named:
             found.append(self._class("answer", self.answer[order]))
             if self.truth is not None:
