@@ -39,10 +39,11 @@ def check_ran(model: nn.Module, few: Nested, widths: Widths, layer: str) -> None
     if found := _as_wide(apart, widths, layer):
         told = ", ".join(map(spoken, found[:_SAID])) + (f" and {len(found) - _SAID} more" if len(found) > _SAID else "")
         near = widths.nearest(but=layer, fit=lambda other: not _as_wide(apart, widths, other))
+        is_wide, it, hangs = ("is", "it", "it hangs") if len(found) == 1 else ("are", "them", "they hang")
         raise NotApplicable(
-            f"units of {layer!r} cannot change in number: {told} {'is' if len(found) == 1 else 'are'} as wide and did not run on the "
-            f"{nesting.size(few)} examples on which it is tried, so whether it hangs on these units cannot be told (where other examples "
-            f"run it, begin the probe set with those){near and f'; nearest: {near}'}"
+            f"units of {layer!r} cannot change in number: {told} {is_wide} as wide and did not run on the {nesting.size(few)} examples on which "
+            f"it is tried, so whether {hangs} on these units cannot be told (where other examples run {it}, begin the probe set with those)"
+            f"{near and f'; nearest: {near}'}"
         )
 
 
