@@ -53,7 +53,6 @@ Number = Annotated[int, Meta(ge=0, lt=2**32)]
 class _Struct(msgspec.Struct, kw_only=True):
     """What all of them are."""
 
-
 # What there is.
 
 

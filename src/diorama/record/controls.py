@@ -72,8 +72,7 @@ class Controls:
         self.goes_back: Callable[[int | None, int, int | None], tuple[str, str, str]] = _cannot_go_back
         """Puts the training back; the recorder's."""
         self.before_act: Callable[[str], tuple[Callable[[int], object], str]] = lambda kind: (lambda command: None, "")
-        """Copies what a command of a kind (``checkpoints.KINDS``) is about to change: how that is kept where it was applied, and why it
-        cannot be; the recorder's."""
+        """Copies what a command of a kind (``checkpoints.KINDS``) is about to change: how that is kept, and why not; the recorder's."""
         self.ranks: Leader | None = None
         """Asks the other processes of the training, where they can all apply a command after the same step."""
         self.agreed, self.records = False, True
@@ -284,8 +283,7 @@ class Controls:
 
     def held(self) -> dict[str, Any]:
         """What changes by itself while it is in force: the optimizer's values, and what rules have seen."""
-        found: dict[str, Any] = {"optimizer": self.optimizer_values()} if self.factors.groups else {}
-        return {**found, "rules": self.rules.told()} if self.rules.known else found
+        return {**({"optimizer": self.optimizer_values()} if self.factors.groups else {}), **({"rules": self.rules.told()} if self.rules.known else {})}
 
     def frozen_before(self, kept: list[list[Any]]) -> None:
         """What was frozen until the training that is taken up again ended."""
@@ -315,8 +313,7 @@ class Controls:
         self.note("meta", {"frozen": self._frozen})
 
     def optimizer_values(self) -> list[dict[str, Any]]:
-        """Each parameter group's learning rate as scheduled, the factor on it, that of a bent schedule where one is, and what is in force by
-        all of them; and its other values."""
+        """Each group's learning rate as scheduled, the factor on it, that of a bent schedule, what is in force by all; and its other values."""
         bend = {} if self.factors.bend is None else {"bent": self.factors.bent}
         return [
             {"group": k, "learning_rate": group.scheduled, "factor": group.factor, **bend, "in_force": self.factors.rate(group), **group.values()}
@@ -424,9 +421,7 @@ class Controls:
     def _obey(self) -> None:
         """Send what rules that came true ask for, as a person would; it is applied at once, and told as all commands are."""
         for due in self.rules.taken():
-            text = f"rule {due.rule} came true: {due.reason}"
-            if (rule := self.rules.known.get(due.rule)) is not None and rule.fired > 1:
-                text += f"; it has acted {rule.fired} times"
+            text = f"rule {due.rule} came true: {due.reason}{self.rules.often(due.rule)}"
             try:
                 send(self._folder, due.do, due.knobs, f"rule {due.rule}")
             except DioramaError as error:
@@ -448,10 +443,9 @@ class Controls:
     def _answer(self, request: SentCommand, refusal: str) -> bool:
         self._sender = request.sender
         old = new = ""
-        reversal, told = None, ""
+        reversal, told, waiting = None, "", False
         keep: Callable[[int], object] | None = None
         done: Any = None
-        waiting = False
         grads = torch.is_grad_enabled()
         try:
             if request.broken:
@@ -470,8 +464,7 @@ class Controls:
                 old, new, text, reversal, unchanged = applied(command, done)
             good = True
             if unchanged or (isinstance(reversal, SettingsReversal) and reversal.idle):
-                text += f"; so nothing changed{self.rules.rest(request.sender)}"
-                reversal = None
+                reversal, text = None, f"{text}; so nothing changed{self.rules.rest(request.sender)}"
         except Faulty as error:
             good, text = False, f"{error}; {left_by(self, done)}"
         except DioramaError as error:

@@ -190,6 +190,11 @@ class Rules:
         rule.resting = True
         return f"; rule {rule.number} waits until its condition was false once"
 
+    def often(self, number: int) -> str:
+        """How often a rule has acted, as the end of a sentence; nothing of one that did once."""
+        rule = self.known.get(number)
+        return f"; it has acted {rule.fired} times" if rule is not None and rule.fired > 1 else ""
+
     def follow(self, moved: Mapping[str, Rearranged], back: bool = False) -> None:
         """Units came to lie elsewhere, by an act or because one was taken back: what was seen of each goes with it."""
         for rule in self.known.values():
