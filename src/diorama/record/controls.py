@@ -283,7 +283,8 @@ class Controls:
 
     def held(self) -> dict[str, Any]:
         """What changes by itself while it is in force: the optimizer's values, and what rules have seen."""
-        return {**({"optimizer": self.optimizer_values()} if self.factors.groups else {}), **({"rules": self.rules.told()} if self.rules.known else {})}
+        found = {"optimizer": self.optimizer_values() if self.factors.groups else None, "rules": self.rules.told() if self.rules.known else None}
+        return {name: value for name, value in found.items() if value is not None}
 
     def frozen_before(self, kept: list[list[Any]]) -> None:
         """What was frozen until the training that is taken up again ended."""
@@ -443,9 +444,8 @@ class Controls:
     def _answer(self, request: SentCommand, refusal: str) -> bool:
         self._sender = request.sender
         old = new = ""
-        reversal, told, waiting = None, "", False
+        reversal, told, waiting, done = None, "", False, None
         keep: Callable[[int], object] | None = None
-        done: Any = None
         grads = torch.is_grad_enabled()
         try:
             if request.broken:
