@@ -64,7 +64,7 @@ def _setting(training: Controls, kept: Mapping[str, Any]) -> Setting:
     if slot == "schedule":
         bends = (value and Bend(value["start"], tuple(value["steps"]), tuple(value["factors"])) for value in (old, new))
         return Setting(slot, training.set_bend, *bends)
-    name, where = slot
+    name, where = slot[0], slot[1]
     if name == "rule":
         put: Any = partial(training.put_rule, SetRule.of(kept["rule"]))
     elif name == "frozen":

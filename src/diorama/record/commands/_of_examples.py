@@ -79,7 +79,8 @@ def told(numbers: Numbers) -> str:
 
 def _held(changes: Changes, slot: str) -> Values:
     """The weights of all examples, or the labels that they were given (NaN: their own)."""
-    return changes.weights if slot == "weight" else changes.labels
+    held: Values = changes.weights if slot == "weight" else changes.labels
+    return held
 
 
 def _old(data: TrainingData, numbers: Numbers, slot: str) -> str:

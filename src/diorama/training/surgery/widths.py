@@ -395,7 +395,7 @@ class Widths(Recurrence, Tracks):
         return self._reasons.get(unit, "")
 
     def nearest(self, most: int = 4, but: str = "", fit: Callable[[str], bool] = lambda _: True) -> str:
-        """The layers whose units can be added or removed, in words; ``but`` is one that cannot, ``fit`` whether another may. Empty where there is none."""
+        """The layers whose units can be added or removed, in words: ``but`` is one that cannot, ``fit`` whether another may. Empty where none can."""
         known = layer_modules(self.model)
         can = [
             name for name, along in self.layers.items()
