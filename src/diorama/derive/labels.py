@@ -14,6 +14,7 @@ from ..data.kinds import Tokens
 from ..model.capture import Capture
 from ..model.outputs import IGNORED
 from ..model.unwrap import fed
+from ..scene.reads import tags
 from .heads import token_input
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ def without_labels(scene: Scene) -> str | None:
         return "it shows what a language model learns from token by token, and this one answers otherwise"
     if token_input(scene) is None:
         return "it shows tokens, and the inputs are none, or of several texts"
+    if tags(scene):
+        return f"it shows which tokens a language model learns to tell, and this one answers each token with one of {len(scene.classes)} classes"
     if scene.live.y is None:
         return "it shows the labels, and the examples have none; pass y (or probe=(x, y))"
     name, _ = token_input(scene) or ("", None)

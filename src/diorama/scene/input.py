@@ -256,6 +256,10 @@ def _long(examples: Examples, name: str, told: str, tokens: Tensor) -> int:
 
 
 def _batched(x: Nested, like: Nested) -> Nested:
+    if isinstance(x, dict) and isinstance(like, dict):
+        # Parts by name come in any order; they are compared with their own.
+        x = {name: x[name] for name in (*(name for name in like if name in x), *(name for name in x if name not in like))}
+        like = {name: like[name] for name in x if name in like} or like
     wanted, came = first(like), first(x)
     if came.ndim == wanted.ndim - 1:
         return each(x, lambda tensor: tensor[None])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from ..data.kinds import Tokens
@@ -24,6 +25,23 @@ def text_at(scene: Scene, layer: str = "") -> str:
         return texts[0] if texts else ""
     found: str = scene.once(f"text at/{layer}", lambda: _found(scene, layer, texts))
     return found
+
+
+def tags(scene: Scene) -> bool:
+    """Whether the answers at the tokens of a text are classes with names of their own, as parts of speech are, and not tokens that come next.
+
+    *Meaning* there are fewer names than tokens, and not all of them are tokens: a network that writes answers with what it reads.
+    """
+    texts = [(name, kind) for name, kind in scene.kinds.items() if isinstance(kind, Tokens)]
+    if scene.task != "next_token" or len(texts) != 1 or not scene.classes:
+        return False
+    (name, kind), = texts
+    known = set(kind.vocabulary or ())
+    part = named(scene.live.x)[name]
+    if not isinstance(part, Tensor) or (scene.live.y is not None and scene.live.y.shape != part.shape):
+        return False
+    size = kind.size or (int(torch.as_tensor(part).max()) + 1 if part.numel() else 0)
+    return len(scene.classes) < size and not set(scene.classes) <= known
 
 
 def _found(scene: Scene, layer: str, texts: list[str]) -> str:

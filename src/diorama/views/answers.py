@@ -16,7 +16,9 @@ from ..data.kinds import Strokes, Tokens
 from ..data.tokens import visible
 from ..model.mixtures import NextStep, curves
 from ..model.outputs import CLASSES
+from ..model.targets import called
 from ..scene import Scene
+from ..scene.reads import tags
 
 MOST = 12
 """Beyond so many classes only the likeliest are shown."""
@@ -177,7 +179,9 @@ def _tokens(scene: Scene, chance: Tensor) -> Bars:
 
 
 def token(scene: Scene, number: int) -> str:
-    """A token's text as it can be seen: blanks and line ends have signs."""
+    """A token's text as it can be seen: blanks and line ends have signs; of a network that tags tokens, the class's name."""
+    if tags(scene):
+        return called(number, scene.classes, "classification")
     kind = next((kind for kind in scene.kinds.values() if isinstance(kind, Tokens)), None)
     text = kind.token(number) if kind is not None else str(number)
     return visible(text)
@@ -209,7 +213,8 @@ def said(scene: Scene, scores: Tensor) -> str:
     if scene.task == "next_token":
         chance = scene.reading.probabilities(scores)[0, -1]
         best = int(chance.argmax())
-        return f"{token(scene, best)} next ({100 * float(chance[best]):.0f} %)"
+        where = "at the last token" if tags(scene) else "next"
+        return f"{token(scene, best)} {where} ({100 * float(chance[best]):.0f} %)"
     if scene.task == "segmentation":
         found = _shares(scene, scores)
         return ", ".join(f"{found.labels[k]} on {found.values[k]:.0%}" for k in np.argsort(-found.values, kind="stable")[:3])

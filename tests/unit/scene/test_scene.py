@@ -377,3 +377,20 @@ def test_sums_tell_weights_apart_that_are_summed_where_they_lie() -> None:
     weight[:, [2, 9]] = weight[:, [9, 2]]
     told.append(state_now(model))
     assert len(set(map(repr, told))) == 4
+
+
+def test_tensors_by_name_come_in_any_order() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(16, 3), nn.Linear(2, 3)
+
+        def forward(self, picture: Tensor, row: Tensor) -> Tensor:
+            return self.a(picture.flatten(1)) + self.b(row)
+
+    scene = Scene(Two(), {"picture": torch.rand(6, 1, 4, 4), "row": torch.rand(6, 2)}, torch.arange(6) % 3)
+    one = {"row": torch.rand(2), "picture": torch.rand(1, 4, 4)}
+    for given in (one, dict(reversed(one.items())), {name: part[None] for name, part in one.items()}):
+        x = scene.with_input(given).current().x
+        assert isinstance(x, dict)
+        assert all(torch.equal(x[name][0], part) for name, part in one.items())

@@ -10,6 +10,7 @@ from ...core.picture import Picture, Progress
 from ...core.selection import Selection
 from ...scene import Scene
 from ...scene.input import ending
+from ...scene.reads import tags
 from .. import answers, inputs
 from ..relabelled import called
 from ..view import View
@@ -54,5 +55,6 @@ class AnswerView(View):
         caption = f"What the network receives of {current.label}, and its answer: {answers.said(scene, scores)}{told}."
         if scene.task == "segmentation":
             caption += " The picture's colours are the class that each place is answered with."
-        note = f"Asked behind the text's last token, at place {end}: padding follows." if end is not None else ""
+        asked = "at" if tags(scene) else "behind"
+        note = f"Asked {asked} the text's last token, at place {end}: padding follows." if end is not None else ""
         yield self.picture(scene, selection, "Answer", body, caption, note=note)

@@ -22,7 +22,7 @@ from ...derive.texts import PROPERTIES
 from ...model.layers import Layer
 from ...scene import Scene
 from ...scene.input import Current
-from ...scene.reads import text_at
+from ...scene.reads import tags, text_at
 from ...scene.restarts import Restarts
 from ...scene.states import STATES, hidden, keeps, memory, readable, told
 from .. import texts
@@ -161,7 +161,7 @@ class CellsView(View):
         if end != len(tokens):
             raise NotApplicable(f"{layer.name} answers at {end} places, and the text has {len(tokens)} tokens")
         start = max(0, len(tokens) - self.limit)
-        guesses = self.guesses and scene.task == "next_token"
+        guesses = self.guesses and scene.task == "next_token" and not tags(scene)
         elsewhere = text_at(scene) if guesses and text_at(scene) != read else ""
         text = self._text(scene, seen, tokens, cell, start, read if guesses and not elsewhere else None)
         marks: list[Node] = [text]

@@ -21,6 +21,7 @@ from ...derive.heads import token_input
 from ...derive.labels import role
 from ...scene import Scene
 from ...scene.input import Current, stretches
+from ...scene.reads import tags
 from ...scene.states import told
 from ...scene.writing import Written, WrittenToken, writing
 from .. import answers, melodies, texts
@@ -69,6 +70,8 @@ class WritesView(View):
             return f"it lets a network write, and {reads}"
         if scene.task != "next_token":
             return f"it lets a network write, and this one does not say what comes next (its task is {scene.task or 'not known'})"
+        if tags(scene):
+            return "it lets a network write, and this one names a class for each token, not what comes next"
         read, y = named(scene.live.x)[found[0]], scene.live.y
         if y is not None and y.ndim == 2 and y.shape[1] != read.shape[1]:
             return f"it lets a network write on, and this one answers at {y.shape[1]} places to {read.shape[1]} tokens: it translates"

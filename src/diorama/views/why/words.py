@@ -28,6 +28,7 @@ from ...model.capture import Capture
 from ...model.targets import Target, called
 from ...scene import Scene
 from ...scene.input import Current, ending
+from ...scene.reads import tags
 from .. import answers
 from ..view import View
 from ._asked import looking
@@ -153,12 +154,23 @@ class WordsView(View):
             return ExplainedTarget(target, called(number, scene.classes, scene.task), len(ids))
         end = ending(scene, current.x)
         length = len(ids) if end is None else end + 1
+        if tags(scene):
+            return self._tag(scene, selection, look, scores, length)
         place = self._place(selection, length, min(len(ids), scores.shape[1]))
         row = scores[0, place - 1]
         number = chosen.number if chosen is not None else int(row.nan_to_num(0).argmax()) if place in (length, len(ids)) else ids[place]
         if number >= scores.shape[-1]:
             raise UsageError(f"the model knows tokens 0 to {scores.shape[-1] - 1}, got {number}")
         return ExplainedTarget(_next(look, place - 1, number), answers.token(scene, number), place, place)
+
+    def _tag(self, scene: Scene, selection: Selection, look: Looking, scores: Tensor, length: int) -> ExplainedTarget:
+        """A class at a token itself, for which every word of the text may speak."""
+        key, chosen, whole = selection.one("token"), selection.one("class"), scores.shape[1]
+        place = min(max(0, self.place if self.place is not None else key.number if key is not None else length - 1), whole - 1)
+        number = chosen.number if chosen is not None else int(scores[0, place].nan_to_num(0).argmax())
+        if number >= scores.shape[-1]:
+            raise UsageError(f"the model has answers 0 to {scores.shape[-1] - 1}, got {number}")
+        return ExplainedTarget(_next(look, place, number), answers.token(scene, number), whole, place + 1, tag=True)
 
     def _place(self, selection: Selection, length: int, last: int) -> int:
         key = selection.one("token")
@@ -220,7 +232,7 @@ class WordsView(View):
         tokens = [word.text for word in words]
         told = [(word.value, word.first) for word in words]
         keys = [number_key("token", *dict.fromkeys((word.first, word.last))) for word in words]
-        if asked.place is not None and asked.place >= words[-1].last + 1:
+        if asked.place is not None and not asked.tag and asked.place >= words[-1].last + 1:
             # One place more, for what is expected after the end.
             tokens, told = [*tokens, f"→ {asked.name}"], [*told, (0.0, asked.until)]
             keys = [*keys, number_key("token", asked.place)]
@@ -247,7 +259,8 @@ class ExplainedTarget:
     name: str
     until: int
     place: int | None = None
-    """Of a network that writes on: the token that is explained."""
+    """Of a network that writes on: the token that is explained; of one that tags tokens, one more."""
+    tag: bool = False
 
 
 def _kind(scene: Scene) -> Tokens:
@@ -428,7 +441,7 @@ def _caption(
     if not found.signed:
         what = f"Each {noun} of {current.label}{also} is the brighter the more it matters for {asked.name}"
     if asked.place is not None:
-        what += f", the token at place {asked.place}"
+        what += f", its answer at place {asked.place - 1}" if asked.tag else f", the token at place {asked.place}"
     said = f"{what}, by {name}{'' if second is None else f', beside it by {title_of(registry.methods[second.method])}'}. "
     values = np.array([word.value for word in before])
     if others and "completeness" in found.checks and found.summed is None and (parts := shares(scene, found)):

@@ -1,0 +1,83 @@
+"""A network that names a class for each token is told as one: not as one that goes on with a text."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import diorama
+from diorama.core.errors import NotApplicable
+from diorama.core.marks import Text
+from diorama.scene import Scene
+from diorama.scene.reads import tags
+
+WORDS = ("<pad>", "the", "dog", "cat", "sees", "hears", "big", ".")
+CLASSES = ("DET", "NOUN", "VERB", ".")
+OWN = (0, 0, 1, 1, 2, 2, 1, 3)
+"""The class of each word, the padding's being none."""
+
+
+class _Tagger(nn.Module):
+    """Says of each word the class that it has in a table, and hears the words beside it a little."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.gru, self.out = nn.Embedding(8, 8), nn.GRU(8, 4, batch_first=True, bidirectional=True), nn.Linear(16, 4)
+        with torch.no_grad():
+            self.embed.weight.copy_(torch.eye(8))
+            self.out.weight[:, 8:] *= 0.01
+            self.out.weight[:, :8] = 5 * torch.eye(4)[list(OWN)].T
+
+    def forward(self, ids: Tensor) -> Tensor:
+        seen = self.embed(ids)
+        scores: Tensor = self.out(torch.cat([seen, self.gru(seen)[0]], -1))
+        return scores
+
+
+@pytest.fixture(scope="module")
+def tagger() -> Scene:
+    """Texts that end before their padding does, with a class for each word."""
+    x = torch.tensor([[1, 2, 4, 1, 6, 3, 7, 0, 0], [1, 3, 5, 1, 2, 7, 0, 0, 0]])
+    y = torch.tensor(OWN)[x].masked_fill(x == 0, -100)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = _Tagger().eval()
+    return Scene(model, x, y, classes=CLASSES, inputs=diorama.Tokens(vocabulary=WORDS, separator=" "))
+
+
+def test_the_answer_is_a_class_at_the_last_token(tagger: Scene) -> None:
+    picture = tagger.view("answer")
+    assert "answer: . at the last token" in picture.caption
+    assert "at the text's last token, at place 6" in picture.note
+
+
+def test_words_explain_the_class_of_a_token_by_the_whole_text(tagger: Scene) -> None:
+    picture = tagger.view("words", select="token:2")
+    assert "VERB, its answer at place 2" in picture.caption
+    text = next(mark for mark in picture.marks() if isinstance(mark, Text))
+    assert text.tokens[-1] == "<pad> × 2", "nothing is expected behind the end"
+    # The word itself speaks for its class, and words behind it are heard by the part that reads backward.
+    assert int(text.values.argmax()) == 2
+    assert abs(text.values[3]) > 0
+
+
+def test_cells_show_no_next_tokens(tagger: Scene) -> None:
+    picture = tagger.view("cells")
+    assert "likeliest" not in picture.caption
+    assert not any(mark.alternatives for mark in picture.marks() if isinstance(mark, Text))
+
+
+@pytest.mark.parametrize("view", ["writes", "learns_from"])
+def test_what_writers_alone_have_is_refused(tagger: Scene, view: str) -> None:
+    with pytest.raises(NotApplicable, match="class"):
+        tagger.view(view)
+
+
+def test_names_of_tokens_are_no_tags(tagger: Scene) -> None:
+    assert tags(tagger)
+    x = tagger.examples.x
+    assert isinstance(x, Tensor)
+    kind = diorama.Tokens(vocabulary=WORDS, separator=" ")
+    for names in (None, WORDS, WORDS[1:5]):
+        assert not tags(Scene(tagger.model, x, tagger.examples.y, classes=names, inputs=kind))
