@@ -73,7 +73,7 @@ def _looked(plain: nn.Module, x: Nested, like: LayerSurvey | None = None) -> Lay
     return look
 
 
-class Beside:
+class LayersBeside:
     """A context in which a model runs once for something else, and shows its layers too: :meth:`table`.
 
     *Meaning* :attr:`around` goes round every op of that pass (:meth:`.mode.OpMode.around`). The layers are known where its ops tell that
@@ -89,7 +89,7 @@ class Beside:
         self._look.brief, self._look.followed.on = True, False
         self.around = self._look.followed.around
 
-    def __enter__(self) -> Beside:
+    def __enter__(self) -> LayersBeside:
         look, followed = self._look, self._look.followed
         rows = RowsApart(self._plain, self._x, followed.own, _HELD)
         self._stack = contextlib.ExitStack()

@@ -30,7 +30,7 @@ from ..model.outputs import Reading
 from ..model.own_labels import beside_labels
 from ..model.patterns import Sites
 from ..model.points import points
-from ..model.survey import Beside
+from ..model.survey import LayersBeside
 from ..model.unwrap import fed, unwrap
 from .input import kinds_of
 from .source import Source
@@ -177,7 +177,7 @@ class SceneNetwork:
         shared = self.source.shared
         if shared.reading is None:
             x = self.few()
-            with blamed(), Beside(self.model, x) as beside, Capture(self.model) as look:
+            with blamed(), LayersBeside(self.model, x) as beside, Capture(self.model) as look:
                 output, ending = made_by(self.model, x, look, beside.around)
             if shared.layers is None:
                 shared.layers = beside.table()

@@ -380,6 +380,7 @@ def test_sums_tell_weights_apart_that_are_summed_where_they_lie() -> None:
 
 
 def test_tensors_by_name_come_in_any_order() -> None:
+    """An input of several tensors is taken by their names, whichever stands first."""
     class Two(nn.Module):
         def __init__(self) -> None:
             super().__init__()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import shutil
 from pathlib import Path
@@ -66,5 +67,5 @@ def test_what_may_change_is_not_kept(hub: Hub) -> None:
     before = hub._cache_name(_asked(view="curves"))
     tracker = hub._tracker("tiny")
     assert tracker.pulse is not None
-    tracker.pulse = type(tracker.pulse)(tracker.pulse.committed + 1, tracker.pulse.live, False, tracker.pulse.events, tracker.pulse.checkpoints)
+    tracker.pulse = dataclasses.replace(tracker.pulse, committed=tracker.pulse.committed + 1)
     assert hub._cache_name(_asked(view="curves")) != before

@@ -47,12 +47,14 @@ def tagger() -> Scene:
 
 
 def test_the_answer_is_a_class_at_the_last_token(tagger: Scene) -> None:
+    """A network that tags tokens is asked at the last one of a text, and its answer is called by its class."""
     picture = tagger.view("answer")
     assert "answer: . at the last token" in picture.caption
     assert "at the text's last token, at place 6" in picture.note
 
 
 def test_words_explain_the_class_of_a_token_by_the_whole_text(tagger: Scene) -> None:
+    """What is explained is the class of a token at its own place, by the words before and behind it."""
     picture = tagger.view("words", select="token:2")
     assert "VERB, its answer at place 2" in picture.caption
     text = next(mark for mark in picture.marks() if isinstance(mark, Text))
@@ -63,6 +65,7 @@ def test_words_explain_the_class_of_a_token_by_the_whole_text(tagger: Scene) -> 
 
 
 def test_cells_show_no_next_tokens(tagger: Scene) -> None:
+    """No token is said to be likeliest next where answers are classes."""
     picture = tagger.view("cells")
     assert "likeliest" not in picture.caption
     assert not any(mark.alternatives for mark in picture.marks() if isinstance(mark, Text))
@@ -70,11 +73,13 @@ def test_cells_show_no_next_tokens(tagger: Scene) -> None:
 
 @pytest.mark.parametrize("view", ["writes", "learns_from"])
 def test_what_writers_alone_have_is_refused(tagger: Scene, view: str) -> None:
+    """What only networks that write on have is refused with the reason."""
     with pytest.raises(NotApplicable, match="class"):
         tagger.view(view)
 
 
 def test_names_of_tokens_are_no_tags(tagger: Scene) -> None:
+    """Where all names of classes are tokens, the network writes and does not tag."""
     assert tags(tagger)
     x = tagger.examples.x
     assert isinstance(x, Tensor)
