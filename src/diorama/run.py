@@ -321,7 +321,7 @@ class Run(Line):
 
     def judged(self, step: int | None = None) -> tuple[list[Found], list[str]]:
         """The same, and beside it a sentence for each finding that could not judge the training."""
-        from .record.findings import Found
+        from .record.findings import checked
 
         record = Past(self, step)
         found, failed = [], []
@@ -330,7 +330,7 @@ class Run(Line):
             if judge and plugin.steady:
                 continue
             try:
-                found += [given(plugin, one, Found) for one in given(plugin, plugin()(record), list, tuple)]
+                found += [checked(plugin, one) for one in given(plugin, plugin()(record), list, tuple)]
             except Faulty as error:
                 registry.findings.leave_out(name, error)
             except DioramaError:

@@ -374,6 +374,14 @@ def _no_data(*_: Any, **__: Any) -> Any:
     return {"of": torch.zeros(3)}
 
 
+def _found(**fields: Any) -> Callable[..., Any]:
+    def found(*_: Any) -> Any:
+        return [plugins.Found(**{"finding": "mine", "severity": 0.5, "title": "", "text": "", "evidence": ""} | fields)]
+
+    found.__name__ = f"found_{next(iter(fields))}"
+    return found
+
+
 class _NoWayBack(plugins.Reversal):
     back = _fails
 
@@ -396,7 +404,10 @@ def _too_few(*_: Any, **__: Any) -> Any:
     + [(kind, _gives) for kind in USES if "." in kind]
     + [(kind, _gives_nothing) for kind in ("methods", "derivations", "projections")]
     + [("derivations", _not_plain), ("derivations", _refused), ("projections", _too_few), ("commands", _unwritten),
-       ("views", _no_marks), ("views", _wrong_field), ("derivations.material", _no_data), ("commands", _no_way_back), ("commands", _how)],
+       ("views", _no_marks), ("views", _wrong_field), ("derivations.material", _no_data), ("commands", _no_way_back), ("commands", _how)]
+    + [("findings", _found(**wrong)) for wrong in (
+        {"evidence": 4}, {"severity": 7}, {"title": "\ud800"}, {"view": "nosuch"}, {"keys": ("nothing",)}, {"action": ("freeze", {"layr": "0"})},
+    )],
     ids=lambda value: getattr(value, "__name__", value),
 )
 def test_a_plug_in_that_fails_at_work_is_named(

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from ...core import registry
-from ...core.knobs import Plugin
-from ...core.selection import layer_key, spoken, without_call
+from ...core.blame import given, sound
+from ...core.errors import DioramaError, Faulty, UsageError, not_found
+from ...core.knobs import Plugin, build
+from ...core.registry import is_own
+from ...core.selection import Key, layer_key, spoken, without_call
 
 if TYPE_CHECKING:
     from ..packing import Floats, Steps
@@ -24,7 +27,12 @@ LONG = 48
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """One diagnosis: what it is, how bad (0 to 1), and what was seen that says so."""
+    """One diagnosis: what it is, how bad (0 to 1), and what was seen that says so.
+
+    All of it is checked when it is taken from a third party's finding: the types, that ``severity`` lies in 0 to 1, that ``action`` is a
+    command with knobs that it takes, that ``view`` is a view, and that ``keys`` read as keys. Whether a key's layer is there is not. A finding
+    that gives a wrong one is left out, with a sentence that names it, and the others stay.
+    """
 
     finding: str
     severity: float
@@ -32,7 +40,7 @@ class Found:
     text: str
     evidence: str
     keys: tuple[str, ...] = ()
-    """What it is about: layers and steps."""
+    """What it is about: layers and steps, as ``("layer:features.3",)``; a click leads to the first."""
     action: tuple[str, dict[str, Any]] | None = None
     """A command that may help, with its knobs."""
     step: int = 0
@@ -43,6 +51,27 @@ class Found:
     """What usually helps, in a sentence."""
     view: str = ""
     """The view that shows it."""
+
+
+def checked(finding: Any, one: Any) -> Found:
+    """What a finding gave. *Raises* Faulty, which names it, for what the page could not show or a person could not use."""
+    found: Found = sound(finding, given(finding, one, Found))
+    if is_own(finding):
+        return found
+    try:
+        if not 0 <= found.severity <= 1:
+            raise UsageError(f"Found.severity lies between 0 and 1, and is {found.severity}")
+        if found.action is not None:
+            build(registry.commands[found.action[0]], found.action[1])
+        if found.view and found.view not in registry.views:
+            raise not_found("view", found.view, registry.views)
+        for key in found.keys:
+            Key.parse(key)
+        for text in (found.finding, found.title, found.text, found.evidence, found.sure, found.helps):
+            text.encode()
+    except (DioramaError, ValueError) as error:
+        raise Faulty(f"{registry.told(finding)} wants mending: {error}") from error
+    return found
 
 
 class Finding(Plugin):
