@@ -32,6 +32,8 @@ class Shared(Following):
         """Each turn is a stage. ``begun`` is what a turn handed over as its state; ``before`` the value at the snapshot before."""
         rows = [values.flatten(1).double() for values in scene.activations([self.layer, self.second]).values()]
         product = (rows[0] - rows[0].mean(0)).T @ (rows[1] - rows[1].mean(0)) / len(rows[0])
+        if before is not None and before["second"].shape != product.shape[1:]:
+            before = None  # units came or went since
         start = begun or before or {"turns": 0, "second": np.ones(product.shape[1])}
         right = torch.tensor(start["second"], dtype=torch.float64)
         first = min(begun["turns"], self.rounds - 1) if begun else 0  # the last turn is always taken: it yields the value

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 import click
 
-from ..core.blame import culprit, model_failed, own_place
+from ..core.blame import culprit, model_failed, own_place, said
 from ..core.errors import DioramaError, LeftOut, UsageError
 from ..core.version import VERSION
 from .knobs import NamedGroup, knob_options, knobs_from
@@ -385,12 +385,12 @@ def main() -> None:
     except click.ClickException as error:
         _fail(_sentence(error), 2)
     except DioramaError as error:
-        _fail(str(error), 2 if isinstance(error, UsageError) else 1, error)
+        _fail(said(error), 2 if isinstance(error, UsageError) else 1, error)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # who reads us has gone; a flush at exit must not complain
         raise SystemExit(1) from None
     except Exception as error:  # noqa: BLE001 - a fault of ours is one sentence too
-        from ..live.log import write_log
+        from ..core.log import write_log
 
         path = write_log(error, f"diorama {' '.join(sys.argv[1:])}")
         _fail(f"{_whose(error)} (the details are in {path})", 1, error)
@@ -398,18 +398,18 @@ def main() -> None:
 
 def _whose(error: Exception) -> str:
     """One sentence that says whose fault an unforeseen error is: the system's, a plug-in's, the user's own code's, or ours."""
-    said = f"{type(error).__name__}: {error}"
+    text = f"{type(error).__name__}: {error}"
     if isinstance(error, MemoryError):
         return f"the memory was not enough: {str(error) or 'it ran out'}"
     if (words := culprit(error)) is not None:
-        return f"{words} failed: {said}"
+        return f"{words} failed: {text}"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}{f': {error.filename!r}' if error.filename else ''}"
     told = model_failed(error)
     if told is not None:
         return str(told)
     place = own_place(error)
-    return f"your own code failed: {said} (in {place[0]})" if place is not None else f"this is a fault of diorama: {said}"
+    return f"your own code failed: {text} (in {place[0]})" if place is not None else f"this is a fault of diorama: {text}"
 
 
 def _sentence(error: click.ClickException) -> str:

@@ -44,15 +44,15 @@ def model_failed(error: Exception) -> NotApplicable | None:
         return None  # what somebody asked the mode to call, such as what stops a pass
     count = _count(frames[given[-1]].tb_frame.f_locals.get("x"))
     place = own_place(error)
-    said = " ".join(str(error).split())[:300]
+    text = " ".join(str(error).split())[:300]
     where = f" (in {place[0]}, line {place[1]})" if place is not None else ""
     batch = "" if count is None else " with 1 example" if count == 1 else f" with {count} examples"
     hint = ""
     if isinstance(error, RuntimeError | AssertionError):
         hint = "; views look at one example or a few at once, so that a model has to take any number of them"
-    elif isinstance(error, TypeError) and "missing" in said:
+    elif isinstance(error, TypeError) and "missing" in text:
         hint = "; a model of several inputs takes them as a tuple, (x, t), or as a dict by name"
-    return NotApplicable(f"the model's own forward pass failed{batch}: {type(error).__name__}: {said}{where}{hint}")
+    return NotApplicable(f"the model's own forward pass failed{batch}: {type(error).__name__}: {text}{where}{hint}")
 
 
 def alone(error: Exception) -> str:
@@ -63,11 +63,13 @@ def alone(error: Exception) -> str:
     if isinstance(error, Cancelled):
         raise error
     if isinstance(error, DioramaError):
-        return str(error)
+        return said(error)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "it takes more memory than there is"
     told = model_failed(error)
-    return str(told) if told is not None else f"{culprit(error) or 'it'} failed ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+    if told is not None:
+        return str(told)
+    return f"{culprit(error) or 'it'} failed ({type(error).__name__}: {' '.join(str(error).split())[:200]}{_place(error)})"
 
 
 @contextmanager
@@ -79,15 +81,37 @@ def blamed() -> Iterator[None]:
         told = model_failed(error)
         if told is None:
             raise
+        told.__dict__["plugin_"] = _NOBODY  # whoever asks the model is not to blame
         raise told from error
 
 
 def charge(error: BaseException, plugin: Any) -> None:
-    """Note on an error which plug-in raised it; the one nearest to the fault stays."""
-    if not isinstance(error, DioramaError) and "plugin_" not in error.__dict__:
-        error.__dict__["plugin_"] = (registry.told(plugin), registry.is_own(plugin))
-        if not registry.is_own(plugin):
-            error.add_note(f"raised by {registry.told(plugin)}")
+    """Note on an error which plug-in raised it, and where in its file; the one nearest to the fault stays.
+
+    What diorama raised on purpose is a third party's where diorama was called by it; what that one refuses itself is said as it says it.
+    """
+    if "plugin_" in error.__dict__:
+        return
+    own = registry.is_own(plugin)
+    if isinstance(error, DioramaError) and (own or isinstance(error, Cancelled | Faulty) or not _raised_by_us(error)):
+        return
+    error.__dict__["plugin_"] = (registry.told(plugin), own, "" if own else registry.raised_at(error, plugin))
+    if not own:
+        error.add_note(f"raised by {registry.told(plugin)}{error.__dict__['plugin_'][2]}")
+
+
+def _raised_by_us(error: BaseException) -> bool:
+    files = [frame.tb_frame.f_code.co_filename for frame in _frames(error.__traceback__)]
+    return bool(files) and files[-1].startswith(str(_OURS))
+
+
+def said(error: BaseException) -> str:
+    """What an error that was raised on purpose says, with the third party's plug-in that had it raised, where one did."""
+    words, own, place = error.__dict__.get("plugin_", _NOBODY)
+    return str(error) if own else f"{error} (raised by {words}{place})"
+
+
+_NOBODY = ("", True, "")
 
 
 @contextmanager
@@ -100,17 +124,21 @@ def charged(plugin: Any) -> Iterator[None]:
         raise
 
 
+def _place(error: BaseException) -> str:
+    return str(error.__dict__.get("plugin_", _NOBODY)[2])
+
+
 def culprit(error: BaseException) -> str | None:
     """Which plug-in of a third party raised an error, in words; None where none did."""
-    words, own = error.__dict__.get("plugin_", ("", True))
+    words, own, _ = error.__dict__.get("plugin_", _NOBODY)
     return None if own else words
 
 
 def failure(error: BaseException) -> str:
     """An unforeseen error in one sentence, with the plug-in that raised it, where one did."""
-    words, _ = error.__dict__.get("plugin_", ("", True))
-    said = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
-    return str(error) if isinstance(error, Faulty) else f"{words} failed ({said})" if words else said
+    words, _, place = error.__dict__.get("plugin_", _NOBODY)
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
+    return str(error) if isinstance(error, Faulty) else f"{words} failed ({text}{place})" if words else text
 
 
 def yielded(plugin: Any, make: Callable[[], Any], *kinds: type, some: bool = True) -> Generator[Any]:

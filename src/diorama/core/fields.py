@@ -6,7 +6,6 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import msgspec
 import numpy as np
 from msgspec import inspect
 

@@ -210,7 +210,7 @@ class Registry(Mapping[str, Any]):
     def leave_out(self, name: str, error: BaseException) -> None:
         """Say once that a plug-in cannot be used, and name it in ``broken``."""
         point = self._foreign.get(name)
-        text = " ".join(f"{type(error).__name__}: {error}".rstrip(": ").split()) + _raised_at(error)
+        text = " ".join(f"{type(error).__name__}: {error}".rstrip(": ").split()) + raised_at(error)
         package = _package(point) if point is not None else "diorama"
         way = f"mend, update or uninstall {package}" if point is not None else "install what it needs"
         self._left_out[name] = f"the {self.noun} {name!r} of {package} cannot be used and is left out ({text}); {way}"
@@ -361,12 +361,15 @@ def _package(point: EntryPoint) -> str:
     return name
 
 
-def _raised_at(error: BaseException) -> str:
-    """Where in somebody else's file an error was raised, for whoever wrote it; nothing where it was raised in diorama's own."""
+def raised_at(error: BaseException, plugin: Any = None) -> str:
+    """Where in somebody else's file an error was raised, or diorama was called that raised it, for whoever wrote it; nothing where none ran.
+    Of a plug-in it is a line beside its own file, where one ran, rather than one of what that calls."""
     lines = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
-    lines = [(name, line) for name, line in lines if not name.startswith("<") and not _of_python(name)]
-    if not lines or lines[-1][0].startswith(str(Path(__file__).parents[1])):
+    lines = [(name, line) for name, line in lines if not name.startswith(("<", str(Path(__file__).parents[1]))) and not _of_python(name)]
+    if not lines:
         return ""
+    file = getattr(sys.modules.get(getattr(plugin, "__module__", "")), "__file__", None)
+    lines = [each for each in lines if file and Path(each[0]).is_relative_to(Path(file).parent)] or lines
     return f" in {Path(lines[-1][0]).name}, line {lines[-1][1]}"
 
 

@@ -13,7 +13,8 @@ FINE = 3
 
 class Following(Derivation):
     """Base of derivations that start from the snapshots before, from the first one on: each value comes to the next one's ``stages`` as
-    ``before``. Without a run, or at its first snapshot, that is None."""
+    ``before``. Without a run, or at its first snapshot, that is None. Where commands gave a layer other units since, ``before`` still has as
+    many as there were then: begin anew where its shapes are not those of now."""
 
     follow: bool = knob(True, "Start from the snapshots before, from the first one on.")
 

@@ -14,6 +14,7 @@ from msgspec import UNSET
 
 from ..core import protocol
 from ..core.errors import DioramaError, Unavailable, not_found
+from ..core.log import write_log
 from ..core.protocol import PATIENCE
 from ..core.registry import views
 from ..core.request import Request, digest
@@ -22,7 +23,6 @@ from . import catalogue as installation
 from . import scenes
 from .cache import Frames
 from .jobs import BACKGROUND, Job, Pool
-from .log import write_log
 from .memory import give_back
 from .notes import Notes
 from .session import Session

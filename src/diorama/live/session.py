@@ -10,8 +10,8 @@ from msgspec import UNSET
 
 from ..core import protocol
 from ..core.errors import DioramaError, UsageError
+from ..core.log import write_log
 from .channels import Channels, Send, SendFrame
-from .log import write_log
 
 if TYPE_CHECKING:
     from .hub import Hub

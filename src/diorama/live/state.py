@@ -16,6 +16,7 @@ import numpy as np
 
 from ..core import protocol
 from ..core.errors import Damaged, DioramaError, Unavailable
+from ..core.log import write_log
 from ..core.saying import plain
 from ..data import changes_file
 from ..record import checkpoints, files, origin, requests
@@ -23,7 +24,6 @@ from ..record.arrays import live_stand
 from ..record.lineage import Line
 from ..record.nature import nature
 from ..record.reader import RunReader
-from .log import write_log
 from .scenes import live_mark
 
 _EVENTS = 2000

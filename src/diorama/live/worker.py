@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from ..core.blame import culprit
+from ..core.blame import culprit, said
 from ..core.errors import Cancelled, DioramaError, LeftOut
+from ..core.log import details, write_log
 from . import wire
-from .log import write_log
 from .memory import give_back
 
 REST = 0.5
@@ -68,7 +68,8 @@ def run_job(performer: Performer, job: dict[str, Any], emit: Emit, cancelled: Ca
     except Cancelled:
         emit({"event": "cancelled"})
     except DioramaError as error:
-        emit({"event": "error", "kind": type(error).__name__, "message": str(error)})
+        where = details(error, f"while computing {what}") if culprit(error) else ""
+        emit({"event": "error", "kind": type(error).__name__, "message": f"{said(error)}{where}"})
     except MemoryError:
         emit(starved)
         return False

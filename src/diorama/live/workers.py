@@ -12,8 +12,8 @@ from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
+from ..core.log import log_path
 from . import wire
-from .log import log_path
 from .worker import make_performer, run_job
 
 Heard = Callable[["Worker", dict[str, Any], bytes], None]

@@ -10,12 +10,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..core import registry
-from ..core.blame import charged, given
+from ..core.blame import charged, failure, given
 from ..core.errors import DioramaError, Faulty, NotApplicable, UsageError
+from ..core.log import details
 
 if TYPE_CHECKING:
     from ..training.differences import Difference
     from .controls import Controls
+
+class BrokenWayBack(Faulty):
+    """A way back that raised what it must not, or gave no sentence; says whether the act is in force still."""
+
 
 KEPT = 256_000_000
 """Bytes that acts may keep of what was before; the oldest are forgotten first."""
@@ -28,7 +33,27 @@ _TOLD = 100
 class Reversal(ABC):
     """How an act is taken back; a command hands it over with what it applied (``Applied.reversal``).
 
-    Whatever is held by it is held in the training's memory, so it says how many bytes that are.
+    Whatever is held by it is held in the training's memory, so it says how many bytes that are. It is no dataclass: set ``size`` in its
+    ``__init__``. One that holds a weight as it was, and puts it back where nobody trained on or changed it since:
+
+        class Weight(Reversal):
+            def __init__(self, weight):
+                self.weight, self.old = weight, weight.detach().clone()
+                self.size = self.old.nbytes
+
+            def changed(self):
+                self.new = self.weight.detach().clone()
+                self.size += self.new.nbytes
+                return self
+
+            def back(self, training, later):
+                if not torch.equal(self.weight, self.new):
+                    raise NotApplicable("the weight is another since; go back in time instead")
+                self.weight.copy_(self.old)
+                return "bit by bit"
+
+    What an optimizer remembers of the weight it leaves alone. Where ``back`` raises anything else than NotApplicable or UsageError, the act is in
+    force as before and can be tried again.
     """
 
     size: int = 0
@@ -38,7 +63,8 @@ class Reversal(ABC):
 
     @abstractmethod
     def back(self, training: Controls, later: Sequence[Act]) -> str:
-        """Take the act back, between two steps; ``later`` are the acts in force that came after it, oldest first.
+        """Take the act back, between two steps and without gradients; ``later`` are the acts in force that came after it, oldest first. Whether
+        one of them is in the way is yours to find out: ask each ``act.reversal``, where it is not None.
 
         Returns what a person should know of it, as the end of a sentence, or nothing. *Raises* NotApplicable or
         UsageError, before anything is changed, where it cannot be taken back.
@@ -50,7 +76,8 @@ class Reversal(ABC):
         return ""
 
     def rearranged(self, weight: str) -> bool:  # noqa: ARG002 - for those that do
-        """Whether the act gave a weight another shape or took it away, so that what came before it finds its numbers elsewhere."""
+        """Whether the act gave a weight another shape or took it away, so that what came before it finds its numbers elsewhere. Those that take
+        back an older act ask it, with the parameter's name as in ``model.named_parameters()``."""
         return False
 
 
@@ -164,6 +191,10 @@ class Act:
     """The folder of the run in which it was applied; empty for the run that is being recorded."""
     examples: str = ""
     """All examples of the data that it changed."""
+    why: str = ""
+    """Why there never was a way back, as the end of a sentence; empty where there was one."""
+    failed: bool = False
+    """Whether its way back failed: then the newest act is any other."""
     plain: bool = dataclasses.field(init=False)
     """Whether it set plain values, which go back at any step as if the act had not been."""
 
@@ -208,9 +239,11 @@ class Acts:
         """The act of a command's number, or the newest in force. *Raises* UsageError, NotApplicable with the way out."""
         if number is None:
             newest = [act for act in self._acts if act.in_force and act.reversal is not None]
+            newest.sort(key=lambda act: not act.failed)
             if not newest:
+                lasting = "".join(f"; {told(act)} {act.why}" for act in self._acts[-3:] if act.in_force and act.why)
                 raise UsageError("nothing is in force that could be taken back: since this training began, went back or was taken up "
-                                 "again, no command did anything to it that can be taken back")
+                                 f"again, no command did anything to it that can be taken back{lasting}")
             act = newest[-1]
         else:
             known = {act.number: act for act in self._acts}
@@ -221,14 +254,16 @@ class Acts:
             act = known[number]
         if not act.in_force:
             raise UsageError(f"command {act.number} ({act.name}) was taken back already")
+        if act.why:
+            raise NotApplicable(f"{told(act)} cannot be taken back: it {act.why}; go back in time instead")
         if act.reversal is None:
             raise NotApplicable(f"what command {act.number} ({act.name}) changed is no longer in memory: newer acts took its place, "
                                 "or the training went back or was taken up again since; go back in time instead")
         return act
 
     def take_back(self, act: Act, training: Controls) -> str:
-        """Take one back; raises what its reversal raises, and it is in force then as before: for good where the reversal is broken, so that
-        it stands in no other's way."""
+        """Take one back. *Raises* what its reversal raises, and it is in force then as before; BrokenWayBack where that is broken. It can be
+        tried again then by its number, and stands in no other's way."""
         if act.reversal is None:
             raise NotApplicable(f"what command {act.number} changed is no longer kept")
         later = self._later(act)
@@ -236,13 +271,17 @@ class Acts:
         try:
             with charged(command):
                 said: str = given(command, act.reversal.back(training, later), str)
-        except DioramaError as error:
-            if isinstance(error, Faulty):
-                act.in_force, act.reversal = False, None
+        except Faulty as error:
+            act.in_force, act.reversal = False, None
+            raise BrokenWayBack(f"{error}; {told(act)} was taken back, as far as that goes") from error
+        except DioramaError:
             raise
-        except (Exception, SystemExit):
-            act.reversal = None
-            raise
+        except (Exception, SystemExit) as error:
+            act.failed = True
+            where = details(error, f"while taking back {told(act)}")
+            raise BrokenWayBack(
+                f"{told(act)} could not be taken back: its way back failed, by {failure(error)}{where}; whatever that had changed by then stays, "
+                f"and the act is in force as before: undo command={act.number} tries it again") from error
         act.in_force, act.reversal = False, None
         return said
 
@@ -272,3 +311,8 @@ class Acts:
             if isinstance(act.reversal, SettingsReversal):
                 found["settings"] = act.reversal.kept()
         return found
+
+
+def cannot_go_back(step: int | None, skip: int, command: int | None) -> tuple[str, str, str]:  # noqa: ARG001 - of one shape with the recorder's
+    """Goes back where nobody records. *Raises* NotApplicable."""
+    raise NotApplicable("nobody records this training, so it has no checkpoint to go back to")

@@ -13,17 +13,18 @@ import torch
 from torch.optim import Optimizer
 
 from ..core import registry
-from ..core.blame import charged, failure
+from ..core.blame import charged, failure, said
 from ..core.errors import DioramaError, Faulty, NotApplicable, UsageError
 from ..core.knobs import build
+from ..core.log import details
 from ..model.unwrap import processes
 from ..training.differences import TensorPlace
 from ..training.subject import Subject
 from ..training.unit_weights import layer_parameters
-from .acts import Act, Acts, SettingsReversal
+from .acts import Act, Acts, SettingsReversal, cannot_go_back
 from .checkpoints import LATER, RULE
-from .commands import applied, check_reach, left_by
-from .factors import Bend, Clip, FactorGroup, Factors, check_layered
+from .commands import STAYS, applied, before, check_reach, lasting, left_by
+from .factors import Bend, Clip, FactorGroup, Factors, check_layered, series_of
 from .idle_optimizers import GATHERED, IdleOptimizers
 from .requests import Inbox, SentCommand, send, watched
 from .rules import Rules, SetRule
@@ -69,7 +70,7 @@ class Controls:
         self._folder = folder
         self._inbox = Inbox(folder)
         self._keep = keep
-        self.goes_back: Callable[[int | None, int, int | None], tuple[str, str, str]] = _cannot_go_back
+        self.goes_back: Callable[[int | None, int, int | None], tuple[str, str, str]] = cannot_go_back
         """Puts the training back; the recorder's."""
         self.before_act: Callable[[str], tuple[Callable[[int], object], str]] = lambda kind: (lambda command: None, "")
         """Copies what a command of a kind (``checkpoints.KINDS``) is about to change: how that is kept, and why not; the recorder's."""
@@ -325,14 +326,14 @@ class Controls:
         """The learning rates in force, by series name."""
         for k, group in enumerate(self.factors.groups):
             if all(group.optimizer is not each.optimizer for each in self.idle.idle):
-                yield _series(k), self.factors.rate(group)
+                yield series_of(k), self.factors.rate(group)
 
     @property
     def steady(self) -> list[tuple[str, Optimizer, int]] | None:
         """Where the learning rates are read as long as no wish is in force: by series name an optimizer and its group."""
         if self.factors.bend is not None or self.idle.idle:
             return None
-        return [(_series(k), group.optimizer, group.index) for k, group in enumerate(self.factors.groups)]
+        return [(series_of(k), group.optimizer, group.index) for k, group in enumerate(self.factors.groups)]
 
     def rates(self) -> dict[str, float]:
         """The learning rates in force, as one mapping."""
@@ -444,7 +445,7 @@ class Controls:
     def _answer(self, request: SentCommand, refusal: str) -> bool:
         self._sender = request.sender
         old = new = ""
-        reversal, told, waiting, done = None, "", False, None
+        reversal, told, waiting, done, broken, why = None, "", False, None, "", ""
         keep: Callable[[int], object] | None = None
         grads = torch.is_grad_enabled()
         try:
@@ -465,13 +466,21 @@ class Controls:
             good = True
             if unchanged or (isinstance(reversal, SettingsReversal) and reversal.idle):
                 reversal, text = None, f"{text}; so nothing changed{self.rules.rest(request.sender)}"
-        except Faulty as error:
-            good, text = False, f"{error}; {left_by(self, done)}"
+            elif reversal is None and lasting(command):
+                why, text = "gave no way back", f"{text}; it cannot be taken back: the command gives no way back{before(request.id, told)}"
         except DioramaError as error:
-            good, text = False, str(error)
+            good, text, broken = False, said(error), left_by(self, done) if type(error) is Faulty else ""
         except (Exception, SystemExit) as error:
-            good, text = False, f"{failure(error)}; {left_by(self, done)}"
+            good, broken = False, left_by(self, done)
+            text = f"{failure(error)}{details(error, f'while applying the command {request.name}')}"
         torch.set_grad_enabled(grads)  # also where the command broke off
+        if broken:
+            why = "broke off" if keep is not None and broken == STAYS else ""
+            text += f"; {broken}{before(request.id, told) if why else ''}"
+        if why and keep is not None:
+            keep(request.id)
+            self.acts.add(Act(request.id, self.number, request.name, text, None, why=why))
+            self.tell_acts()
         self.idle.forget()
         if not waiting:
             self.idle.spared()
@@ -489,12 +498,3 @@ class Controls:
         told_back = {"id": request.id, "step": self.number, "ok": int(good), "old": old, "new": new, "text": text, "time": time.time()}
         self.note("acknowledged", told_back)
         return good
-
-
-def _series(group: int) -> str:
-    """What the learning rate of a group is called among the series."""
-    return "learning_rate" if group == 0 else f"learning_rate/{group}"
-
-
-def _cannot_go_back(step: int | None, skip: int, command: int | None) -> tuple[str, str, str]:  # noqa: ARG001 - of one shape with the recorder's
-    raise NotApplicable("nobody records this training, so it has no checkpoint to go back to")

@@ -321,3 +321,8 @@ def check_layered(optimizers: Sequence[Any]) -> None:
         if isinstance(optimizer, LBFGS) or not isinstance(optimizer, Optimizer):
             raise NotApplicable(f"{type(optimizer).__name__} steps all weights as one, so layers have no values of their own; leave out layer=")
     check_order(optimizers, "layers have no values of their own")
+
+
+def series_of(group: int) -> str:
+    """What the learning rate of a group is called among the series."""
+    return "learning_rate" if group == 0 else f"learning_rate/{group}"

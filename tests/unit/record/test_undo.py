@@ -11,8 +11,12 @@ from torch import nn
 from waiting import answered
 
 import diorama
+from diorama.core import registry
+from diorama.core.knobs import knob
+from diorama.core.marks import Bars
 from diorama.record import acts, requests
 from diorama.record.acts import Act, Acts, Reversal
+from diorama.record.commands import Applied, Command
 from diorama.record.recorder import Recorder
 
 pytestmark = pytest.mark.usefixtures("looking_at_once")
@@ -137,3 +141,70 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(diorama.NotApplicable, match="no longer in memory"):
         kept.find(1)
     assert kept.find(None).number == 2
+
+
+class _Way(Reversal):
+    """A way back that fails once."""
+
+    def __init__(self) -> None:
+        self.tries = 0
+
+    def back(self, training: Any, later: Any) -> str:
+        """Say so."""
+        self.tries += 1
+        if self.tries == 1:
+            raise RuntimeError("too early")
+        return ""
+
+
+class _Shrink(Command):
+    """Makes weights smaller, and does what its knob says."""
+
+    family = "weights"
+    does: str = knob("", "What.")
+
+    def apply(self, training: Any) -> Applied:
+        """Change."""
+        training.subject.model[0].weight.mul_(0.5)
+        if self.does == "raise":
+            raise KeyError("half way")
+        if self.does == "misuse":
+            Bars(values=[1, 2], labels=("a", "b"))  # type: ignore[arg-type]
+        return Applied("", "", "shrunk", _Way() if self.does == "way" else None)
+
+
+@pytest.fixture
+def shrinking(steered: _Steered, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> _Steered:
+    """One that knows somebody's command."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setitem(registry.commands._loaded, "shrink", type("Mine", (_Shrink,), {"name": "shrink", "__module__": __name__}))
+    return steered
+
+
+def test_a_way_back_that_fails_can_be_tried_again(shrinking: _Steered, tmp_path: Path) -> None:
+    """The answer says what failed and where, the log has the details; an older act goes first, and the second try succeeds."""
+    shrinking.send("freeze", layer="0")
+    shrinking.send("shrink", does="way")
+    said = shrinking.send("undo")["text"]
+    assert said.startswith("command 2 (shrink) could not be taken back: its way back failed")
+    assert "RuntimeError: too early in test_undo.py, line" in said
+    assert "undo command=2 tries it again" in said
+    assert "Traceback" in (tmp_path / "diorama" / "diorama.log").read_text()
+    assert "took back command 1, freeze" in shrinking.send("undo")["text"]
+    assert "took back command 2, shrink" in shrinking.send("undo")["text"]
+
+
+@pytest.mark.parametrize("does", ["raise", "", "misuse"])
+def test_what_has_no_way_back_says_so_at_once(shrinking: _Steered, does: str) -> None:
+    """A command that broke off, and one without a way back, name the checkpoint before them, and undo names them."""
+    before = shrinking.model[0].weight.detach().clone()
+    said = shrinking.send("shrink", does=does)["text"]
+    if does == "misuse":
+        assert "raised by the command 'shrink' in test_undo.py, line" in said
+        return
+    assert ("'half way' in test_undo.py, line" if does else "it cannot be taken back: the command gives no way back") in said
+    assert "go_back command=1 stands before it" in said
+    assert f"command 1 (shrink) {'broke off' if does else 'gave no way back'}" in shrinking.send("undo")["text"]
+    assert f"it {'broke off' if does else 'gave no way back'}" in shrinking.send("undo", command=1)["text"]
+    shrinking.send("go_back", command=1)
+    assert torch.equal(shrinking.model[0].weight, before)

@@ -25,7 +25,8 @@ class Applied(NamedTuple):
     new: str
     text: str
     reversal: Reversal | None = None
-    """How the command ``undo`` takes it back; None for what is no change that could be (a pause, a snapshot)."""
+    """How the command ``undo`` takes it back; None for what is no change that could be (a pause, a snapshot). A command of the families weights,
+    structure, optimizer or data that ``steers`` and gives None is told at once to be for good."""
     unchanged: bool = False
     """Whether all was so already: then it is no act, and has neither a way back nor a twin."""
 
@@ -45,7 +46,22 @@ def left_by(training: Controls, done: Any) -> str:
         with contextlib.suppress(Exception, SystemExit):
             done.reversal.back(training, ())
             return "what it changed was taken back"
-    return "whatever it had changed by then stays, and undo knows nothing of it"
+    return STAYS
+
+
+STAYS = "whatever it had changed by then stays, and undo knows nothing of it"
+_LASTING = frozenset({"weights", "structure", "optimizer", "data"})
+"""The families of commands that change what a training goes on from."""
+
+
+def lasting(command: Command) -> bool:
+    """Whether what a command did is there to be taken back, where it gave no way back."""
+    return command.steers and command.family in _LASTING
+
+
+def before(number: int, told: str) -> str:
+    """The way out of what has no way back, with the checkpoint from before it; ``told`` says why none was kept."""
+    return f"; {told}" if told else f"; go_back command={number} stands before it"
 
 
 def check_reach(command: Any, count: int, agreed: bool, spread: str) -> None:
@@ -70,6 +86,11 @@ class Command(Plugin):
     ``training.subject`` is what is trained, see ``Subject``. A layer is frozen where ``layer in training.subject.frozen.layers``, which
     holds the names that were frozen: of a frozen block the block's alone, not those of the layers in it.
     ``training.set_frozen(layer, True)`` freezes one that is not, and False thaws it.
+
+    Check all before you change anything: what ``apply`` had changed when it raised stays. A knob of kind "layer" holds the
+    name of a layer that is there, or "" where that is its default; whether it has the weight that you change is yours to ask.
+    ``training`` has more methods than a command needs: use ``subject``, ``groups()``, ``set_frozen``, ``set_factor``, ``set_value``,
+    ``set_layer``, ``set_clip``, ``set_bend``, ``pause``, ``resume``, ``allow``, ``stop`` and ``keep``; the others are the recorder's.
 
     A ``Setting`` is told by its ``slot``. Where a command sets what a built-in one sets, it uses that one's slot and function, so that
     taking back either leaves the other's value as it should be:
@@ -104,7 +125,9 @@ class Command(Plugin):
     """Whether it changes nothing by itself, but says what is to be changed later: what is copied before it pushes out none of the
     checkpoints from before acts that did change something."""
     previewed: ClassVar[bool] = False
-    """Whether it changes at once what the network answers, by the model and the probe set alone, so that it can be shown beforehand."""
+    """Whether it changes at once what the network answers, by the model and the probe set alone, so that it can be shown
+    beforehand: ``apply`` is then run on a copy of the model, whose optimizers only stand in for
+    the training's, and its reversal is thrown away. The page and ``run.preview`` show that; the command line has no preview."""
     living: ClassVar[bool] = True
     """Whether a living training applies it; else whoever asks for it does, with :meth:`start`."""
     _asked_with = ("wait", "sender")

@@ -48,4 +48,8 @@ class Signal(Plugin):
 
     @abstractmethod
     def __call__(self, step: Step) -> Values:
-        """Numbers, histograms, and rows of numbers (one for each example) by name."""
+        """Numbers, histograms, and rows of numbers (one for each example) by name.
+
+        The name is that of the series as it stands, so begin it with a word of your own, as ``mine/norm``: of two signals that give one name
+        one number alone is kept.
+        """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import time
@@ -40,3 +41,10 @@ def write_log(error: BaseException, doing: str) -> Path:
     except OSError:
         return Path(os.devnull)
     return path
+
+
+def details(error: BaseException, doing: str) -> str:
+    """Append an error to the log, and say where it stands; nothing where that cannot be done, as in a training that must go on."""
+    with contextlib.suppress(Exception):
+        return f" (the details are in {write_log(error, doing)})"
+    return ""
