@@ -17,7 +17,7 @@ WIDEST = 8
 """Bytes of one number of an array at most: browsers have no wider ones."""
 
 
-def flaw(value: Any) -> str | None:
+def flaw(value: object) -> str | None:
     """What is wrong with the fields of a struct or a dataclass and of all that it holds, in words: ``Number.unit must be text, and is 3``.
 
     *Cost*: types that are alike are told apart by Python's own loops: some microseconds a mark.
