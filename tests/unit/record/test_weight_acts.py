@@ -23,7 +23,7 @@ ACTS: dict[str, dict[str, Any]] = {
     "edit_weight": {"key": "weight:last/1,3", "value": 0.25},
     "freeze": {"layer": "body"},
     "learning_rate": {"factor": 0.5},
-    "optimizer_value": {"setting": "weight_decay", "value": 0.3},
+    "optimizer_value": {"setting": "weight_decay", "value": 0.2},
 }
 WEIGHTS = list(ACTS)[:6]
 OPTIMIZERS: dict[str, Callable[[Any], Any]] = {

@@ -163,7 +163,7 @@ def test_a_weight_is_clicked_typed_and_tried(training: Any) -> None:
     assert any(isinstance(mark, Heatmap) for mark in looked.marks())
     tried = [mark.label for mark in scene.view("acts", tried="zero", with_knobs="unit=0/2").marks() if isinstance(mark, Number)]
     refused = [mark.note for mark in scene.view("acts", tried="zero", with_knobs='{"unit": "0/9"}').marks() if isinstance(mark, Number)]
-    assert tried[0].startswith("Zeroed")
+    assert tried[0].startswith("It would be so: zeroed")
     assert "numbered from 0 to 5" in refused[0]
 
 
