@@ -210,7 +210,7 @@ class OpSurvey:
             return
         if name in ops.NOTHING_DONE and any(made is source for made in results for source in given):
             return
-        self.drawn |= name in ops.NOISE
+        self.drawn |= name in ops.DRAWS and ops.draws(name, args, kwargs)
         layouts = tuple(self._layout(full, k, made, name) for k, made in enumerate(results))
         units = tuple(self._unit(name, made, layout, given) for made, layout in zip(results, layouts, strict=True))
         if ops.rectifies(name, args, kwargs) and given:

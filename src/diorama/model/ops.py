@@ -128,7 +128,9 @@ DRAWS = GENERATED | DROPOUT | frozenset(name + "_" for name in DROPOUT) | frozen
 ))
 """Ops that may draw from a default generator."""
 
-NOISE = DRAWS - DROPOUT - {"gru", "lstm", "rnn_relu", "rnn_tanh", "multi_head_attention_forward", "scaled_dot_product_attention"}
+_LEFT_OUT = DROPOUT | {"rrelu"}
+_TOLD = frozenset({"gru", "lstm", "rnn_relu", "rnn_tanh", "multi_head_attention_forward", "scaled_dot_product_attention"})
+NOISE = DRAWS - _LEFT_OUT - frozenset(name + "_" for name in _LEFT_OUT) - _TOLD
 """Of these, those that draw in eval mode too."""
 REORDERS = frozenset({"sort", "argsort", "index_select"})
 """Along the axis of the examples, these put them in another order."""
@@ -175,6 +177,18 @@ def unit_axis(name: str, ndim: int) -> int | None:
     if plain.startswith(_SECOND) and ndim >= 2:
         return 1
     return None
+
+
+def draws(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether an op draws random numbers as it is called: dropout does so in eval mode too where it is told that it trains."""
+    bare = name.removesuffix("_")
+    if bare in _LEFT_OUT:
+        place = 3 if bare == "rrelu" else 2
+        usual = bare not in ("alpha_dropout", "feature_alpha_dropout", "rrelu")
+        return bool(kwargs.get("training", kwargs.get("train", args[place] if len(args) > place else usual)))
+    if bare == "scaled_dot_product_attention":
+        return bool(kwargs.get("dropout_p", args[4] if len(args) > 4 else 0))
+    return name in NOISE
 
 
 def axis_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:

@@ -275,8 +275,8 @@ class _FollowedLayers(TorchFunctionMode):
             # What a module of its own does is that module's.
             if bare in _SQUASHING and not (self.open and isinstance(self.open[-1], (nn.Tanh, nn.Sigmoid))):
                 self.squashed.update(dict.fromkeys(self.made_by.get(state(args[0]), ()), bare))
-            self.draws = self.draws or bare in ops.NOISE
             self.picks = self.picks or (bare in ops.PICKS and _picked(bare, args, kwargs))
+        self.draws = self.draws or (name in ops.DRAWS and ops.draws(name, args, kwargs))
         self.chooses = self.chooses or getattr(func, "__name__", "") in ops.TELLS
         if self.rows is None or not self.rows.sure:
             return run(name, func, args, kwargs)

@@ -276,3 +276,36 @@ def test_what_a_collapsed_gate_picked_is_refused_once_it_picks_otherwise() -> No
         model.gate.bias -= torch.tensor([0.0, 50.0, 0.0])
     with pytest.raises(diorama.NotApplicable, match="experts.1 answers rows that the network picks"):
         scene.activations("experts.1", x)
+
+
+class Drawing(nn.Module):
+    """A layer that Python asks of, and noise on its answer, in the way that the name says."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.inner, self.how = nn.Linear(6, 8), how
+
+    def forward(self, x: Tensor) -> Tensor:
+        """An answer for each example, never twice the same, but for ``still``."""
+        h: Tensor = self.inner(x)
+        h = h * 2 if bool(h.sum() > 1e9) else h
+        return h + {
+            "normal_": lambda: torch.empty_like(h).normal_(),
+            "uniform_": lambda: torch.zeros(h.shape).uniform_(),
+            "rand": lambda: torch.rand(h.shape),
+            "normal": lambda: torch.normal(0.0, 1.0, h.shape),
+            "dropout": lambda: nn.functional.dropout(h, 0.5),
+            "dropout_": lambda: torch.dropout_(h.clone(), 0.5, True),
+            "rrelu": lambda: nn.functional.rrelu(-h.abs(), training=True),
+            "attention": lambda: nn.functional.scaled_dot_product_attention(h[:, None, None], h[:, None, None], h[:, None, None], None, 0.5)[:, 0, 0],
+            "still": lambda: nn.functional.rrelu(nn.functional.dropout(h, 0.5, training=False)),
+        }[self.how]()
+
+
+@pytest.mark.parametrize("how", ["normal_", "uniform_", "rand", "normal", "dropout", "dropout_", "rrelu", "attention", "still"])
+def test_noise_is_not_taken_for_company(how: str) -> None:
+    """A network that draws random numbers, in whatever way, is not said to mix examples or to choose by its batch."""
+    torch.manual_seed(0)
+    model = Drawing(how).eval()
+    mixes = {layers(model, torch.randn(8, 6)).mixing for _ in range(3)}
+    assert mixes == {""}
