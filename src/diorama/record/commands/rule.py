@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -149,6 +150,10 @@ def _ends(signal: str) -> tuple[float, float]:
     return -math.inf, math.inf
 
 
+_COMMA = re.compile(r",\s*[A-Za-z_]+\s*=")
+"""The next knob behind a comma; a comma alone may be part of a list."""
+
+
 def knobs_in(text: str) -> dict[str, Any]:
     """A command's knobs from one text: ``factor=0.5; layer=conv2``, or as JSON."""
     text = text.strip()
@@ -161,4 +166,6 @@ def knobs_in(text: str) -> dict[str, Any]:
     parts = [part.partition("=") for part in text.split(";") if part.strip()]
     if any(not sign for _, sign, _ in parts):
         raise UsageError(f"with_knobs wants knobs as factor=0.5; layer=conv2, got {text[:60]!r}")
+    if any(_COMMA.search(value) for _, _, value in parts):
+        raise UsageError(f"with_knobs wants ; between knobs, as in factor=0.5; layer=conv2, got {text[:60]!r}")
     return {name.strip(): value.strip() for name, _, value in parts}
