@@ -14,6 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from .histogram import HistogramValue
+from .lines import FEW, Line, mapped
 from .writer import Value, Writer
 
 LIMIT = 2048
@@ -26,24 +27,23 @@ PERIOD = 0.25
 """Seconds between two groups of steps that are written, as long as not too many wait."""
 _MANY = LIMIT // 4
 _NAP = 0.01
-_FEW = 8
-"""Numbers of which a step has next to no size: there may be :data:`LIMIT` of them."""
-
 _WRITTEN = frozenset({float, HistogramValue, np.ndarray})
 Pending = Mapping[str, Any]
+Entry = tuple[int, float, Pending] | Line
 Job = Callable[[Writer], None]
 
 
 class Background:
-    """Owns the writer. The training's side is :meth:`put`, :meth:`note` and :meth:`do`, none of which ever waits."""
+    """Owns the writer. The training's side is :meth:`put`, :meth:`line`, :meth:`note` and :meth:`do`, none of which ever waits. ``gone`` says
+    whether what is written is kept nowhere, since somebody deleted the run."""
 
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
-        self._steps: deque[tuple[int, float, Pending]] = deque()
+    def __init__(self, writer: Writer, gone: Callable[[], bool] = lambda: False) -> None:
+        self._writer, self._gone = writer, gone
+        self._steps: deque[Entry] = deque()
         self._notes: deque[tuple[str, Any]] = deque()
         self._jobs: deque[tuple[Job, int]] = deque()
         self._jobs_in = self._jobs_out = 0
-        self._group: list[tuple[int, float, Pending]] = []
+        self._group: list[Entry] = []
         self._wide: list[Pending] = []
         """The steps of many values in the group that is being written."""
         self._told: list[tuple[str, Any]] = []
@@ -65,10 +65,18 @@ class Background:
         """Begin writing."""
         self._thread.start()
 
+    def line(self, line: Line) -> None:
+        """Hand over a step of few numbers: no more than one call while the writer keeps up."""
+        steps = self._steps
+        if len(steps) < _MANY and len(steps) + len(self._group) < LIMIT and not self._gaps:
+            steps.append(line)
+        else:
+            self.put(line[0], line[1], mapped(line))
+
     def put(self, step: int, moment: float, values: Pending) -> bool:
         """Hand over a step; False when it had to be dropped."""
         steps = self._steps
-        waiting, few = len(steps), len(values) < _FEW
+        waiting, few = len(steps), len(values) < FEW
         if few and waiting < _MANY and waiting + len(self._group) < LIMIT and not self._gaps:
             steps.append((step, moment, values))
             return True
@@ -204,7 +212,7 @@ class Background:
         while True:
             while self._steps:
                 self._group.append(self._steps.popleft())
-            self._wide = [values for _, _, values in self._group if len(values) >= _FEW]
+            self._wide = [values for entry in self._group if not isinstance(values := entry[2], tuple) and len(values) >= FEW]
             while self._notes:
                 self._told.append(self._notes.popleft())
             if not self._group and not self._told:
@@ -215,7 +223,7 @@ class Background:
                 raise
             except Exception as error:
                 # A record that cannot be packed would block all that follow; what was told beside it is told all the same.
-                steps, told = [step for step, _, _ in self._group], self._told
+                steps, told = [entry[0] for entry in self._group], self._told
                 self._release()
                 if steps:
                     self.dropped += len(steps)
@@ -224,7 +232,7 @@ class Background:
                         "text": f"{len(steps)} records from step {steps[0]} to {steps[-1]} are missing: {type(error).__name__}: {error}"[:300],
                     })]
                 raise
-            self.committed = self._writer.last_step
+            self.committed = -1 if self._gone() else self._writer.last_step
             self._release()
             if len(self._steps) < _MANY:
                 return
@@ -236,7 +244,7 @@ class Background:
                 meta.update(value)
         began = time.thread_time()
         self._writer.write(
-            [(step, moment, _plain(values)) for step, moment, values in self._group],
+            [_ready(entry) for entry in self._group],
             events=[value for kind, value in self._told if kind == "events"],
             meta=meta,
             acknowledged=[value for kind, value in self._told if kind == "acknowledged"],
@@ -266,7 +274,7 @@ def _nothing(writer: Writer) -> None:
 
 def _size(values: Pending) -> int:
     """What a step takes in memory, roughly."""
-    if len(values) < _FEW:
+    if len(values) < FEW:
         return 0
     return 200 + sum(map(_bytes, values.values()))
 
@@ -275,6 +283,11 @@ def _bytes(value: Any) -> int:
     if isinstance(value, HistogramValue):
         return 150 + 4 * len(value.counts)
     return 16 + 4 * len(value) if isinstance(value, np.ndarray) else 16
+
+
+def _ready(entry: Entry) -> Any:
+    values = entry[2]
+    return entry if isinstance(values, tuple) else (entry[0], entry[1], _plain(values))
 
 
 def _plain(values: Pending) -> Mapping[str, Value]:

@@ -85,10 +85,21 @@ class RunLock:
             here = (state.st_dev, state.st_ino) == self._identity
         except OSError:
             here = False
+        if self.gone:
+            return (f"the run's folder {str(self.folder)!r} was deleted while its training writes there: nothing of this run is kept any more, "
+                    "whatever is recorded; record into another folder")
         return None if here else (
             f"the run's folder was moved, renamed or deleted while its training writes to {str(self.folder)!r}: numbers go with "
             "a folder that was moved, but snapshots, checkpoints and commands do not; put it back, or end the training and move it then"
         )
+
+    @property
+    def gone(self) -> bool:
+        """Whether the run's folder was deleted: the file that is held lies in no folder any more, nor does what is written beside it."""
+        try:
+            return self._handle >= 0 and os.fstat(self._handle).st_nlink == 0
+        except OSError:
+            return False
 
     def free(self) -> None:
         """Let go of the lock; does nothing in a forked child, to which it does not belong."""

@@ -118,8 +118,34 @@ class Observer:
             if optimizer is not None:
                 self._by_hooks = True
                 # They stay: a loop may call step() from a hook of its own, while the optimizer goes through all of them.
-                self._handles.append(optimizer.register_step_pre_hook(self._pre))
-                self._handles.append(optimizer.register_step_post_hook(self._post))
+                before, after = self._around(optimizer)
+                self._handles.append(optimizer.register_step_pre_hook(before))
+                self._handles.append(optimizer.register_step_post_hook(after))
+
+    def _around(self, optimizer: Optimizer) -> tuple[Callable[..., Any], Callable[..., None]]:
+        """What is called before and after each step of an optimizer: functions of bound names, which ask little of most steps."""
+        counts, taken, key, bad = self.counts, self.taken, id(optimizer), self.first_bad
+        counts.setdefault(key, 0)
+
+        def before(each: Optimizer, args: Any, kwargs: Any) -> Any:
+            counts[key] += 1
+            try:
+                if not self._follows and (bad is None or bad.fine()):
+                    return None
+            except Exception as error:
+                self._report(error)
+            return self._pre(each, args, kwargs)
+
+        def after(each: Optimizer, args: Any, kwargs: Any) -> None:
+            try:
+                taken[key] = marked(each)
+                if not self._follows and (bad is None or not bad.passes):
+                    return
+            except Exception as error:
+                self._report(error)
+            self._post(each, args, kwargs)
+
+        return before, after
 
     def rests_until(self, number: int, looks: bool) -> int:
         """The step at whose end there is something to do: the one before that at which more is due than numbers.
@@ -201,14 +227,9 @@ class Observer:
     def _pre(self, optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
         grads = None
         try:
-            counts, key, bad = self.counts, id(optimizer), self.first_bad
-            counts[key] = counts.get(key, 0) + 1
-            if bad is not None:
-                if bad.fine():
-                    bad.passes.clear()
-                else:
-                    grads = torch.is_grad_enabled()
-                    bad.look()
+            if (bad := self.first_bad) is not None:
+                grads = torch.is_grad_enabled()
+                bad.look()
             if not self._follows:
                 return None
             grads = torch.is_grad_enabled()
@@ -228,9 +249,6 @@ class Observer:
     def _post(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         bad, grads = self.first_bad, None
         try:
-            self.taken[id(optimizer)] = marked(optimizer)
-            if not self._follows and (bad is None or not bad.passes):
-                return
             if bad is not None:
                 bad.forget()
             if not (self._factors.active or self._subject.frozen.layers):

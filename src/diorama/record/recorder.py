@@ -27,6 +27,7 @@ from .doubts import Doubts
 from .first_bad import FirstBadFinder
 from .holding import holding
 from .idle_optimizers import IdleOptimizers
+from .lines import Lines, lines_of
 from .observer import LOOK, Observer
 from .pace import SHARE, timed
 from .prober import Prober
@@ -34,7 +35,7 @@ from .ranks import Follower, follower, leader
 from .run_folder import Begun
 from .setup import Watched, prepared
 from .signals import Signal
-from .step import BEGAN, Step, moment, numbers_of, plain_numbers, values_of
+from .step import BEGAN, Step, moment, numbers_of, values_of
 from .training_data import TrainingData
 from .troubles import Troubles
 from .way_back import WayBack
@@ -136,7 +137,7 @@ class Recorder:
         self._lock.folder = Path(os.path.abspath(begun.folder))
         self._subject.architecture = begun.architecture
         self.number = begun.number
-        self._background = Background(begun.writer)
+        self._background = Background(begun.writer, lambda: begun.lock.gone)
         self.controls = Controls(begun.folder, setup.subject, self._keep, setup.content)
         self.controls.data = self._data.begin(self._background)
         self.controls.note, self.controls.note_together = self._background.note, self._background.note_together
@@ -192,10 +193,10 @@ class Recorder:
                 self.number, observer = number, self._observer
                 if (bad := observer.first_bad) is not None and bad.passes:
                     observer.stepped()
-                if self._rates is None:
-                    self._put(number, scalars, observer.always)
+                if self._lines is not None and (line := self._lines.line(number, BEGAN + now, scalars)) is not None:
+                    self._background.line(line)
                 else:
-                    self._background.put(number, BEGAN + now, plain_numbers(scalars, self._rates, self._warn))
+                    self._put(number, scalars, observer.always)
                 return
         except Exception as error:
             self._mishap(error)
@@ -216,7 +217,7 @@ class Recorder:
 
     @property
     def committed(self) -> int:
-        """The last step that survives whatever happens to this process."""
+        """The last step that survives whatever happens to this process; -1 where none does, as after the run's folder was deleted."""
         return -1 if self._quiet else self._background.committed
 
     @property
@@ -283,10 +284,8 @@ class Recorder:
     _grads: bool | None = None
     _rest = 0
     """The step before which none wants more than to be written down …"""
-    _until = 0.0
-    """… and the time up to which nothing else does."""
-    _rates: Sequence[tuple[str, Optimizer, int]] | None = None
-    """Where the learning rates of such a step are read: a series, the optimizer, its group. None where signals have to be asked."""
+    _until = 0.0  # … and the time up to which nothing else does
+    _lines: Lines | None = None  # makes lines of such steps; None where signals have to be asked
 
     def _step(self, scalars: Mapping[str, Any]) -> None:
         self.number = number = self.number + 1
@@ -317,7 +316,7 @@ class Recorder:
             looks, at = self._prober.rests() if self._prober is not None else (False, controls.next_look)
             self._rest = min(observer.rests_until(number + 1, looks), self._copies.rest_until(number))
             self._until = min(at, controls.next_look)
-            self._rates = controls.steady if observer.plain else None
+            self._lines = lines_of(controls.steady if observer.plain else None, self._lines)
 
     def _put(self, number: int, scalars: Mapping[str, Any], signals: Sequence[Signal]) -> None:
         """A step of which the numbers alone are taken: those that the loop passes, and the learning rates."""
@@ -350,7 +349,7 @@ class Recorder:
             self._observer.pace.rested(time.monotonic() - now)
         if now - self._told_at > 1.0:
             self._told_at = now
-            self._warn(self._lock.away)
+            self._warn(self._lock.away, grave=True)
             self._tell_held()
             self._warn(self._data.look())
         self._tell_lost()
@@ -466,14 +465,14 @@ class Recorder:
         if observer is not None:
             observer.recover()
 
-    def _warn(self, trouble: str | None) -> None:
+    def _warn(self, trouble: str | None, grave: bool = False) -> None:
         if trouble is not None:
-            self._troubles.say(trouble, self.path)
+            self._troubles.say(trouble, self.path, grave)
 
     def _tell_lost(self) -> None:
         """What the store refuses to take is told beside it, where there is room on a full disk too."""
         if (trouble := self._background.trouble) is not None:
-            self._warn(self._lock.away or trouble)
+            self._warn(self._lock.away or trouble, grave=self._lock.gone)
             self._lock.tell(self._background.committed, self.number, trouble)
 
     def _say(self, left_out: tuple[str, ...], unstored: str | None, **facts: str) -> None:

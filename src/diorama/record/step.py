@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
-from torch.optim import Optimizer
 
 from ..core.blame import charge, given
 from ..core.errors import Faulty
@@ -150,22 +149,3 @@ def numbers_of(scalars: Mapping[str, Any], warn: Callable[[str], object]) -> dic
             except (TypeError, ValueError, OverflowError) as error:
                 warn(f"step({name}=…) wants a number, got {type(value).__name__}: {error}")
     return found
-
-
-def plain_numbers(
-    scalars: dict[str, Any], rates: Iterable[tuple[str, Optimizer, int]], warn: Callable[[str], object]
-) -> dict[str, float | Tensor]:
-    """The same with the learning rates, for the many steps of which nothing more is taken; ``scalars`` is used up.
-
-    In a loop of tiny steps nothing here is in the processor's caches any more, and each call costs a microsecond or two.
-    """
-    for name, value in scalars.items():
-        if type(value) is Tensor and value.is_cpu and not value.ndim:
-            scalars[name] = float(value.item())
-        elif type(value) is not float:
-            scalars = numbers_of(scalars, warn)
-            break
-    for name, optimizer, group in rates:
-        rate = optimizer.param_groups[group]["lr"]
-        scalars[name] = rate if type(rate) is float else float(rate)
-    return scalars

@@ -25,14 +25,15 @@ class Troubles:
         for text in self._said:
             tell("warning", "not recorded", text)
 
-    def say(self, trouble: str, path: Path) -> None:
-        """Something could not be recorded."""
+    def say(self, trouble: str, path: Path, grave: bool = False) -> None:
+        """Something could not be recorded; what is grave is said on the terminal too where another trouble was."""
         trouble = " ".join(trouble.split())[:300]
+        new = trouble not in self._said
         if trouble not in self._said and len(self._said) < _MOST:
             self._said.append(trouble)
             if self._tell is not None:
                 self._tell("warning", "not recorded", trouble)
-        if self._warned:
+        if self._warned and not (grave and new and trouble in self._said):
             return
         self._warned = True
         with contextlib.suppress(Exception):

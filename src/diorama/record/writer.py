@@ -19,6 +19,7 @@ import numpy as np
 
 from . import database
 from .histogram import HistogramValue
+from .lines import Line, Names, mapped
 from .packing import (
     HISTOGRAM,
     ROW,
@@ -48,6 +49,7 @@ TIME = "\0time"
 """The hidden series of wall-clock times."""
 
 Value = float | HistogramValue | Row
+Entry = tuple[int, float, Mapping[str, Value]] | Line
 _WIDE = frozenset({HistogramValue, np.ndarray})
 
 
@@ -69,16 +71,16 @@ class Writer:
 
     def write(
         self,
-        steps: Sequence[tuple[int, float, Mapping[str, Value]]],
+        steps: Sequence[Entry],
         events: Sequence[Mapping[str, Any]] = (),
         meta: Mapping[str, Any] | None = None,
         acknowledged: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        """Commit steps (number, time, values by name), events, facts and acknowledgements in one transaction."""
+        """Commit steps (number, time, values by name; or lines), events, facts and acknowledgements in one transaction."""
         numbers, many = dict(self._numbers), len(steps) >= MANY
         self._database.execute("BEGIN IMMEDIATE")
         try:
-            rows = [] if many else [(step, self._packed(moment, values)) for step, moment, values in steps]
+            rows = [] if many else [(entry[0], self._packed(entry[1], _values(entry))) for entry in steps]
             if many:
                 self._merge(steps)
             self._database.executemany(
@@ -106,7 +108,7 @@ class Writer:
             raise
         self._waiting = 0 if many else self._waiting + len(steps)
         if steps:
-            self.last_step = max(self.last_step, max(step for step, _, _ in steps))
+            self.last_step = max(self.last_step, max(entry[0] for entry in steps))
 
     def _undo(self) -> None:
         if self._database.in_transaction:
@@ -153,11 +155,16 @@ class Writer:
         self._waiting = 0
         return True
 
-    def _merge(self, more: Sequence[tuple[int, float, Mapping[str, Value]]] = ()) -> None:
+    def _merge(self, more: Sequence[Entry] = ()) -> None:
         """Within a transaction: the tail, and steps that never were in it, become blocks."""
         rows = self._database.execute("SELECT step, data FROM tail ORDER BY step, id").fetchall()
         alike: dict[tuple[str, ...], tuple[list[int], list[tuple[float, ...]]]] = {}
-        for step, moment, values in more:
+        lines: dict[Names, list[Line]] = {}
+        for entry in more:
+            if type(entry[2]) is tuple:
+                lines.setdefault(entry[2], []).append(entry)  # type: ignore[arg-type]
+                continue
+            step, moment, values = entry[0], entry[1], _values(entry)
             names = tuple(values)
             if not _WIDE.isdisjoint(map(type, values.values())):
                 rows.append((step, self._packed(moment, values)))
@@ -169,6 +176,10 @@ class Writer:
             (np.array([self._number(name, SCALAR) for name in (TIME, *names)]), np.array(at), np.array(values, np.float64))
             for names, (at, values) in alike.items()
         ]
+        for names, some in lines.items():
+            at, moments, _, *columns = zip(*some, strict=True)
+            table = np.array((moments, *columns), np.float64).T
+            flat.append((np.array([self._number(name, SCALAR) for name in (TIME, *names)]), np.array(at), table))
         scalars, wide = _columns(rows, flat)
         for number, (steps, column) in scalars.items():
             self._block(number, 0, steps, pack_scalars(steps, column))
@@ -284,6 +295,11 @@ class Writer:
     def abandon(self) -> None:
         """Close without merging."""
         self._database.close()
+
+
+def _values(entry: Entry) -> Mapping[str, Value]:
+    values = entry[2]
+    return mapped(entry) if isinstance(values, tuple) else values  # type: ignore[arg-type]
 
 
 def last_step(connection: sqlite3.Connection) -> int:

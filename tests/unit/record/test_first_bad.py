@@ -224,3 +224,50 @@ def test_the_training_is_the_same_with_and_without(tmp_path: Path) -> None:
     assert torch.equal(ends[0][0], ends[1][0])
     for one, other in zip(ends[0][1], ends[1][1], strict=True):
         assert torch.equal(one.isnan(), other.isnan())
+
+
+class _Whole(nn.Sequential):
+    """Hands out all that it holds, whoever copies it."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+def test_a_model_that_hands_out_all_it_holds_is_copied_without_the_call_of_ours(tmp_path: Path) -> None:
+    """A copy and what is stored compute with their own weights, and know nothing of diorama; the model itself has no hook on it between readings."""
+    model = _Whole(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    optimizer, x = torch.optim.SGD(model.parameters(), 0.01), torch.ones(2, 3)
+    with diorama.watch(model, tmp_path / "run", optimizer=optimizer, every=10) as recorder:
+        for _ in range(3):
+            model(x).square().sum().backward()
+            optimizer.step()
+            recorder.step()
+        assert "_compiled_call_impl" in vars(model)
+        assert not model._forward_pre_hooks
+        file = io.BytesIO()
+        torch.save(model, file)
+        assert b"diorama" not in file.getvalue()
+        for other in (copy.deepcopy(model), torch.load(io.BytesIO(file.getvalue()), weights_only=False)):
+            other[2].bias.data += 1.0
+            assert torch.allclose(other(x), model(x) + 1.0)
+    assert "_compiled_call_impl" not in vars(model)
+
+
+def test_a_call_that_somebody_puts_in_its_place_stays(tmp_path: Path) -> None:
+    """Who compiles the model while it is watched puts another call there, which is left alone, also when the recorder is closed."""
+    model, calls = _network().eval(), list[int]()
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+
+    def theirs(x: Tensor) -> Any:
+        calls.append(step)
+        return model._call_impl(x)
+
+    with diorama.watch(model, tmp_path / "run", optimizer=optimizer, every=2) as recorder:
+        for step in range(6):
+            if step == 3:
+                model.__dict__["_compiled_call_impl"] = theirs  # as model.compile() does
+            model(torch.ones(2, 3)).square().sum().backward()
+            optimizer.step()
+            recorder.step()
+    assert calls == [3, 4, 5]
+    assert vars(model)["_compiled_call_impl"] is theirs

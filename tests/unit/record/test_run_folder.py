@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -282,6 +284,26 @@ def test_a_folder_that_is_moved_while_it_is_written_to_says_so(tmp_path: Path, m
             monkeypatch.setattr(time, "time", lambda: now() + 86400.0)
     assert 0 <= diorama.open(tmp_path / "run").info()["seconds"] < 3600
     assert any("was moved" in event.text for event in diorama.open(tmp_path / "run").events)
+
+
+@pytest.mark.usefixtures("looking_at_once")
+def test_a_run_that_is_deleted_while_it_is_written_says_that_nothing_is_kept(tmp_path: Path) -> None:
+    """No step counts as committed from then on, and the terminal says so once, also where it was told of another trouble before."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        with diorama.watch(nn.Linear(2, 1), tmp_path / "run") as recorder:
+            recorder.step(loss="none")
+            while recorder.committed < 1:
+                time.sleep(0.001)
+            shutil.rmtree(tmp_path / "run")
+            for _ in range(3):
+                recorder._told_at = 0.0
+                recorder.step(loss=0.0)
+            while recorder.committed != -1:
+                time.sleep(0.001)
+        assert recorder.committed == -1
+    assert len([each for each in said if "was deleted while its training writes" in str(each.message)]) == 1
+    assert not (tmp_path / "run" / "run.db").exists()
 
 
 def test_what_a_full_disk_left_out_is_told_beside_the_record(tmp_path: Path) -> None:

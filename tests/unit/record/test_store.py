@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import torch
 
 from diorama.core.errors import Damaged, NotFound, Unavailable
 from diorama.record import database
+from diorama.record.lines import Lines, mapped
 from diorama.record.past import Past
 from diorama.record.reader import RunReader
 from diorama.record.reduction import reduce
@@ -59,6 +61,34 @@ def test_series_are_the_same_in_the_tail_in_blocks_and_between(tmp_path: Path, s
             writer.merge(all_of_it=True)
     writer.close()
     assert not (tmp_path / "run" / "run.db-wal").exists()
+
+
+@pytest.mark.parametrize("count", [3, 200])
+def test_lines_are_read_as_what_they_were_made_of(tmp_path: Path, count: int) -> None:
+    """Steps handed over as lines, mapped, and with other names between them are there whole and in order, few and many in one transaction."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
+    lines = Lines([("learning_rate", optimizer, 0)])
+    writer = _written(tmp_path, 0)
+    steps: list[Any] = []
+    for step in range(count):
+        told: dict[str, Any] = {"loss": torch.tensor(step + 0.5), "whole": step} | ({"third": -0.0} if step % 3 == 0 else {})
+        line = lines.line(step, 1000.0 + step, told)
+        assert line is not None
+        steps.append((step, 1000.0 + step, mapped(line)) if step % 5 == 1 else line)
+    for odd in ({"learning_rate": 1.0}, {"word": "none"}, {"two": torch.ones(2)}, {"large": 10**400}, {str(k): 0.0 for k in range(8)}):
+        assert lines.line(count, 0.0, odd) is None
+    writer.write(steps)
+    writer.close()
+    with RunReader(tmp_path) as reader:
+        counted = np.arange(count)
+        for name, wanted in {"loss": counted + 0.5, "whole": counted, "learning_rate": np.full(count, 0.5)}.items():
+            assert np.array_equal(reader.series(name), [counted, wanted])
+        found, values = reader.series("third")
+        assert np.array_equal(found, counted[::3])
+        assert np.signbit(values).all()
+        assert np.array_equal(reader.times(), 1000.0 + counted)
+        assert reader.last_step == count - 1
+        assert reader.check() == []
 
 
 def test_a_record_as_it_stood_ends_with_its_step(tmp_path: Path) -> None:
