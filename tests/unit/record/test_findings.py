@@ -333,6 +333,13 @@ def _answers(taken: int) -> dict[str, NDArray[np.int64]]:
         _Told({"loss": _LEVEL, "batch/within": np.append(np.geomspace(0.2, end, 20), np.full(20, end)), "batch/between": np.full(40, 0.4)})
         for end in (1e-3, 0.05)
     ), ""),
+    # One answer to everything, three labels of four being the same: the loss is that of one answer for all, or lies below it; or, where nobody looked
+    # at a probe set, right answers are no surer than wrong ones, or are.
+    *(("constant_answer", *(
+        _Told({"loss": _LEVEL, "batch/answers": np.ones(40), "batch/labels": np.full(40, 0.75), "batch/order": np.full(40, order),
+               **({"probe/loss": np.full(10, loss)} if seen else {})}, floor=0.56)
+        for order, loss in ((first, 0.57), (second, 0.5))
+    ), "") for seen, first, second in ((True, 0.8, 0.5), (False, 0.55, 0.8))),
     # A probe set that is normalized twice, and one that only is a little wider.
     ("probe_unlike_training", *(
         _Told({"batch/passes": np.ones(10), "batch/low": np.full(10, -1.0), "batch/high": np.ones(10), "batch/mean": np.zeros(10),

@@ -22,29 +22,73 @@ from diorama.record.loop_habits import Leftovers
 Step = Callable[[nn.Module, torch.optim.Optimizer, Tensor, Tensor], Tensor]
 
 
+class PlantedIn:
+    """The kind of network that a test plants its fault in."""
+
+    kind = "dense"
+
+
+class _Around(nn.Module):
+    """A sum round a layer, and a norm behind it."""
+
+    def __init__(self, wide: int) -> None:
+        super().__init__()
+        self.inner, self.norm = nn.Linear(wide, wide), nn.LayerNorm(wide)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What comes in, and what a layer makes of it."""
+        found: Tensor = self.norm(x + torch.relu(self.inner(x)))
+        return found
+
+
+def _body() -> tuple[nn.Module, int]:
+    """From six numbers to so many."""
+    if PlantedIn.kind == "dense":
+        return nn.Sequential(nn.Linear(6, 12), nn.Tanh()), 12
+    if PlantedIn.kind == "convolutional":
+        return nn.Sequential(nn.Unflatten(1, (1, 6)), nn.Conv1d(1, 4, 3), nn.ReLU(), nn.Flatten()), 16
+    return nn.Sequential(nn.Linear(6, 12), _Around(12)), 12
+
+
 class Ended(nn.Module):
-    """Two layers with something between and something behind them."""
+    """Two layers or more with something between and something behind them."""
 
     def __init__(self, end: Callable[[Tensor], Tensor] | None = None, dropped: float = 0.2, answers: int = 4) -> None:
         super().__init__()
-        self.enter, self.drop, self.leave, self.end = nn.Linear(6, 12), nn.Dropout(dropped), nn.Linear(12, answers), end
+        self.enter, wide = _body()
+        self.drop, self.leave, self.end = nn.Dropout(dropped), nn.Linear(wide, answers), end
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores, or what the end makes of them."""
-        scores = self.leave(self.drop(torch.tanh(self.enter(x))))
+        scores = self.leave(self.drop(self.enter(x)))
         return scores if self.end is None else self.end(scores)
 
 
 class Reader(nn.Module):
-    """A language model of one recurrence, which may run from behind too."""
+    """A language model of one layer, a recurrence, a convolution or attention, which may see what comes after too."""
 
     def __init__(self, both: bool) -> None:
         super().__init__()
-        self.tokens, self.rnn, self.leave = nn.Embedding(5, 6), nn.GRU(6, 6, batch_first=True, bidirectional=both), nn.Linear(12 if both else 6, 5)
+        self.both, self.kind, self.tokens = both, PlantedIn.kind, nn.Embedding(5, 6)
+        if self.kind == "dense":
+            self.look: nn.Module = nn.GRU(6, 6, batch_first=True, bidirectional=both)
+        elif self.kind == "convolutional":
+            self.look = nn.Conv1d(6, 6, 3)
+        else:
+            self.look = nn.TransformerEncoderLayer(6, 2, 12, dropout=0.0, batch_first=True)
+        self.leave = nn.Linear(12 if both and self.kind == "dense" else 6, 5)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores of the next token at each place."""
-        found: Tensor = self.leave(self.rnn(self.tokens(x))[0])
+        rows = self.tokens(x)
+        if self.kind == "dense":
+            rows = self.look(rows)[0]
+        elif self.kind == "convolutional":
+            rows = self.look(F.pad(rows.mT, (1, 1) if self.both else (2, 0))).relu().mT
+        else:
+            later = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1)
+            rows = self.look(rows, src_mask=None if self.both else later)
+        found: Tensor = self.leave(rows)
         return found
 
 
@@ -149,7 +193,8 @@ def _read(path: Path, both: bool = False, shift: int = 1) -> set[str]:
 
 def _pair(path: Path, zero: bool = True) -> set[str]:
     """A network learns to make points, beside a judge whose gradients may be left over; the alarms are of the judge."""
-    x, make, judge = _classes()[0], nn.Linear(3, 6), nn.Sequential(nn.Linear(6, 8), nn.LeakyReLU(0.2), nn.Linear(8, 1))
+    body, wide = _body()
+    x, make, judge = _classes()[0], nn.Linear(3, 6), nn.Sequential(body, nn.LeakyReLU(0.2), nn.Linear(wide, 1))
     ours, theirs = (torch.optim.Adam(each.parameters(), 1e-3) for each in (make, judge))
     generator = torch.Generator().manual_seed(1)
     with diorama.watch(judge, path, probe=x[:20], optimizer=theirs, every=5) as recorder:
@@ -204,13 +249,18 @@ _CASES: dict[str, tuple[str, Train, Train]] = {
 
 @pytest.fixture(scope="module")
 def right(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Train], set[str]]:
-    """The alarms of a loop without a mistake, which runs once for all that share it."""
-    return functools.cache(lambda train: train(tmp_path_factory.mktemp("right") / "run"))
+    """The alarms of a loop without a mistake, which runs once in each network for all that share it."""
+    kept = functools.cache(lambda train, kind: train(tmp_path_factory.mktemp("right") / "run"))
+    return lambda train: kept(train, PlantedIn.kind)
 
 
+@pytest.mark.parametrize("kind", ["dense", "convolutional", "summed"])
 @pytest.mark.parametrize("name", list(_CASES))
-def test_what_goes_wrong_in_a_loop_is_found(tmp_path: Path, right: Callable[[Train], set[str]], name: str) -> None:
-    """Each mistake is an alarm under its name; the loop without it raises none of that name."""
+def test_what_goes_wrong_in_a_loop_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, right: Callable[[Train], set[str]], name: str, kind: str,
+) -> None:
+    """Each mistake is an alarm under its name in each of three networks; the loop without it raises none of that name."""
+    monkeypatch.setattr(PlantedIn, "kind", kind)
     finding, wrong, without = _CASES[name]
     torch.manual_seed(0)
     assert finding in wrong(tmp_path / "wrong")

@@ -1,7 +1,8 @@
-"""Faults between a network and what it hands on, planted in three networks each, is found."""
+"""Faults between a network and what it hands on, planted in three networks each, are found."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +163,40 @@ def test_a_code_that_the_kl_term_presses_flat_is_found(tmp_path: Path, name: str
     assert not _coded(tmp_path / "usual", name, 1.0)
 
 
-def _tabled(path: Path, name: str, plant: str) -> dict[str, Found]:
+class _Tokened(nn.Module):
+    """Each column becomes a row of its own, the rows look at each other, and their mean answers."""
+
+    def __init__(self, columns: int, answers: int) -> None:
+        super().__init__()
+        self.size, self.place = nn.Parameter(0.5 * torch.randn(columns, 8)), nn.Parameter(0.5 * torch.randn(columns, 8))
+        self.look, self.leave = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True), nn.Linear(8, answers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A table's rows."""
+        return self.leave(self.look(x[:, :, None] * self.size + self.place).mean(1))
+
+
+class _Wide(nn.Module):
+    """A straight way beside a deep one with norms."""
+
+    def __init__(self, columns: int, answers: int) -> None:
+        super().__init__()
+        self.straight = nn.Linear(columns, answers)
+        self.deep = nn.Sequential(nn.BatchNorm1d(columns), nn.Linear(columns, 16), nn.ReLU(), nn.BatchNorm1d(16), nn.Linear(16, answers))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A table's rows."""
+        return self.straight(x) + self.deep(x)
+
+
+def _plain_table(columns: int, answers: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(columns, 24), nn.Tanh(), nn.Linear(24, answers))
+
+
+TABLE_NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {"dense": _plain_table, "wide and deep": _Wide, "attention": _Tokened}
+
+
+def _tabled(path: Path, name: str, plant: str, network: str) -> dict[str, Found]:
     torch.manual_seed(0)
     x = _drawn(400, 6)
     number = x[:, :1] - x[:, 1:2].square() + 0.1 * _drawn(400, 1, seed=1)
@@ -172,7 +206,7 @@ def _tabled(path: Path, name: str, plant: str) -> dict[str, Found]:
     if planted is not None:
         x[:, 4] = planted
     loss = F.mse_loss if name == "regression" else F.cross_entropy
-    model = nn.Sequential(nn.Linear(6, 24), nn.Tanh(), nn.Linear(24, 1 if name == "regression" else int(y.max()) + 1))
+    model = TABLE_NETWORKS[network](6, 1 if name == "regression" else int(y.max()) + 1)
     inputs = diorama.Table(columns=("age", "height", "weight", "rate", "code", "time"))
     optimizer, generator = torch.optim.Adam(model.parameters(), 3e-3), torch.Generator().manual_seed(0)
     with diorama.watch(model, path, probe=(x[:80], y[:80]), inputs=inputs, optimizer=optimizer, **_often(5)) as recorder:
@@ -186,14 +220,15 @@ def _tabled(path: Path, name: str, plant: str) -> dict[str, Found]:
     return _alarms(path)
 
 
+@pytest.mark.parametrize("network", list(TABLE_NETWORKS))
 @pytest.mark.parametrize(("name", "plant"), [("two classes", "copy"), ("three classes", "copy"), ("three classes", "one"), ("regression", "copy")])
-def test_a_label_in_a_column_of_a_small_table_is_found(tmp_path: Path, name: str, plant: str) -> None:
+def test_a_label_in_a_column_of_a_small_table_is_found(tmp_path: Path, network: str, name: str, plant: str) -> None:
     """A column that holds the label, or whether it is one class, is told by its name; the table without it raises no alarm."""
-    found = _tabled(tmp_path / "planted", name, plant)
+    found = _tabled(tmp_path / "planted", name, plant, network)
     assert set(found) == {"shortcut"}
     assert "column code" in found["shortcut"].text
     assert found["shortcut"].keys == (("class:1",) if plant == "one" else ())
-    assert not _tabled(tmp_path / "clean", name, "")
+    assert not _tabled(tmp_path / "clean", name, "", network)
 
 
 def _pair(path: Path, kind: str, turned: bool, each: int = 5) -> dict[str, Found]:

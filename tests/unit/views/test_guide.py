@@ -185,7 +185,7 @@ def test_equals_are_not_told_apart(folder: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
         shutil.copytree(folder / "wide", tmp_path / name)
     picture = diorama.open(tmp_path / "one").scene().view("guide")
-    assert "none answers more rightly; of these none is calibrated better" in picture.caption
+    assert "none has more right answers; of these none is calibrated better" in picture.caption
     assert "best" not in picture.caption
     assert "smallest" not in picture.caption
 

@@ -18,7 +18,8 @@ class ConstantAnswer(Finding):
     """The model gives the same answer to everything, though the labels differ.
 
     *Meaning* it has collapsed to one class, or a regression to one number: the input has no say. Early in a training that is
-    usual, so that it is told only where it lasts.
+    usual, so that it is told only where it lasts. Where a class is frequent a sound network may begin so too, as long as none is likelier: its
+    loss lies below that of one answer for all, or its right answers are surer than its wrong ones. That is no alarm.
     """
 
     steady = True
@@ -35,14 +36,29 @@ class ConstantAnswer(Finding):
         if not recent.mean() >= self.share or truth > 0.8 or 2 * int(np.sum(answers < self.share)) > len(answers):
             return []
         first = since(steps, answers >= 0.9)
+        heard = self._heard(run, first)
         return [Found(
-            self.name, 0.75, "It always gives the same answer",
+            self.name, 0.3 if heard else 0.75, "It always gives the same answer",
             f"Since step {first} {recent.mean():.0%} of the answers to a batch are the same class, while the most frequent label "
-            f"makes up {truth:.0%}.",
+            f"makes up {truth:.0%}." + (f" The input has a say all the same: {heard}." if heard else ""),
             f"share of the most frequent answer, mean of the last {self.readings} readings: {recent.mean():.3f}", (), None, first,
             "Sure for the batches that were read.",
-            "Look for dead or saturated layers and for inputs that are all alike; lower the rate, or begin anew.", "confusion",
+            "Usual while it has only begun. Where it stays so, give the rarer classes more weight, in the loss or among the examples." if heard
+            else "Look for dead or saturated layers and for inputs that are all alike; lower the rate, or begin anew.", "confusion",
         )]
+
+    def _heard(self, run: RunReader, first: int) -> str:
+        """What says that scores go with the input though the answer does not; empty where nothing does.
+
+        No network that hears nothing has a lower loss than the labels' own shares have. Where the probe set was not looked at since, the
+        order of right and wrong answers stands in for it.
+        """
+        floor, (looks, loss) = (run.meta.get("probe") or {}).get("floor"), series(run, "probe/loss")
+        if isinstance(floor, int | float) and floor > 0 and len(looks) and looks[-1] > first:
+            share = float(loss[-1]) / floor
+            return f"the probe loss is {share:.0%} of what one answer for all would have" if share < _HEARD else ""
+        order = last(run, "batch/order", self.readings)
+        return f"right answers are surer than wrong ones in {order.mean():.0%} of all pairs" if len(order) and order.mean() > _SURER else ""
 
     def _number(self, run: RunReader) -> list[Found]:
         spread = (run.meta.get("probe") or {}).get("spread")
@@ -80,6 +96,9 @@ class ConstantAnswer(Finding):
         )]
 
 
+_HEARD, _SURER = 0.98, 0.7
+"""A loss below this share of that of one answer for all is made from the input; of answers that do not go with it right ones are the surer
+ones in a half of all pairs, and hardly ever in so many."""
 _SAME, _BEGAN = 0.02, 5.0
 """Answers that differ from example to example by less than this share of what the numbers of one differ by are the same; in the beginning they
 differed so many times as much."""

@@ -313,13 +313,13 @@ def _reason(row: _RankedRow, first: _RankedRow, level: list[_RankedRow]) -> str:
     if row is first:
         if len(level) == 1:
             if np.isfinite(row.value("accuracy")):
-                return "it answers most examples rightly"
+                return "it has the most right answers"
             return "it has the lowest loss" if np.isfinite(row.value("loss")) else ""
         best = max(level, key=lambda one: one.worth)
         others = f"as good as {best.name}, as far as the examples tell"
         if best is row:
             alone = all(one is row or one.worth < row.worth for one in level)
-            others = "it answers most examples rightly, though chance alone may explain its lead" if alone else "none answers more rightly"
+            others = "it has the most right answers, though chance alone may explain its lead" if alone else "none has more right answers"
         if np.isfinite(row.value("calibration")):
             alone = all(one is row or one.value("calibration") != row.value("calibration") for one in level)
             return f"{others}; of these {'its confidence is calibrated best' if alone else 'none is calibrated better'}"
