@@ -13,8 +13,8 @@ from diorama.core.errors import NotApplicable
 from diorama.core.marks import Heatmap, Network
 from diorama.core.saying import plain
 from diorama.derive.columns import answers
-from diorama.derive.derivations.mixing import among
 from diorama.derive.derivations.serving import hidden
+from diorama.derive.lying import among
 from diorama.scene import Scene
 from diorama.views.relate.mixing import MixingView
 

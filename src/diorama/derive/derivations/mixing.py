@@ -5,29 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from ...core.knobs import knob
 from ...core.selection import layer_key
-from ...data import nesting
-from ...data.kinds import Tokens
 from ...methods.cost import Cost
-from ...model.directions import finite
-from ...model.layers import Layer, by_unit
+from ...model.layers import Layer
 from ...model.learning import answering
 from ...model.unwrap import fed
 from ...scene import Scene
 from ...scene.sets import classes_of, unlabelled
 from ..columns import columns
 from ..derivation import Derivation, Plain, Stage
+from ..lying import INPUT, among, laid_out, lots
 
 Floats = NDArray[np.float64]
-INPUT, OUTPUT, ANSWER = "input", "output", "the scores"
-SIDE = 8
-"""Of larger maps and longer sequences, neighbouring places count together, down to so many a side."""
+OUTPUT, ANSWER = "output", "the scores"
 FOLLOWED = 64
 """So many pairs of classes are followed through all layers: those that are mixed most at the end."""
 TRACED, STEPS = 12, 24
@@ -45,7 +38,7 @@ class MixingDerivation(Derivation):
     mix, −1 where none does; ``began`` that layer, or an op before it, such as a pooling: of the pairs that are mixed most, else empty.
     *Shapes* pairs (pairs, 2), mixed (layers, pairs), confused (pairs, 2), starts (pairs,); ``layers`` by name, the input before them
     where it is numbers, and behind them the scores where these are not what the last layer answers.
-    *Cost* one forward pass an example, and a second where a pair begins to mix.
+    *Cost* one forward pass an example, and a second where a pair begins to mix; more where what the layers say takes more than half a gigabyte.
     *Source* the neighbourhood hit of Paulovich et al. 2008, for two classes at a time and of equal weight.
     """
 
@@ -59,25 +52,32 @@ class MixingDerivation(Derivation):
         return scene.missing or unclassed(scene)
 
     def cost(self, scene: Scene) -> Cost:
-        """One pass an example."""
-        return Cost(len(scene.live))
+        """One pass an example for each lot of layers that are held at once."""
+        table = self._followed(scene)
+        passes = scene.once(f"mixing/lots/{self.layers}/{len(scene.live)}", lambda: len(lots(scene, [table[-1], *table[:-1]])))
+        return Cost(len(scene.live) * passes)
 
     def stages(self, scene: Scene, begun: Plain = None, before: Plain = None) -> Iterator[Stage]:
         """The last layer first, since it tells which pairs are followed; then all."""
         table = self._followed(scene)
-        rows = whole_rows(scene, table)
         told = scene.scores()
         scores = (told.abs() if told.is_complex() else told).flatten(1 if told.ndim > 1 else 0).reshape(len(told), -1).double().numpy()
-        if not _alike(rows[table[-1].name], scores):
-            rows[ANSWER] = scores
-        names = list(rows)
         classes = np.asarray(classes_of(scene))
         present = [int(k) for k in np.unique(classes) if k >= 0 and (classes == k).sum() > 1]
         pairs = [(a, b) for i, a in enumerate(present) for b in present[i + 1 :]]
-        end = among(rows[names[-1]], classes, pairs, self.near)
-        order = np.argsort(-np.nan_to_num(end, nan=-1.0), kind="stable")[:FOLLOWED]
-        pairs = [pairs[k] for k in order]
-        mixed = np.stack([among(rows[name], classes, pairs, self.near) for name in names])
+        count, shares = len(table) + 1, dict[str, Floats]()
+        for name, rows in laid_out(scene, [table[-1], *table[:-1]], scores.shape[1]):
+            if not shares:
+                own = rows.rows is not None and _alike(rows.rows.astype(np.float64), scores)
+                end = among(rows if own else scores, classes, pairs, self.near)
+                order = np.argsort(-np.nan_to_num(end, nan=-1.0), kind="stable")[:FOLLOWED]
+                pairs = [pairs[k] for k in order]
+                if not own:
+                    shares[ANSWER] = end[order]
+            shares[name] = among(rows, classes, pairs, self.near)
+            yield Stage(None, float(len(shares)), float(count + (ANSWER in shares)), f"{len(shares)} of {count} layers")
+        names = [name for name in (INPUT, *(one.name for one in table), ANSWER) if name in shares]
+        mixed = np.stack([shares[name] for name in names])
         answers = scene.predictions().numpy()
         confused = np.array([[_answered(answers[classes == a], b), _answered(answers[classes == b], a)] for a, b in pairs])
         # Of layers beside one another none makes what another says, so no pair begins to mix there.
@@ -97,15 +97,17 @@ class MixingDerivation(Derivation):
             start: steps(scene, names[max(np.flatnonzero(ways[:start, start]).tolist(), default=start - 1)], names[start])
             for start in dict.fromkeys(starts) if start > 0
         }
-        rows = whole_rows(scene, list({one.name: one for span in spans.values() for one in span}.values()))
         found = [""] * len(pairs)
-        for k, start in enumerate(starts):
-            if start < 0:
+        between = {one.name: one for span in spans.values() for one in span}
+        inside = {start: {one.name for one in span} for start, span in spans.items()}
+        for name, rows in laid_out(scene, list(between.values())):
+            open_ = [k for k, start in enumerate(starts) if start > 0 and not found[k] and name in inside[start]]
+            if not open_:
                 continue
-            half = (float(np.nanmin(mixed[:start, k])) + float(mixed[-1, k])) / 2
-            there = (one.name for one in spans[start] if among(rows[one.name], classes, [pairs[k]], self.near)[0] > half)
-            found[k] = next(there, names[start])
-        return found
+            for k, share in zip(open_, among(rows, classes, [pairs[k] for k in open_], self.near), strict=True):
+                if share > (float(np.nanmin(mixed[: starts[k], k])) + float(mixed[-1, k])) / 2:
+                    found[k] = name
+        return [found[k] or names[starts[k]] if k < len(starts) and starts[k] >= 0 else "" for k in range(len(pairs))]
 
     def _followed(self, scene: Scene) -> list[Layer]:
         """The layers on the way to the answer; those of other heads say nothing of it."""
@@ -187,64 +189,6 @@ def steps(scene: Scene, before: str, at: str) -> list[Layer]:
         if len(found) == STEPS:
             break
     return list(found.values())
-
-
-def whole_rows(scene: Scene, layers: list[Layer]) -> dict[str, Floats]:
-    """What layers say of each live example with its places, (n, numbers) by name; before them the input, where it is numbers."""
-    found: dict[str, list[Tensor]] = {one.name: [] for one in layers}
-    for _, x in scene.batches() if layers else ():
-        kept = scene.kept(x, found, reduce=lambda name, tensor: _pooled(by_unit(scene.layers[name], tensor)).cpu())
-        for name, part in kept.items():
-            found[name].append(part)
-    rows = {name: torch.cat(parts).double().numpy() for name, parts in found.items()}
-    x = scene.live.x
-    if isinstance(x, Tensor) and not isinstance(scene.kind, Tokens) and nesting.size(x) == len(scene.live):
-        own = torch.view_as_real(x).flatten(2) if x.is_complex() else x
-        return {INPUT: own.flatten(1).double().numpy(), **rows}
-    return rows
-
-
-def _pooled(values: Tensor) -> Tensor:
-    """A layer's answers (n, units, places…) as rows, of large maps the means of neighbouring places."""
-    values = values.float()
-    if values.ndim == 4 and max(values.shape[2:]) > SIDE:
-        values = F.adaptive_avg_pool2d(values, (min(values.shape[2], SIDE), min(values.shape[3], SIDE)))
-    elif values.ndim == 3 and values.shape[2] > SIDE * SIDE:
-        values = F.adaptive_avg_pool1d(values, SIDE * SIDE)
-    elif values.ndim > 4:
-        values = values.flatten(2).mean(2)
-    return values.flatten(1)
-
-
-def among(rows: Floats, classes: NDArray[np.int64], pairs: list[tuple[int, int]], near: int) -> Floats:
-    """For each pair of classes the share of the other class among the nearest of both, each class of equal weight.
-
-    Of each example no more count than there are others of its class, as more would have to be of the other. Rows that hold what is no number
-    are left out; NaN where fewer than two of a class are left.
-    """
-    whole = np.isfinite(rows).all(1)
-    rows = finite(rows)
-    size = float(np.abs(rows).max(initial=0.0)) or 1.0
-    rows = rows / size
-    squares = (rows**2).sum(1)
-    apart = squares[:, None] + squares[None] - 2 * rows @ rows.T
-    np.fill_diagonal(apart, np.inf)
-    found = np.zeros(len(pairs))
-    for number, (a, b) in enumerate(pairs):
-        both = np.flatnonzero(whole & ((classes == a) | (classes == b)))
-        second = classes[both] == b
-        if min(second.sum(), (~second).sum()) < 2:
-            found[number] = np.nan
-            continue
-        sizes = np.array([(~second).sum(), second.sum()])
-        own, against = sizes[second.astype(int)] - 1, sizes[1 - second.astype(int)]
-        counted = np.minimum(near, own)
-        beside = np.argsort(apart[np.ix_(both, both)], 1, kind="stable")[:, : counted.max()]
-        other = ((second[beside] != second[:, None]) & (np.arange(beside.shape[1]) < counted[:, None])).sum(1)
-        # A class of more examples is met more often by chance: each neighbour counts by one over its class, which lacks the example itself.
-        share = (other / against) / (other / against + (counted - other) / own)
-        found[number] = (share[second].mean() + share[~second].mean()) / 2
-    return found
 
 
 def started(mixed: Floats, ways: NDArray[np.bool_] | None = None) -> int | None:

@@ -12,7 +12,8 @@ from ...core.marks import Heatmap
 from ...core.picture import Check, Picture, Progress
 from ...core.saying import being, counted, joined
 from ...core.selection import Selection, layer_key, number_key, spoken
-from ...derive.derivations.mixing import ANSWER, INPUT, RISE, unclassed
+from ...derive.derivations.mixing import ANSWER, RISE, unclassed
+from ...derive.lying import INPUT
 from ...scene import Scene
 from ...scene.sets import classes_of, named
 from ..samples import first_examples, looked_at, noted, unanswered
@@ -23,7 +24,7 @@ MIXED = 0.1
 
 
 MANY = 4000
-"""So many examples at most: the numbers of all layers are held at once, and all distances of a layer."""
+"""So many examples at most: each is compared with all others in every layer."""
 HALF = 0.25
 """Two classes of which the first layer mixes less than this, halfway to fully, are told apart there for the most part."""
 
@@ -62,7 +63,12 @@ class MixingView(View):
         """One picture."""
         scene = scene.first(self.examples)
         yield Progress(done=0, total=1, note=f"one pass over {counted(len(scene.live), 'examples')}")
-        value = scene.derive("mixing", near=self.near, layers=self.layers).value
+        value = None
+        for stage in scene.derive("mixing", near=self.near, layers=self.layers).stream():
+            value = stage.value or value
+            if not stage.final:
+                yield stage.progress
+        assert value is not None
         pairs, mixed, confused = value["pairs"], value["mixed"], value["confused"]
         wanted = {key.number for key in selection.all("class")}
         shown = [k for k in range(len(pairs)) if not wanted or wanted & set(pairs[k].tolist())][: self.count]
