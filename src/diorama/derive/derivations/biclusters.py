@@ -28,6 +28,8 @@ class BiclustersDerivation(ClustersDerivation):
     *Source* Liu et al. 2017, CNNVis, section 5.3; Govaert & Nadif 2003; Keribin et al. 2015.
     """
 
+    version = 4
+
     edges: str = knob("weights", "What connects units: the weights between them where there are some, or how they go together.",
                       choices=("weights", "together"))
     groups: int = knob(0, "Groups of each side; 0: as many as are likeliest, up to six.", low=0, high=12)

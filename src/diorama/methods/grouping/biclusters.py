@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -15,6 +14,8 @@ Whole = NDArray[np.int64]
 
 STARTS, ROUNDS = 3, 40
 """So many beginnings of each number of groups, and rounds of each: a round only ever lowers the error."""
+MOVES = 15
+"""So often at most the middles move, from which rounds begin."""
 LARGEST = 256
 """Groups are counted on so many rows and columns at most; the others join the nearest."""
 
@@ -129,16 +130,42 @@ def _split(left: Floats, labels: Whole) -> Iterator[Whole]:
 
 
 def _means(space: Floats, count: int, draw: np.random.Generator) -> Whole:
+    """K-means of a few rows, from rows that chance draws far from one another; it ends where nothing moves any more."""
     if count <= 1 or len(space) <= count:
         return np.arange(len(space)) % max(1, count)
-    scale = float(np.abs(space).max()) or 1.0
-    if len(np.unique(np.round(space / scale, 9), axis=0)) >= count:
-        try:
-            return np.asarray(scipy.cluster.vq.kmeans2(space, count, iter=15, minit="++", missing="raise", rng=draw)[1], np.int64)
-        except scipy.cluster.vq.ClusterError:
-            pass
+    found = _moved(space, _far(space, count, draw))
     # Fewer different rows than groups, or a group that lost its last row.
-    return np.argsort(np.argsort(space[:, 0], kind="stable"), kind="stable") * count // len(space)
+    return np.argsort(np.argsort(space[:, 0], kind="stable"), kind="stable") * count // len(space) if found is None else found
+
+
+def _far(space: Floats, count: int, draw: np.random.Generator) -> Floats | None:
+    """Some rows, each drawn by the square of its distance to those before it (Arthur & Vassilvitskii 2007); None where there are not so many."""
+    chosen = [int(draw.integers(len(space)))]
+    away = np.full(len(space), np.inf)
+    least = 1e-18 * (float(np.square(space).max()) or 1.0)
+    while len(chosen) < count:
+        away = np.minimum(away, np.square(space - space[chosen[-1]]).sum(1))
+        summed = np.cumsum(np.where(away > least, away, 0.0))
+        if not summed[-1] > 0:
+            return None
+        chosen.append(int(np.searchsorted(summed, draw.random() * summed[-1], side="right")))
+    return space[np.minimum(chosen, len(space) - 1)]
+
+
+def _moved(space: Floats, middles: Floats | None) -> Whole | None:
+    """The nearest middle of each row, each middle moved to the mean of its rows; None where one is left without any."""
+    labels = np.full(len(space), -1)
+    for _ in range(MOVES if middles is not None else 0):
+        found = (np.square(middles).sum(1) - 2 * space @ middles.T).argmin(1)  # type: ignore[arg-type, union-attr]
+        if (found == labels).all():
+            break
+        labels = found
+        belongs = np.eye(len(middles))[labels]  # type: ignore[arg-type]
+        sizes = belongs.sum(0)
+        if not sizes.all():
+            return None
+        middles = belongs.T @ space / sizes[:, None]
+    return None if middles is None else labels
 
 
 def _alternated(matrix: Floats, rows: Whole, columns: Whole, k: int, m: int) -> _Fit:
