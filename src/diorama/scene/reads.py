@@ -1,4 +1,4 @@
-"""Which of several texts a layer of a scene, or its answer, reads token by token."""
+"""Which of several texts a layer of a scene, or its answer, reads token by token, and whether it does."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from ..data.nesting import Nested, each, named
 from ..data.padding import pads
 from .scene import Scene
 from .states import hidden
+
+TRIED = 6
+"""So many examples tell where a layer's places are."""
 
 
 def text_at(scene: Scene, layer: str = "") -> str:
@@ -44,6 +47,63 @@ def tags(scene: Scene) -> bool:
     return len(scene.classes) < size and not set(scene.classes) <= known
 
 
+def misplaced(scene: Scene, layer: str) -> str:
+    """Why it is not known which token each place of a layer tells of, to stand behind its name; empty where it is known.
+
+    *Meaning* as many places as tokens are the tokens. Fewer are the first tokens where the text cut behind them is answered alike, as where
+    padding is left out, or where another word changes no place before its own. Behind a convolution that moves on by two tokens, or of
+    places put together, they are not: place 5 then tells of tokens 10 and 11. *Cost* none where the layer's shape tells it, else some passes
+    of six examples.
+    """
+    found: str = scene.keep(f"misplaced/{layer}", lambda: _misplaced(scene, layer))
+    return found
+
+
+def _misplaced(scene: Scene, layer: str) -> str:
+    name, known = text_at(scene, layer), scene.layers[layer]
+    own = named(scene.live.x).get(name)
+    if not isinstance(scene.kinds.get(name), Tokens) or own is None or own.ndim != 2:
+        return ""
+    tokens = own.shape[1]
+    if not known.loop and len(known.shape) == 2 and known.shape[2 - known.unit_axis] == tokens:
+        return ""
+    # A short text may be answered at as many places as it has tokens by chance: several are looked at.
+    for example in dict.fromkeys(k * len(own) // TRIED for k in range(TRIED)):
+        one = scene.live.batch([example], scene.device)
+        before = hidden(scene, layer, one)
+        places = before.shape[-1]
+        if places != tokens and not (places < tokens and (_ended(scene, layer, one, name, before) or _in_turn(scene, layer, one, name, before))):
+            return f"answers at {places} places, and the text has {tokens} tokens: which of them a place tells of is not known"
+    return ""
+
+
+def _ended(scene: Scene, layer: str, one: Nested, name: str, before: Tensor) -> bool:
+    """Whether a layer answers a text as it does where that is cut behind as many tokens, and not so whatever the text says."""
+    own, places = named(one)[name], before.shape[-1]
+    cut = each(one, lambda part: part[:, :places] if part.ndim > 1 and part.shape[:2] == own.shape else part)
+    return _alike(scene, layer, cut, before) and not _alike(scene, layer, _other(scene, one, name), before)
+
+
+def _alike(scene: Scene, layer: str, x: Nested, before: Tensor) -> bool:
+    """Whether a layer answers a text as it answered another."""
+    try:
+        after = hidden(scene, layer, x)
+    except Exception:  # a network may read texts of one length alone
+        return False
+    return after.shape == before.shape and torch.allclose(after, before, rtol=1e-3, atol=1e-5, equal_nan=True)
+
+
+def _in_turn(scene: Scene, layer: str, one: Nested, name: str, before: Tensor) -> bool:
+    """Whether another word in the middle, and one at the last place, change a layer's answers from their own places on."""
+    places = before.shape[-1]
+    for place in dict.fromkeys((places // 2, places - 1)):
+        after = hidden(scene, layer, _other(scene, one, name, place))
+        changed = (after != before).reshape(-1, places).any(0) if after.shape == before.shape else torch.zeros(0, dtype=torch.bool)
+        if not changed.any() or int(changed.int().argmax()) != place:
+            return False
+    return True
+
+
 def _found(scene: Scene, layer: str, texts: list[str]) -> str:
     """The only text that is read; of several the one that is read in its order, else the one of as many tokens as there are places."""
     one = scene.live.batch([0], scene.device)
@@ -61,12 +121,12 @@ def _found(scene: Scene, layer: str, texts: list[str]) -> str:
     return next((some[0] for some in (read, ordered, long) if len(some) == 1), (ordered or long or read or texts)[0])
 
 
-def _other(scene: Scene, one: Nested, name: str) -> Nested:
-    """An example with another word for the last one of a text."""
+def _other(scene: Scene, one: Nested, name: str, place: int | None = None) -> Nested:
+    """An example with another word at a place of a text, by itself for its last one."""
     own, kind = named(one)[name], scene.kinds[name]
     assert isinstance(kind, Tokens)
     row = own[0].tolist()
-    last = next((k for k in reversed(range(len(row))) if not pads(kind.token(int(row[k])))), len(row) - 1)
+    last = next((k for k in reversed(range(len(row))) if not pads(kind.token(int(row[k])))), len(row) - 1) if place is None else place
     words = [int(word) for word in named(scene.live.x)[name].unique().tolist() if word != row[last] and not pads(kind.token(int(word)))]
     if not words:
         return one

@@ -137,6 +137,33 @@ def test_what_comes_next_is_explained_when_nothing_is_chosen() -> None:
     assert "“7”" in asked.title
 
 
+class _EverySecond(nn.Module):
+    """Translates a text to each second of its letters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(6, 6)
+        with torch.no_grad():
+            self.embed.weight.copy_(4 * torch.eye(6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.embed(x)[:, ::2]
+
+
+def test_of_a_translation_the_place_of_its_answer_is_explained() -> None:
+    """What stands at a place of the answer is explained by all of the text, not what stands at that place of the text."""
+    x = torch.tensor([[0, 1, 2, 3, 4, 5, 0, 2], [5, 4, 3, 2, 1, 0, 1, 0]])
+    scene = Scene(_EverySecond(), x, x[:, ::2], inputs=Tokens(vocabulary=tuple("abcdef")), classes=tuple("abcdef"), task="next_token")
+    for place, letter in ((None, "a"), (0, "a"), (1, "c"), (2, "e")):
+        picture = scene.view("words", example=0, place=place, select=["token:5"])
+        at = 3 if place is None else place
+        assert picture.title == f"Which tokens made “{letter}”?"
+        assert f"its answer at place {at}" in picture.caption
+        text = _marks(picture, Text)[0]
+        assert list(text.tokens) == list("abcdefac")
+        np.testing.assert_allclose(text.values, [16.0 * 0.25 * (k == 2 * at) for k in range(8)], atol=1e-5)
+
+
 def test_single_tokens_are_listed_where_they_stand() -> None:
     """The lists of a text that is read letter by letter show each letter with its neighbours, the strongest first."""
     scene = letters()

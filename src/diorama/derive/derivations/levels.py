@@ -13,6 +13,7 @@ from ...data.padding import pads
 from ...methods.cost import Cost
 from ...scene import Scene
 from ...scene.memory import BOUND
+from ...scene.reads import misplaced
 from ...scene.states import hidden
 from ..derivation import Derivation, Plain, Stage
 from ..phrases import levels_of, put
@@ -43,6 +44,8 @@ class LevelsDerivation(Derivation):
         layer = scene.layers[self.layer]
         if not layer.loop and not (layer.sequence and layer.each):
             return f"{self.layer} does not answer at each token"
+        if reason := misplaced(scene, self.layer):
+            return f"{self.layer} {reason}"
         size = layer.units * len(scene.examples) * _tokens(scene)
         if scene.run is None and size > BOUND:
             return (

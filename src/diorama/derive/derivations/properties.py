@@ -13,7 +13,7 @@ from ...data.kinds import Tokens
 from ...data.padding import pads
 from ...methods.cost import Cost
 from ...scene import Scene
-from ...scene.reads import text_at
+from ...scene.reads import misplaced, text_at
 from ...scene.states import NO_MEMORY, STATES, hidden, keeps, memory, remembers
 from ..derivation import Derivation, Plain, Stage
 from ..texts import PROPERTIES, pattern, properties
@@ -61,6 +61,8 @@ class PropertiesDerivation(Derivation):
             layer = scene.layers[self.layer]
             if not layer.sequence and not layer.loop:
                 return f"{self.layer} does not answer at each token"
+            if reason := misplaced(scene, self.layer):
+                return f"{self.layer} {reason}"
             if self.state == "memory" and not remembers(scene, self.layer):
                 return NO_MEMORY.format(layer=self.layer, kind=layer.kind)
         return scene.missing

@@ -9,6 +9,7 @@ import numpy as np
 from ...core.errors import NotApplicable
 from ...derive.scanning import SeenUnits, seen
 from ...scene import Scene
+from ...scene.reads import misplaced
 from .. import texts
 from ..crops import GREY, ChosenExamples, chosen, smaller
 from ._columns import MapColumn
@@ -63,9 +64,12 @@ def _squared(tiles: Sequence[np.ndarray]) -> np.ndarray:
 def words(scene: Scene, columns: Sequence[MapColumn]) -> dict[str, tuple[str, ...]]:
     """For each cluster up to five of its units, each by the text before and at the place where it answers most."""
     found: dict[str, tuple[str, ...]] = {}
+    layers = {cluster.id: column.layer for column in columns for cluster in column.clusters}
     for cluster, seen_, strongest in _driven(scene, columns, LINES):
         lines = []
         for one in strongest:
+            if len(one.places[0]) == 1 and misplaced(scene, layers[cluster]):
+                continue
             tokens = texts.tokens(seen_.examples.shown(seen_.rows(one.examples))[0])
             place = one.places[0][0] if len(one.places[0]) == 1 else len(tokens) - 1
             lines.append(_context(tokens, min(place, len(tokens) - 1)))

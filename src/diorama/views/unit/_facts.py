@@ -11,6 +11,7 @@ from ...core.selection import number_key
 from ...data.kinds import Tokens
 from ...model.statistics import ClassMeans, Moments
 from ...scene import Scene
+from ...scene.reads import misplaced
 from .. import about, answers
 from ..crops import ChosenExamples
 
@@ -87,14 +88,14 @@ def profiled(scene: Scene, profile: ClassMeans, unit: int, *, places: bool = Fal
     )
 
 
-def listed(scene: Scene, found: ChosenExamples, title: str, *, foretells: bool = False) -> Node:
-    """A unit's strongest examples that are no pictures; of texts what stands round the place where it responds.
+def listed(scene: Scene, found: ChosenExamples, title: str, layer: str, *, foretells: bool = False) -> Node:
+    """A unit's strongest examples that are no pictures; of texts what stands round the place where it responds, if that is a token.
 
     An output of a network that writes on speaks of the token that comes next: that one is marked where it ``foretells``.
     """
     notes = tuple(plain(f"{value:.3g}") for value in found.values)
     kind = scene.kind
-    if not isinstance(kind, Tokens) or not all(len(place) == 1 for place in found.places):
+    if not isinstance(kind, Tokens) or not all(len(place) == 1 for place in found.places) or misplaced(scene, layer):
         return about.gallery(scene, np.array(found.examples), title, notes)
     texts = []
     for words, (at,) in zip(scene.live.shown(found.examples), found.places, strict=True):

@@ -310,7 +310,7 @@ class _Card:
         title = f"Fires most for: top {len(self.top)} of {self.seen.words}"
         if self.top.pixels is None:
             if len(self.top) and self.seen.probe:
-                yield listed(self.scene, self.top, title, foretells=self.foretells)
+                yield listed(self.scene, self.top, title, self.one.source.name, foretells=self.foretells)
                 yield self._suppressed()
             return
         yield crops.boxed(self.scene, self.seen, self.top, title)
@@ -342,7 +342,7 @@ class _Card:
             pixels = self.low.crops()
             cut = Tiles(images=pixels, limits=crops.limits_of(pixels), title="what it sees of them", size=56, columns=9)
             return Group(children=(tiles, cut))
-        return listed(self.scene, self.low, title, foretells=self.foretells)
+        return listed(self.scene, self.low, title, self.one.source.name, foretells=self.foretells)
 
     def _facts(self) -> Iterator[Node]:
         if self.seen is None:

@@ -22,7 +22,7 @@ from ...derive.texts import PROPERTIES
 from ...model.layers import Layer
 from ...scene import Scene
 from ...scene.input import Current
-from ...scene.reads import tags, text_at
+from ...scene.reads import misplaced, tags, text_at
 from ...scene.restarts import Restarts
 from ...scene.states import STATES, hidden, keeps, memory, readable, told
 from .. import texts
@@ -30,6 +30,8 @@ from ..view import View
 
 LIKELIEST = 5
 CHOSEN = "chosen tokens"
+ELSE = "; choose a layer that answers at each token, or see its places in gates or matrix"
+"""What to do where the places of a layer are no tokens."""
 SURE = 0.05
 """A match that chance makes more often is none."""
 
@@ -90,6 +92,8 @@ class CellsView(View):
         given = self._given(layer, selection)
         kept = keeps(scene, layer.name, self.state)
         current = scene.current(selection)
+        if reason := misplaced(scene, layer.name):
+            raise NotApplicable(f"{spoken(layer.name)} {reason}{ELSE}")
         seen = yield from self._seen(scene, layer, current, kept)
         if given is not None:
             yield self._drawn(scene, selection, seen, given, None)

@@ -20,7 +20,7 @@ from ...model.layers import Layer
 from ...model.recurrent import States
 from ...scene import Scene
 from ...scene.input import Current
-from ...scene.reads import text_at
+from ...scene.reads import misplaced, text_at
 from ...scene.restarts import Restarts
 from ...scene.states import parts, states
 from .. import inputs, texts
@@ -166,6 +166,9 @@ class GatesView(View):
         here = slice(start - seen.first, stop - seen.first)
         marks: list[Node] = []
         tokens = texts.tokens(seen.current.shown, text_at(scene, seen.layer.name))
+        if seen.steps < len(tokens) and not misplaced(scene, seen.layer.name):
+            # Of a packed text nothing is seen behind its end.
+            tokens = tokens[: seen.steps]
         kept = np.tanh(seen.line("c")) if "c" in seen.values else seen.line("h")
         if len(tokens) == seen.steps:
             part = kept[here]

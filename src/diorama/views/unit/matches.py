@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.colour import magnitude
-from ...core.errors import UsageError
+from ...core.errors import NotApplicable, UsageError
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Handle, Lines, Node, Series, Table, Text
 from ...core.picture import Picture, Progress
@@ -21,7 +21,7 @@ from ...data.kinds import Tokens
 from ...derive.derivations.matches import bounds
 from ...derive.phrases import THRESHOLD, PhraseSearch, chosen, levels_of, reached
 from ...scene import Scene
-from ...scene.reads import text_at
+from ...scene.reads import misplaced, text_at
 from ...scene.states import hidden, readable, told
 from .. import texts
 from ..view import View
@@ -96,6 +96,8 @@ class MatchesView(View):
         named = self.layer is not None or any(key.name in good for kind in ("unit", "layer") if (key := selection.one(kind)) is not None)
         layer = scene.layer(self.layer, selection, lambda one: one.name in good, wanted="layer that answers at each token").name
         layer = layer if named else readable(scene)
+        if reason := misplaced(scene, layer):
+            raise NotApplicable(f"{spoken(layer)} {reason}; choose a layer that answers at each token")
         current = scene.current(selection)
         values = hidden(scene, layer, current.x)[0].double().numpy()
         tokens = texts.tokens(current.shown, text_at(scene, layer))[: values.shape[1]]
@@ -126,7 +128,7 @@ class MatchesView(View):
         if annotation:
             marks.insert(1, _annotated(scene, annotation, seen, on, (first, last)))
         phrase = _shown(seen.tokens[start:stop])
-        words = f"The phrase “{phrase}” of {seen.label}, tokens {start} to {stop - 1}, in {spoken(seen.layer)}"
+        words = f"The phrase “{phrase}” of {seen.label}, {_places(start, stop)}, in {spoken(seen.layer)}"
         lower = self._lower(seen, cells, scale)
         if len(cells):
             marks.append(_table(scene, found, annotation))
@@ -174,6 +176,11 @@ def _word(tokens: list[str]) -> tuple[int, int]:
                 return start, stop
     middle = len(tokens) // 2
     return middle, middle + 1
+
+
+def _places(start: int, stop: int) -> str:
+    """Where a phrase stands, in words."""
+    return f"token {start}" if stop == start + 1 else f"tokens {start} to {stop - 1}"
 
 
 def _shown(tokens: list[str]) -> str:

@@ -146,8 +146,9 @@ class WritesView(View):
                 self._roll(scene, found[step], unit, step, pitches) if heard else self._sample(scene, found[step], unit, step) for step in moments
             ]
             marks.append(Group(children=tuple(samples), direction="grid"))
-        before = kind.joined([kind.token(number) for number in own.begin[-40:]]).strip()
-        caption = f"{len(own.places)} symbols that the network wrote behind “{before or '␣'}” at temperature {self.temperature:g}."
+        before = kind.joined([kind.token(number) for number in own.begin[-40:]])
+        before = before.strip() or "".join(map(texts.visible, before))
+        caption = f"{len(own.places)} symbols that the network wrote behind “{before}” at temperature {self.temperature:g}."
         if unit is not None:
             caption += f" Blue where unit {unit.number} of {spoken(unit.name)} is positive when the symbol is decided, orange where it is negative."
         elif own.places:

@@ -79,8 +79,8 @@ class WordsView(View):
         "takes more than a text.", choices=lambda: ("auto", "none", *sorted(registry.methods)),
     )
     place: int | None = knob(
-        None, "For a network that writes on: the token that is explained; the chosen one, or the one that comes next.",
-        kind="integer", low=1,
+        None, "For a network that writes on: the token that is explained; the chosen one, or the one that comes next. Of tags and "
+        "translations: the place.", kind="integer", low=0,
     )
     listed: int = knob(10, "How many words each list holds.", low=1, high=100)
     limit: int = knob(600, "The most tokens that are shown.", low=1, high=4000)
@@ -155,7 +155,11 @@ class WordsView(View):
         end = ending(scene, current.x)
         length = len(ids) if end is None else end + 1
         if tags(scene):
-            return self._tag(scene, selection, look, scores, length)
+            return self._tag(scene, selection, look, scores, length, scores.shape[1])
+        if scene.live.y is not None and scene.live.y.ndim == 2 and scene.live.y.shape[1] == scores.shape[1] != len(ids):
+            # A translator's answer has places of its own: what stands there is none of the tokens that it read.
+            other = Selection(tuple(key for key in selection.a if key.kind != "token"), selection.b)
+            return self._tag(scene, other, look, scores, scores.shape[1], len(ids))
         place = self._place(selection, length, min(len(ids), scores.shape[1]))
         row = scores[0, place - 1]
         number = chosen.number if chosen is not None else int(row.nan_to_num(0).argmax()) if place in (length, len(ids)) else ids[place]
@@ -163,14 +167,14 @@ class WordsView(View):
             raise UsageError(f"the model knows tokens 0 to {scores.shape[-1] - 1}, got {number}")
         return ExplainedTarget(_next(look, place - 1, number), answers.token(scene, number), place, place)
 
-    def _tag(self, scene: Scene, selection: Selection, look: Looking, scores: Tensor, length: int) -> ExplainedTarget:
-        """A class at a token itself, for which every word of the text may speak."""
-        key, chosen, whole = selection.one("token"), selection.one("class"), scores.shape[1]
-        place = min(max(0, self.place if self.place is not None else key.number if key is not None else length - 1), whole - 1)
+    def _tag(self, scene: Scene, selection: Selection, look: Looking, scores: Tensor, length: int, until: int) -> ExplainedTarget:
+        """What is answered at a token itself, or at a place of a translation, for which every word of the text may speak."""
+        key, chosen = selection.one("token"), selection.one("class")
+        place = min(max(0, self.place if self.place is not None else key.number if key is not None else length - 1), scores.shape[1] - 1)
         number = chosen.number if chosen is not None else int(scores[0, place].nan_to_num(0).argmax())
         if number >= scores.shape[-1]:
             raise UsageError(f"the model has answers 0 to {scores.shape[-1] - 1}, got {number}")
-        return ExplainedTarget(_next(look, place, number), answers.token(scene, number), whole, place + 1, tag=True)
+        return ExplainedTarget(_next(look, place, number), answers.token(scene, number), until, place + 1, tag=True)
 
     def _place(self, selection: Selection, length: int, last: int) -> int:
         key = selection.one("token")
@@ -259,7 +263,7 @@ class ExplainedTarget:
     name: str
     until: int
     place: int | None = None
-    """Of a network that writes on: the token that is explained; of one that tags tokens, one more."""
+    """Of a network that writes on: the token that is explained; of one that tags tokens or translates, one more."""
     tag: bool = False
 
 
