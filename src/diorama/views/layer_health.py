@@ -238,10 +238,11 @@ def layers_of(run: Run, step: int) -> list[dict[str, Any]]:
 
 
 def _uncalled(structure: Mapping[str, Any], names: set[str]) -> dict[str, str]:
-    """The recorded weights of modules that no example ran when the layers were found, such as experts, by their modules."""
+    """The recorded weights of modules that no example ran when the layers were found, such as experts, by their modules; all of them where there
+    was no example."""
     called = {without_call(layer["name"]): bool(layer.get("leaf")) for layer in structure.get("layers") or ()}
     found: dict[str, str] = {}
-    for name, shape, _ in structure.get("parameters") or () if called else ():
+    for name, shape, _ in structure.get("parameters") or ():
         path = name.rpartition(".")[0].replace("parametrizations.", "").removesuffix(".weight")
         known = path in called or any(leaf and path.startswith(f"{own}.") for own, leaf in called.items())
         if path and len(shape) > 1 and not known and f"weights/{name}/norm" in names and (path not in found or name.endswith(".weight")):

@@ -125,3 +125,14 @@ def test_inputs_between_which_none_lie_have_no_plane() -> None:
         _scene().view("boundary", plane="columns")
     with pytest.raises(NotApplicable, match="plain function"):
         diorama.Scene(lambda x: x.flatten(1)[:, :2], torch.rand(9, 1, 3, 3), torch.arange(9) % 2).view("boundary", plane="learnt")
+
+
+def test_a_plane_without_answers_says_so() -> None:
+    """Where no score is a number there is no answered class to speak of; where some are none their share is told."""
+    scene = _scene()
+    with torch.no_grad():
+        scene.model[1].weight.fill_(float("nan"))
+    picture = scene.view("boundary", resolution=9)
+    assert picture.caption.startswith("No place has an answer, as the scores are not numbers. ")
+    assert "Colour is the answered class" not in picture.caption
+    assert "has an answer" not in _scene().view("boundary", resolution=9).caption

@@ -130,3 +130,11 @@ def test_snapshots_are_sampled_evenly_in_steps() -> None:
     assert steps[0] == 0
     assert steps[-1] == 1000
     assert len(sampled(list(range(200)), 24)) == 24
+
+
+def test_a_layer_that_has_not_settled_is_told_in_words(tmp_path: Path) -> None:
+    """Of a layer that goes on evenly to the end the table says that it has not settled, and of others when they did; the scale's words fit."""
+    picture = _recorded(tmp_path / "run", [0.25, 0.5, 0.75, 1.0]).scene(4).view("convergence")
+    table, heat = _find(picture, Table)[0], _find(picture, Heatmap)[0]
+    assert dict(zip(table.columns[0].texts, table.columns[1].texts, strict=True)) == {"early": "1", "late": "not yet", "still": "0"}
+    assert len(heat.column_title) < 30

@@ -349,3 +349,22 @@ def test_every_range_names_its_source() -> None:
             assert one.source
             assert bool(one.below) == np.isfinite(one.low)
             assert bool(one.above) == np.isfinite(one.high)
+
+
+def test_a_run_without_examples_has_an_overview(tmp_path: Path) -> None:
+    """Where no example told the layers, the rows are the modules that hold the weights, each with what was read of them."""
+    model = _deep(1)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with watch(model, tmp_path / "run", optimizer=optimizer, every=1) as recorder:
+        for _ in range(6):
+            optimizer.zero_grad()
+            loss = model(torch.ones(3, 6)).square().mean()
+            loss.backward()
+            optimizer.step()
+            recorder.step(loss=loss.detach())
+    run = open_run(tmp_path / "run")
+    table = _table(run.scene().view("health"))
+    assert table.columns[0].texts == ("0", "1.0", "2")
+    assert table.row_keys == ("layer:0", "layer:1.0", "layer:2")
+    ratio = next(column for column in table.columns if column.name == "update").numbers
+    assert ratio == pytest.approx([run.series(f"updates/{name}.weight/ratio")[1][-1] for name in ("0", "1.0", "2")])

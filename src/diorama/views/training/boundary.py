@@ -152,6 +152,10 @@ class BoundaryView(View):
         if final and (seen := self._seen(scene, plane)) is not None:
             body = Group(children=(field, seen), direction="row")
             words += "Beside it stand the inputs that lie there, with their answers. "
+        bad = float((~torch.isfinite(scores).reshape(len(scores), -1).all(1)).double().mean())
+        if bad:
+            said = "No place has an answer" if bad == 1 else f"{bad:.1%} of the places have no answer"
+            words = f"{'' if bad == 1 else words}{said}, as the scores are not numbers. "
         words += plane.doubts() + plane.words
         return self.picture(
             scene, selection, "Decision boundary", body, words, checks=plane.checks(), final=final, idle=self._idle(isinstance(plane, ColumnsPlane)),

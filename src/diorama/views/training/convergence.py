@@ -23,9 +23,9 @@ Floats = NDArray[np.float64]
 MANY = 40
 """At most so many layers are drawn."""
 _SHOWN = {
-    "weights": "distance to the last weights (1: as far as the first)",
-    "representation": "CKA to the last snapshot (1: the examples lie as at the end)",
-    "neighbours": "CKA to the snapshot before (1: nothing changed between the two)",
+    "weights": "distance to the end",
+    "representation": "CKA to the end",
+    "neighbours": "CKA to the one before",
 }
 
 
@@ -135,15 +135,15 @@ class ConvergenceView(View):
         names = [found.layers[k] for k in order]
         columns = [
             Column(name="layer", kind="text", texts=tuple(name or spoken("") for name in names)),
-            Column(
-                name="weights settled", numbers=_steps([when[k] for k in order]),
-                note=f"the snapshot from which on they stay within {self.within:g} of their way, and half of what is left to a layer of one speed",
+            _when(
+                "weights settled", [when[k] for k in order], [bool(np.isfinite(found.share[k]).all()) for k in order],
+                f"the snapshot from which on they stay within {self.within:g} of their way, and half of what is left to a layer of one speed",
             ),
         ]
         if told is not None and np.isfinite(told.to_end).any():
-            columns.append(Column(
-                name="representation settled", numbers=_steps([by_layer.get(name) for name in names]),
-                note=f"the step from which on a CKA of {self.alike:g} or more to the last snapshot",
+            columns.append(_when(
+                "representation settled", [by_layer.get(name) for name in names], [name in by_layer for name in names],
+                f"the step from which on a CKA of {self.alike:g} or more to the last snapshot; a dash: it does not answer once for each example",
             ))
         columns += [
             Column(name="moved", numbers=found.distance[order, 0], note="the distance from its first weights to its last"),
@@ -172,7 +172,8 @@ class ConvergenceView(View):
             said.append(f"{_some(still)} never moved.")
         lost = [found.layers[k] for k in range(len(when)) if not np.isfinite(found.share[k]).all()]
         if lost:
-            said.append(f"{_some(lost)} cannot be followed throughout: its weights changed their shape or are not numbers.")
+            whose = "its" if len(lost) == 1 else "their"
+            said.append(f"{_some(lost)} cannot be followed throughout: {whose} weights changed their shape or are not numbers.")
         if scene.run is not None and scene.run.alive:
             said.append("The training runs on, so the end is only the newest snapshot.")
         if not final:
@@ -227,8 +228,13 @@ def _ranked(when: Sequence[int | None], values: Floats, network: bool) -> list[i
     return sorted(range(len(when)), key=lambda k: (step if (step := when[k]) is not None else np.inf, means[k]))
 
 
-def _steps(when: Sequence[int | None]) -> Floats:
-    return np.array([np.nan if step is None else float(step) for step in when])
+def _when(name: str, when: Sequence[int | None], known: Sequence[bool], note: str) -> Column:
+    """The steps at which layers settled, in words where one has not."""
+    told = [step for step in when if step is not None]
+    if len(told) == len(when):
+        return Column(name=name, numbers=np.array(told, np.float64), note=note)
+    texts = ("–" if not sure else "not yet" if step is None else f"{step:,}" for step, sure in zip(when, known, strict=True))
+    return Column(name=name, kind="text", texts=tuple(texts), note=note)
 
 
 def _moment(steps: Sequence[int], step: int) -> str:

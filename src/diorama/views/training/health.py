@@ -66,8 +66,7 @@ class HealthView(View):
         if not layers:
             if any(name.startswith("weights/") for name in names):
                 raise NotApplicable(
-                    "no layer is known that these weights belong to: they stand in the model itself, or in layers that do not answer once "
-                    "for each example; the views curves and weight_series show them"
+                    "no layer is known that these weights belong to: they stand in the model itself; the views curves and weight_series show them"
                 )
             raise NotApplicable(
                 "nothing was recorded of any layer's weights: " + recorded.lacking(run, "weights") + "; the view curves shows "

@@ -124,10 +124,9 @@ class InfluenceView(View):
             part = f"The first {data['probe']:,} of" if data["probe"] < len(scene.examples) else "All examples of"
             caption += f" {part} the probe set are among what it is trained on; what else is there is not looked at."
         elif made.probe:
-            caption += (
-                " What it was trained on is not known here (say it with data=), so the probe set stands in for it: this is what such "
-                "examples would teach."
-            )
+            held = scene.run is not None and scene.run.meta.get("steered")
+            why = "was in the training's memory alone (name a file of it as data)" if held else "is not known here (say it with data=)"
+            caption += f" What it was trained on {why}, so the probe set stands in for it: this is what such examples would teach."
         if not tables and np.isfinite(scores[~itself]).all():
             caption += (
                 " No example has any influence: one of the two gradients is zero everywhere." if len(order)
