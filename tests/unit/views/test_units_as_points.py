@@ -159,3 +159,26 @@ def test_of_one_class_no_unit_serves_it_best() -> None:
     picture = Scene(net, x, torch.ones(20, dtype=torch.long), classes=("u", "v", "w")).view("units", layer="0")
     assert "serves" not in picture.caption
     assert next(mark for mark in picture.marks() if isinstance(mark, Scatter)).labels == ()
+
+
+def test_a_unit_behind_a_shut_relu_serves_no_class() -> None:
+    """What never passes the ReLU behind is grey, serves nothing, is not lit by what is chosen, and the caption says how many do so."""
+    y = torch.arange(60) % 3
+    x = torch.eye(3)[y] + 0.1 * torch.randn(60, 3)
+    model = nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 3))
+    with torch.no_grad():
+        model[0].weight.copy_(torch.eye(3).repeat(2, 1))
+        model[0].bias.copy_(torch.tensor([0.0, 0, 0, -9, -9, -9]))
+    scene = Scene(model, x, y)
+    plain, lit = scene.view("units", layer="0"), scene.view("units", layer="0", select="class:1")
+    mark = plain.body
+    assert isinstance(mark, Scatter)
+    assert mark.values.tolist() == [0, 1, 2, -1, -1, -1]
+    assert ["serves" in label for label in mark.labels] == 3 * [True] + 3 * [False]
+    assert "3 of 6 units never pass the ReLU behind" in plain.caption
+    assert "1 of them answers to 1" in lit.caption
+    # A norm between them changes nothing in it; where no ReLU follows, the same answers are heard.
+    normed = Scene(nn.Sequential(model[0], nn.BatchNorm1d(6), *model[1:]).eval(), x, y).view("units", layer="0")
+    assert "3 of 6 units never pass the ReLU behind" in normed.caption
+    bare = Scene(nn.Sequential(model[0], nn.Linear(6, 3)), x, y).view("units", layer="0")
+    assert "ReLU" not in bare.caption

@@ -28,6 +28,10 @@ LIT = 0.5
 """Units that answer to what is chosen by so many standard deviations more than on average are lit; others step back."""
 
 
+CLOSED = "never passes the ReLU behind"
+"""Of a unit whose answers nothing that follows hears of."""
+
+
 class UnitsView(View):
     """The units as points: near each other where they answer to the same examples, coloured by the class they serve best.
 
@@ -93,20 +97,22 @@ class UnitsView(View):
         layers = " and ".join(map(spoken, names))
         points = np.asarray(value["points"], np.float64)
         serves = np.asarray(value["serves"], np.float64)
-        lit, said = self._lit(scene, selection, made, serves)
+        closed = _closed(scene, names)[value["layer"], value["unit"]]
+        lit, said = self._lit(scene, selection, made, serves, closed)
         told: dict[str, Any] = {}
         told_apart = int(np.isfinite(serves).any(0).sum()) > 1  # of one class alone no unit answers more to it than to others
         if told_apart:
             clean = np.where(np.isfinite(serves), serves, -np.inf)
             best = clean.argmax(1)
             most = clean[np.arange(len(best)), best]
-            told = {"values": np.where(most > 0, best, -1).astype(np.float64), "classes": scene.classes}
-            sizes = np.clip(most, 0.1, 4)
+            told = {"values": np.where((most > 0) & ~closed, best, -1).astype(np.float64), "classes": scene.classes}
+            sizes = np.where(closed, 0.1, np.clip(most, 0.1, 4))
             labels = tuple(
-                f"serves {named(scene, int(one))} best: {z:+.2f} σ" if z > 0 else "never changes" for one, z in zip(best, most, strict=True)
+                "never changes" if not z > 0 else CLOSED if shut else f"serves {named(scene, int(one))} best: {z:+.2f} σ"
+                for one, z, shut in zip(best, most, closed, strict=True)
             )
         else:
-            sizes, labels = np.ones(len(points)), ()
+            sizes, labels = np.ones(len(points)), tuple(CLOSED if shut else "" for shut in closed) if closed.any() else ()
         keys = tuple(unit_key(names[a], int(b)) for a, b in zip(value["layer"], value["unit"], strict=True))
         mark = Scatter(
             points=points, spans=planes.cube(points), keys=keys, labels=labels, sizes=sizes, size=460,
@@ -122,6 +128,9 @@ class UnitsView(View):
         elif not moving.all():
             still = int((~moving).sum())
             caption += f" {part(still, len(points), 'units')} never change{'s' * (still == 1)}: where they stand says nothing."
+        shut = int((closed & moving).sum())
+        if shut:
+            caption += f" {part(shut, len(points), 'units')} never pass{'es' * (shut == 1)} the ReLU behind: nothing that follows hears of them."
         checks = (_trust(value, points),) if final and len(points) > 4 and self.by == "pearson" and moving.any() else ()
         on_way = "" if derived.scene.step == scene.step else f"these are the places at step {derived.scene.step}, on the way to this step"
         return self.picture(
@@ -130,7 +139,7 @@ class UnitsView(View):
         )
 
     def _lit(
-        self, scene: Scene, selection: Selection, made: Any, serves: NDArray[np.float64]
+        self, scene: Scene, selection: Selection, made: Any, serves: NDArray[np.float64], closed: NDArray[np.bool_]
     ) -> tuple[NDArray[np.float64] | None, str]:
         """How much each unit answers to what is chosen, in standard deviations, and in words."""
         chosen = selection.all("example") or selection.all("class")
@@ -142,9 +151,24 @@ class UnitsView(View):
         answers = made.answers(scene)
         spread = answers.std(0)
         lit = (answers[which].mean(0) - answers.mean(0)) / np.where(spread > 0, spread, 1.0)
+        lit[closed] = 0.0
         count = int((lit >= LIT).sum())
         said = f" {count:,} of them answer{'s' * (count == 1)} to {words(scene, chosen)} by {LIT} σ or more above the average"
         return lit, f"{said}; the others are pale." if count else f"{said}."
+
+
+def _closed(scene: Scene, names: list[str]) -> NDArray[np.bool_]:
+    """Units, (layers, units of the widest), that never come through the ReLU behind their layer, or behind its norm, where there is one."""
+    layers = [scene.layers[name] for name in names]
+    sources = [scene.layers.handed(layer) for layer in layers]
+    found = np.zeros((len(layers), max(layer.units for layer in layers)), bool)
+    behind = sorted({source.name for source in sources if source.rectified})
+    seen = scene.responses(behind) if behind else {}
+    for row, source in zip(found, sources, strict=True):
+        if source.rectified:
+            never = seen[source.name].dead(True).numpy()
+            row[: len(never)] = never
+    return found
 
 
 def _trust(value: dict[str, Any], points: NDArray[np.float64]) -> Check:
