@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
+from ..core.errors import NotApplicable
 from ..data import nesting
 from ..data.kinds import Tokens
 from ..model.directions import finite
@@ -90,7 +91,7 @@ def laid_out(scene: Scene, layers: list[Layer], most: int = 0) -> Iterator[tuple
         for part in lot:
             name, last = part.layer.name, part.stop == part.wide
             rows = found.pop(name)
-            if part.wide == part.stop - part.start:
+            if part.whole:
                 yield name, lying(rows)
             else:
                 part.summed.add(rows)
@@ -138,12 +139,17 @@ class Part:
     wide: int
     summed: _Summed
 
+    @property
+    def whole(self) -> bool:
+        """All columns at once."""
+        return self.wide == self.stop - self.start
+
 
 def lots(scene: Scene, layers: list[Layer], most: int = 0) -> list[list[Part]]:
     """Layers and parts of layers that are looked at in one pass each, by how many numbers each says of an example."""
     if not layers:
         return []
-    x = next(x for _, x in scene.first(1).batches())
+    _, x = next(scene.first(2).batches())
     wide = {name: rows.shape[1] for name, rows in _kept(scene, x, {one.name: (one, slice(None)) for one in layers}).items()}
     count = len(scene.live)
     room = max(1, HELD // (4 * count))
@@ -175,10 +181,15 @@ def _inputs(scene: Scene) -> NDArray[Any] | None:
 
 def _looked(scene: Scene, lot: list[Part]) -> dict[str, NDArray[np.float32]]:
     """What the parts of one lot say of each live example, in one pass."""
-    asked = {part.layer.name: (part.layer, slice(part.start, part.stop)) for part in lot}
-    rows = {part.layer.name: np.empty((len(scene.live), part.stop - part.start), np.float32) for part in lot}
+    # A layer that is held whole is taken as it comes: two examples may have fewer steps than all.
+    asked = {part.layer.name: (part.layer, slice(None) if part.whole else slice(part.start, part.stop)) for part in lot}
+    rows: dict[str, NDArray[np.float32]] = {}
     for chosen, x in scene.batches():
         for name, part in _kept(scene, x, asked).items():
+            if name not in rows:
+                rows[name] = np.empty((len(scene.live), part.shape[1]), np.float32)
+            if part.shape[1] != rows[name].shape[1]:
+                raise NotApplicable(f"{name} answers in more steps to some examples than to others, so its answers cannot be compared as a whole")
             rows[name][chosen.start : chosen.stop] = part.numpy()
     return rows
 
