@@ -168,6 +168,20 @@ def ending(scene: Scene, x: Nested) -> int | None:
     return stop - 1
 
 
+def asked(scene: Scene, x: Nested) -> Tensor:
+    """The scores of one input as far as it is answered: of a text that padding follows, up to its last token."""
+    scores, end = scene.scores(x), ending(scene, x)
+    return scores if end is None else scores[:, : end + 1]
+
+
+def last(scene: Scene, x: Nested, scores: Tensor) -> Tensor:
+    """Of scores (n, …) of one input, or of changed ones of its form, one row each: at a text's last token, the mean of a picture's places."""
+    if scores.ndim == 3:
+        end = ending(scene, x)
+        return scores[:, -1 if end is None or end >= scores.shape[1] else end]
+    return scores.flatten(2).mean(2) if scores.ndim > 3 else scores
+
+
 def lengths(examples: Examples, name: str) -> frozenset[str]:
     """The parts beside a text that tell how long it is: a whole number an example, behind which each text holds only what fills it up."""
     parts = named(examples.x)

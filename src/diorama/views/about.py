@@ -12,7 +12,7 @@ from ..core.saying import counted, plain
 from ..core.selection import Key, Selection, number_key, spoken, unit_key
 from ..data.kinds import Tokens
 from ..scene import Scene
-from ..scene.input import pictured
+from ..scene.input import asked, pictured
 from ..scene.sets import named
 from . import answers, inputs, kernels
 from .relabelled import called
@@ -230,7 +230,7 @@ class AboutLayer:
 def of_example(scene: Scene, selection: Selection) -> tuple[str, list[Node], str]:
     """An example or the current input: what it is, the answer, the loss."""
     current = scene.current(selection)
-    scores = scene.scores(current.x)
+    scores, told = scene.scores(current.x), asked(scene, current.x)
     marks: list[Node] = [inputs.drawn(scene, current, 160)]
     truth, loss = None, None
     y = scene.examples.y
@@ -240,10 +240,10 @@ def of_example(scene: Scene, selection: Selection) -> tuple[str, list[Node], str
         wanted = scene.reading.wanted(current.x, own)
         if wanted is not None and bool(scene.reading.labelled(wanted)):
             loss = float(scene.reading.losses(scores, wanted)[0])
-    marks.append(answers.drawn(scene, scores, truth, horizontal=True, size=160))
+    marks.append(answers.drawn(scene, told, truth, horizontal=True, size=160))
     if loss is not None:
         marks.append(Number(label="loss", value=loss))
-    caption = f"The network answers {answers.said(scene, scores)}"
+    caption = f"The network answers {answers.said(scene, told)}"
     if truth is not None and scene.task == "classification" and current.index is not None:
         caption += f"; the truth is {called(scene, [current.index], [int(truth)])[0]}"
     return current.label.capitalize(), marks, caption + "."

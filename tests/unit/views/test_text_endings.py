@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import diorama
-from diorama.core.marks import Text
+from diorama.core.marks import Bars, Text
 from diorama.derive.attended import AttendedTokens
 from diorama.scene import Scene
 
@@ -49,6 +49,38 @@ def pair() -> tuple[Scene, Scene]:
     filled = torch.cat([x, torch.zeros(6, 3, dtype=torch.long)], 1)
     kind = diorama.Tokens(vocabulary=WORDS)
     return tuple(Scene(model, each, inputs=kind, task="next_token") for each in (filled, x))  # type: ignore[return-value]
+
+
+class _Adapted(_Causal):
+    """The same with an adapter by hand upon its last layer, which is frozen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = _Lora(self.head)
+
+
+class _Lora(nn.Module):
+    def __init__(self, own: nn.Linear) -> None:
+        super().__init__()
+        self.weight, self.down, self.up = nn.Parameter(own.weight.detach(), False), nn.Parameter(torch.randn(2, 8)), nn.Parameter(torch.randn(6, 2))
+
+    def forward(self, h: Tensor) -> Tensor:
+        return h @ self.weight.T + h @ self.down.T @ self.up.T
+
+
+def test_what_is_said_of_answers_leaves_padding_out(pair: tuple[Scene, Scene]) -> None:
+    """The inspector, adapters switched off and the pair that patching chooses go by the answers at the texts' last tokens."""
+    torch.manual_seed(4)
+    adapted = _Adapted().eval()
+    for name, knobs in (("inspector", {"select": "example:2"}), ("patching", {"example": 2}), ("adapters", {"example": 2})):
+        scenes = pair if name != "adapters" else tuple(Scene(adapted, one.live.x, inputs=one.kind, task="next_token") for one in pair)
+        filled, plain = (scene.view(name, **knobs) for scene in scenes)
+        assert filled.caption == plain.caption, name
+        drawn = [[mark for mark in one.marks() if isinstance(mark, Bars)] for one in (filled, plain)]
+        assert len(drawn[0]) == len(drawn[1]) > 0
+        for one, other in zip(*drawn, strict=True):
+            assert one.labels == other.labels
+            np.testing.assert_allclose(one.values, other.values, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["answer", "words", "lens", "contributions", "attribution", "patching", "writes"])

@@ -17,6 +17,7 @@ from ...core.selection import Selection, layer_key
 from ...derive.derivations.adapters import without_adapters
 from ...model.adapters import Adapter, adapters, switch_off
 from ...scene import Scene
+from ...scene.input import asked, worded
 from .. import answers
 from ..view import View
 
@@ -155,12 +156,15 @@ def _compared(scene: Scene, selection: Selection, chosen: tuple[Adapter, ...]) -
     except (RuntimeError, ValueError, AssertionError) as error:
         raise NotApplicable(f"these adapters cannot be switched off ({type(error).__name__}); choose one with off=") from error
     current = scene.current(selection)
-    pair = [scene.scores(current.x), other.scores(current.x)]
+    pair = [asked(scene, current.x), asked(other, current.x)]
     found: dict[str, Any] = {"label": current.label}
     mine, theirs = scene.answers(), other.answers()
     if mine.predictions.shape == theirs.predictions.shape and scene.task != "regression":
         same = mine.predictions == theirs.predictions
         answered = (mine.predictions >= 0) | (theirs.predictions >= 0)  # where neither says a class, none stays
+        words = worded(scene.kind, scene.live.x)
+        if words is not None and words.shape == answered.shape:
+            answered &= words.to(answered.device)  # what is said behind a text, at its padding, is no answer
         found["changed"] = float((~same)[answered].float().mean())
     found["losses"] = [one.loss for one in (mine, theirs)]
     marks: list[Node] = []

@@ -9,7 +9,7 @@ from ...core.marks import Group
 from ...core.picture import Picture, Progress
 from ...core.selection import Selection
 from ...scene import Scene
-from ...scene.input import ending
+from ...scene.input import asked, ending
 from ...scene.reads import tags
 from .. import answers, inputs
 from ..relabelled import called
@@ -38,8 +38,7 @@ class AnswerView(View):
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """One picture, after one forward pass."""
         current = scene.current(selection)
-        scores, end = scene.scores(current.x), ending(scene, current.x)
-        scores = scores if end is None else scores[:, : end + 1]
+        scores, end = asked(scene, current.x), ending(scene, current.x)
         y = scene.examples.y
         truth = None
         if y is not None and current.index is not None:
@@ -55,6 +54,6 @@ class AnswerView(View):
         caption = f"What the network receives of {current.label}, and its answer: {answers.said(scene, scores)}{told}."
         if scene.task == "segmentation":
             caption += " The picture's colours are the class that each place is answered with."
-        asked = "at" if tags(scene) else "behind"
-        note = f"Asked {asked} the text's last token, at place {end}: padding follows." if end is not None else ""
+        where = "at" if tags(scene) else "behind"
+        note = f"Asked {where} the text's last token, at place {end}: padding follows." if end is not None else ""
         yield self.picture(scene, selection, "Answer", body, caption, note=note)

@@ -16,6 +16,7 @@ from ...core.saying import counted, joined
 from ...core.selection import Selection, number_key, spoken
 from ...derive.derivations.influence import InfluenceDerivation
 from ...scene import Scene
+from ...scene.input import asked
 from ...scene.reading import truth
 from ...scene.sets import named
 from .. import answers, inputs
@@ -101,7 +102,7 @@ class InfluenceView(View):
             for chosen, title in ((best, "proponents: their steps strengthen the answer"), (worst, "opponents: theirs weaken it"))
             if len(chosen)
         ]
-        head: list[Node] = [inputs.drawn(scene, current), answers.drawn(scene, scene.scores(current.x))]
+        head: list[Node] = [inputs.drawn(scene, current), answers.drawn(scene, asked(scene, current.x))]
         if labels is not None and len(order):
             head.append(self._classes(scene, scores[order], labels[order]))
         offer = self._offer(scene, value["rows"][best]) if made.probe and final and len(best) else ()

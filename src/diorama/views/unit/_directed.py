@@ -15,7 +15,7 @@ from ...model.directions import Direction, finite
 from ...model.layers import by_unit
 from ...scene import Scene
 from ...scene.directions import codes, recipes
-from ...scene.input import Current
+from ...scene.input import Current, last
 from ...scene.sets import words
 from .. import about, answers, crops
 from ..sets import Sets
@@ -43,7 +43,7 @@ class Moved:
         batch = crops.repeated(current.x, len(self.steps))
         edited = scene.edit(layer_key(direction.layer), patch=patch)
         scores = edited.look(batch)[0].detach().cpu()
-        self.scores = scores[:, -1] if scores.ndim == 3 else scores.flatten(2).mean(2) if scores.ndim > 3 else scores
+        self.scores = last(scene, current.x, scores)
         told = scene.task in ("classification", "next_token") and self.scores.ndim == 2 and self.scores.shape[1] > 1
         self.answers = torch.where(self.scores.isnan().any(1), -1, self.scores.argmax(1)).tolist() if told else []
 

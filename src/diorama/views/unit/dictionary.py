@@ -22,7 +22,7 @@ from ...model.directions import DICTIONARY
 from ...model.layers import Layer
 from ...scene import Scene
 from ...scene.directions import default_layer, feature
-from ...scene.input import Current
+from ...scene.input import Current, last
 from .. import about, texts
 from ..view import View
 from ._directed import Moved
@@ -238,8 +238,7 @@ class _Shown:
     def moved_by_nothing(self) -> float:
         """The largest change of the answers where the example is not moved, as a share of their size; NaN of answers that are no numbers."""
         made = self.moved.scores[int(np.flatnonzero(self.moved.steps == 0)[0])].double()
-        own = self.scene.look(self.current.x)[0].detach().cpu()
-        own = (own[:, -1] if own.ndim == 3 else own.flatten(2).mean(2) if own.ndim > 3 else own)[0].double()
+        own = last(self.scene, self.current.x, self.scene.look(self.current.x)[0].detach().cpu())[0].double()
         if not own.numel():
             return 0.0
         fine = own.isfinite()  # an infinite answer has no share

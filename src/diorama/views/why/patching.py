@@ -17,6 +17,7 @@ from ...data import nesting
 from ...derive.derivations.patching import WHERE, Pair, spots
 from ...derive.streams import residual_stream, without_stream
 from ...scene import Scene
+from ...scene.input import stretches
 from .. import answers
 from ..view import View
 from ._positions import Positions, positions
@@ -128,10 +129,12 @@ class PatchingView(View):
 
 
 def answered(scene: Scene) -> NDArray[Any]:
-    """What each live example is answered with, as one number each: of a text its last answer."""
-    scores = scene.answers().predictions
-    rows = scores.reshape(len(scores), -1)[:, -1]
-    return np.asarray(rows.numpy())
+    """What each live example is answered with, as one number each: of a text the answer at its last token, before padding."""
+    given = scene.answers().predictions
+    rows = given.reshape(len(given), -1).numpy()
+    spans = stretches(scene.kind, scene.live.x) if scene.task == "next_token" else None
+    ends = [-1 if span.stop > rows.shape[1] else span.stop - 1 for span in spans or []] or [-1] * len(rows)
+    return np.asarray(rows[np.arange(len(rows)), ends])
 
 
 def _asked(scene: Scene, pair: Pair) -> str:

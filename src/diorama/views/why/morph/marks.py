@@ -18,7 +18,7 @@ from ....data.kinds import Image as ImageKind
 from ....methods.perturbation.morph import LayerWay
 from ....methods.perturbation.morph_plane import DrawnWay
 from ....methods.picturing import by_place, picture
-from ....scene.input import Current, decoded
+from ....scene.input import Current, asked, decoded
 from ... import answers, inputs
 from . import measured
 from .measured import MeasuredWay
@@ -261,7 +261,7 @@ def _field(drawing: Morphed) -> Node:
     if plane.third is not None and stops.third is not None:
         places.append(plane.third)
         keys.append(stops.third.key)
-        third = answers.said(stops.scene, stops.scene.scores(stops.third.x)).partition(" (")[0]
+        third = answers.said(stops.scene, asked(stops.scene, stops.third.x)).partition(" (")[0]
         classes.append(next((k for k in range(values.shape[2]) if stops.name(k) == third), 0))
     names, limits = tuple(stops.name(k) for k in range(values.shape[2])), None
     told: NDArray[np.float64] | None = np.array(classes, np.float64)
