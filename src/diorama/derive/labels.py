@@ -14,7 +14,7 @@ from ..data.kinds import Tokens
 from ..model.capture import Capture
 from ..model.outputs import IGNORED
 from ..model.unwrap import fed
-from ..scene.reads import tags
+from ..scene.reads import tags, text_at
 from .heads import token_input
 
 if TYPE_CHECKING:
@@ -87,6 +87,8 @@ def without_labels(scene: Scene) -> str | None:
     part: Any = nesting.named(scene.live.x)[name]
     if not isinstance(part, Tensor) or part.ndim != 2 or scene.live.y.ndim != 2:
         return "it wants a row of labels for each row of tokens"
+    if (other := text_at(scene)) not in ("", name):
+        return f"it shows which tokens of {name} are learnt, and this one answers at those of {other}: it translates"
     return None
 
 

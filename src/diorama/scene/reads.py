@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import torch
@@ -15,6 +16,8 @@ from .states import hidden
 
 TRIED = 6
 """So many examples tell where a layer's places are."""
+BESIDE = re.compile(r"(mask|token_type_ids|position_ids)$")
+"""What stands beside a text has such a name, in Hugging Face's models and those made after them."""
 
 
 def text_at(scene: Scene, layer: str = "") -> str:
@@ -23,7 +26,7 @@ def text_at(scene: Scene, layer: str = "") -> str:
     *Meaning* a decoder reads what it has said so far, and the source beside it: the text at whose tokens it answers is the one whose last
     token changes no place before it. *Cost* a pass of one example, and one more for each text; then it is known. Nothing where there is one.
     """
-    texts = [name for name, kind in scene.kinds.items() if isinstance(kind, Tokens)]
+    texts = _texts(scene)
     if len(texts) < 2:
         return texts[0] if texts else ""
     found: str = scene.once(f"text at/{layer}", lambda: _found(scene, layer, texts))
@@ -35,10 +38,11 @@ def tags(scene: Scene) -> bool:
 
     *Meaning* there are fewer names than tokens, and not all of them are tokens: a network that writes answers with what it reads.
     """
-    texts = [(name, kind) for name, kind in scene.kinds.items() if isinstance(kind, Tokens)]
-    if scene.task != "next_token" or len(texts) != 1 or not scene.classes:
+    if scene.task != "next_token" or not scene.classes or len(_texts(scene)) != 1:
         return False
-    (name, kind), = texts
+    name = _texts(scene)[0]
+    kind = scene.kinds[name]
+    assert isinstance(kind, Tokens)
     known = set(kind.vocabulary or ())
     part = named(scene.live.x)[name]
     if not isinstance(part, Tensor) or (scene.live.y is not None and scene.live.y.shape != part.shape):
@@ -102,6 +106,13 @@ def _in_turn(scene: Scene, layer: str, one: Nested, name: str, before: Tensor) -
         if not changed.any() or int(changed.int().argmax()) != place:
             return False
     return True
+
+
+def _texts(scene: Scene) -> list[str]:
+    """The inputs that are texts, by name: no masks of them, nor their places or parts, which are whole numbers for each token too."""
+    texts = [name for name, kind in scene.kinds.items() if isinstance(kind, Tokens)]
+    alone = [name for name in texts if not BESIDE.search(name)]
+    return alone or texts
 
 
 def _found(scene: Scene, layer: str, texts: list[str]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,7 +12,7 @@ import diorama
 from diorama.core.errors import NotApplicable
 from diorama.core.marks import Text
 from diorama.scene import Scene
-from diorama.scene.reads import tags
+from diorama.scene.reads import tags, text_at
 
 WORDS = ("<pad>", "the", "dog", "cat", "sees", "hears", "big", ".")
 CLASSES = ("DET", "NOUN", "VERB", ".")
@@ -76,6 +78,76 @@ def test_what_writers_alone_have_is_refused(tagger: Scene, view: str) -> None:
     """What only networks that write on have is refused with the reason."""
     with pytest.raises(NotApplicable, match="class"):
         tagger.view(view)
+
+
+def test_a_recorded_batch_of_classes_is_no_text_that_is_learnt(tagger: Scene, tmp_path: Path) -> None:
+    """The labels of a tagger's batch are numbers of classes: class 0 is not taken for padding that is learnt."""
+    x, y = tagger.examples.x, tagger.examples.y
+    assert isinstance(x, Tensor)
+    assert y is not None
+    model = _Tagger()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with diorama.watch(model, tmp_path / "tags", probe=(x, y), classes=CLASSES, inputs=tagger.kind, optimizer=optimizer, every=1) as recorder:
+        for _ in range(13):
+            loss = nn.functional.cross_entropy(model(x).flatten(0, 1), y.flatten())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            recorder.step(loss=loss)
+    scene = diorama.open(tmp_path / "tags").scene()
+    assert scene.run is not None
+    assert "texts/tokens" in scene.run.row_names
+    with pytest.raises(NotApplicable, match="class"):
+        scene.view("learns_from")
+
+
+class _Masked(_Tagger):
+    """The same, told which words count, as Hugging Face's taggers are."""
+
+    def forward(self, attention_mask: Tensor, input_ids: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(input_ids * attention_mask)
+
+
+def test_a_mask_beside_the_text_is_no_second_text(tagger: Scene) -> None:
+    """A network that takes a mask with its text tags its tokens all the same, and the text is the one that it reads."""
+    ids = tagger.examples.x
+    assert isinstance(ids, Tensor)
+    x = {"attention_mask": (ids != 0).long(), "input_ids": ids}
+    scene = Scene(_Masked().eval(), x, tagger.examples.y, classes=CLASSES, inputs={"input_ids": diorama.Tokens(vocabulary=WORDS, separator=" ")})
+    assert tags(scene)
+    assert text_at(scene) == "input_ids"
+    assert "at the last token" in scene.view("answer").caption
+
+
+class _Translator(nn.Module):
+    """Reads a text, and goes on with another one of fewer tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.gru, self.out = nn.Embedding(8, 8), nn.GRU(8, 8, batch_first=True), nn.Linear(8, 8)
+
+    def forward(self, input_ids: Tensor, decoder_input_ids: Tensor) -> Tensor:
+        source = self.gru(self.embed(input_ids))[1]
+        scores: Tensor = self.out(self.gru(self.embed(decoder_input_ids), source)[0])
+        return scores
+
+
+@pytest.mark.parametrize("places", [5, 9])
+def test_what_a_translator_reads_is_not_what_it_has_to_answer(tagger: Scene, places: int) -> None:
+    """The labels stand at the tokens of the text that it writes: none of the source's is told to be masked, or to come next."""
+    ids = tagger.examples.x
+    assert isinstance(ids, Tensor)
+    torch.manual_seed(1)
+    written = torch.randint(1, 8, (2, places))
+    kind = diorama.Tokens(vocabulary=WORDS, separator=" ")
+    model = _Translator().eval()
+    scene = Scene(model, {"input_ids": ids, "decoder_input_ids": written}, written.roll(-1, 1), inputs={
+        "input_ids": kind, "decoder_input_ids": kind}, task="next_token")
+    assert text_at(scene) == "decoder_input_ids"
+    with pytest.raises(NotApplicable, match="translates"):
+        scene.view("learns_from")
+    best = int(model(ids[:1], written[:1])[0, 3].argmax())
+    assert f"{WORDS[best]}, the token at place 4" in scene.view("words", place=4).caption
 
 
 def test_names_of_tokens_are_no_tags(tagger: Scene) -> None:

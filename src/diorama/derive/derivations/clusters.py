@@ -23,6 +23,7 @@ from ...model.layers import Layer, by_unit
 from ...model.outputs import CLASSES
 from ...model.unwrap import fed
 from ...scene import Scene
+from ...scene.input import text_input
 from ..attended import AttendedTokens, heads_of
 from ..columns import columns
 from ..derivation import Derivation, Plain, Stage
@@ -304,7 +305,8 @@ class SeenAnswers:
         names = self.scene.classes
         if number < len(names):
             return names[number]
-        kind = next((kind for kind in self.scene.kinds.values() if isinstance(kind, Tokens)), None)
+        read = text_input(self.scene.kind)
+        kind = read[1] if read is not None else next((kind for kind in self.scene.kinds.values() if isinstance(kind, Tokens)), None)
         return visible(kind.token(number)) if kind is not None and self.scene.task == "next_token" else str(number)
 
     def columns(self) -> list[tuple[str, str]]:

@@ -22,6 +22,7 @@ from ...derive.heads import token_input
 from ...derive.labels import Labels, complaints, faults, labels, offset, without_labels
 from ...record.batch_texts import BatchTexts
 from ...scene import Scene
+from ...scene.reads import tags
 from ..view import View
 
 Record = Mapping[str, Any]
@@ -54,7 +55,7 @@ class LearnsFromView(View):
     @classmethod
     def wants(cls, scene: Scene) -> str | None:
         """It needs a language model with labels."""
-        return None if scene.missing is None and _recorded(scene) else without_labels(scene)
+        return None if scene.missing is None and _recorded(scene) and not tags(scene) else without_labels(scene)
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """The texts when their passes are done; those of a batch at once."""

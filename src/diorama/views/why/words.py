@@ -27,8 +27,8 @@ from ...methods.method import Attribution, Looking
 from ...model.capture import Capture
 from ...model.targets import Target, called
 from ...scene import Scene
-from ...scene.input import Current, ending
-from ...scene.reads import tags
+from ...scene.input import Current, ending, text_input
+from ...scene.reads import tags, text_at
 from .. import answers
 from ..view import View
 from ._asked import looking
@@ -162,7 +162,9 @@ class WordsView(View):
             return self._tag(scene, other, look, scores, scores.shape[1], len(ids))
         place = self._place(selection, length, min(len(ids), scores.shape[1]))
         row = scores[0, place - 1]
-        number = chosen.number if chosen is not None else int(row.nan_to_num(0).argmax()) if place in (length, len(ids)) else ids[place]
+        # A network that translates answers at the places of another text: what it reads at a place is not what follows there.
+        follows = scores.shape[1] == len(ids) and place not in (length, len(ids)) and text_at(scene) in ("", _name(scene))
+        number = chosen.number if chosen is not None else ids[place] if follows else int(row.nan_to_num(0).argmax())
         if number >= scores.shape[-1]:
             raise UsageError(f"the model knows tokens 0 to {scores.shape[-1] - 1}, got {number}")
         return ExplainedTarget(_next(look, place - 1, number), answers.token(scene, number), place, place)
@@ -268,12 +270,15 @@ class ExplainedTarget:
 
 
 def _kind(scene: Scene) -> Tokens:
-    return next(kind for kind in scene.kinds.values() if isinstance(kind, Tokens))
+    kind = scene.kinds[_name(scene)]
+    assert isinstance(kind, Tokens)
+    return kind
 
 
 def _name(scene: Scene) -> str:
-    """The name of the part of an input that holds the tokens."""
-    return next(name for name, kind in scene.kinds.items() if isinstance(kind, Tokens))
+    """The name of the part of an input that holds the tokens: the text, and no mask that comes before it."""
+    found = text_input(scene.kind)
+    return found[0] if found is not None else next(name for name, kind in scene.kinds.items() if isinstance(kind, Tokens))
 
 
 def _part(scene: Scene, x: nesting.Nested) -> Tensor:
