@@ -94,7 +94,7 @@ class Demo(Plugin, abc.ABC):
             chosen = generator.permutation(len(examples.held_out))[: self.probe]
             return dataclasses.replace(examples, held_out=examples.held_out.take(chosen))
         if len(examples) < 5:
-            raise UsageError(f"a training wants at least 5 examples, got {len(examples)}")
+            raise UsageError(_too_few(examples))
         order = generator.permutation(len(examples))
         out = min(max(1, len(examples) // 5), self.probe)
         return dataclasses.replace(examples.take(order[out:]), held_out=examples.take(order[:out]))
@@ -203,6 +203,15 @@ class _Pace:
         # Time lost (in a pause, say) is not caught up.
         self.due = max(self.due + self.between, time.monotonic() - self.between)
         time.sleep(max(0.0, self.due - time.monotonic()))
+
+
+def _too_few(examples: Examples) -> str:
+    """Why examples are too few: of a text, how long it has to be."""
+    kind, x = examples.kind, examples.x
+    if isinstance(kind, kinds.Tokens) and kind.describe()["characters"] and isinstance(x, Tensor) and x.ndim == 2:
+        pieces = f"only {len(x)} such pieces" if len(x) > 1 else "one such piece"
+        return f"a training wants a text of at least {5 * x.shape[1] + 1} characters, 5 pieces of {x.shape[1]} each, got {pieces}"
+    return f"a training wants at least 5 examples, got {len(examples)}"
 
 
 def next_tokens(examples: Examples, reads: str) -> Examples:

@@ -18,6 +18,7 @@ from ..model.mixtures import NextStep, curves
 from ..model.outputs import CLASSES
 from ..model.targets import called
 from ..scene import Scene
+from ..scene.input import text_input
 from ..scene.reads import tags
 
 MOST = 12
@@ -162,7 +163,6 @@ def _shares(scene: Scene, scores: Tensor) -> Bars:
         values=share[order], labels=tuple(_class_name(scene, int(k)) for k in order),
         keys=tuple(number_key("class", int(k)) for k in order), colours=tuple(int(k) for k in order),
         limits=magnitude(share, 0, 1, unit="share"), unit="share of the places", horizontal=True,
-        notes=tuple(f"{100 * share[k]:.0f} %" for k in order),
     )
 
 
@@ -182,7 +182,8 @@ def token(scene: Scene, number: int) -> str:
     """A token's text as it can be seen: blanks and line ends have signs; of a network that tags tokens, the class's name."""
     if tags(scene):
         return called(number, scene.classes, "classification")
-    kind = next((kind for kind in scene.kinds.values() if isinstance(kind, Tokens)), None)
+    read = text_input(scene.kind)
+    kind = read[1] if read is not None else next((kind for kind in scene.kinds.values() if isinstance(kind, Tokens)), None)
     text = kind.token(number) if kind is not None else str(number)
     return visible(text)
 

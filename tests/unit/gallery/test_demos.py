@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,18 @@ def test_a_typed_sentence_is_read_as_the_topics_were() -> None:
     assert isinstance(kind, Tokens)
     typed = kind.encode({"kind": "text", "text": "Return the SOCKET, please!"})
     assert kind.decode(typed)[0][:4] == ["return", "the", "socket", ","]
+
+
+@pytest.mark.parametrize(("name", "length"), [("text", 200), ("gpt", 200), ("text", 110)])
+def test_a_text_that_is_too_short_is_told_how_long_it_has_to_be(name: str, length: int, tmp_path: Path) -> None:
+    """A text is no example: what is missing is told in characters, and a text of so many is taken."""
+    short, long = tmp_path / "short.txt", tmp_path / "long.txt"
+    short.write_text(("to be or not to be. " * 20)[:length])
+    with pytest.raises(UsageError, match=r"text of at least \d+ characters") as refused:
+        _demo(name).prepare(short)
+    wanted = int(re.search(r"at least (\d+)", str(refused.value)).group(1))  # type: ignore[union-attr]
+    long.write_text(("to be or not to be. " * 100)[:wanted])
+    assert _demo(name).prepare(long).held_out is not None
 
 
 def test_data_of_another_kind_is_refused() -> None:

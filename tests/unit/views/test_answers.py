@@ -215,4 +215,5 @@ def test_a_segmentation_answers_with_a_picture_of_its_classes() -> None:
     assert legend.labels == ("sky", "road", "a red car")
     assert legend.colours == (0, 1, 2)
     np.testing.assert_allclose(legend.values, np.bincount(given.reshape(-1), minlength=3) / 30)
+    assert not legend.notes, "a share is told once"
     assert "colours are the class" in picture.caption
