@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import sys
 import tempfile
@@ -189,8 +190,9 @@ FIVE: dict[str, tuple[Callable[[], tuple[nn.Module, torch.Tensor, torch.Tensor]]
 
 
 def defaults(folder: Path, name: str, quick: bool) -> tuple[float, float]:
-    """CPU time that the default settings add to a network's steps, as a share and in µs a step; bare and watched
-    stretches take turns, and what is written after the last of them counts.
+    """CPU time of all threads that the default settings add to a network's steps, as a share and in µs a step; bare and watched
+    stretches take turns. Beside it what a usual step takes more, in the loop's thread alone: by lower quartiles, so that
+    neither readings nor what else the machine does count.
     """
     make, steps, rounds = FIVE[name]
     rounds = max(4, rounds // 4) if quick else rounds
@@ -207,15 +209,20 @@ def defaults(folder: Path, name: str, quick: bool) -> tuple[float, float]:
     recorder = watch(watched, folder / name.replace(" ", ""), probe=(x, y), optimizer=optimizers[id(watched)])
     start = time.process_time() - began
 
+    each_step: tuple[list[float], list[float]] = ([], [])
+
     def stretch(model: nn.Module, record: bool) -> float:
         def work() -> None:
+            taken, clock = each_step[record], time.thread_time
             for _ in range(steps):
+                began = clock()
                 optimizers[id(model)].zero_grad()
                 loss = measure(model(x), y)
                 loss.backward()
                 optimizers[id(model)].step()
                 if record:
                     recorder.step(loss=loss)
+                taken.append(clock() - began)
 
         return cpu(work)
 
@@ -233,10 +240,12 @@ def defaults(folder: Path, name: str, quick: bool) -> tuple[float, float]:
     count = steps * rounds
     added = sum(watchedly) / sum(plainly) - 1
     each = (sum(watchedly) - sum(plainly)) / count * 1e6
+    usual, usually = (statistics.quantiles(taken, n=4)[0] * 1e6 for taken in each_step)
     shares = [more / bare - 1 for more, bare in zip(watchedly, plainly, strict=True)]
     print(
         f"default settings, {name}: {count} steps of {sum(plainly) / count * 1e6:.0f} µs, adds {added:.4f} of a step, "
-        f"{each:.0f} µs; stretches {middle(shares)}; start {start:.2f} s, end {end:.2f} s; goal ≤ 0.05 or ≤ 15 µs"
+        f"{each:.0f} µs; a usual step {usually - usual:.1f} µs more where one takes {usual:.0f} µs ({usually / usual - 1:.4f}); "
+        f"load {os.getloadavg()[0]:.0f}; stretches {middle(shares)}; start {start:.2f} s, end {end:.2f} s; goal ≤ 0.05 or ≤ 15 µs"
     )
     return added, each
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -101,9 +102,10 @@ class BatchReader:
         def seen(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
             grads = None
             try:
-                grads = torch.is_grad_enabled()
+                began, grads = time.perf_counter(), torch.is_grad_enabled()
                 if grads:
                     reader._see(args, kwargs, output)
+                reader.seconds += time.perf_counter() - began
             except Exception as error:
                 if grads is not None:
                     torch.set_grad_enabled(grads)
@@ -128,7 +130,7 @@ class BatchReader:
         self._leftovers.step(optimizer)
 
     def _clear(self) -> None:
-        self._passes = 0
+        self._passes, self.seconds = 0, 0.0
         self._rows: Tensor | None = None
         self._gradient: Tensor | None = None
         self._inputs: tuple[float, float, float, float] | None = None
@@ -175,11 +177,13 @@ class BatchReader:
 
         def keep(gradient: Tensor) -> None:
             try:
+                began = time.perf_counter()
                 self._leftovers.look()
                 if self._texts is not None:
                     self._texts.backward(gradient)
                 if self._gradient is None and self._rows is not None:
                     self._gradient = self._by_rows(gradient.detach())[::stride].clone()
+                self.seconds += time.perf_counter() - began
             except Exception as error:
                 self._report(error)
 

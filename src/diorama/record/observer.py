@@ -71,7 +71,7 @@ class Observer:
         self.needs = self._always_needs
         """… and what they read."""
         self.seconds = 0.0
-        """What reading has taken of the training's time, in hooks, since the step was prepared."""
+        """What reading has taken of the training's time, in hooks and to put them on, since the step was prepared."""
         self.reads = False
         """Whether the prepared step is one of the readings whose pace is found."""
         self._before: dict[str, Tensor] = {}
@@ -203,6 +203,7 @@ class Observer:
         self._follows = bool(self.needs or self._factors.active or self._subject.frozen.layers)
         if self.first_bad is not None:
             self.first_bad.prepare(bool(self.needs))
+        began = time.perf_counter()
         if "activations" in self.needs and self._reader is not None:
             self._reader.arm()
         if "batch" in self.needs and self.batch is not None:
@@ -212,6 +213,7 @@ class Observer:
             self.batch.arm(self._stepped_by() if each else None)
         if "updates" in self.needs and not self._by_hooks:
             self._remember()
+        self.seconds += time.perf_counter() - began
         return changed
 
     def _stepped_by(self) -> dict[int, list[Tensor]]:
@@ -303,9 +305,11 @@ class Observer:
             step.updates, step.before = self._changed() if self._before else {}, self._norms
         if "activations" in self.needs and self._reader is not None:
             step.activations = self.activations()
+            self.seconds += self._reader.seconds
         if "scale" in self.needs:
             step.loss_scale = loss_scale(self._subject)
         if "batch" in self.needs and self.batch is not None:
+            self.seconds += self.batch.seconds
             step.batch, step.probe_balance = self.batch.finish(), self.probe_balance
             if step.batch is not None and self.doubts is not None:
                 self.doubts.look(self.batch.slopes, scalars, step.batch.passes, loss_scale(self._subject) or 1.0)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -186,3 +189,23 @@ def test_a_network_of_very_many_tensors_is_recorded(tmp_path: Path) -> None:
     weights = torch.cat([p.detach() for p in model.rows]).norm()
     assert run.series("weights/rows.*/norm")[1][-1] == pytest.approx(float(weights))
     assert any(event.kind == "grouped" for event in run.events)
+
+
+@pytest.mark.parametrize("where", ["observer", "layer_reader", "batch_reader"])
+def test_what_is_read_in_the_passes_counts_as_a_part_of_a_reading(tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hooks that read layers and the batch, and putting them on, are of the training's time too: by a clock that strikes at each look there."""
+    struck, spent = itertools.count(), list[float]()
+    clock = SimpleNamespace(perf_counter=lambda: 100.0 * next(struck), monotonic=time.monotonic)
+    monkeypatch.setattr(f"diorama.record.{where}.time", clock)
+    monkeypatch.setattr(Pace, "spent", lambda self, seconds: spent.append(seconds))
+    monkeypatch.setattr(Pace, "slower", lambda self, number: False)
+    model = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 1))
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    with diorama.watch(model, tmp_path / "run", optimizer=optimizer, probe=(torch.ones(2, 2), torch.ones(2, 1))) as recorder:
+        for _ in range(10):
+            optimizer.zero_grad()
+            model(torch.rand(2, 2)).square().sum().backward()
+            optimizer.step()
+            recorder.step()
+    # Three layers are read; what comes to the batch, and what goes back from it; what is put on, and what is seen before the optimizer's step.
+    assert spent[0] >= {"observer": 200, "layer_reader": 300, "batch_reader": 200}[where]
