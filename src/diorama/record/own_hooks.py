@@ -50,7 +50,7 @@ class OwnCall(functools.partial[Any]):
 class CallHook:
     """Sees the calls of a model before they are made, in the place where torch keeps a compiled call.
 
-    *Cost* half a microsecond a call; with a hook torch calls a module another way, which costs ten.
+    *Cost* about a microsecond a call; with a hook torch calls a module another way, which costs several.
     """
 
     def __init__(self, model: nn.Module, called: Callable[..., Any]) -> None:
