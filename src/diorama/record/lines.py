@@ -17,7 +17,7 @@ Line = tuple[int, float, Names, *tuple[float, ...]]
 """A step, its time, the names of its numbers (one tuple for all steps of the same names), and the numbers."""
 
 
-class Lines:
+class StepLines:
     """Makes lines of what a loop tells, with the learning rates.
 
     In a loop of tiny steps nothing here is in the processor's caches any more, and each call costs a microsecond or two; nor does
@@ -56,9 +56,9 @@ class Lines:
         return names if len(set(names)) == len(names) < FEW else None
 
 
-def lines_of(rates: Sequence[tuple[str, Optimizer, int]] | None, before: Lines | None) -> Lines | None:
+def lines_of(rates: Sequence[tuple[str, Optimizer, int]] | None, before: StepLines | None) -> StepLines | None:
     """What makes lines with these learning rates: the one from before where they are the same; None without any."""
-    return None if rates is None else before if before is not None and before.rates == rates else Lines(rates)
+    return None if rates is None else before if before is not None and before.rates == rates else StepLines(rates)
 
 
 def mapped(line: Line) -> dict[str, float]:

@@ -27,7 +27,7 @@ from .doubts import Doubts
 from .first_bad import FirstBadFinder
 from .holding import holding
 from .idle_optimizers import IdleOptimizers
-from .lines import Lines, lines_of
+from .lines import StepLines, lines_of
 from .observer import LOOK, Observer
 from .pace import SHARE, timed
 from .prober import Prober
@@ -285,7 +285,7 @@ class Recorder:
     _rest = 0
     """The step before which none wants more than to be written down …"""
     _until = 0.0  # … and the time up to which nothing else does
-    _lines: Lines | None = None  # makes lines of such steps; None where signals have to be asked
+    _lines: StepLines | None = None  # makes lines of such steps; None where signals have to be asked
 
     def _step(self, scalars: Mapping[str, Any]) -> None:
         self.number = number = self.number + 1

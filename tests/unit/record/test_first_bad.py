@@ -226,7 +226,7 @@ def test_the_training_is_the_same_with_and_without(tmp_path: Path) -> None:
         assert torch.equal(one.isnan(), other.isnan())
 
 
-class _Whole(nn.Sequential):
+class _HandsOutAll(nn.Sequential):
     """Hands out all that it holds, whoever copies it."""
 
     def __getstate__(self) -> dict[str, Any]:
@@ -235,7 +235,7 @@ class _Whole(nn.Sequential):
 
 def test_a_model_that_hands_out_all_it_holds_is_copied_without_the_call_of_ours(tmp_path: Path) -> None:
     """A copy and what is stored compute with their own weights, and know nothing of diorama; the model itself has no hook on it between readings."""
-    model = _Whole(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    model = _HandsOutAll(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
     optimizer, x = torch.optim.SGD(model.parameters(), 0.01), torch.ones(2, 3)
     with diorama.watch(model, tmp_path / "run", optimizer=optimizer, every=10) as recorder:
         for _ in range(3):

@@ -15,7 +15,7 @@ import torch
 
 from diorama.core.errors import Damaged, NotFound, Unavailable
 from diorama.record import database
-from diorama.record.lines import Lines, mapped
+from diorama.record.lines import StepLines, mapped
 from diorama.record.past import Past
 from diorama.record.reader import RunReader
 from diorama.record.reduction import reduce
@@ -67,7 +67,7 @@ def test_series_are_the_same_in_the_tail_in_blocks_and_between(tmp_path: Path, s
 def test_lines_are_read_as_what_they_were_made_of(tmp_path: Path, count: int) -> None:
     """Steps handed over as lines, mapped, and with other names between them are there whole and in order, few and many in one transaction."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
-    lines = Lines([("learning_rate", optimizer, 0)])
+    lines = StepLines([("learning_rate", optimizer, 0)])
     writer = _written(tmp_path, 0)
     steps: list[Any] = []
     for step in range(count):
