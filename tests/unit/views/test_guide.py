@@ -260,3 +260,11 @@ def test_what_cannot_be_read_is_named(folder: Path) -> None:
     finally:
         (broken / "run.db").unlink()
         broken.rmdir()
+
+
+def test_one_run_beside_is_told_as_one() -> None:
+    """Of a single other run that does something else the sentence speaks in the singular; the first of several is not said to answer most rightly."""
+    row: Any = type("One", (), {"name": "small"})()
+    assert guide._sentence([(row, "")], 1, "") == "There is no other run to rank small with; the other one of this folder does something else."
+    right: Any = type("Right", (), {"value": lambda self, name: 0.28})()
+    assert guide._reason(right, right, [right]) == "it has the most right answers"

@@ -62,3 +62,12 @@ def test_an_example_that_is_no_number_is_counted_once() -> None:
     scene = diorama.Scene(torch.nn.Sequential(torch.nn.Linear(4, 5), torch.nn.ReLU(), torch.nn.Linear(5, 3)), x, torch.arange(20) % 3)
     assert scene.view("influence", example=6).note.endswith("the example itself is left out; 4 examples have an influence that is no number")
     assert scene.view("influence", example=1).note.endswith("the example itself is left out; 19 examples have an influence that is no number")
+
+
+def test_data_that_were_in_memory_alone_are_told_from_data_that_nobody_named(tmp_path: Path) -> None:
+    """Whoever wrapped a data set in memory is asked for a file of it, and not for what was said already."""
+    x = torch.randn(40, 3, generator=torch.Generator().manual_seed(1))
+    data = diorama.data(torch.utils.data.TensorDataset(x, (x[:, 0] > 0).long()))
+    for given, said in ((data, "was in the training's memory alone (name a file of it as data)"), (None, "is not known here (say it with data=)")):
+        scene = recorded(tmp_path / f"run{given is None}", steps=10, data=given).scene()
+        assert f"What it was trained on {said}, so the probe set stands in" in scene.view("influence", example=0).caption
