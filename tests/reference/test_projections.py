@@ -94,13 +94,20 @@ warnings.simplefilter("ignore")
 rows = np.random.default_rng(0).normal(size=(24, 5))
 ours = build(diorama.projections["umap"], {"neighbors": 6, "seed": 2})
 first = list(ours.placed(rows, 2, None, None))[-1].points
-again = list(ours.placed(rows, 2, first, None))[-1].points
+square = (first - first.min(0)) / np.ptp(first, axis=0) * 10
+square = np.round(square * 64) / 64  # which umap-learn's stretching to ten by ten leaves as it is, to the bit
+again = list(ours.placed(rows, 2, square, None))[-1].points
 told = {"n_neighbors": 6, "random_state": 2, "n_jobs": 1}
 np.testing.assert_array_equal(first, umap.UMAP(**told, n_epochs=500).fit_transform(rows))
 apart, which = NearestNeighbors(n_neighbors=6).fit(rows).kneighbors(rows)
 near = (which.astype(np.int32), apart.astype(np.float32), None)
-wanted = umap.UMAP(**told, n_epochs=100, learning_rate=0.1, init=first.astype(np.float32), precomputed_knn=near)
+wanted = umap.UMAP(**told, n_epochs=100, learning_rate=0.05, init=square.astype(np.float32), precomputed_knn=near, force_approximation_algorithm=True)
 np.testing.assert_array_equal(again, wanted.fit_transform(rows))
+# A map of any other scale keeps it, but for the little that the epochs change.
+wide = list(ours.placed(rows, 2, square * [3, 2], None))[-1].points
+np.testing.assert_allclose(wide.std(0) / square.std(0), [3, 2], rtol=0.3)
+twice = list(ours.placed(rows, 2, np.repeat(square[:12], 2, 0), None))[-1].points
+assert len(np.unique(twice, axis=0)) == 24
 assert len(list(ours.placed(rows * 0, 2, None, None))[-1].points) == 24
 few = list(ours.placed(rows[:5], 3, None, None))[-1].points
 assert few.shape == (5, 3) and np.isfinite(few).all()
@@ -109,7 +116,8 @@ print("equal")
 
 
 def test_umap_is_umap_learns() -> None:
-    """It is what umap-learn makes of the same settings, also from an earlier embedding; in a process that does not compile it."""
+    """It is what umap-learn makes of the same settings, also from an earlier embedding, whose scale it keeps; in a process that does not
+    compile it."""
     environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
     found = subprocess.run([sys.executable, "-c", UMAP], env=environment, capture_output=True, text=True, check=False)
     assert found.stdout.strip() == "equal", found.stderr

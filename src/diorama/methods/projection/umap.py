@@ -13,8 +13,10 @@ from ..projecting import Floats, Placed, Projection, alike, own_dice, principal,
 
 AGAIN = 0.2
 """From an earlier step so large a part of the epochs is enough."""
-GENTLY = 0.1
-"""And so large a part of the way that a point goes in each: more would let points wander and neighbours be lost, less find fewer anew."""
+GENTLY = 0.05
+"""And so large a part of the way that a point goes in each: more would let points wander and neighbours be lost."""
+TINY = 1e-4
+"""Points of an earlier map that lie at one place are put so far apart, as a part of its spread: else they would never part."""
 FEW = 10_000
 """Among so many rows the nearest are found by comparing all, which costs less than the library's search."""
 SMALL = 10_000
@@ -59,19 +61,46 @@ class UMAP(Projection):
             else:
                 first = "spectral"
             near = min(self.neighbors, len(rows) - 1)
-            found: Any = (None, None, None) if start is None or len(rows) > FEW else _nearest(rows, near)
-            algorithm = umap.UMAP(
-                near, dimensions, min_dist=self.min_dist, random_state=self.seed, n_jobs=1, precomputed_knn=found,
-                init=first if start is None else start.astype(np.float32),
-                n_epochs=epochs if start is None else round(AGAIN * epochs), learning_rate=1.0 if start is None else GENTLY,
-            )
-            points = np.asarray(algorithm.fit_transform(rows), np.float64)
+            if start is None:
+                algorithm = umap.UMAP(near, dimensions, min_dist=self.min_dist, random_state=self.seed, n_jobs=1, init=first, n_epochs=epochs)
+                points = np.asarray(algorithm.fit_transform(rows), np.float64)
+            else:
+                points = self._gone_on(rows, start, near, round(AGAIN * epochs))
         yield Placed(points)
 
+    def _gone_on(self, rows: Floats, start: Floats, near: int, epochs: int) -> Floats:
+        """The library's epochs from a map at its own scale: its own call would stretch that to ten by ten, and points would go to and fro."""
+        from sklearn.utils import check_random_state
+        from umap import umap_
+        from umap.layouts import optimize_layout_euclidean
 
-def _nearest(rows: Floats, near: int) -> tuple[Any, Any, Any]:
+        dice, single = check_random_state(self.seed), rows.astype(np.float32)
+        if len(rows) <= FEW:
+            which, apart = _nearest(rows, near)
+        else:
+            which, apart, _ = umap_.nearest_neighbors(single, near, "euclidean", {}, False, dice, n_jobs=1)
+        graph = umap_.fuzzy_simplicial_set(single, near, dice, "euclidean", knn_indices=which, knn_dists=apart)[0].tocoo()
+        graph.sum_duplicates()
+        graph.data[graph.data < graph.data.max() / epochs] = 0
+        graph.eliminate_zeros()
+        places = start.astype(np.float32)
+        if len(np.unique(places, axis=0)) < len(places):
+            places += dice.normal(scale=TINY * places.std(), size=places.shape).astype(np.float32)
+        places = np.ascontiguousarray(places - places.min(0))
+        drawn = dice.randint(umap_.INT32_MIN, umap_.INT32_MAX, 3).astype(np.int64)
+        curve = umap_.find_ab_params(1.0, self.min_dist)
+        paces = umap_.make_epochs_per_sample(graph.data, epochs)
+        found = optimize_layout_euclidean(
+            places, places, graph.row, graph.col, epochs, len(rows), paces, *curve, drawn, initial_alpha=GENTLY, move_other=True
+        )
+        return np.asarray(found, np.float64)
+
+
+def _nearest(rows: Floats, near: int) -> tuple[Any, Any]:
     """The nearest of each row, itself first, and how far they are."""
     from sklearn.neighbors import NearestNeighbors
 
-    apart, which = NearestNeighbors(n_neighbors=near, algorithm="brute").fit(rows).kneighbors(rows)
-    return which.astype(np.int32), apart.astype(np.float32), None
+    # A row's distance to itself is nothing, to the bit: the library takes the first that is more for how far its nearest other lies.
+    apart, which = NearestNeighbors(n_neighbors=near - 1, algorithm="brute").fit(rows).kneighbors()
+    own = np.arange(len(rows), dtype=np.int32)[:, None]
+    return np.hstack([own, which.astype(np.int32)]), np.hstack([0 * own, apart]).astype(np.float32)
