@@ -17,6 +17,7 @@ from diorama.core.errors import NotApplicable
 from diorama.core.knobs import build
 from diorama.methods.neighbours import nearest
 from diorama.methods.projecting import Placed
+from diorama.methods.repelling import Mesh
 
 ROWS = np.random.default_rng(0).normal(size=(40, 6))
 
@@ -58,16 +59,65 @@ def test_a_wide_map_is_drawn_in_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tsne, "LOOSE", 0.03)
     start = 20 * np.random.default_rng(1).normal(size=(40, 2))
     wanted = openTSNE.TSNE(
-        perplexity=8, early_exaggeration_iter=5, n_iter=30, early_exaggeration=tsne.GATHERED, negative_gradient_method="fft",
-        n_interpolation_points=tsne.COARSE,
+        perplexity=8, early_exaggeration_iter=5, n_iter=30, early_exaggeration=tsne.GATHERED, negative_gradient_method=Mesh().gradient,
     ).fit(ROWS, initialization=tsne.DRAWN_IN * start)
     tsne_now = build(diorama.projections["tsne"], {"perplexity": 8})
     np.testing.assert_allclose(_placed("tsne", ROWS, start, perplexity=8), wanted, rtol=1e-6, atol=1e-6)
     kept = np.arange(40) % 2.0
     stages = [(stage.points, stage.state()) for stage in tsne_now.placed(ROWS, 2, start, None, held=kept)]  # type: ignore[misc]
     np.testing.assert_array_equal(list(tsne_now.placed(ROWS, 2, start, stages[1][1], held=kept))[-1].points, stages[-1][0])
-    far, alone = (np.linalg.norm(points - start, axis=1)[kept == 1].mean() for points in (stages[-1][0], wanted))
+    far, alone = (np.linalg.norm(points - tsne.DRAWN_IN * start, axis=1)[kept == 1].mean() for points in (stages[-1][0], wanted))
     assert far < 0.7 * alone
+
+
+def test_a_wide_map_is_drawn_to_the_layers_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its attractions are openTSNE's, of which a part joins each point to its nearest in the layer, a third as many as the perplexity, and a
+    part those who stood side by side."""
+    import openTSNE
+    from scipy.sparse import csr_matrix
+
+    from diorama.methods.projection import tsne
+
+    for name, value in {"MANY": 0, "WIDELY": (5, 30), "LOOSE": 0.0}.items():
+        monkeypatch.setattr(tsne, name, value)
+    start = 20 * np.random.default_rng(1).normal(size=(40, 2))
+    found = list(build(diorama.projections["tsne"], {"perplexity": 9}).placed(ROWS, 2, start, None, held=np.ones(40)))[-1].points
+    points = openTSNE.TSNE(perplexity=9, negative_gradient_method=Mesh().gradient).prepare_initial(ROWS, initialization=tsne.DRAWN_IN * start)
+    tables = []
+    for rows, near in ((ROWS, 3), (start, 10)):
+        table = np.zeros((40, 40))
+        np.put_along_axis(table, nearest(rows, near), 1 / (40 * near), 1)
+        tables.append((table + table.T) / 2)
+    wanted = points.affinities.P.toarray() * (1 - tsne.NEAREST) + tables[0] * tsne.NEAREST
+    assert wanted.sum() == pytest.approx(1)
+    ties = tables[1] * (wanted > 0)
+    assert 0.25 < ties.sum() < 0.9
+    ties *= tsne.WIDE_BESIDE / ties.sum()
+    points.affinities.P = csr_matrix(wanted * (1 - ties.sum()) + ties)
+    points.optimize(5, inplace=True, exaggeration=tsne.GATHERED, momentum=0.8)
+    points.optimize(30, inplace=True, momentum=0.8)
+    np.testing.assert_allclose(found, points, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("spread", [1.0, 20.0])
+def test_a_mesh_tells_how_points_push_each_other(spread: float) -> None:
+    """The sum of similarities and the forces are those of all pairs; of two points far from all others too, and none pushes itself."""
+    points = spread * np.random.default_rng(2).normal(size=(300, 2))
+    points[:2] = [[3000.0, 0.0], [3001.0, 0.5]]
+    for places in (points, points[2:]):
+        ways = places[:, None] - places[None]
+        like = 1 / (1 + (ways**2).sum(-1))
+        np.fill_diagonal(like, 0)
+        wanted = ((like**2)[..., None] * ways).sum(1)
+        total, forces = Mesh().repulsion(places)
+        far = len(places) == 300
+        # In one wide picture the mesh is coarser.
+        assert total == pytest.approx(like.sum(), rel=0.01 if far else 0.001)
+        assert np.linalg.norm(forces - wanted) < (0.2 if far else 0.05) * np.linalg.norm(wanted)
+        np.testing.assert_allclose(forces.sum(0), 0, atol=1e-4 * np.abs(forces).sum())
+    alone = Mesh().repulsion(points[2:3])
+    assert alone[0] == pytest.approx(0, abs=1e-4)
+    np.testing.assert_allclose(alone[1], 0, atol=1e-3)
 
 
 def test_mds_is_scikit_learns() -> None:

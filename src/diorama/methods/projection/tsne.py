@@ -12,6 +12,7 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ..neighbours import nearest
 from ..projecting import Floats, Placed, Projection, alike, begun_at, own_dice, quiet, sized, usable
+from ..repelling import Mesh
 
 FEW = 10_000
 """Among so many rows the nearest are found by comparing all."""
@@ -25,29 +26,31 @@ neighbours be lost little by little over a training."""
 FACTOR, GENTLY = 12.0, 2.0
 """How much stronger; and from an earlier step, where 12 would draw all points together and let them find other places."""
 WIDE, MANY = 13.0, 9_999
-"""A map of more points and of a larger standard deviation has farther to go than so few iterations reach: at first it is drawn in. With fewer
-points, whose forces openTSNE does not take from a grid, that would cost more of a cold map than it may."""
+"""A map of more points and of a larger standard deviation has farther to go than so few iterations reach: at first it is drawn in, and a mesh
+tells how its points push each other away."""
 DRAWN_IN, WIDELY, GATHERED = 0.8, (50, 400), 4.0
 """Of such a map: to what part of its size; the iterations of both kinds; and how much stronger the first ones attract."""
-COARSE = 2
-"""So many points in a cell of its grid tell the forces well enough; openTSNE's own 3 cost more than twice as much."""
 BESIDE, BESIDE_NEAR = 0.11, 10
 """From an earlier step such a part of all attraction joins each point to those of so many nearest there that the layer
 still counts among its neighbours: of many that it likes about as well, these stay. More, and neighbours that the layer has found anew are
-missed, as they are where those count too that the layer does not know; in wide maps half as much does so."""
+missed, as they are where those count too that the layer does not know."""
+WIDE_BESIDE, NEAREST, NARROWER = 0.13, 0.6, 3
+"""In a wide map such a part does, and of the rest a part joins each point to its nearest in the layer alone, so many times fewer than the
+perplexity: of many that it likes about as well, the ties hold some whom it likes less, in the places of these."""
 RARE = 0.25
 """Where fewer than such a part of who stood beside whom is among the layer's neighbours, each of them attracts no more for it."""
 LOOSE, SELDOM = 0.001, 25
-"""How strongly a point of a map that was drawn in is drawn back, in an iteration, to where it began, and after how many iterations: it has
-farther to go, and more would hinder it."""
+"""How strongly a point of a map that was drawn in is drawn back, in an iteration, to where it was then, and after how many iterations: it has
+farther to go, and more would hinder it, as it would to be drawn to where it was before."""
 
 
 class TSNE(Projection):
     """Neighbours stay neighbours: t-SNE places points so that who lies near whom is as in the layer.
 
-    *Meaning* near points are alike; how far apart groups lie and how large they are says nothing.
+    *Meaning* near points are alike; how far apart groups lie and how large they are says nothing. In a wide map of 10,000 points or more that
+    follows a training, the nearest neighbours, a third as many as the perplexity, count more than in one that is made anew.
     *Error* the trustworthiness, and the neighbours that are lost.
-    *Cost* the nearest neighbours of each example, then 750 iterations; 150 from an earlier step, or 450 coarse ones where its map is wide.
+    *Cost* the nearest neighbours of each example, then 750 iterations; 150 from an earlier step, or 450 on a mesh where its map is wide.
     *Source* van der Maaten & Hinton 2008, as openTSNE makes it (Poličar, Stražar & Zupan 2024); Rauber et al. 2016 for the ties to an earlier step.
     """
 
@@ -72,30 +75,34 @@ class TSNE(Projection):
         with own_dice():
             import openTSNE
         wide = start is not None and dimensions == 2 and len(rows) > MANY and start.std() > WIDE
+        gradient: Any = Mesh().gradient if wide else "auto"
         if dimensions > 2:
-            from openTSNE.tsne import kl_divergence_bh as gradient
-        else:
-            gradient = "fft" if wide else "auto"
+            from openTSNE.tsne import kl_divergence_bh
+
+            gradient = kl_divergence_bh
         tsne = openTSNE.TSNE(
             dimensions, perplexity=min(self.perplexity, (len(rows) - 1) / 3), initialization=self.initialization,
             negative_gradient_method=gradient, random_state=self.seed, n_jobs=1,
         )
         phases, factor = ((EXAGGERATED, self.iterations), FACTOR) if start is None else (WIDELY, GATHERED) if wide else (AGAIN, GENTLY)
-        grid = {"n_interpolation_points": COARSE} if wide else {}
+        near = None
         with quiet():
             if wide and start is not None:
-                points = tsne.prepare_initial(affinities=_affinities(rows, tsne.perplexity), initialization=DRAWN_IN * start)
+                affinities, near = _affinities(rows, tsne.perplexity)
+                points = tsne.prepare_initial(affinities=affinities, initialization=DRAWN_IN * start)
             else:
                 points = tsne.prepare_initial(rows, initialization=start)
-        total, done, origin = sum(phases), 0, np.array(start if wide else points)
+        total, done, origin = sum(phases), 0, np.array(points)
         pulled = held is not None and start is not None
         shape = points.shape
         if (state := begun_at(begun, points=shape, gains=shape, update=shape)) is not None:
             done, points[:] = min(int(state["done"]), total), state["points"]
             points.optimizer.gains, points.optimizer.update = np.array(state["gains"]), np.array(state["update"])
         attractions = points.affinities.P.copy()
-        if held is not None and pulled and not wide:
-            attractions = _tied(attractions, origin, np.asarray(held > 0))
+        if held is not None and pulled:
+            if near is not None:
+                attractions = _nearest_first(attractions, near)
+            attractions = _tied(attractions, origin, np.asarray(held > 0), WIDE_BESIDE if wide else BESIDE)
         while done < total:
             strong = done < phases[0]
             chunk = min(CHUNK, (phases[0] if strong else total) - done)
@@ -106,7 +113,7 @@ class TSNE(Projection):
                     points.affinities.P *= factor
                     points.affinities.P /= factor
                 with quiet():
-                    points.optimize(few, inplace=True, exaggeration=factor if strong else None, momentum=0.8, **grid)
+                    points.optimize(few, inplace=True, exaggeration=factor if strong else None, momentum=0.8)
                 if pulled and wide and not strong:
                     _drawn_back(points, origin, LOOSE * few * held[:, None])  # type: ignore[index]
             done += chunk
@@ -115,35 +122,48 @@ class TSNE(Projection):
             yield Placed(np.array(points))
 
 
-def _affinities(rows: Floats, perplexity: float) -> Any:
-    """How much each counts as whose neighbour; compared with all others where that costs less than openTSNE's search."""
-    from openTSNE.affinity import PerplexityBasedNN
-
-    if len(rows) > FEW:
-        return PerplexityBasedNN(rows, perplexity=perplexity, n_jobs=1, random_state=0)
+def _affinities(rows: Floats, perplexity: float) -> tuple[Any, NDArray[np.int64]]:
+    """How much each counts as whose neighbour, and the nearest of each; compared with all others where that costs less than openTSNE's search."""
+    from openTSNE.affinity import PerplexityBasedNN, get_knn_index
     from openTSNE.nearest_neighbors import PrecomputedNeighbors
-    from sklearn.neighbors import NearestNeighbors
 
     near = min(len(rows) - 1, int(3 * perplexity))
-    apart, which = NearestNeighbors(n_neighbors=near, algorithm="brute").fit(rows).kneighbors()
-    return PerplexityBasedNN(perplexity=perplexity, n_jobs=1, knn_index=PrecomputedNeighbors(which, apart))
+    if len(rows) > FEW:
+        which, apart = get_knn_index(rows, "auto", near, "euclidean", n_jobs=1, random_state=0).build()
+    else:
+        from sklearn.neighbors import NearestNeighbors
+
+        apart, which = NearestNeighbors(n_neighbors=near, algorithm="brute").fit(rows).kneighbors()
+    found = PerplexityBasedNN(perplexity=perplexity, n_jobs=1, knn_index=PrecomputedNeighbors(which, apart))
+    return found, which[:, : max(1, round(perplexity / NARROWER))]
 
 
-def _tied(attractions: Any, points: Floats, some: NDArray[np.bool_]) -> Any:
+def _nearest_first(attractions: Any, near: NDArray[np.int64]) -> Any:
+    """Attractions of which a part joins each point to its nearest in the layer, alike, both ways."""
+    told = _joined(near.ravel(), near.shape[1], np.ones(near.size, bool))
+    return (attractions * (1 - NEAREST) + told * NEAREST).tocsr()
+
+
+def _tied(attractions: Any, points: Floats, some: NDArray[np.bool_], part: float) -> Any:
     """Attractions of which a part joins those that stood beside one another in a map, of those that attract each other anyway."""
     beside = _beside(points, some).multiply(attractions > 0)
-    beside = beside * (BESIDE / max(beside.sum(), RARE))
+    beside = beside * (part / max(beside.sum(), RARE))
     return (attractions * (1 - beside.sum()) + beside).tocsr()
 
 
 def _beside(points: Floats, some: NDArray[np.bool_]) -> Any:
     """Who stands beside whom in a map: alike for the nearest ones of each, symmetric, 1 in all where all count; of some points among themselves."""
+    near = min(BESIDE_NEAR, len(points) - 1)
+    own, other = np.repeat(np.arange(len(points)), near), nearest(points, near).ravel()
+    return _joined(other, near, some[own] & some[other])
+
+
+def _joined(others: NDArray[np.int64], near: int, there: NDArray[np.bool_]) -> Any:
+    """Each point joined to ``near`` others, of whom some are there, (points * near,): symmetric, 1 in all where all are."""
     from scipy.sparse import csr_matrix
 
-    count, near = len(points), min(BESIDE_NEAR, len(points) - 1)
-    own, other = np.repeat(np.arange(count), near), nearest(points, near).ravel()
-    there = some[own] & some[other]
-    told = csr_matrix((np.full(int(there.sum()), 0.5 / len(own)), (own[there], other[there])), shape=(count, count))
+    own, count = np.repeat(np.arange(len(others) // near), near), len(others) // near
+    told = csr_matrix((np.full(int(there.sum()), 0.5 / len(own)), (own[there], others[there])), shape=(count, count))
     return told + told.T
 
 
