@@ -104,6 +104,15 @@ def test_an_example_without_numbers_takes_no_unit_with_it(scene: Scene) -> None:
         Scene(scene.model, x[:1], y[:1]).view("clusters")
 
 
+def test_boxes_of_many_columns_say_how_many_they_show(scene: Scene) -> None:
+    """Of more than 64 classes or examples a box shows 64, and the picture says so; of fewer it says nothing."""
+    classes = torch.arange(140) % 70
+    many = Scene(nn.Linear(8, 70), torch.randn(140, 8), classes)
+    assert "Boxes show 64 of 70 classes, those that units differ about most." in many.view("clusters").note
+    assert "Boxes show 64 of 140 examples." in many.view("clusters", by="example").note
+    assert "Boxes show" not in scene.view("clusters").note
+
+
 @pytest.mark.parametrize("by", ["class", "example"])
 def test_what_is_seen_so_far_is_told(scene: Scene, by: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the way the clusters are exactly those of the examples that have been looked at, also where some classes are still to come."""

@@ -469,3 +469,31 @@ def test_what_no_layer_with_weights_holds_is_found(where: str) -> None:
     assert value["swapped"][value["layers"].index(where)] == pytest.approx(value["answers"].mean(), abs=1e-6)
     # Of more than fit those stay whose numbers differ.
     assert scene.derive("differences", other=beside, layers=1).value["layers"] == [where]
+
+
+def test_examples_that_one_of_both_answers_with_no_number_are_left_out_of_a_difference() -> None:
+    """They are counted in the note, stand in no mean and in no row, and networks that answer the rest alike do so to these alone."""
+    x, y = _spots(classes=2)
+    y[:3], x[:3] = 0, -5.0
+    net = nn.Linear(6, 2)
+    torn, other = nn.Sequential(net, _Root()), nn.Sequential(nn.Linear(6, 2), _Root())
+    scene = Scene(torn, x, y)
+    bad = int(torch.isnan(torn(x)).any(1).sum())
+    assert 0 < bad < len(x)
+    same = scene.view("differences", other=Scene(copy.deepcopy(torn), x, y))
+    assert f"Both answer the same to {len(x) - bad} of {len(x)} examples." in same.caption
+    assert f"{bad} of {len(x)} examples are answered by one of both with no finite number and left out" in same.note
+    told = scene.view("differences", other=Scene(other, x, y))
+    table = next(mark for mark in told.body.children if isinstance(mark, Table))
+    assert all(np.isfinite(column.numbers).all() for column in table.columns if column.numbers is not None)
+    both = torch.isfinite(torn(x).softmax(1) - other(x).softmax(1)).all(1)
+    gap = (torn(x).softmax(1) - other(x).softmax(1)).abs().sum(1)[both].mean() / 2
+    assert told.checks[0].value == pytest.approx(float(gap.detach()), abs=1e-6)
+    assert "over these examples" in told.checks[0].sentence
+
+
+class _Root(nn.Module):
+    """The root, which below zero is no number."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x + 0.3).sqrt()

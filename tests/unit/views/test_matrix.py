@@ -184,3 +184,10 @@ def test_an_example_that_is_no_number_takes_no_other_with_it(net: nn.Module) -> 
     assert "no likeness" in Scene(net, broken, Y).view("matrix", of="layers").note
     with pytest.raises(NotApplicable, match="there are 2; choose of=examples"):
         Scene(net, broken[:2], Y[:2]).view("matrix", of="layers")
+
+
+def test_one_example_is_not_compared_with_itself() -> None:
+    """A unit's own mean over one example is its answer, so there is nothing to see: a sentence says so."""
+    one = Scene(nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2)), torch.randn(1, 4), torch.tensor([1]))
+    with pytest.raises(NotApplicable, match="there is one; use the view activations"):
+        one.view("matrix")

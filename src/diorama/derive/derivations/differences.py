@@ -96,7 +96,9 @@ class DifferencesDerivation(Derivation):
                     told["swapped"][k] = 0.0
                 else:
                     moved = _answered(scene.with_weights({name: others[name] for name in names}))
-                    told["swapped"][k] = float(np.nanmean(_apart(scene, mine, moved)))
+                    apart = _apart(scene, mine, moved)
+                    both = np.isfinite(apart)
+                    told["swapped"][k] = float(apart[both].mean()) if both.any() else np.nan
             yield Stage(
                 {**value, **{name: each.copy() for name, each in told.items()}}, k + 2.0, len(parts) + 1.0,
                 f"the other's weights in {k + 1} of {len(parts)} layers",

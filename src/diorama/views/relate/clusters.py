@@ -26,7 +26,7 @@ from .. import about
 from ..samples import layers_said, looked_at, noted, part, single, standing
 from ..view import View
 from ._bundles import Bundle, bundled
-from ._columns import LIT, MapColumn, Shown, columned, drawn, grouped, key_of, standard
+from ._columns import LIT, WIDEST, MapColumn, Shown, columned, drawn, grouped, key_of, standard
 from ._patches import looked_at_words, patches, words
 
 
@@ -122,7 +122,8 @@ class ClustersView(View):
         return self.picture(
             scene, selection, "Clusters of units", Group(children=tuple(marks)),
             self._caption(scene, found, shown, pictured, held is not None) + said,
-            checks=_checks(held or found), note=self._note(scene, found, pairs, held is None, final), final=final,
+            checks=_checks(held or found), note=self._note(scene, found, pairs, held is None, final, "" if pictured else _narrowed(found)),
+            final=final,
         )
 
     def filmed(self, scene: Scene) -> ClustersView:
@@ -154,7 +155,7 @@ class ClustersView(View):
             why = "answer with no numbers" if np.isnan(found["layers"][-1]["profile"]).all() else f"answer the same to all of {what}"
             return f"The {part(count, total, self.of)} of {counted(len(found['layers']), 'layers')} {why}, so there is nothing to group."
         box = (
-            _PICTURED[type(scene.kind)] if pictured
+            (_LOOKED_AT if found["by"] == "token" else _PICTURED[type(scene.kind)]) if pictured
             else f"a row a {self.of.removesuffix('s')}, over {what}: blue where it answers more than its own mean, orange where less"
         )
         beside = f" beside the strongest of step {self.held}, whose clusters these are" if held else ""
@@ -164,8 +165,8 @@ class ClustersView(View):
             f"Lines are as thick as connections are strong{beside}, blue where positive, orange where negative."
         )
 
-    def _note(self, scene: Scene, found: dict[str, Any], pairs: list[dict[str, Any]], own: bool, final: bool) -> str:
-        notes = [_left_out(scene, found, self.examples if final else 0)]
+    def _note(self, scene: Scene, found: dict[str, Any], pairs: list[dict[str, Any]], own: bool, final: bool, narrowed: str) -> str:
+        notes = [_left_out(scene, found, self.examples if final else 0), narrowed]
         notes += [standing(scene, [one["layer"] for one in found["layers"]]) if self.of == "units" else ""]
         apart = self._apart(scene, pairs)
         beside = [f"nothing that {pairs[number]['source']} makes comes to {pairs[number]['target']}" for number in apart]
@@ -246,9 +247,9 @@ _COLUMNS = {"class": "the classes", "range": "tenths of the true value", "exampl
 
 _PICTURED: dict[type, str] = {
     Image: "in each, for up to nine of its units, the part of an example that drives it most",
-    Tokens: "in each the words that drive it most: of units where they answer most, the last word the one that they read; of heads the tokens at "
-    "which they look most beyond chance",
+    Tokens: "in each the text that drives some of its units most, to where they answer most: the last token is the one that they read",
 }
+_LOOKED_AT = "in each the tokens at which its heads look most beyond chance"
 
 
 def _driving(scene: Scene, shown: list[MapColumn], found: dict[str, Any]) -> Shown:
@@ -261,6 +262,15 @@ def _driving(scene: Scene, shown: list[MapColumn], found: dict[str, Any]) -> Sho
 def _handled(network: Network, value: str) -> Network:
     made: Network = msgspec.structs.replace(network, handle=Handle(knob="open", kind="type", value=value))
     return made
+
+
+def _narrowed(found: dict[str, Any]) -> str:
+    """How many columns the boxes show, where these are not all."""
+    count = len(found["columns"])
+    if count <= WIDEST:
+        return ""
+    what = {"class": "classes", "token": "tokens"}.get(found["by"], "examples")
+    return f"boxes show {part(WIDEST, count, what)}{'' if what == 'examples' else ', those that units differ about most'}"
 
 
 def _left_out(scene: Scene, found: dict[str, Any], most: int) -> str:

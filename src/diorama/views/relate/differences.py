@@ -17,7 +17,7 @@ from ...model.outputs import CLASSES
 from ...scene import Scene
 from ...scene.sets import classes_of, named
 from .. import inputs
-from ..samples import first_examples, looked_at
+from ..samples import first_examples, looked_at, noted, part
 from ..view import View
 
 HALF = 0.5
@@ -70,7 +70,8 @@ class DifferencesView(View):
         own = scene.other is None or (scene.run is not None and other.run is not None and scene.run.path == other.run.path)
         name = f"step {other.step}" if own else other.name
         names, answers = value["layers"], value["answers"]
-        whole = float(np.nanmean(answers)) if np.isfinite(answers).any() else float("nan")
+        both = np.isfinite(answers)
+        whole = float(answers[both].mean()) if both.any() else float("nan")
         marks: list[Node] = []
         there = np.flatnonzero(np.isfinite(value["swapped"]))
         if len(there):
@@ -96,11 +97,12 @@ class DifferencesView(View):
         marks.append(self._table(scene, other, name, answers))
         check = Check(
             name="apart", value=whole, good=whole < 0.05,
-            sentence="How far the answers of both lie apart over all examples: 0 where they are the same.",
+            sentence=f"How far the answers of both lie apart over {'all examples' if both.all() else 'these examples'}: 0 where they are the same.",
         )
         return self.picture(
             scene, selection, f"Where it differs from {name}", Group(children=tuple(marks), direction="row"),
-            self._said(scene, name, value, whole), checks=(check,) if np.isfinite(whole) else (), final=final, note=looked_at(scene),
+            self._said(scene, name, value, whole), checks=(check,) if np.isfinite(whole) else (), final=final,
+            note=noted(looked_at(scene), _left_out(answers)),
         )
 
     def _said(self, scene: Scene, name: str, value: dict[str, Any], whole: float) -> str:
@@ -108,7 +110,8 @@ class DifferencesView(View):
         if not np.isfinite(whole):
             return f"The answers of both are not numbers, so how far they lie apart from those of {name} cannot be told."
         if not whole > 1e-6:
-            return f"Both answer the same to all {len(value['answers'])} examples."
+            both, every = int(np.isfinite(value["answers"]).sum()), len(value["answers"])
+            return f"Both answer the same to {part(both, every, 'examples') if both < every else f'all {both} examples'}."
         apart = f"by {whole:.0%} of their probability" if scene.task in CLASSES else f"by {whole:.2g}"
         said = f"The answers differ from those of {name} {apart} on average."
         moved = np.flatnonzero(np.isfinite(swapped))
@@ -146,8 +149,9 @@ class DifferencesView(View):
         if classes is None or classes.ndim != 1:
             return []
         classes = np.asarray(classes)
-        present = [int(k) for k in np.unique(classes) if k >= 0]
-        means = np.array([float(np.nanmean(answers[classes == k])) if np.isfinite(answers[classes == k]).any() else 0.0 for k in present])
+        both = np.isfinite(answers)
+        present = [int(k) for k in np.unique(classes[both]) if k >= 0]
+        means = np.array([float(answers[both & (classes == k)].mean()) for k in present])
         order = np.argsort(-means, kind="stable")[: self.count]
         if not len(order):
             return []
@@ -158,7 +162,9 @@ class DifferencesView(View):
 
     def _table(self, scene: Scene, other: Scene, name: str, answers: np.ndarray) -> Table:
         """The examples on which the answers differ most."""
-        which = [int(k) for k in np.argsort(-np.nan_to_num(answers), kind="stable")[: self.count]]
+        order = np.argsort(-np.nan_to_num(answers), kind="stable")
+        told = order[np.isfinite(answers[order])]
+        which = [int(k) for k in (told if len(told) else order)[: self.count]]
         columns = [inputs.column(scene, which, scene.live)]
         if scene.task == "classification":
             both = scene.predictions().numpy(), other.on(scene.live).first(len(scene.live)).predictions().numpy()
@@ -166,5 +172,13 @@ class DifferencesView(View):
                 Column(name=title, kind="text", texts=tuple(named(scene, int(part[k])) for k in which))
                 for title, part in (("here", both[0]), (name, both[1])) if part.ndim == 1
             ]
-        columns.append(Column(name="apart", numbers=np.nan_to_num(answers[which])))
+        columns.append(Column(name="apart", numbers=answers[which]))
         return Table(title="Where they differ most", columns=tuple(columns), row_keys=tuple(number_key("example", k) for k in which))
+
+
+def _left_out(answers: np.ndarray) -> str:
+    """How many examples one of both answers with no number, where some do and not all."""
+    bad = int((~np.isfinite(answers)).sum())
+    return "" if bad in (0, len(answers)) else (
+        f"{part(bad, len(answers), 'examples')} {'are' if bad > 1 else 'is'} answered by one of both with no finite number and left out"
+    )

@@ -22,7 +22,7 @@ from ...methods.grouping import ORDERS, clusters, ordered
 from ...scene import Scene
 from ...scene.sets import classes_of, named
 from .. import inputs
-from ..samples import first_examples, looked_at, noted, part
+from ..samples import first_examples, looked_at, noted, part, single
 from ..units import ShownLayer, responses, shown, telling_layers
 from ..view import View
 from . import _cube
@@ -100,6 +100,8 @@ class MatrixView(View):
         return layers[(len(layers) - 1) // 2]
 
     def _examples(self, scene: Scene, selection: Selection, one: ShownLayer) -> Picture:
+        if reason := single(scene):
+            raise NotApplicable(f"{reason}{'; choose of=places' if one.layer.sequence else '; use the view activations'}")
         found = responses(scene, [one])[one.name].mean.double().numpy()[: self.examples].T
         # One answer that is no number would take each unit's mean, and with it the whole row.
         fine = np.flatnonzero(np.isfinite(found).all(0))
@@ -215,8 +217,8 @@ class MatrixView(View):
 
     def _layers(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         if len(scene.live) < FEWEST:
-            few = "is 1" if len(scene.live) == 1 else f"are {len(scene.live)}"
-            raise NotApplicable(f"of=layers compares how layers place {FEWEST} examples or more, and there {few}; choose of=examples")
+            few = "is 1; use the view activations" if len(scene.live) == 1 else f"are {len(scene.live)}; choose of=examples"
+            raise NotApplicable(f"of=layers compares how layers place {FEWEST} examples or more, and there {few}")
         told = {"layers": together([layer.name for layer in columns(scene.layers, most=LAYERS)])}
         other = scene.other
         if other is not None:
