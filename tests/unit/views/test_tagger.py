@@ -101,7 +101,7 @@ def test_a_recorded_batch_of_classes_is_no_text_that_is_learnt(tagger: Scene, tm
         scene.view("learns_from")
 
 
-class _Masked(_Tagger):
+class _MaskedTagger(_Tagger):
     """The same, told which words count, as Hugging Face's taggers are."""
 
     def forward(self, attention_mask: Tensor, input_ids: Tensor) -> Tensor:  # type: ignore[override]
@@ -113,13 +113,14 @@ def test_a_mask_beside_the_text_is_no_second_text(tagger: Scene) -> None:
     ids = tagger.examples.x
     assert isinstance(ids, Tensor)
     x = {"attention_mask": (ids != 0).long(), "input_ids": ids}
-    scene = Scene(_Masked().eval(), x, tagger.examples.y, classes=CLASSES, inputs={"input_ids": diorama.Tokens(vocabulary=WORDS, separator=" ")})
+    known = {"input_ids": diorama.Tokens(vocabulary=WORDS, separator=" ")}
+    scene = Scene(_MaskedTagger().eval(), x, tagger.examples.y, classes=CLASSES, inputs=known)
     assert tags(scene)
     assert text_at(scene) == "input_ids"
     assert "at the last token" in scene.view("answer").caption
 
 
-class _Translator(nn.Module):
+class _GoesOnElsewhere(nn.Module):
     """Reads a text, and goes on with another one of fewer tokens."""
 
     def __init__(self) -> None:
@@ -140,7 +141,7 @@ def test_what_a_translator_reads_is_not_what_it_has_to_answer(tagger: Scene, pla
     torch.manual_seed(1)
     written = torch.randint(1, 8, (2, places))
     kind = diorama.Tokens(vocabulary=WORDS, separator=" ")
-    model = _Translator().eval()
+    model = _GoesOnElsewhere().eval()
     scene = Scene(model, {"input_ids": ids, "decoder_input_ids": written}, written.roll(-1, 1), inputs={
         "input_ids": kind, "decoder_input_ids": kind}, task="next_token")
     assert text_at(scene) == "decoder_input_ids"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import diorama
-from diorama.core.marks import Bars, Text
+from diorama.core.marks import Bars, Table, Text
 from diorama.derive.attended import AttendedTokens
 from diorama.scene import Scene
 
@@ -51,15 +51,17 @@ def pair() -> tuple[Scene, Scene]:
     return tuple(Scene(model, each, inputs=kind, task="next_token") for each in (filled, x))  # type: ignore[return-value]
 
 
-class _Adapted(_Causal):
+class _AdaptedCausal(_Causal):
     """The same with an adapter by hand upon its last layer, which is frozen."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.head = _Lora(self.head)
+        self.head = _LoraByHand(self.head)
 
 
-class _Lora(nn.Module):
+class _LoraByHand(nn.Module):
+    """A frozen weight, and two matrices of a lower rank beside it that learn."""
+
     def __init__(self, own: nn.Linear) -> None:
         super().__init__()
         self.weight, self.down, self.up = nn.Parameter(own.weight.detach(), False), nn.Parameter(torch.randn(2, 8)), nn.Parameter(torch.randn(6, 2))
@@ -71,7 +73,7 @@ class _Lora(nn.Module):
 def test_what_is_said_of_answers_leaves_padding_out(pair: tuple[Scene, Scene]) -> None:
     """The inspector, adapters switched off and the pair that patching chooses go by the answers at the texts' last tokens."""
     torch.manual_seed(4)
-    adapted = _Adapted().eval()
+    adapted = _AdaptedCausal().eval()
     for name, knobs in (("inspector", {"select": "example:2"}), ("patching", {"example": 2}), ("adapters", {"example": 2})):
         scenes = pair if name != "adapters" else tuple(Scene(adapted, one.live.x, inputs=one.kind, task="next_token") for one in pair)
         filled, plain = (scene.view(name, **knobs) for scene in scenes)
@@ -81,6 +83,21 @@ def test_what_is_said_of_answers_leaves_padding_out(pair: tuple[Scene, Scene]) -
         for one, other in zip(*drawn, strict=True):
             assert one.labels == other.labels
             np.testing.assert_allclose(one.values, other.values, atol=1e-5)
+
+
+def test_deep_adapters_are_told_apart_by_what_their_names_do_not_share() -> None:
+    """Names as peft makes them begin alike for forty letters and more: a row holds the rest, and none says that an update of zero is the largest."""
+    torch.manual_seed(5)
+    model = nn.Module()
+    model.base_model = nn.ModuleDict({name: nn.ModuleDict({"attn": _LoraByHand(nn.Linear(8, 6))}) for name in ("first", "second")})
+    for own in model.base_model.values():
+        nn.init.zeros_(own["attn"].up)  # type: ignore[index]
+    model.forward = lambda x: sum(own["attn"](x) for own in model.base_model.values())  # type: ignore[index, method-assign]
+    picture = Scene(model.eval(), torch.randn(5, 8), torch.arange(5)).view("adapters")
+    (layers,) = (column for mark in picture.marks() if isinstance(mark, Table) for column in mark.columns if column.name == "layer")
+    assert layers.texts == ("first.attn", "second.attn")
+    assert layers.note == "All names begin with base_model."
+    assert "largest" not in picture.caption
 
 
 @pytest.mark.parametrize("name", ["answer", "words", "lens", "contributions", "attribution", "patching", "writes"])

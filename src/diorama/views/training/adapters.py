@@ -85,7 +85,7 @@ class AdaptersView(View):
     ) -> Picture:
         idle = [one for one in value if one["nothing"]]
         marks: list[Node] = [_table(value)]
-        told = [one for one in value if np.isfinite(one["share"])]
+        told = [one for one in value if np.isfinite(one["share"]) and one["size"] != 0]
         words = f"{counted(count, 'layers')} {'has' if count == 1 else 'have'} an adapter"
         if told:
             most = max(told, key=lambda one: one["share"])
@@ -133,9 +133,10 @@ def _table(value: Sequence[Record]) -> Table:
         texts = tuple(plain(f"{number:.3g}") if np.isfinite(number) else "–" for number in found)
         return Column(name=_NAMES.get(name, name), kind="text", texts=texts, note=note)
 
+    begins, names = _parted([one["layer"] for one in value])
     return Table(
         columns=(
-            Column(name="layer", kind="text", texts=tuple(one["layer"] for one in value)),
+            Column(name="layer", kind="text", texts=names, note=f"All names begin with {begins}" if begins else ""),
             numbers("share", "Norm of the update over that of the frozen weight."),
             numbers("effective_rank", "How many directions the update really has."),
             numbers("rank", "How many it may have; 0 where it is not of low rank."),
@@ -146,6 +147,15 @@ def _table(value: Sequence[Record]) -> Table:
         row_keys=tuple(layer_key(one["layer"]) for one in value), flagged=np.array([bool(one["nothing"]) for one in value]),
         title="Adapters",
     )
+
+
+def _parted(names: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """What all names of layers begin with, and the rest of each, so that a narrow column tells them apart."""
+    parts = [name.split(".") for name in names]
+    same = 0
+    while len(names) > 1 and all(len(part) > same + 1 and part[same] == parts[0][same] for part in parts):
+        same += 1
+    return "".join(f"{part}." for part in parts[0][:same]), tuple(".".join(part[same:]) for part in parts)
 
 
 def _compared(scene: Scene, selection: Selection, chosen: tuple[Adapter, ...]) -> dict[str, Any]:
