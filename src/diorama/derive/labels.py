@@ -14,7 +14,7 @@ from ..data.kinds import Tokens
 from ..model.capture import Capture
 from ..model.outputs import IGNORED
 from ..model.unwrap import fed
-from ..scene.reads import tags, text_at
+from ..scene.reads import misplaced, tags, text_at
 from .heads import token_input
 
 if TYPE_CHECKING:
@@ -89,6 +89,8 @@ def without_labels(scene: Scene) -> str | None:
         return "it wants a row of labels for each row of tokens"
     if (other := text_at(scene)) not in ("", name):
         return f"it shows which tokens of {name} are learnt, and this one answers at those of {other}: it translates"
+    if scene.live.y.shape[1] < part.shape[1] and (reason := misplaced(scene, "")):
+        return f"it shows what is learnt at each token that is read, and this network {reason}"
     return None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -52,7 +51,7 @@ def tags(scene: Scene) -> bool:
 
 
 def misplaced(scene: Scene, layer: str) -> str:
-    """Why it is not known which token each place of a layer tells of, to stand behind its name; empty where it is known.
+    """Why it is not known which token each place of a layer, by itself of the answer, tells of, to stand behind its name; empty where it is.
 
     *Meaning* as many places as tokens are the tokens. Fewer are the first tokens where the text cut behind them is answered alike, as where
     padding is left out, or where another word changes no place before its own. Behind a convolution that moves on by two tokens, or of
@@ -64,21 +63,26 @@ def misplaced(scene: Scene, layer: str) -> str:
 
 
 def _misplaced(scene: Scene, layer: str) -> str:
-    name, known = text_at(scene, layer), scene.layers[layer]
+    name, known = text_at(scene, layer), scene.layers[layer] if layer else None
     own = named(scene.live.x).get(name)
     if not isinstance(scene.kinds.get(name), Tokens) or own is None or own.ndim != 2:
         return ""
     tokens = own.shape[1]
-    if not known.loop and len(known.shape) == 2 and known.shape[2 - known.unit_axis] == tokens:
+    if known is not None and not known.loop and len(known.shape) == 2 and known.shape[2 - known.unit_axis] == tokens:
         return ""
     # A short text may be answered at as many places as it has tokens by chance: several are looked at.
     for example in dict.fromkeys(k * len(own) // TRIED for k in range(TRIED)):
         one = scene.live.batch([example], scene.device)
-        before = hidden(scene, layer, one)
+        before = _told(scene, layer, one)
         places = before.shape[-1]
         if places != tokens and not (places < tokens and (_ended(scene, layer, one, name, before) or _in_turn(scene, layer, one, name, before))):
             return f"answers at {places} places, and the text has {tokens} tokens: which of them a place tells of is not known"
     return ""
+
+
+def _told(scene: Scene, layer: str, x: Nested) -> Tensor:
+    """What a layer, or the network where none is named, answers at its places, which are the last axis."""
+    return hidden(scene, layer, x) if layer else scene.scores(x).cpu().movedim(1, -1)
 
 
 def _ended(scene: Scene, layer: str, one: Nested, name: str, before: Tensor) -> bool:
@@ -91,7 +95,7 @@ def _ended(scene: Scene, layer: str, one: Nested, name: str, before: Tensor) -> 
 def _alike(scene: Scene, layer: str, x: Nested, before: Tensor) -> bool:
     """Whether a layer answers a text as it answered another."""
     try:
-        after = hidden(scene, layer, x)
+        after = _told(scene, layer, x)
     except Exception:  # a network may read texts of one length alone
         return False
     return after.shape == before.shape and torch.allclose(after, before, rtol=1e-3, atol=1e-5, equal_nan=True)
@@ -101,7 +105,7 @@ def _in_turn(scene: Scene, layer: str, one: Nested, name: str, before: Tensor) -
     """Whether another word in the middle, and one at the last place, change a layer's answers from their own places on."""
     places = before.shape[-1]
     for place in dict.fromkeys((places // 2, places - 1)):
-        after = hidden(scene, layer, _other(scene, one, name, place))
+        after = _told(scene, layer, _other(scene, one, name, place))
         changed = (after != before).reshape(-1, places).any(0) if after.shape == before.shape else torch.zeros(0, dtype=torch.bool)
         if not changed.any() or int(changed.int().argmax()) != place:
             return False
@@ -119,11 +123,10 @@ def _found(scene: Scene, layer: str, texts: list[str]) -> str:
     """The only text that is read; of several the one that is read in its order, else the one of as many tokens as there are places."""
     one = scene.live.batch([0], scene.device)
     texts = [name for name in texts if named(one)[name].ndim == 2]
-    told: Callable[[Nested], Tensor] = (lambda x: hidden(scene, layer, x)) if layer else (lambda x: scene.scores(x).movedim(1, -1))
-    before = told(one)
+    before = _told(scene, layer, one)
     changed = {}
     for name in texts:
-        after = told(_other(scene, one, name))
+        after = _told(scene, layer, _other(scene, one, name))
         places = (after != before) & ~(after.isnan() & before.isnan()) if after.shape == before.shape else None
         changed[name] = None if places is None else places.reshape(-1, places.shape[-1]).any(0)
     read = [name for name in texts if (where := changed[name]) is None or bool(where.any())]

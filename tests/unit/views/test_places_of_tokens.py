@@ -61,6 +61,18 @@ class _Packed(nn.Module):
         return found
 
 
+class _Cut(nn.Module):
+    """Scores for the next word at all places but the last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Linear(6, len(WORDS))
+
+    def forward(self, read: Tensor) -> Tensor:
+        found: Tensor = self.out(read[:, :-1])
+        return found
+
+
 def _scene(model: nn.Module, *, padded: bool = False) -> Scene:
     x = torch.randint(1, len(WORDS), (6, 12), generator=torch.Generator().manual_seed(0))
     if padded:
@@ -122,6 +134,20 @@ def test_places_of_an_answer_are_no_tokens_of_the_text(layer: str) -> None:
     scene = _scene(_made(_Answering), padded=True)
     with pytest.raises(NotApplicable, match="answers at 5 places, and the text has 12 tokens"):
         scene.view("cells", layer=layer)
+
+
+def test_what_a_translation_is_taught_stands_at_no_token_that_is_read() -> None:
+    """The loss of a translation lies on tokens of its own; that of a text without its last token on those that follow."""
+    x = torch.randint(1, len(WORDS), (6, 12), generator=torch.Generator().manual_seed(0))
+    answers = Scene(_made(_Answering), x, x[:, :5], inputs=diorama.Tokens(vocabulary=WORDS), task="next_token")
+    with pytest.raises(NotApplicable, match="answers at 5 places, and the text has 12 tokens"):
+        answers.view("learns_from")
+    model = _made(_Late, 0, 11)
+    words = nn.Sequential(model.embed, _Cut())
+    scene = Scene(words, x, x[:, 1:], inputs=diorama.Tokens(vocabulary=WORDS), task="next_token", classes=WORDS)
+    records = scene.derive("learns_from", examples=1).value
+    assert [one["learnt"] for one in records] == [False] + [True] * 11
+    assert [one["label"] for one in records][1:] == x[0, 1:].tolist()
 
 
 @pytest.mark.parametrize("both", [False, True])

@@ -305,6 +305,26 @@ def test_a_map_of_one_part_lies_over_it() -> None:
     assert first.heat_limits.high == second.heat_limits.high
 
 
+def test_a_token_that_is_a_digit_has_its_own_name() -> None:
+    """The answer "3" is called so, and not what stands at number 3 of the vocabulary, behind padding as without."""
+    words = ("<pad>", " ", *"0123456789")
+
+    class Next(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed = nn.Embedding(12, 12)
+            with torch.no_grad():
+                self.embed.weight.copy_(torch.eye(12).roll(1, 1))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.embed(x)
+
+    for row in ([3, 5, 4], [3, 4, 0]):
+        x = torch.tensor([row, row])
+        scene = Scene(Next(), x, x.roll(-1, 1), inputs=diorama.Tokens(vocabulary=words), classes=words, task="next_token")
+        assert "speaks for 3, by" in scene.view("attribution", method="input_x_gradient").caption
+
+
 @pytest.mark.parametrize("alone", [True, False])
 def test_a_place_that_is_covered_counts_once(alone: bool) -> None:
     """What covering a pixel of three channels costs is its number in the picture, not three times that; slopes are added up over channels."""

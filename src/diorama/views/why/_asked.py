@@ -18,6 +18,7 @@ from ...core.knobs import build, title_of
 from ...core.selection import Key, Selection, spoken
 from ...data.kinds import Strokes
 from ...data.nesting import Nested
+from ...data.tokens import visible
 from ...methods.attribute import EachClass, aim, attributions
 from ...methods.cost import Cost
 from ...methods.method import Attribution, Looking, Method
@@ -219,8 +220,11 @@ def words(scene: Scene, selection: Selection, target: Target, number: int | None
         return _named(scene, number)
     if isinstance(target, EachClass) and target.numbers:
         return _named(scene, target.numbers[0])
-    token = str(target).removeprefix("token ")
-    return answers.token(scene, int(token)) if scene.task == "next_token" and token.isdecimal() else str(target)
+    said = str(target)
+    token = said.removeprefix("token ")
+    # A name such as "7" is no number of a token.
+    numbered = token != said and token.isdecimal()
+    return answers.token(scene, int(token)) if scene.task == "next_token" and numbered else visible(said)
 
 
 def _named(scene: Scene, number: int) -> str:
