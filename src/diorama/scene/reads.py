@@ -11,7 +11,7 @@ from ..data.kinds import Tokens
 from ..data.nesting import Nested, each, named
 from ..data.padding import pads
 from .scene import Scene
-from .states import hidden
+from .states import hidden, readable, told
 
 TRIED = 6
 """So many examples tell where a layer's places are."""
@@ -60,6 +60,14 @@ def misplaced(scene: Scene, layer: str) -> str:
     """
     found: str = scene.keep(f"misplaced/{layer}", lambda: _misplaced(scene, layer))
     return found
+
+
+def legible(scene: Scene) -> str:
+    """The layer whose states say most of a text, among those whose places are its tokens; where there is none, of all."""
+    best = readable(scene)
+    if not best or not misplaced(scene, best):
+        return best
+    return next((name for name in reversed(told(scene)) if not misplaced(scene, name)), best)
 
 
 def _misplaced(scene: Scene, layer: str) -> str:

@@ -134,6 +134,8 @@ def test_places_of_an_answer_are_no_tokens_of_the_text(layer: str) -> None:
     scene = _scene(_made(_Answering), padded=True)
     with pytest.raises(NotApplicable, match="answers at 5 places, and the text has 12 tokens"):
         scene.view("cells", layer=layer)
+    assert scene.view("cells").title.endswith("of embed")
+    assert "in embed" in scene.view("matches").caption
 
 
 def test_what_a_translation_is_taught_stands_at_no_token_that_is_read() -> None:

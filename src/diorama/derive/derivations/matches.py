@@ -11,7 +11,7 @@ from ...core.errors import UsageError
 from ...core.knobs import build, knob
 from ...methods.cost import Cost
 from ...scene import Scene
-from ...scene.states import readable
+from ...scene.reads import legible
 from ..derivation import Derivation, Plain, Stage
 from ..phrases import THRESHOLD, PhraseSearch, chosen
 from .levels import LevelsDerivation
@@ -43,7 +43,7 @@ class MatchesDerivation(Derivation):
     def asked(cls, scene: Scene, options: Mapping[str, Any]) -> Derivation:
         """A layer that is left open is the last recurrent one."""
         made: Derivation = build(cls, options)
-        if not options.get("layer") and scene.missing is None and (name := readable(scene)):
+        if not options.get("layer") and scene.missing is None and (name := legible(scene)):
             made = build(cls, {**options, "layer": name})
         return made
 

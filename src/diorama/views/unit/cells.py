@@ -22,9 +22,9 @@ from ...derive.texts import PROPERTIES
 from ...model.layers import Layer
 from ...scene import Scene
 from ...scene.input import Current
-from ...scene.reads import misplaced, tags, text_at
+from ...scene.reads import legible, misplaced, tags, text_at
 from ...scene.restarts import Restarts
-from ...scene.states import STATES, hidden, keeps, memory, readable, told
+from ...scene.states import STATES, hidden, keeps, memory, told
 from .. import texts
 from ..view import View
 
@@ -117,9 +117,8 @@ class CellsView(View):
             if self.layer is not None and scene.layers[self.layer].name != wanted:
                 raise UsageError(f"the cell {self.cell} is none of {self.layer}; name one layer")
         if wanted is None and chosen is None:
-            if len(scene.layers.stepwise):
-                return scene.layers.stepwise[0]
-            return scene.layers[readable(scene)]
+            first = next((one for one in scene.layers.stepwise if not misplaced(scene, one.name)), None)
+            return first if first is not None else scene.layers[legible(scene)]
         return scene.layer(wanted, selection, lambda one: one.name in good, wanted="layer that answers at each token")
 
     def _given(self, layer: Layer, selection: Selection) -> int | None:

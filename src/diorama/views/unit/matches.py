@@ -21,8 +21,8 @@ from ...data.kinds import Tokens
 from ...derive.derivations.matches import bounds
 from ...derive.phrases import THRESHOLD, PhraseSearch, chosen, levels_of, reached
 from ...scene import Scene
-from ...scene.reads import misplaced, text_at
-from ...scene.states import hidden, readable, told
+from ...scene.reads import legible, misplaced, text_at
+from ...scene.states import hidden, told
 from .. import texts
 from ..view import View
 
@@ -95,7 +95,7 @@ class MatchesView(View):
         good = set(told(scene))
         named = self.layer is not None or any(key.name in good for kind in ("unit", "layer") if (key := selection.one(kind)) is not None)
         layer = scene.layer(self.layer, selection, lambda one: one.name in good, wanted="layer that answers at each token").name
-        layer = layer if named else readable(scene)
+        layer = layer if named else legible(scene)
         if reason := misplaced(scene, layer):
             raise NotApplicable(f"{spoken(layer)} {reason}; choose a layer that answers at each token")
         current = scene.current(selection)
