@@ -130,7 +130,7 @@ class _Summed:
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
+class HeldPart:
     """Some columns of what a layer says, of all its ``wide`` ones."""
 
     layer: Layer
@@ -145,7 +145,7 @@ class Part:
         return self.wide == self.stop - self.start
 
 
-def lots(scene: Scene, layers: list[Layer], most: int = 0) -> list[list[Part]]:
+def lots(scene: Scene, layers: list[Layer], most: int = 0) -> list[list[HeldPart]]:
     """Layers and parts of layers that are looked at in one pass each, by how many numbers each says of an example."""
     if not layers:
         return []
@@ -153,7 +153,7 @@ def lots(scene: Scene, layers: list[Layer], most: int = 0) -> list[list[Part]]:
     wide = {name: rows.shape[1] for name, rows in _kept(scene, x, {one.name: (one, slice(None)) for one in layers}).items()}
     count = len(scene.live)
     room = max(1, HELD // (4 * count))
-    found: list[list[Part]] = [[]]
+    found: list[list[HeldPart]] = [[]]
     left = room
     for one in layers:
         all_, summed = wide[one.name], _Summed(count)
@@ -164,7 +164,7 @@ def lots(scene: Scene, layers: list[Layer], most: int = 0) -> list[list[Part]]:
             if found[-1] and (stop - start > left or found[-1][-1].layer is one):
                 found.append([])
                 left = room
-            found[-1].append(Part(one, start, stop, all_, summed))
+            found[-1].append(HeldPart(one, start, stop, all_, summed))
             left -= stop - start
     return found
 
@@ -179,7 +179,7 @@ def _inputs(scene: Scene) -> NDArray[Any] | None:
     return found
 
 
-def _looked(scene: Scene, lot: list[Part]) -> dict[str, NDArray[np.float32]]:
+def _looked(scene: Scene, lot: list[HeldPart]) -> dict[str, NDArray[np.float32]]:
     """What the parts of one lot say of each live example, in one pass."""
     # A layer that is held whole is taken as it comes: two examples may have fewer steps than all.
     asked = {part.layer.name: (part.layer, slice(None) if part.whole else slice(part.start, part.stop)) for part in lot}
