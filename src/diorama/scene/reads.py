@@ -83,7 +83,9 @@ def _misplaced(scene: Scene, layer: str) -> str:
         one = scene.live.batch([example], scene.device)
         before = _told(scene, layer, one)
         places = before.shape[-1]
-        if places != tokens and not (places < tokens and (_ended(scene, layer, one, name, before) or _in_turn(scene, layer, one, name, before))):
+        if places == tokens:
+            return ""
+        if not (places < tokens and (_ended(scene, layer, one, name, before) or _in_turn(scene, layer, one, name, before))):
             return f"answers at {places} places, and the text has {tokens} tokens: which of them a place tells of is not known"
     return ""
 

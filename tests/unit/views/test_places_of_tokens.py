@@ -132,9 +132,12 @@ class _Answering(nn.Module):
 def test_places_of_an_answer_are_no_tokens_of_the_text(layer: str) -> None:
     """The states of a translator stand at the places of its answer, also where one of the texts is as short as that."""
     scene = _scene(_made(_Answering), padded=True)
+    scene = Scene(scene.model, scene.examples.x, scene.examples.x[:, :5], inputs=diorama.Tokens(vocabulary=WORDS), task="next_token")
     with pytest.raises(NotApplicable, match="answers at 5 places, and the text has 12 tokens"):
         scene.view("cells", layer=layer)
-    assert scene.view("cells").title.endswith("of embed")
+    embedded = scene.view("cells")
+    assert embedded.title.endswith("of embed")
+    assert "Below each" not in embedded.caption
     assert "in embed" in scene.view("matches").caption
 
 

@@ -164,7 +164,7 @@ class CellsView(View):
         if end != len(tokens):
             raise NotApplicable(f"{layer.name} answers at {end} places, and the text has {len(tokens)} tokens")
         start = max(0, len(tokens) - self.limit)
-        guesses = self.guesses and scene.task == "next_token" and not tags(scene)
+        guesses = self.guesses and scene.task == "next_token" and not tags(scene) and not misplaced(scene, "")
         elsewhere = text_at(scene) if guesses and text_at(scene) != read else ""
         text = self._text(scene, seen, tokens, cell, start, read if guesses and not elsewhere else None)
         marks: list[Node] = [text]
