@@ -75,16 +75,13 @@ class MixingView(View):
         shown = shown or list(range(min(len(pairs), self.count)))
         names = value["layers"]
         starts = [int(value["starts"][k]) for k in shown]
-        texts: list[str] = []
-        for k, start in zip(shown, starts, strict=True):
-            shares = [f"{share:.2f}" if np.isfinite(share) else "" for share in mixed[:, k]]
-            texts += [f"{'● ' if column == start else ''}{share}" for column, share in enumerate(shares)]
         labels = tuple(f"{named(scene, int(a))} | {named(scene, int(b))}" for a, b in pairs[shown])
         mark = Heatmap(
             values=mixed[:, shown].T.astype(np.float32), limits=magnitude(mixed, 0.0, 0.5), row_labels=labels,
             column_labels=tuple(name or spoken("") for name in names),
             row_keys=tuple(number_key("class", int(a)) for a, _ in pairs[shown]),
-            column_keys=tuple("" if name in (INPUT, ANSWER) else layer_key(name) for name in names), cell_texts=tuple(texts),
+            column_keys=tuple("" if name in (INPUT, ANSWER) else layer_key(name) for name in names),
+            cell_texts=tuple(_texts(mixed[:, shown], starts)),
             row_title="two classes", column_title="layer", size=22,
         )
         first, deepest = shown[0], spoken(names[-1])
@@ -179,3 +176,10 @@ def _as_much(mixed: np.ndarray) -> str:
     """How many other pairs are mixed as much as the one that is mixed most."""
     others = int((np.round(mixed, 2) == round(float(np.nanmax(mixed)), 2)).sum()) - 1
     return f", as {'is one more pair' if others == 1 else f'are {others} more pairs'}" if others else ""
+
+
+def _texts(mixed: np.ndarray, starts: list[int]) -> Iterator[str]:
+    """The shares of a pair in each layer, pair by pair; a dot stands where it begins to be mixed."""
+    for pair, start in zip(mixed.T, starts, strict=True):
+        for column, share in enumerate(pair):
+            yield f"{'● ' if column == start else ''}{f'{share:.2f}' if np.isfinite(share) else ''}"
