@@ -15,9 +15,9 @@ def clipped_at(numbers: Mapping[str, NDArray[np.float32]]) -> float:
     """The size at which weights are cut, from their numbers by name; 0 where none is.
 
     *Meaning* of numbers that were drawn and learnt hardly two are as large as the largest; of those that are cut many lie exactly at the end,
-    the same in most layers.
+    the same in most layers. Weights that are one number all over began so, and are not cut.
     """
-    weights = [np.abs(array) for array in numbers.values() if array.ndim > 1 and array.size and array.dtype.kind == "f"]
+    weights = [np.abs(array) for array in numbers.values() if array.ndim > 1 and array.size and array.dtype.kind == "f" and np.ptp(array)]
     ends = [float(sizes.max()) for sizes in weights]
     if not ends:
         return 0.0

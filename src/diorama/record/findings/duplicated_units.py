@@ -54,8 +54,7 @@ class DuplicatedUnits(Finding):
         told = {name: twins / units for name, (twins, units, _) in now.items() if name not in aside and twins and twins >= self.share * units}
         if not told:
             return []
-        before = _twins(run, steps[0])
-        since = steps[0] if all(before.get(name, (0, 1, ""))[0] for name in told) else steps[-1]
+        since = _since(run, steps, list(told))
         names = sorted(told, key=lambda name: -told[name])
         worst, layers = names[0], list(dict.fromkeys(name.rpartition(".")[0] or name for name in names))
         return [Found(
@@ -66,6 +65,19 @@ class DuplicatedUnits(Finding):
             (*dict.fromkeys(layer_of(name) for name in names[:8]), number_key("step", since)), None, since, "Certain.",
             "Begin the weights by chance (the usual initialization), or reinitialize the copies.", "weights",
         )]
+
+
+def _since(run: RunReader, steps: list[int], names: list[str]) -> int:
+    """The first snapshot from which on each of these weights has units with a twin: halved, as copies hardly ever come apart again."""
+    low, high = 0, len(steps) - 1
+    while low < high:
+        middle = (low + high) // 2 if low else 0
+        there = _twins(run, steps[middle])
+        if all(there.get(name, (0, 1, ""))[0] for name in names):
+            high = middle
+        else:
+            low = middle + 1
+    return steps[high]
 
 
 def _twins(run: RunReader, step: int) -> dict[str, tuple[int, int, str]]:

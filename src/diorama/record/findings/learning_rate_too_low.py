@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,14 @@ _FALLEN = 0.01
 """Below this part of its highest a rate has fallen."""
 _MOVED = 0.3
 """Where fewer of the numbers change at a step, rounding takes the changes of the others."""
+_READINGS = 3
+"""Readings that must be there at least: a machine that is busy reads seldom."""
+_SOME = 5
+"""Readings of a norm from which on its third digit may differ by rounding."""
+_LITTLE = 0.1
+"""A norm below this, to which all gradients are cut, is none that is usual (0.5 to 10) …"""
+_SLOW = 10.0
+"""… and there steps that are so many times as large as those that are told elsewhere are told as well."""
 _RATES = ("learning_rate", "schedule")
 """Commands that change the rate."""
 
@@ -42,7 +50,7 @@ class LearningRateTooLow(Finding):
         """One finding."""
         table = learning(run, "updates/", "/ratio")
         steps, loss = series(run, "loss")
-        if table is None or len(table.steps) < 5 or len(loss) < self.steps or not np.isfinite(loss).all():
+        if table is None or len(table.steps) < _READINGS or len(loss) < self.steps or not np.isfinite(loss).all():
             return []
         if lowered := self._lowered(run, table.values):
             return lowered
@@ -59,16 +67,18 @@ class LearningRateTooLow(Finding):
         width = max(5, len(loss) // 10)
         first, now = float(np.median(loss[:width])), float(np.median(loss[-width:]))
         nothing = usual < NOTHING  # the loss of a game between networks moves by what the other one learns
-        if not usual < self.ratio or (now < first - _PART * abs(first) and not nothing) or known.learnt:
+        clipped = _clipped(run)
+        limit = self.ratio * (_SLOW if clipped is not None and clipped.norm < _LITTLE else 1)
+        if not usual < limit or (now < first - _PART * abs(first) and not nothing) or known.learnt:
             return self._fallen(run, len(loss), known)
         told = f" {known.told[0].upper()}{known.told[1:]}." if known.told else ""
-        if clipped := _clipped(run):
+        if clipped is not None:
             return [Found(
                 self.name, 0.65, "Gradients are clipped to next to nothing",
-                f"At every reading the gradients together had the norm {clipped:.3g}, to which something cuts them; so each step "
+                f"At every reading {clipped.told}, to which something cuts them; so each step "
                 f"changes the weights by {usual:.1g} of their size (0.001 is usual), and in {len(loss)} steps the loss went from "
                 f"{first:.3g} to {now:.3g}.{told}",
-                f"norm of all gradients at the readings: {clipped:.3g}, always the same to two thousandths", (), None, int(table.steps[0]),
+                f"{clipped.seen}, the same at all {clipped.readings} readings", (), None, int(table.steps[0]),
                 "Sure that they are cut and that the weights stand nearly still.",
                 "Clip at a norm of about 1, where most steps are not cut.", "curves",
             )]
@@ -158,13 +168,40 @@ class LearningRateTooLow(Finding):
         return np.asarray(found >= 0.5 * rate.max())
 
 
-def _clipped(run: RunReader) -> float | None:
-    """The norm of all gradients together, where it is the same at every reading: they are cut to it."""
+class _Clip(NamedTuple):
+    """To what all gradients are cut."""
+
+    norm: float
+    """How long all of them together are."""
+    told: str
+    seen: str
+    readings: int
+
+
+def _clipped(run: RunReader) -> _Clip | None:
+    """The norm of all gradients together where it is the same at every reading, or else the largest slope where that is, in most weights: they
+    are cut to it."""
     squares: dict[int, float] = {}
     for _, steps, values in series_between(run, "gradients/", "/norm"):
         for step, value in zip(steps.tolist(), values.tolist(), strict=True):
             squares[step] = squares.get(step, 0.0) + value * value
     norms = np.sqrt(list(squares.values()))
-    if len(norms) < 5 or not norms.max() > 0 or np.ptp(norms) > 2e-3 * norms.max():
+    if len(norms) < _READINGS or not norms.max() > 0:
         return None
-    return float(np.median(norms))
+    usual = float(np.median(norms))
+    # Of a few readings more digits have to be the same.
+    if np.ptp(norms) <= (2e-3 if len(norms) >= _SOME else 5e-4) * norms.max():
+        return _Clip(usual, f"the gradients together had the norm {usual:.3g}", f"norm of all gradients {usual:.4g}", len(norms))
+    ends = [_ends(run, name) for name in getattr(run, "histogram_names", ()) if name.startswith("gradients/")]
+    ends = [each for each in ends if len(each) == len(norms) and each.min() > 0 and np.ptp(each) <= 1e-6 * each.max()]
+    lengths = [float(each[0]) for each in ends]
+    end = max(set(lengths), key=lengths.count, default=0.0)
+    if lengths.count(end) < 2 or 2 * lengths.count(end) <= sum(1 for _ in series_between(run, "gradients/", "/norm")):
+        return None
+    return _Clip(usual, f"the largest slope was {end:.3g} in {lengths.count(end)} of the weights", f"largest slope of a weight {end:.4g}", len(norms))
+
+
+def _ends(run: RunReader, name: str) -> np.ndarray:
+    """The size of the largest number of a tensor at each reading."""
+    block = run.histograms(name).statistics
+    return np.abs(block[:, :2]).max(1) if len(block) else np.zeros(0)

@@ -59,8 +59,9 @@ class StalledLearning(Finding):
         unknown = known.learnt is None
         return [Found(
             self.name, 0.4 if unknown else 0.6, "The loss does not fall" if unknown else "It does not learn",
-            f"After {len(loss)} steps the loss is {last:.3g}, and it began at {first:.3g}"
+            f"After {len(loss)} steps the loss is {last:.3g}"
             + (", which is no more than to answer everything alike" if fallen else "")
+            + f"; over the first {tenth} it was {first:.3g}, in the median"
             + ". Try another learning rate, and look whether inputs and truths are scaled as the network wants them (each column near −1 to 1), "
             "whether gradients reach the first layers and whether labels and inputs belong together.",
             f"median loss of the first, middle and last tenth: {first:.4g}, {middle:.4g}, {last:.4g}",

@@ -6,15 +6,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...core.errors import DioramaError
 from ...core.knobs import knob
 from ...core.saying import counted
-from . import Finding, Found, last, layer_of, learning, matrices, named, series, since
+from . import Finding, Found, SeriesTable, last, layer_of, learning, matrices, named, series, since
 
 if TYPE_CHECKING:
     from ..reader import RunReader
 
 _NOTHING = 1e-9
 """Next to the other layers' updates this is none."""
+_ROUNDED = 1e-6
+"""Norms that differ by less than this share may be those of the same weights."""
+_MOST = 32_000_000
+"""Numbers that a network's weights may hold together for its snapshots to be read."""
 _AT_END = 0.95
 """Weights whose mean size is that share of their largest lie mostly at its end."""
 
@@ -52,28 +57,40 @@ class StoppedLayer(Finding):
         found = np.array([k for k in found if table.names[k] not in cut], int)
         if not len(found):
             return []
+        never, settled = list[int](), list[int]()
+        moved = _moved_before(run, int(table.steps[0]), [table.names[k] for k in found if still[:, k].all()])
+        for k in found:
+            (never if still[:, k].all() and table.names[k] not in moved else settled).append(k)
+        slow = table.values.shape[1] - len(found)
+        return [self._told(run, table, still, np.array(group, int), slow, first=first) for group, first in ((never, True), (settled, False)) if group]
+
+    def _told(self, run: RunReader, table: SeriesTable, still: np.ndarray, found: np.ndarray, others: int, *, first: bool) -> Found:
+        """What is said of weights that stand still: of those that never moved (``first``), or of those that did before."""
         names = [table.names[k] for k in found]
-        first = min(since(table.steps, still[:, k]) for k in found)
-        never = bool(still[:, found].all())
+        began = min(since(table.steps, still[:, k]) for k in found)
         layers = list(dict.fromkeys(layer_of(name) for name in names))
-        told = named([key.partition(":")[2] for key in layers])
-        others = len(table.names) - len(names)
-        has = "has" if len(layers) == 1 else "have"
-        when = f"{has} never moved" if never else f"{has} stood still since step {first}"
-        why = "The optimizer holds it, but no gradient comes to it." if never else "It learnt before, and no gradient reaches it now."
+        told, many = named([key.partition(":")[2] for key in layers]), len(layers) > 1
+        has, it = ("have", "them") if many else ("has", "it")
+        when = f"{has} never moved" if first else f"{has} stood still since step {began}"
+        if not first and began == table.steps[0]:
+            when += ", the first that was read, or longer"
+        why = (
+            f"The optimizer holds {it}, but no gradient comes to {it}." if first
+            else f"{'They' if many else 'It'} learnt before, and no gradient reaches {it} now."
+        )
         helps, severity = "Look whether the layer is used in forward(), stands behind a detach(), or whether all units behind it are dead.", 0.6
         if all((last(run, f"gradients/{name}/norm", self.readings) > 0).any() for name in names):
             rates = [name for name in run.series_names if name.startswith("learning_rate") and not last(run, name, self.readings).any()]
             severity = 0.4 if rates else 0.6
-            why = f"A gradient comes to it, but the optimizer does not move it{': a learning rate is 0' if rates else ''}."
+            why = f"A gradient comes to {it}, but the optimizer does not move {it}{': a learning rate is 0' if rates else ''}."
             helps = "Look at the learning rate of its group; to freeze it, turn requires_grad off."
-        return [Found(
-            self.name, severity, f"{told} {'never moved' if never else 'stopped'}",
+        return Found(
+            self.name, severity, f"{told} {'never moved' if first else 'stopped'}",
             f"{told} {when}, while {counted(others, 'other weights')} {'learns' if others == 1 else 'learn'}. {why}",
-            f"update of {names[0]}: {table.values[-1, found[0]]:.2g} at the last reading, the largest elsewhere {most[-1]:.2g}",
-            tuple(layers), None, first, "Certain for the steps that were read.",
+            f"update of {names[0]}: {table.values[-1, found[0]]:.2g} at the last reading, the largest elsewhere {table.values[-1].max():.2g}",
+            tuple(layers), None, began, "Certain for the steps that were read.",
             helps, "health",
-        )]
+        )
 
     def _none(self, run: RunReader, count: int, readings: int) -> list[Found]:
         """No weight has ever moved."""
@@ -90,6 +107,22 @@ class StoppedLayer(Finding):
             self.name, 0.85, "No weight moves", f"None of the {count} weights that the optimizer holds has changed at any reading: {why}.",
             f"update of every weight at {readings} readings: 0", (), None, 0, "Certain for the steps that were read.", helps, "health",
         )]
+
+
+def _moved_before(run: RunReader, first: int, names: list[str]) -> set[str]:
+    """Which of these weights, that no reading saw move, differ all the same between the first snapshot and one after the first reading; where no
+    two such are kept, between the norms at the beginning and at the last reading."""
+    kept = getattr(run, "snapshots", [])
+    sizes = [int(np.prod(shape)) for _, shape, _ in run.meta.get("parameters", ())]
+    if names and len(kept) > 1 and kept[0] < first and sum(sizes) <= _MOST:
+        try:
+            before, after = run.numbers(kept[0]), run.numbers(kept[-1])
+        except (DioramaError, OSError):
+            before = after = {}
+        if all(name in before and name in after for name in names):
+            return {name for name in names if before[name].shape != after[name].shape or not np.array_equal(before[name], after[name])}
+    norms = {name: series(run, f"weights/{name}/norm")[1] for name in names}
+    return {name for name, seen in norms.items() if len(seen) > 1 and abs(seen[-1] - seen[0]) > _ROUNDED * seen[0]}
 
 
 def _cut(run: RunReader) -> set[str]:
