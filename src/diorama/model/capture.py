@@ -26,7 +26,7 @@ from .opaque import Gates, Opaque
 from .packed import Lengths, ending, holds_packed, steps, steps_in, unpacked
 from .patterns import PARTS
 from .points import Point, Points, points
-from .recurrent import States
+from .recurrent import States, with_ends
 from .slopes import SlopeErrors
 from .surroundings import Neutral, as_built
 from .untouched import Mode, Untouched
@@ -450,7 +450,9 @@ class Capture:
             with ending(ends if ends is not None else self._lengths.of(seen)):
                 passed = self._store(name, seen, passed)
         self._stop_after(name)
-        return None if passed is None else back(passed.transpose(0, axis) if axis else passed)
+        if passed is None:
+            return None
+        return with_ends(module, back(passed.transpose(0, axis) if axis else passed), passed, ends)
 
     def _store_late(self, name: str, seen: Tensor) -> None:
         with ending(self._lengths.of(seen)):

@@ -40,14 +40,15 @@ class Edit:
     whole ``layer:name`` (everywhere, or all units at one place), of a ``head:name/4`` (lesion and
     scale only). A ``weight:layer/3,1`` or ``weight:layer.bias/3`` takes lesion, value and scale. A ``direction:name`` takes
     ``move``, so many lengths along it at all places of its layer: a scene finds it by its name, at each step of a run
-    anew (``direction:dictionary/block.2.mlp/17`` is what a feature adds); here ``along`` is one step.
+    anew (``direction:dictionary/block.2.mlp/17`` is what a feature adds); here ``along`` is one step. Of a recurrent layer ``scale`` may
+    be a tensor, one factor a unit, by which slopes are taken.
     *Raises* UsageError when it says no action or several.
     """
 
     key: Key
     lesion: bool = False
     value: float | None = None
-    scale: float | None = None
+    scale: float | Tensor | None = None
     patch: Tensor | None = dataclasses.field(default=None, compare=False)
     move: float | None = None
     along: Stride | None = dataclasses.field(default=None, compare=False)
@@ -228,7 +229,8 @@ def _changed(edit: Edit, old: Tensor) -> Tensor:
     if edit.scale is not None:
         if not old.is_floating_point():
             _held(edit, old.cpu().double() * edit.scale if not old.is_complex() else old, old)
-        return old * edit.scale
+        # The slope by factors needs the numbers that what comes back is written over.
+        return (old.clone() if isinstance(edit.scale, Tensor) else old) * edit.scale
     if edit.value is not None:
         _held(edit, edit.value, old)
     return torch.full_like(old, edit.value or 0.0)

@@ -97,12 +97,14 @@ class Opaque:
             counted = functools.partial(self._counted, here) if self._gates else None
             return recurrent.by_layer(call, func, lambda part, h: self._kept(within(here, part), h), counted)
 
-        def seen(part: str, states: States) -> None:
+        def seen(part: str, states: States) -> Tensor:
+            own = states["h"]
             if order is not None:
                 states = states.mapped(lambda value: value[order])
             self._heard(within(here, part), states)
             with ending(None if states.running is None else states.running.sum(1).cpu()):
-                self._kept(within(here, part), states["h"])
+                kept = self._kept(within(here, part), states["h"])
+            return own if kept is states["h"] else kept if back is None else kept[back]
 
         def change(part: str, step: int, h: Tensor) -> Tensor:
             if part not in edits:
@@ -158,5 +160,5 @@ class Opaque:
             return NotImplemented
         if edits:
             refuse_again()
-        scales = {edit.key.number: edit.scale if edit.scale is not None else 0.0 for edit in edits}
+        scales = {edit.key.number: float(edit.scale) if edit.scale is not None else 0.0 for edit in edits}
         return attention.opened(name, args, kwargs, None, scales, touch)

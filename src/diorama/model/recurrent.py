@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 KERNELS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
@@ -211,17 +211,20 @@ def by_layer(
             if seen is not None:
                 seen(call.parts[k], _all_at_once(call, k, given, out))
             out = out.flip(0) if way else out
-            outputs.append(keep(call.parts[k], out.transpose(0, 1)).transpose(0, 1))
-            last_h.append(h[0])
+            turned = out.transpose(0, 1)
+            kept = keep(call.parts[k], turned)
+            outputs.append(kept.transpose(0, 1))
+            last_h.append(h[0] if kept is turned else _end(call, outputs[-1], way))
             last_c += [part[0] for part in c]
         x = outputs[0] if call.ways == 1 else torch.cat(outputs, -1)
     return call.result(x, last_h, last_c)
 
 
 def by_step(
-    call: Kernel, seen: Callable[[str, States], None] | None = None, change: Change | None = None
+    call: Kernel, seen: Callable[[str, States], Tensor] | None = None, change: Change | None = None
 ) -> tuple[Tensor, ...]:
-    """Run the kernel one step at a time, as its formula says; ``seen`` hears a part's states, ``change`` may edit h."""
+    """Run the kernel one step at a time, as its formula says; ``seen`` hears a part's states and says what output goes on, ``change``
+    may edit h."""
     x, last_h, last_c = call.x, [], []
     for number in range(0, len(call.weights), call.ways):
         if number and call.dropout:
@@ -231,13 +234,39 @@ def by_step(
             k = number + way
             c0 = call.c[k] if call.c is not None else None
             states, h, c = _run(call, k, x, call.h[k], c0, bool(way), change)
-            outputs.append(states["h"].transpose(0, 1))
-            last_h.append(h)
+            kept = states["h"] if seen is None else seen(call.parts[k], states)
+            outputs.append(kept.transpose(0, 1))
+            last_h.append(h if kept is states["h"] else _end(call, outputs[-1], way))
             last_c += [c] if c is not None else []
-            if seen is not None:
-                seen(call.parts[k], states)
         x = torch.cat(outputs, -1)
     return call.result(x, last_h, last_c)
+
+
+def _end(call: Kernel, out: Tensor, way: int) -> Tensor:
+    """The state (n, hidden) in which a way ends, of what it says (t, n, hidden)."""
+    return ends(out.transpose(0, 1), way, None if call.sizes is None else _running(call.sizes, out.device).sum(0))
+
+
+def ends(steps: Tensor, way: int, lengths: Tensor | None) -> Tensor:
+    """What is said at the last step (n, hidden) of each example (n, t, hidden) that is read forward (0) or backward (1)."""
+    if way or lengths is None:
+        return steps[:, 0 if way else -1]
+    return steps[torch.arange(len(steps), device=steps.device), lengths.to(steps.device) - 1]
+
+
+def with_ends(module: nn.Module, answer: Any, steps: Tensor, lengths: Tensor | None) -> Any:
+    """A recurrent module's answer, of which ``steps`` (n, t, units) goes on in the place of its sequence: its last states say the same.
+
+    *Meaning* many networks answer from the last state; a slope or a change at the sequence alone would not come there. A memory (c) is no
+    part of the sequence and stays. Any other module's answer comes back as it is.
+    """
+    if not isinstance(module, nn.RNNBase) or steps.ndim != 3 or not isinstance(answer, tuple):
+        return answer
+    states, ways = answer[1], 2 if module.bidirectional else 1
+    h = states[0] if isinstance(states, tuple) else states
+    last = torch.stack([ends(part, way, lengths) for way, part in enumerate(steps.chunk(ways, -1))])
+    h = torch.cat([h[:-ways], last])
+    return (answer[0], (h, *states[1:]) if isinstance(states, tuple) else h)
 
 
 def _run(

@@ -183,6 +183,8 @@ def test_the_unit_that_serves_a_class_is_named() -> None:
     assert value["cost"][0] == pytest.approx(rise[own].mean(), rel=1e-4)
     assert value["others"][0] == pytest.approx(rise[~own].mean(), rel=1e-4)
     assert value["lost"][0] > 0.5
+    fewer = float((scene.predictions() == y)[own].double().mean() - (silenced.predictions() == y)[own].double().mean())
+    assert f"; {100 * fewer:.0f} % of b fewer are answered rightly. " in picture.caption.replace("\u202f", " ").replace("\u00a0", " ")
     (table,) = [mark for mark in picture.marks() if isinstance(mark, Table)]
     assert table.row_keys[0] == "unit:hidden/3"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -34,15 +35,16 @@ class ServingDerivation(Derivation):
 
     *Meaning* of all units of the hidden layers, those are silenced one by one that are expected to cost most to first order, and those
     that tell the class from the others best. ``cost`` is how much the loss over examples of the class rises, ``others`` over all others;
-    ``lost`` the share of the class that is no longer answered rightly. ``area`` tells the class from others by the unit alone: the area
-    under the curve, 0.5 by chance.
+    ``lost`` how much less of the class is answered rightly, with what becomes right taken off. ``area`` tells the class from others by the
+    unit alone: the area under the curve, 0.5 by chance. A recurrent unit is silenced at each of its steps, and expected to cost what the
+    slope by its strength at all of them says.
     *Shapes* one number a silenced unit, the dearest for the class first; ``layers`` names what ``layer`` counts, ``of`` how many there are.
     *Units* those of the loss.
     *Cost* a pass forward and back an example of the class; one pass an example for each silenced unit.
     *Source* Morcos et al. 2018 (lesions); Molchanov et al. 2017, equation 6 (the expected cost).
     """
 
-    version = 2
+    version = 3
 
     of_class: int = knob(0, "The class, by its number.", low=0)
     count: int = knob(24, "So many units are silenced.", low=1, high=500)
@@ -119,18 +121,21 @@ class ServingDerivation(Derivation):
 
         target = Target("the logarithm of the probability of the class", (), chance)
         total = np.zeros(sum(one.units for one in layers))
+        # A cell that is silenced says nothing to its own next step either: what it is worth is the slope by a factor at each of its steps.
+        factors = {one.name: torch.ones(one.units, device=scene.device, requires_grad=True) for one in layers if one.part}
+        plain = [one.name for one in layers if not one.part]
+        edits = (*scene.edits, *(Edit(Key("layer", name), scale=factor) for name, factor in factors.items()))
         for start in range(0, len(mine), BATCH):
             x = fed(scene.model, scene.live.batch(mine[start : start + BATCH].tolist(), scene.device))
             look = Looking(
                 scene.model, x=x, kind=scene.kind, reading=reading, classes=scene.classes, table=scene.layers, cancel=scene.cancel,
-                edits=scene.edits,
+                edits=edits,
             )
-            there = look.run(x, target, keep=[one.name for one in layers], grad=True)
-            kept = [there[one.name] for one in layers]
-            slopes = look.gradients(there.value, kept)
+            there = look.run(x, target, keep=plain, grad=True)
+            points = [factors[one.name] if one.part else there[one.name] for one in layers]
             parts = []
-            for one, value, slope in zip(layers, kept, slopes, strict=True):
-                product = by_unit(one, (value * slope).detach()).double()
+            for one, value, slope in zip(layers, points, look.gradients(there.value, points), strict=True):
+                product = (by_unit(one, (value * slope).detach()) if not one.part else slope[None]).double()
                 parts.append((product.flatten(2).sum(2) if product.ndim > 2 else product).sum(0).cpu().numpy())
             total += np.concatenate(parts)
         return finite(total / len(mine))

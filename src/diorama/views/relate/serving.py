@@ -80,7 +80,7 @@ class ServingView(View):
             Column(name="unit", kind="text", texts=labels),
             Column(name=f"cost for {name}", numbers=cost, signed=True, note="rise of the mean loss over its examples"),
             Column(name="for the others", numbers=others, signed=True, note="rise of the mean loss over all other examples"),
-            Column(name="no longer right", numbers=np.nan_to_num(lost), signed=True, note=f"share of {name}, more or fewer"),
+            Column(name="fewer right", numbers=np.nan_to_num(lost), signed=True, note=f"share of {name}; below 0 more are right without it"),
             Column(name="tells it apart", numbers=value["area"], note="area under the curve of the unit alone: 0.5 by chance"),
         ))
         own = [k for k in range(len(cost)) if cost[k] > 2 * max(others[k], 0.0) and cost[k] > max(0.01, 0.1 * cost[0])]
@@ -91,7 +91,7 @@ class ServingView(View):
             best = own[0]
             caption = (
                 f"{labels[best]} serves {name} rather than others: without it the loss over {name} rises by {cost[best]:.2g}, over the "
-                f"others it changes by {others[best]:+.2g}; {lost[best]:.0%} of {name} are lost. {len(own)} of {len(cost)} silenced units "
+                f"others it changes by {others[best]:+.2g}{_fewer(name, float(lost[best]))}. {len(own)} of {len(cost)} silenced units "
                 f"cost {name} much, and more than twice what they cost the others."
             )
             caption += f" {name} needs most what all need: {dearest}." if best else ""
@@ -112,3 +112,12 @@ class ServingView(View):
                 looked_at(scene, min(self.examples, len(scene.live))),
             ), final=final,
         )
+
+
+def _fewer(name: str, lost: float) -> str:
+    """How many fewer of a class are answered rightly, or more, as a clause."""
+    if not np.isfinite(lost):
+        return ""
+    if not lost:
+        return f"; as many of {name} are answered rightly"
+    return f"; {abs(lost):.0%} of {name} {'more' if lost < 0 else 'fewer'} are answered rightly"
