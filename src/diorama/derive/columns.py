@@ -69,6 +69,29 @@ def answers(scene: Scene, layer: Layer) -> bool:
     return bool(scene.once(f"answers/{layer.name}", told))
 
 
+def one_of_places(scene: Scene, layer: Layer) -> int:
+    """At how many places a network answers, where a layer's units are its answers at one of them (as the last call of a loop's layer is); else 0.
+
+    *Cost* a pass of one example, kept.
+    """
+    def told() -> int:
+        if layer.complex or not layer.each:
+            return 0
+        scores, kept = scene.look(fed(scene.model, scene.live.batch([0], scene.device)), [layer.name])
+        own, found = kept[layer.name][0], scores[0]
+        if own.ndim != 1 or found.ndim != 2:
+            return 0
+        for rows in (found, found.T):
+            # Logarithms of probabilities are scores but for one number a place.
+            if rows.shape[1] == len(own) > 1 < len(rows):
+                apart = rows - own
+                if bool(((apart - apart.mean(1, keepdim=True)).abs().amax(1) <= 1e-4 * (1e-6 + own.std())).any()):
+                    return len(rows)
+        return 0
+
+    return int(scene.once(f"places/{layer.name}", told))
+
+
 def _answers(layer: Layer) -> bool:
     return layer.each and bool(layer.shape) and layer.units > 0
 

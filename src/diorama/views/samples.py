@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.knobs import knob
 from ..core.picture import Progress
-from ..core.saying import counted
-from ..core.selection import Selection, without_call
+from ..core.saying import counted, joined
+from ..core.selection import Selection, spoken, without_call
 
 if TYPE_CHECKING:
     from ..scene import Scene  # views of the record count layers too, and are drawn without torch
 
 
+NAMED = 3
+"""So many layers that no column stands for are named."""
 LOOKED, MOST = 512, 100_000
 """So many examples are looked at where nobody says how many, and so many at most."""
 
@@ -92,13 +94,31 @@ def noted(*sentences: str) -> str:
 
 
 def standing(scene: Scene, names: Sequence[str]) -> str:
-    """A sentence on how many of the network's layers with weights stand in a picture, where these are not all."""
+    """A sentence on how many of the network's layers with weights stand in a picture, where these are not all, and on the others.
+
+    *Meaning* a column of a module stands for all layers in it, and one of a call for its layer.
+    """
     from ..model.learning import learning, uncalled
 
-    held = [*learning(scene.layers), *uncalled(scene.layers, scene.model)]
-    if set(held) <= {own_module(name) for name in names}:
+    silent = uncalled(scene.layers, scene.model)
+    held, shown = [*learning(scene.layers), *silent], {own_module(name) for name in names}
+    if set(held) <= shown:
         return ""
-    return f"{counted(len(names), 'columns')} {'stand' if len(names) != 1 else 'stands'} for the {part(len(held), len(held), 'layers')} with weights."
+    rest = [name for name in held if not any(not own or name == own or name.startswith(f"{own}.") for own in shown)]
+    said = f"{counted(len(names), 'columns')} {'stand' if len(names) != 1 else 'stands'} for "
+    said += f"{len(held) - len(rest):,} of the {part(len(held), len(held), 'layers')} with weights" if rest else (
+        f"the {part(len(held), len(held), 'layers')} with weights")
+    unlike = [name for name in rest if name not in silent and scene.layers.has(name) and not scene.layers[name].each]
+    plain = [name for name in rest if name not in silent and name not in unlike]
+    for own, why in (
+        (plain, ("has no column", "have no column")), (unlike, ("has not one row for each example", "have not one row for each example")),
+        ([name for name in silent if name in rest], ("is run by none of the examples that told the layers",
+                                                     "are run by none of the examples that told the layers")),
+    ):
+        if own:
+            some = [spoken(name) for name in own[:NAMED]] + ([f"{len(own) - NAMED:,} more"] if len(own) > NAMED else [])
+            said += f"; {joined(some)} {why[len(own) > 1]}"
+    return f"{said}."
 
 
 def own_module(name: str) -> str:

@@ -305,7 +305,7 @@ def test_every_module_that_learns_is_tried_or_named() -> None:
             handle = module.register_forward_hook(lambda _, given, answer, each=each: next(each).expand_as(answer))
             assert value["held"][k] == pytest.approx((nn.functional.cross_entropy(net(x), y) - base).item(), abs=1e-5), name
             handle.remove()
-    assert "stand for the 7 layers with weights" in scene.view("clusters", most=2).note
+    assert "2 columns stand for 2 of the 7 layers with weights; loop has no column; made, experts.0 and" in scene.view("clusters", most=2).note
     with pytest.raises(NotApplicable, match="give two examples"):
         Scene(net, x[:1], y[:1]).view("needed")
     with pytest.raises(NotApplicable, match="a single layer"):

@@ -11,7 +11,7 @@ from ...core.knobs import knob
 from ...core.marks import Network, Vertex
 from ...core.picture import Check, Draft, Picture, Progress
 from ...core.selection import Selection, spoken, together, unit_key
-from ...derive.columns import answers, columns
+from ...derive.columns import answers, columns, one_of_places
 from ...derive.strengths import strengths
 from ...scene import Scene
 from ..samples import layers_said, looked_at, noted, part, standing
@@ -93,8 +93,11 @@ class SpringsView(View):
         total = sum(scene.layers[one["layer"]].units for one in found["layers"])
         colours = "the class that it answers to most" if found["by"] == "class" else "its layer"
         layers = layers_said([one["layer"] for one in found["layers"]])
-        other = "" if answers(scene, scene.layers[found["layers"][-1]["layer"]]) else (
-            f" {last} is the last layer here, and its units are not the answers, so a unit near one of them works for that unit."
+        own = scene.layers[found["layers"][-1]["layer"]]
+        places = 0 if answers(scene, own) else one_of_places(scene, own)
+        are = f"are the answers at one of {places:,} places" if places else "are not the answers"
+        other = "" if answers(scene, own) else (
+            f" {last} is the last layer here, and its units {are}, so a unit near one of them works for that unit."
         )
         return (
             f"{part(sum(sizes), total, 'units')} of {layers}, each where the springs of its connections hold it; "
