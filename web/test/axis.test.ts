@@ -38,6 +38,17 @@ test("all ticks of an axis have the same decimals, and a true minus sign", () =>
   assert.deepEqual([0, 500, 1000].map((tick) => tickText(tick, [0, 500, 1000])), ["0", "500", "1,000"]);
 });
 
+test("no two ticks of an axis read alike", () => {
+  const rows: [number[], "number" | "time", string[]][] = [
+    [[9.2e10, 9.205e10, 9.21e10], "number", ["9.200 × 10¹⁰", "9.205 × 10¹⁰", "9.210 × 10¹⁰"]],
+    [[1.5e-7, 1.55e-7], "number", ["1.50 × 10⁻⁷", "1.55 × 10⁻⁷"]],
+    [[0, 1e6, 2e6], "number", ["0", "1,000,000", "2,000,000"]],
+    [[150, 180, 210], "time", ["2.5 min", "3 min", "3.5 min"]],
+    [[120, 180], "time", ["2 min", "3 min"]],
+  ];
+  for (const [ticks, kind, texts] of rows) assert.deepEqual(ticks.map((tick) => tickText(tick, ticks, kind)), texts);
+});
+
 test("the range of nothing, of one value, and of a log axis is never empty", () => {
   for (const range of [extent(Infinity, -Infinity, 0.05, false), extent(3, 3, 0.05, false), extent(0, 0, 0.05, false), extent(2, 2, 0.05, true)]) {
     assert.ok(range[0] < range[1]);

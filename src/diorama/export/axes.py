@@ -54,7 +54,11 @@ def _round(low: float, high: float, wanted: int, whole: bool = False) -> list[tu
     values = [k * step for k in range(first, first + 50) if k * step <= high + 1e-9 * step]
     if len(values) < 2 and wanted > 1 and not whole:
         return _round(low, high, wanted + 1)  # one number alone tells no scale
-    return [(0.0 if abs(v) < step * 1e-6 else v, _plain(v, step)) for v in values]
+    labels = [_plain(v, step) for v in values]
+    digits = 4
+    while len(set(labels)) < len(labels) and digits < 12:  # no two ticks read alike
+        labels, digits = [short(v, digits) for v in values], digits + 1
+    return [(0.0 if abs(v) < step * 1e-6 else v, label) for v, label in zip(values, labels, strict=True)]
 
 
 def nice(step: float) -> float:

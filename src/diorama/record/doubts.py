@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..model.outputs import CLASSES, Reading
+from .loop_habits import pulled_alike
 
 READINGS = 3
 """So many readings must speak against a guess, and none for it."""
@@ -51,6 +52,10 @@ _APART = (
     "these are two measures, and nothing is concluded from the one beside the other; pass criterion= to diorama.watch to have the probe set's loss "
     "in the training's measure"
 )
+_CROSSED = (
+    "the loss of the training pulls at each answer by how large it is and by nothing else, as where answers of shape (n, 1) are compared with true "
+    "values of shape (n,), each with all of them; the probe set's compares each answer with its own: bring answers and true values to one shape"
+)
 _SMOOTHED = (
     "the loss of the training is not the plain cross-entropy that the probe set's is (it is smoothed, focal, weighted, of mixed labels, of margins): "
     f"{_APART}"
@@ -73,7 +78,7 @@ class Doubts:
         self._tell, self._against, self._looks = tell, 0, 0
         self._ratios: list[tuple[int, float]] = []
         self._margins: list[tuple[float, float]] = []
-        self._plain = {True: 0, False: 0}
+        self._plain, self._alike = {True: 0, False: 0}, 0
 
     def look(self, slopes: Slopes | None, scalars: Mapping[str, float | Tensor], passes: int, scale: float) -> None:
         """One batch more: what its slopes say, the numbers that the loop told, and by how much the loss was scaled."""
@@ -89,9 +94,11 @@ class Doubts:
             self._task = ""  # seen to be right
         elif fits is False:
             self._against += 1
+            self._alike += slopes.alike
             if self._against >= READINGS:
-                if slopes.kin or self._absolute():
-                    self._tell(*(_OTHER, "doubt") if slopes.kin else (_ABSOLUTE, "measure"))
+                crossed = self._alike == self._against
+                if slopes.kin or crossed or self._absolute():
+                    self._tell(*(_OTHER, "doubt") if slopes.kin else (_CROSSED if crossed else _ABSOLUTE, "measure"))
                     self._task = ""
                     return
                 why = _SAID.get(self._task, "the slopes at the scores are not those of a loss over classes")
@@ -145,6 +152,8 @@ class Slopes:
         self.size, self.along = float(sizes.sum()), float((values * slopes).sum())
         self.bound = bool(np.count_nonzero(np.abs(slopes) == np.abs(slopes).max(initial=0.0)) > max(2, _BOUND * slopes.size))
         """Whether many are of one size, and none larger."""
+        self.alike = bool(pulled_alike(values, slopes).get("alike"))
+        """Whether the larger an answer is, the more it is pulled back, whatever is true of it."""
         if reading is None or not math.isfinite(self.squares) or not self.squares:
             return
         if reading.task in CLASSES and values.shape[1] > 1 and reading.form == "scores":

@@ -33,13 +33,23 @@ def held_back(run: Run | None, until: float = np.inf) -> dict[str, HeldBack]:
     begun = (run.meta.get("parent") or {}).get("step", -1)
     found = {}
     for name in run.series_names:
-        if name.partition("/")[0] in _OWN or not _words(name) & _HELD:
+        if not is_held_back(name):
             continue
         steps, values = run.series(name)
         there = np.flatnonzero((steps > begun) & (steps <= until) & np.isfinite(values))
         if len(there):
             found[name] = HeldBack(float(values[there[-1]]), int(steps[there[-1]]))
     return found
+
+
+def is_held_back(name: str) -> bool:
+    """Whether a series says by its name that it is of examples held back."""
+    return name.partition("/")[0] not in _OWN and bool(_words(name) & _HELD)
+
+
+def is_measure(name: str) -> bool:
+    """Whether a series is called a loss, an accuracy or the like, and nothing else."""
+    return bool(words := _words(name)) and words <= _HIGHER | _LOWER
 
 
 def better(name: str) -> int:

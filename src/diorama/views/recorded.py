@@ -19,6 +19,7 @@ from ..core.marks import Event
 from ..core.selection import layer_key
 from ..record.lineage import neighbours
 from ..run import Run, open_run
+from .held_back import is_held_back, is_measure
 from .relabelled import of_numbers
 
 if TYPE_CHECKING:
@@ -88,22 +89,27 @@ class RecordedSeries:
     chart: str
     label: str
     key: str = ""
+    where: str = ""
+    """Of which examples it is, where its name tells."""
 
     @classmethod
     def of(cls, name: str) -> RecordedSeries:
-        """Read a series' name: ``loss``, ``probe/loss``, ``updates/conv1.weight/ratio``."""
+        """Read a series' name: ``loss``, ``probe/loss``, ``updates/conv1.weight/ratio``. What the loop passed by a name of its own is of the batch
+        where it is called a loss or the like and nothing else, of examples held back where it says so, and else what the loop says."""
         first, slash, rest = name.partition("/")
         if first == "learning_rate":
             return cls(name, first, f"parameter group {rest or 0}")
         if not slash:
-            return cls(name, name, "training batch")
+            if is_held_back(name):
+                return cls(name, name, "held back", where="on held-back examples")
+            return cls(name, name, "training batch", where="on the batch") if is_measure(name) else cls(name, name, "told by the loop")
         if first == "probe":
-            return cls(name, rest, "probe set")
+            return cls(name, rest, "probe set", where="on the probe set")
         about, _, last = rest.rpartition("/")
         if first in ("weights", "gradients", "updates", "activations") and about:
             layer = about if first == "activations" else about.rpartition(".")[0]
             return cls(name, f"{first}/{last}", about, layer_key(layer) if layer else "")
-        return cls(name, first, rest)
+        return cls(name, first, rest, where="on held-back examples" if is_held_back(name) else "")
 
 
 def chart_title(chart: str) -> str:

@@ -105,6 +105,26 @@ def test_other_losses_of_numbers(loss: Callable[[Tensor, Tensor], Tensor], about
     assert [kind for _, kind in said] == ([about] if about else [])
 
 
+def test_answers_held_against_all_true_values_are_no_doubt_of_the_task() -> None:
+    """Of answers of shape (n, 1) beside true values of shape (n,) it is said what is wrong, and not that the task be passed; their own loss is
+    no doubt."""
+    reading = Reading(task="regression")
+    for crossed in (True, False):
+        said: list[tuple[str, str]] = []
+        doubts = Doubts(reading, False, lambda *told, said=said: said.append(told))
+        for k in range(3 * READINGS):
+            draw = torch.Generator().manual_seed(k)
+            truth = torch.randn(16, 1, generator=draw)
+            answers = (0.3**k * torch.randn(16, 1, generator=draw) + (0 if crossed else truth)).requires_grad_()
+            loss = (answers - (truth.T if crossed else truth)).square().mean()
+            loss.backward()
+            assert answers.grad is not None
+            found = Slopes(reading, answers.detach().double().numpy(), answers.grad.double().numpy(), None)
+            doubts.look(found, {"loss": loss.item()}, 1, 1.0)
+        assert [about for _, about in said] == (["measure"] if crossed else [])
+        assert all("(n, 1)" in text and "one shape" in text and "task=" not in text for text, _ in said)
+
+
 def test_no_alarm_stands_on_a_guess_that_the_loss_contradicts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An embedding that labels made look like a classifier is doubted once on the terminal, in the record and beside its pictures."""
     torch.manual_seed(0)

@@ -15,6 +15,7 @@ from torch import nn
 from diorama.core.registry import findings
 from diorama.data.examples import Examples
 from diorama.model.outputs import Reading
+from diorama.record.causes import ranked
 from diorama.record.findings import ALARM, Found
 from diorama.record.findings.duplicated_units import twins
 from diorama.record.findings.vanishing_gradients import _less
@@ -450,3 +451,19 @@ def test_frozen_layers_are_told_briefly_and_not_below_adapters(still: list[str],
               "h.1.b": (2, 8), "head.0.weight": (8, 8), "head.2.weight": (4, 8)}
     run = SimpleNamespace(meta={"held": {"still": still}, "parameters": [(name, shape, "float32") for name, shape in shapes.items()]}, frozen=list)
     assert [one.title for one in findings["frozen_layer"]()(run)] == [said] * bool(said)  # type: ignore[arg-type]
+
+
+def test_what_comes_of_a_loss_between_all_answers_and_all_truths_is_told_behind_it() -> None:
+    """A rate that is too high only for such a loss, and units that it saturates, follow from the loss, and say so."""
+    def found(name: str, severity: float, step: int) -> Found:
+        return Found(name, severity, name, "It is so.", "", step=step)
+
+    ranked_ones = ranked([
+        found("saturated_units", 0.8, 30), found("learning_rate_too_high", 0.7, 10), found("mismatched_shapes", 0.75, 10),
+        found("stalled_learning", 0.6, 1),
+    ])
+    assert ranked_ones[0].finding == "mismatched_shapes"
+    assert all("likely follows from what is told as “mismatched_shapes”" in one.text for one in ranked_ones[1:])
+    alone = ranked([found("saturated_units", 0.8, 30), found("learning_rate_too_high", 0.7, 10)])
+    assert [one.finding for one in alone] == ["learning_rate_too_high", "saturated_units"]
+    assert [one.finding for one in ranked([found("saturated_units", 0.8, 30)])] == ["saturated_units"]

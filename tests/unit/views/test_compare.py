@@ -220,6 +220,58 @@ def test_what_cannot_be_compared_is_said(pair: tuple[Scene, Scene], tmp_path: Pa
         one.view("compare")
 
 
+class _Written(nn.Module):
+    """Its weights are what a layer answers to a code of its own, and no layer answers once for each example."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.code, self.writer = nn.Parameter(torch.randn(5)), nn.Linear(5, 3 * 36)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x.flatten(1), self.writer(self.code).view(3, 36))
+
+
+class _Experts(nn.Module):
+    """Each example goes to one of two experts, the first all to one; a layer before them takes all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.experts = nn.Linear(36, 8), nn.ModuleList(nn.Linear(8, 3) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.body(x.flatten(1) / 100).relu()
+        to = (x[:, 0, 0, 0] > 50).long()
+        out = h.new_zeros(len(x), 3)
+        for k, expert in enumerate(self.experts):
+            if len(rows := torch.where(to == k)[0]):
+                out = out.index_copy(0, rows, expert(h[rows]))
+        return out
+
+
+def test_layers_that_do_not_answer_for_each_example_are_no_other_network() -> None:
+    """Of two networks whose weights are written by a layer it is not said that they share none, and experts that take some of the examples do not
+    make a network one that takes none: what can be matched is."""
+    x, y = _examples()
+    x[60:, 0, 0, 0] = 100
+
+    def beside(make: type[nn.Module]) -> Picture:
+        scenes = []
+        for seed in (0, 1):
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                scenes.append(Scene(make().eval(), x, y))
+        return scenes[0].view("compare", other=scenes[1], places=3)
+
+    written = beside(_Written)
+    assert "in common" not in written.note
+    assert "answers with several units for each example" in written.note
+    assert "the loss rises above the line" in written.caption or "no barrier" in written.caption
+    experts = beside(_Experts)
+    assert "does not take these examples" not in experts.note
+    assert "once for each example" in experts.note
+    assert "body" in [label for mark in _marks(experts, Bars) for label in mark.labels]
+
+
 @pytest.mark.parametrize("walked", [256, 60])
 def test_the_way_goes_on_where_an_example_has_no_loss(pair: tuple[Scene, Scene], walked: int) -> None:
     """Between two networks the loss is that of the examples that have one, and the others are told."""

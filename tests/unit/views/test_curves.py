@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from recorded_runs import recorded, told
+from torch import nn
 
+import diorama
 from diorama.core.errors import NotApplicable, NotFound, UsageError
 from diorama.core.marks import Group, Lines
 from diorama.core.picture import Picture
@@ -16,6 +18,7 @@ from diorama.core.selection import Selection
 from diorama.run import Run
 from diorama.scene.moment import Moment
 from diorama.views import recorded as reading
+from diorama.views.recorded import RecordedSeries
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +171,25 @@ def test_numbers_that_only_a_number_tells_apart_share_a_chart() -> None:
     assert list(found) == ["loss", "metric", "top_1", "top_5"]
     assert [one.label for one in found["metric"][:2]] == ["metric_0", "metric_1"]
     assert len(found["metric"]) == 300
+
+
+def test_a_number_is_said_to_be_of_the_examples_that_its_name_tells(tmp_path: Path) -> None:
+    """Only what is called a loss or the like is of the batch; what the loop says of examples held back, or of anything else, is not."""
+    of = {name: (one.chart, one.label, one.where) for name in (
+        "loss", "accuracy", "val_loss", "test/loss", "epoch_loss", "temperature", "probe/loss", "learning_rate", "gan/judge",
+    ) for one in [RecordedSeries.of(name)]}
+    assert [name for name, (_, label, where) in of.items() if "batch" in label + where] == ["loss", "accuracy"]
+    assert of["val_loss"] == ("val_loss", "held back", "on held-back examples")
+    assert of["test/loss"] == ("test", "loss", "on held-back examples")
+    assert of["temperature"][1:] == ("told by the loop", "")
+    run = tmp_path / "run"
+    with diorama.watch(nn.Linear(2, 1), run) as recorder:
+        for _ in range(3):
+            recorder.step(loss=1.0, val_loss=2.0, temperature=3.0)
+    moment = Moment(diorama.open(run), 3)
+    caption = [one for one in moment.stream("curves", select=Selection()) if isinstance(one, Picture)][-1].caption
+    assert "loss 1 on the batch" in caption
+    assert "val loss 2 on held-back examples; temperature 3." in caption
 
 
 def test_nothing_recorded_yet_says_so(long: Run) -> None:

@@ -83,6 +83,7 @@ def test_the_worst_comes_first(run: Run, only: list[Found]) -> None:
     assert marks[1].note.endswith("8 of 16. Seen at step 7.")
     assert "the picture is of" not in run.scene().view("findings").caption
     assert "of the whole training, up to step 60; the picture is of step 0." in run.scene(step=0).view("findings").caption
+    assert run.scene().view("findings").title == "3 findings"
     assert len(_marks(run, least=0.4)) == 2
     assert isinstance(run.scene().view("findings").body, Group)
     assert "2 less serious" in run.scene().view("findings", limit=1).note

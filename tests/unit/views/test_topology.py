@@ -138,3 +138,37 @@ def test_one_snapshot_tells_no_course(tmp_path: Path) -> None:
     scene = diorama.Scene(_Network(), torch.randn(8, 4), torch.arange(8) % 2)
     with pytest.raises(NotApplicable, match="snapshots of a training"):
         scene.view("topology")
+
+
+class _Loop(nn.Module):
+    """A layer that is called three times: first on one number for all, then on what the examples hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell, self.out = nn.Linear(4, 5), nn.Linear(5, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Two classes."""
+        total = self.cell(0 * x)
+        for k in (1, 2):
+            total = total + self.cell(x * (torch.arange(4) < 2 * k)).tanh()
+        return self.out(total)
+
+
+def test_a_layer_that_is_called_often_is_judged_by_all_its_calls(tmp_path: Path) -> None:
+    """Its block has the mean of its calls and the caption says so, as a first call that sees the same of all examples says nothing of it."""
+    torch.manual_seed(0)
+    model, x = _Loop(), torch.randn(20, 4)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with diorama.watch(model, tmp_path / "run", probe=(x, (x[:, 0] > 0).long()), optimizer=optimizer, snapshots=1) as recorder:
+        for _ in range(2):
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), (x[:, 0] > 0).long()).backward()
+            optimizer.step()
+            recorder.step()
+    picture = diorama.open(tmp_path / "run").scene().view("topology")
+    with torch.no_grad():
+        calls = [filled(model.cell(each).double().numpy(), centred=True) for each in (0 * x, x * (torch.arange(4) < 2), x)]
+    assert calls[0] < 0.3 < calls[2]
+    assert _shares(_mark(picture))["layer:cell"] == pytest.approx(np.mean(calls), rel=1e-4)
+    assert "cell is called several times: of such a layer the block has the mean of its calls." in picture.caption

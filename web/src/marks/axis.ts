@@ -1,6 +1,6 @@
 // Axes: where a number falls on the screen, which numbers get a tick, and how a tick is written.
 
-import { duration, format } from "./format.ts";
+import { format, timed } from "./format.ts";
 
 export type AxisKind = "step" | "time" | "number";
 
@@ -84,15 +84,24 @@ function logTicks(low: number, high: number, count: number): number[] {
   return finer.length >= 2 ? finer : stepTicks(low, high, niceStep((high - low) / Math.max(1, count)));
 }
 
-/** A tick's text: all ticks of an axis with the same number of decimals. */
+/** So many digits tell any two ticks apart. */
+const DIGITS = 12;
+
+/** A tick's text: all ticks of an axis with the same number of decimals, and with as many digits as no two of them read alike. */
 export function tickText(value: number, ticks: readonly number[], kind: AxisKind = "number"): string {
-  if (kind === "time") return duration(value);
+  if (kind === "time") return apart(value, ticks, 2, timed);
   const size = Math.max(...ticks.map(Math.abs));
-  if (value !== 0 && (size >= 1e6 || size < 1e-5)) return format(value, 3).replace(".0 ×", " ×");
+  if (value !== 0 && (size >= 1e6 || size < 1e-5)) return apart(value, ticks, 3, (tick, digits) => format(tick, digits).replace(/\.0+ ×/, " ×"));
   const decimals = Math.max(0, ...ticks.map((tick) => (String(tick).split(".")[1] ?? "").length));
   const logarithmic = ticks.length > 1 && (ticks[1] ?? 0) / (ticks[0] || 1) >= 2 && (ticks[0] ?? 0) > 0;
   if (logarithmic) return format(value);
   return value.toLocaleString("en-US", { minimumFractionDigits: decimals, maximumFractionDigits: decimals }).replace("-", "−");
+}
+
+function apart(value: number, ticks: readonly number[], least: number, write: (tick: number, digits: number) => string): string {
+  let digits = least;
+  while (digits < DIGITS && new Set(ticks.map((tick) => write(tick, digits))).size < new Set(ticks).size) digits++;
+  return write(value, digits);
 }
 
 /** The range of finite numbers, with a little room; never empty. */

@@ -183,12 +183,18 @@ function arrange(mark: Field, width: number): Plan {
   const aspect = Math.abs((y1 - y0) / (x1 - x0));
   const shape = aspect > 0.4 && aspect < 1.6 ? aspect : 0.8;
   const span = (left: number): number => Math.max(40, Math.min(mark.size, width - left - 6));
-  // A title that is longer than its axis takes a second line.
+  // A title that is longer than its axis takes a second line; numbers beside the axis have the room that the longest wants.
   const beside = mark.y_title.length * LETTER > span(LEFT) * shape ? 2 : 1;
-  const left = LEFT + (beside - 1) * LINE;
+  const [longest] = upTicks(new Scale([y0, y1], [4 + span(LEFT) * shape, 4])).map(({ text }) => text.length).sort((a, b) => b - a);
+  const left = Math.max(LEFT, Math.ceil((longest ?? 0) * LETTER) + 6 + (mark.y_title ? LINE : 0)) + (beside - 1) * LINE;
   const wide = span(left);
   const below = mark.x_title.length * LETTER > width - left ? 2 : 1;
   return { x: new Scale([x0, x1], [left, left + wide]), y: new Scale([y0, y1], [4 + wide * shape, 4]), below, beside, width };
+}
+
+function upTicks(y: Scale): { tick: number; text: string }[] {
+  const ticks = y.ticks(Math.max(2, Math.round((y.from - y.to) / 60)));
+  return ticks.map((tick) => ({ tick, text: tickText(tick, ticks) }));
 }
 
 /** A title in one line or two, broken between words. */
@@ -348,11 +354,10 @@ function paintTicks(pen: CanvasRenderingContext2D, { x, y, below, beside, width 
   pen.fillStyle = ink.muted;
   pen.textBaseline = "middle";
   const xTicks = x.ticks(Math.max(2, Math.round((x.to - x.from) / 70)));
-  const yTicks = y.ticks(Math.max(2, Math.round((y.from - y.to) / 60)));
   pen.textAlign = "center";
   for (const tick of xTicks) pen.fillText(tickText(tick, xTicks), x.at(tick), y.from + 11);
   pen.textAlign = "right";
-  for (const tick of yTicks) pen.fillText(tickText(tick, yTicks), x.from - 6, Math.max(8, y.at(tick)));
+  for (const { tick, text } of upTicks(y)) pen.fillText(text, x.from - 6, Math.max(8, y.at(tick)));
   pen.textAlign = "center";
   const room = 2 * Math.min((x.from + x.to) / 2, width - (x.from + x.to) / 2);
   broken(pen, mark.x_title, below, room).forEach((line, i) => pen.fillText(line, (x.from + x.to) / 2, y.from + FOOT + 4 + LINE * i));

@@ -37,11 +37,17 @@ export function withUnit(value: number, unit: string): string {
 
 /** Seconds as a person says them: 0.4 s, 12 s, 3 min, 2.5 h. */
 export function duration(seconds: number): string {
+  return timed(seconds, 2);
+}
+
+/** The same with more digits than two, where these are asked for. */
+export function timed(seconds: number, digits: number): string {
   const size = Math.abs(seconds);
-  if (size < 1) return `${format(seconds, 2)} s`;
-  if (size < 120) return `${Math.round(seconds)} s`;
-  if (size < 7200) return `${Math.round(seconds / 60)} min`;
-  return `${format(seconds / 3600, 2)} h`;
+  const whole = (value: number): string => (digits > 2 ? format(value, digits) : String(Math.round(value)));
+  if (size < 1) return `${format(seconds, digits)} s`;
+  if (size < 120) return `${whole(seconds)} s`;
+  if (size < 7200) return `${whole(seconds / 60)} min`;
+  return `${format(seconds / 3600, digits)} h`;
 }
 
 /** A count with its noun: 1 cell, 12 cells. */

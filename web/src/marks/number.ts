@@ -9,7 +9,10 @@ import { keyed } from "./keyed.ts";
 
 const TONES = { plain: "", good: "good: ", warn: "warning: ", bad: "problem: " } as const;
 
-export const draw: Draw<NumberMark> = (element, first, context) => {
+/** A number as the page places it: where its place is low its note is folded away, behind its title, until someone asks for it. */
+export type Folding = NumberMark & { readonly folds?: boolean };
+
+export const draw: Draw<Folding> = (element, first, context) => {
   const frame = head(element, "number", context);
   const item = make("div", "number");
   const dot = make("span", "dot");
@@ -19,7 +22,9 @@ export const draw: Draw<NumberMark> = (element, first, context) => {
   const actions = make("span", "number-actions");
   const words = make("div", "number-words");
   const line = make("div", "number-line");
-  line.append(label, value);
+  const fold = make("button", "link number-fold");
+  fold.type = "button";
+  line.append(label, value, fold);
   note.append(actions);
   words.append(line, note);
   item.append(dot, words);
@@ -28,8 +33,33 @@ export const draw: Draw<NumberMark> = (element, first, context) => {
   note.prepend(noteText);
   const keys = keyed(frame.body, context, { role: "button" });
   let drawnActions = "";
+  let folds = false;
+  /** What someone asked for, of this finding: it stays as the training goes on. */
+  let asked: boolean | null = null;
 
-  function update(mark: NumberMark): void {
+  function unfold(open: boolean): void {
+    asked = open;
+    laid();
+  }
+
+  function laid(): void {
+    const open = asked ?? false;
+    fold.hidden = !folds;
+    setText(fold, open ? "less" : "more");
+    fold.setAttribute("aria-expanded", String(open));
+    item.dataset["folded"] = String(folds && !open);
+  }
+
+  fold.addEventListener("click", () => unfold(!(asked ?? false)));
+  item.addEventListener("click", (event) => {
+    if (folds && !(event.target as HTMLElement).closest("button")) unfold(true);
+  });
+
+  function update(mark: Folding): void {
+    if (label.textContent !== mark.label) asked = null;
+    folds = Boolean(mark.folds);
+    fold.setAttribute("aria-label", `Read all of it: ${mark.label}`);
+    laid();
     frame.update(mark, null, context.theme);
     item.dataset["tone"] = mark.tone;
     setText(label, mark.label);

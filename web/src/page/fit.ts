@@ -3,6 +3,7 @@
 import { LEAST, type Fitted, type Half, type Measures, type Space } from "../marks/half.ts";
 import { HALVES } from "../marks/halves.ts";
 import { titleLines } from "../marks/image.ts";
+import type { Folding } from "../marks/number.ts";
 import type { Group, Node, Number as NumberMark } from "../types.ts";
 
 const HEAD = 23;
@@ -10,6 +11,10 @@ const HEAD = 23;
 const LINE = 19;
 const CAPTION = 20;
 const SLIDE = 24;
+/** A title among folded findings. */
+const TIGHT = 16;
+/** On both sides of the line between two numbers. */
+const BETWEEN = 12;
 /** The least width of a mark in a grid that has no width of its own, as in the style sheet. */
 const CELL = 240;
 /** Charts that share a row are no narrower. */
@@ -39,6 +44,8 @@ function fitted(body: Node, space: Space): Fitted {
   if (filled) return { body: filled, width: null };
   const own = half.fitted?.(body, space, around(body));
   if (own) return { body: own.mark, width: own.width };
+  if (body.mark === "group" && body.direction === "column" && body.children.length > 1 && body.children.every((child) => child.mark === "number"))
+    return { body: { ...body, children: folded(body.children as readonly NumberMark[], space) }, width: null };
   if (body.mark === "group" && body.direction === "column" && body.children.filter((child) => child.mark !== "number").length === 1) {
     // One chart with numbers below it, or above: it takes what they leave.
     const rest = body.children.reduce((total, child) => total + (child.mark === "number" ? 12 + written(child, space.width) : 0), 0);
@@ -60,6 +67,22 @@ function fitted(body: Node, space: Space): Fitted {
   }
   return { body: MEASURES.scaled(space.enlarged ? body : terse, space.enlarged ? LEAST.scale : COMFORT), width: null };
 }
+
+/** Findings in a low place: all their titles are in sight, and of the first as many notes as there is room for; the others unfold. */
+export function folded(children: readonly NumberMark[], space: Space): Folding[] {
+  const titles = children.map((child) => TIGHT * Math.ceil((7.4 * child.label.length) / Math.max(60, space.width - 54)));
+  const notes = children.map((child, k) => 2 + written(child, space.width) - LINE + (k > 0 ? 2 * BETWEEN : 0));
+  if (space.enlarged || (sum(titles) * LINE) / TIGHT + sum(notes) <= space.height) return [...children];
+  let left = space.height - sum(titles);
+  let open = true;
+  return children.map((child, k) => {
+    open &&= notes[k]! <= left;
+    left -= notes[k]!;
+    return open || !child.note ? child : { ...child, folds: true };
+  });
+}
+
+const sum = (sizes: readonly number[]): number => sizes.reduce((total, size) => total + size, 0);
 
 /** About the height of a number: its own line, and those of its note with what can be done. */
 function written(mark: NumberMark, width: number): number {

@@ -11,7 +11,7 @@ import scipy
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...core.errors import DioramaError
+from ...core.errors import DioramaError, NotApplicable
 from ...core.knobs import build, knob
 from ...data import nesting
 from ...methods.cost import Cost
@@ -43,7 +43,7 @@ class MatchingDerivation(Derivation):
     *Source* Ainsworth, Hayase & Srinivasa 2022, Git Re-Basin, algorithm 1; Li et al. 2016, Convergent learning; Kuhn 1955.
     """
 
-    version = 2
+    version = 3
 
     how: str = knob("weights", "Match by the weights (Git Re-Basin), or by what units answer to the probe set.",
                     choices=("weights", "activations"))
@@ -86,6 +86,7 @@ class MatchingDerivation(Derivation):
         moving, note = _moving(scene, other)
         total = float(len(scene.live) + 1)
         yield Stage(None, 0.0, total, "comparing what units answer")
+        names, apart = _by_example(scene, other, names)
         crossed = _Crossed(tuple(name for name in names if max(scene.layers[name].units, other.layers[name].units) <= MOST))
         reason = ""
         try:
@@ -106,7 +107,7 @@ class MatchingDerivation(Derivation):
                 "before": _cosine(mine, theirs, shared), "after": _cosine(mine, ordered, shared), "numbers": _count(mine, shared),
                 "total": _count(mine, mine),
             },
-            "note": "; ".join(filter(None, [note, reason])),
+            "note": "; ".join(filter(None, [note, apart, reason])),
         }, total, total)
 
     def _orders(self, moving: Permutations, mine: Mapping[str, Any], theirs: Mapping[str, Any], crossed: _Crossed) -> list[Whole]:
@@ -312,6 +313,34 @@ def _permutations(scene: Scene) -> Permutations:
 
 def _two(scene: Scene) -> Any:
     return next(iter(scene.batches()))[1]
+
+
+def _by_example(scene: Scene, other: Scene, names: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
+    """The layers whose answers to the first examples can be laid beside each other, and which others cannot, in a sentence.
+
+    What an expert answers hangs on which rows the network sends it, and so on the examples: a pass tells.
+    """
+    x = next(iter(scene.batches()))[1]
+    left: list[str] = []
+    while names:
+        try:
+            for looked in (scene, other):
+                looked.kept(nesting.to(x, looked.device), names, reduce=lambda _, tensor: tensor.ndim)
+        except NotApplicable as error:
+            refused = [name for name in names if str(error).startswith(f"{name} ")]
+            if not refused:
+                break
+            left.append(max(refused, key=len))
+            names = tuple(name for name in names if name != left[-1])
+            continue
+        except (DioramaError, RuntimeError):
+            pass  # the pass over all examples says what it is
+        break
+    if not left:
+        return names, ""
+    told = ", ".join(left[:4]) + (f" and {len(left) - 4} more" if len(left) > 4 else "")
+    does = "does" if len(left) == 1 else "do"
+    return names, f"{told} {does} not answer once for each example, so {'its' if len(left) == 1 else 'their'} units are not laid beside each other"
 
 
 def _same(layer: Layer, other: Scene) -> bool:

@@ -119,9 +119,15 @@ class OtherNetwork:
             if stage.final:
                 self.value = stage.value
         if self.value is not None and not self.value["layers"]:
-            self.notes.append(f"{self.name} has no layer in common with this network, so no units are matched")
-            self.value = None
-            return
+            names = {layer.name for layer in self.other.layers.leaves}
+            shared = any(layer.name in names for layer in self.scene.layers.leaves)
+            why = f"none of the layers that {self.name} shares with this network answers with several units for each example" if shared else (
+                f"{self.name} has no layer in common with this network"
+            )
+            self.notes.append(f"{why}, so {'only weights' if shared and self.value['weights'] else 'no units'} are matched")
+            if not shared:
+                self.value = None
+                return
         if self.value and self.value["note"]:
             self.notes.append(self.value["note"])
 
@@ -145,6 +151,12 @@ class OtherNetwork:
         walk = _straight.walked(scene, theirs, self.places, self.anew, self.examples)
         self.before = next(walk)
         yield 0.5 / self.places
+        if not self.value["layers"] and not self.value["weights"]:
+            for number in range(1, self.places + 1):
+                self.before = next(walk, self.before)
+                yield number / self.places
+            self.after = self.before
+            return
         # Both begin at this network.
         matched = _straight.walked(scene, ordered, self.places, self.anew, self.examples, float(self.before.losses[0]))
         self.after = next(matched)
@@ -195,6 +207,8 @@ class OtherNetwork:
         hills = [f"by up to {plain(f'{way.barrier:.3g}')}" if way.barrier > least else "nowhere" for way in (before, after)]
         if hills[0] == hills[1] == "nowhere":
             return f"On the straight way between their weights there is no barrier: nowhere does the loss rise above the line from {ends}."
+        if before is after:
+            return f"On the straight way between their weights the loss rises above the line from {ends}: {hills[0]} (the barrier)."
         return (
             f"On the straight way between their weights the loss rises above the line from {ends}: {hills[0]} as they are, and {hills[1]} with "
             "units matched (the barrier)."
@@ -219,12 +233,14 @@ class OtherNetwork:
             if cosine["numbers"] >= WHOLE * cosine["total"]:
                 yield Check(
                     name=f"weights alike, {self.name}", value=cosine["after"],
-                    sentence=f"The cosine of {which} after matching; {cosine['before']:.3g} before.",
+                    sentence=f"The cosine of {which} after matching; {cosine['before']:.3g} before." if self.value["layers"] else
+                    f"The cosine of {which}, as they are.",
                 )
         if self.after is not None and not np.isnan(self.after.losses).any():
             yield Check(
                 name=f"barrier, {self.name}", value=self.after.barrier,
-                sentence="How far the loss rises above the straight line between its two ends, after matching"
+                sentence="How far the loss rises above the straight line between its two ends"
+                + (", after matching" if self.after is not self.before else "")
                 + ("; at every place batch norm has statistics estimated on the probe set." if self.estimated else "."),
             )
 

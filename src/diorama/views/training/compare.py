@@ -344,7 +344,7 @@ def _way(beside: list[OtherNetwork]) -> Iterator[Node]:
     series = []
     for number, one in enumerate(beside[:DRAWN]):
         for way, word in ((one.before, "as it is"), (one.after, "units matched")):
-            if way is not None:
+            if way is not None and (way is not one.before or word == "as it is"):
                 x, y = way.visited
                 if len(x):
                     colour = number if len(beside) > 1 else int(way is one.before)

@@ -134,11 +134,9 @@ class CurvesView(View):
             steps, values = one.run.series(member.name)
             end = int(np.searchsorted(steps, now, "right"))
             if end:
-                where = "on the probe set" if member.label == "probe set" else "on the batch"
-                if member.name.partition("/")[0] == "learning_rate":
-                    where = ""
+                which = member.label if member.chart != member.name and not member.name.startswith("probe/") else ""
                 at = f"(at step {steps[end - 1]})" if steps[end - 1] != now else ""
-                told.setdefault(member.chart, []).append(" ".join(filter(None, [f"{values[end - 1]:.3g}", where, at])))
+                told.setdefault(member.chart, []).append(" ".join(filter(None, [which, f"{values[end - 1]:.3g}", member.where, at])))
         each = "; ".join(f"{chart.replace('_', ' ')} {', '.join(said)}" for chart, said in told.items())
         said = f"At step {now}: {each}. " if told else ""
         faint = "Strong lines are averages over some steps, faint ones every value. " if self.smooth > 0 else ""

@@ -49,14 +49,15 @@ class FindingsView(View):
         if not found:
             caption = "Nothing stands out in what was recorded. What goes wrong is named here, with its evidence."
         else:
-            caption = "The worst comes first. Each finding says what was seen."
+            caption = "The worst comes first, and a cause before what comes of it. Each finding says what was seen."
         if scene.step is not None and scene.step < max(scene.steps, default=0):
             caption += f" They are of the whole training, up to step {run.last_step:,}; the picture is of step {scene.step:,}."
         left_out = len(found) - len(shown)
         note = f"{left_out} less serious ones are left out." if left_out else ""
         note = " ".join(filter(None, [note, *(_ended(_begun(sentence)) for sentence in failed)]))
         body = marks[0] if len(marks) == 1 else Group(children=marks)
-        yield self.picture(scene, selection, "Findings", body, caption, note=note, hint=_hint(found, run.alive))
+        title = f"{len(found)} findings" if len(found) > 1 else "Findings"
+        yield self.picture(scene, selection, title, body, caption, note=note, hint=_hint(found, run.alive))
 
 
 def _hint(found: Sequence[Found], alive: bool) -> str:

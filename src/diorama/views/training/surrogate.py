@@ -87,11 +87,16 @@ class SurrogateView(View):
 
     def _features(self, scene: Scene, selection: Selection) -> tuple[NDArray[np.float64], list[Question], str]:
         chosen = self.layer is not None or any(key.kind == "layer" for key in selection.a)
-        kind = scene.kind
         if self.on == "units" or (self.on == "auto" and not scene.function and (chosen or not _short(scene))):
+            if self.on == "auto" and not chosen and last_hidden(scene) is None and _asked_of_inputs(scene):
+                return self._inputs(scene)
             if scene.function:
                 raise NotApplicable("a plain function has no units to ask for; set on to inputs")
             return self._units(scene, selection, chosen)
+        return self._inputs(scene)
+
+    def _inputs(self, scene: Scene) -> tuple[NDArray[np.float64], list[Question], str]:
+        kind = scene.kind
         if isinstance(kind, dict) or not nesting.first(scene.live.x).is_floating_point():
             raise NotApplicable("a tree asks for numbers of one input, and these are several inputs or tokens; set on to units")
         rows = nesting.first(scene.live.x).reshape(len(scene.live), -1).double().numpy()
@@ -108,10 +113,17 @@ class SurrogateView(View):
         elif (found := last_hidden(scene)) is not None:
             layer = found
         else:
-            raise NotApplicable("no layer of the model answers with several units for each example; set on to inputs")
+            other = "set on to inputs" if _asked_of_inputs(scene) else f"the inputs are not the numbers of one input, {MOST:,} at most, either"
+            raise NotApplicable(f"no layer of the model answers with several units for each example; {other}")
         rows = scene.responses([layer.name])[layer.name].mean.double().numpy()
         where = "the mean over its places of " if layer.spatial or layer.sequence else ""
         return rows, [Question(f"{spoken(layer.name)}/{k}", unit_key(layer.name, k)) for k in range(rows.shape[1])], f"{where}{spoken(layer.name)}"
+
+
+def _asked_of_inputs(scene: Scene) -> bool:
+    """Whether a tree may ask for the inputs' numbers: these are of one input, and not too many."""
+    x = nesting.first(scene.live.x)
+    return not isinstance(scene.kind, dict) and x.is_floating_point() and x[0].numel() <= MOST
 
 
 def _short(scene: Scene) -> bool:

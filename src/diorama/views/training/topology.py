@@ -37,6 +37,8 @@ _EXAMPLES = 128
 _ROOM = 32 * 2**20
 """Numbers of a batch that are held at once."""
 _WIDEST = "100 %"
+_CALLS = 16
+"""So many of the calls of one layer are looked at, evenly apart: a loop over a long text has hundreds."""
 
 
 class TopologyView(View):
@@ -49,7 +51,7 @@ class TopologyView(View):
     *Error* exact on the first 128 examples of the probe set; a closed block has the mean of the layers in it, and an arrow the
     largest change of the tensors that it stands for. Ranks of maps are those of their means over places.
     *Cost* two passes an example. *Source* the rank is the exponential of the entropy of the singular values' shares (Roy &
-    Vetterli 2007, equation 4).
+    Vetterli 2007, equation 4). Of a layer that is called several times it is the mean of its calls (of 16 at most, evenly apart).
     """
 
     title = "Topology"
@@ -93,8 +95,11 @@ class TopologyView(View):
         else:
             caption += f"What flows is not finite, so that it cannot be compared with step {before}. "
         if not shares:
-            caption += "No block is filled, since these numbers are not finite, or no layer answers once for each example."
+            no = "these numbers are not finite" if _leaves(scene) else "no layer answers once for each example"
+            caption += f"No block is filled, since {no}."
         if shares:
+            if self.measure == "rank of answers" and (told := _repeated(scene, shares)):
+                caption += f"{told} "
             shown = {spoken(Key.parse(name).name): round(100 * share) for name, share in shares.items()}
             least, each = min(shown.values()), list(shown.values())
             verb = "is" if each.count(least) == 1 else "are"
@@ -161,7 +166,7 @@ def flows(scene: Scene, before: int | None) -> Flows:
     *Cost* a pass an example at each of the two snapshots.
     """
     alone = scene.alone(scene.cancel)
-    leaves = {layer.name: layer_key(layer.path) for layer in scene.layers.leaves if layer.each and layer.call == 1}
+    leaves = {name: key for key, calls in _leaves(scene).items() for name in calls}
     sources = dict.fromkeys(source for source, _, _ in scene.graph.edges)
     ops = [name for name in sources if name.startswith("op:") and _by_example(scene, Key.parse(name).name)]
     names = [Key.parse(name).name for name in ops]
@@ -173,7 +178,7 @@ def flows(scene: Scene, before: int | None) -> Flows:
     changed, sizes = np.zeros(len(ops)), np.zeros(len(ops))
     rows: dict[str, list[Floats]] = {name: [] for name in leaves}
     count = min(_EXAMPLES, len(scene.live))
-    largest = sum(int(np.prod(scene.layers[name].shape)) for name in names) or 1
+    largest = sum(int(np.prod(scene.layers[name].shape)) for name in {*names, *leaves}) or 1
     for chosen, x in batches(alone, [*names, *leaves], max(4, min(count, _ROOM // largest))):
         if chosen.start >= count:
             break
@@ -198,8 +203,35 @@ def flows(scene: Scene, before: int | None) -> Flows:
     with np.errstate(invalid="ignore", divide="ignore"):
         share = np.minimum(1.0, np.sqrt(changed / np.where(sizes > 0, sizes, np.nan)))
     changes = {op: float(value) for op, value in zip(ops, share, strict=True) if np.isfinite(value)} if other is not None else None
-    ranks = {leaves[name]: filled(np.concatenate(parts), centred=True) for name, parts in rows.items() if parts}
-    return changes, {key: value for key, value in ranks.items() if np.isfinite(value)}
+    ranks: dict[str, list[float]] = {}
+    for name, parts in rows.items():
+        if parts:
+            ranks.setdefault(leaves[name], []).append(filled(np.concatenate(parts), centred=True))
+    return changes, {key: value for key, each in ranks.items() if np.isfinite(value := float(np.mean(each)))}
+
+
+def _leaves(scene: Scene) -> dict[str, list[str]]:
+    """By the key of a block: the calls of its layer that answer once for each example, of many some evenly apart."""
+    found: dict[str, list[str]] = {}
+    for layer in scene.layers.leaves:
+        if layer.each:
+            found.setdefault(layer_key(layer.path), []).append(layer.name)
+    return {
+        key: [calls[k] for k in np.unique(np.linspace(0, len(calls) - 1, min(_CALLS, len(calls))).round().astype(int))]
+        for key, calls in found.items()
+    }
+
+
+def _repeated(scene: Scene, shares: Mapping[str, float]) -> str:
+    """Which blocks stand for several calls of a layer, in a sentence; nothing where none does."""
+    counts = {key: sum(layer.each and layer_key(layer.path) == key for layer in scene.layers.leaves) for key in shares}
+    several = {key: count for key, count in counts.items() if count > 1}
+    if not several:
+        return ""
+    names = [spoken(Key.parse(key).name) for key in several]
+    told = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    some = f", {_CALLS} of them at most" if max(several.values()) > _CALLS else ""
+    return f"{told} {'is' if len(names) == 1 else 'are'} called several times: of such a layer the block has the mean of its calls{some}."
 
 
 def _by_example(scene: Scene, name: str) -> bool:
