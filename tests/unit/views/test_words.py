@@ -186,6 +186,8 @@ def test_single_tokens_are_listed_where_they_stand() -> None:
         (["un", "##lucky", "day", "##s", "."], Tokens(size=9, separator=" "), ["unlucky", "days", "."]),
         (["The", "Ġun", "lucky", ",", "Ġday"], Tokens(size=9), ["The", "unlucky", ",", "day"]),
         (["good", "<pad>", "<pad>", "<pad>"], Tokens(size=9, separator=" "), ["good", "<pad> × 3"]),
+        (list("64518"), Tokens(size=10), list("64518")), (list("bad"), Tokens(vocabulary=tuple("abd")), list("bad")),
+        (list("bad"), Tokens(vocabulary=tuple("abd ")), ["bad"]),
         (["good", "day"], Tokens(vocabulary=("good", "day"), separator=" "), ["good", "day"]),
     ],
 )

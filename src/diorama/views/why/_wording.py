@@ -52,6 +52,9 @@ def _starts(tokens: Sequence[str], kind: Tokens) -> list[bool]:
     if kind.separator:
         return [True] * len(tokens)
     if kind.describe()["characters"] or (tokens and all(len(token) <= 1 for token in tokens)):
+        # Where nothing stands between words the whole text would be one.
+        if all(_letter(token) or pads(token) for token in (*tokens, *(kind.vocabulary or ()))):
+            return [True] * len(tokens)
         return [not (k and _letter(tokens[k - 1]) and _letter(token)) for k, token in enumerate(tokens)]
     if any(token.startswith(_STARTS) for token in tokens[1:]):
         return [
