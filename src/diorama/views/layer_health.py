@@ -227,6 +227,7 @@ def layers_of(run: Run, step: int) -> list[dict[str, Any]]:
         covered.add(entry["weight"] or "")
         still = entry["weight"] in frozen or entry["name"] in frozen
         found.append({"order": number, **entry, "size": sizes.get(entry["weight"] or "", 1), "still": still})
+    found = _with_further(found, structure, names, sizes, frozen)
     for path, weight in _uncalled(structure, names).items():
         still = weight in frozen or path in frozen
         found.append({"name": path, "weight": weight, "kind": "", "order": len(every), "size": sizes[weight], "still": still})
@@ -235,6 +236,40 @@ def layers_of(run: Run, step: int) -> list[dict[str, Any]]:
             group = name[len("weights/") : -len("/norm")]
             found.append({"name": group.removesuffix(".*"), "weight": group, "kind": "group", "order": len(found), "group": True})
     return found
+
+
+def _with_further(
+    found: Sequence[dict[str, Any]], structure: Mapping[str, Any], names: set[str], sizes: Mapping[str, int], frozen: set[str]
+) -> list[dict[str, Any]]:
+    """The same layers, each followed by the other weights that it holds itself, under their own names: what attention writes its answer with, what a
+    recurrent layer reads its own state with. ``of`` names their layer."""
+    told = {layer["weight"]: layer["name"] for layer in found if layer["weight"]}
+    modules = {without_call(layer["name"]): layer["name"] for layer in reversed(structure.get("layers") or ()) if layer.get("leaf")}
+    further: dict[str, list[tuple[str, str]]] = {}
+    for name, shape, _ in structure.get("parameters") or ():
+        last = name.rpartition(".")[2]
+        # Scales and shifts that are shaped to fit a map are one number a unit; a weight that is kept in two parts is told by its larger one.
+        if name in told or f"weights/{name}/norm" not in names or sum(size > 1 for size in shape) < 2 or "bias" in last or "parametrizations." in name:
+            continue
+        owner = told.get(re.sub(r"weight_h[hr]", "weight_ih", name)) or _innermost(name, modules)
+        if owner is not None:
+            further.setdefault(owner, []).append((name.removesuffix(".weight"), name))
+    rows = []
+    for layer in found:
+        rows.append(layer)
+        for own, weight in further.pop(layer["name"], ()):
+            still = weight in frozen or layer["name"] in frozen
+            rows.append({"name": own, "of": layer["name"], "weight": weight, "kind": layer["kind"], "order": layer["order"],
+                         "size": sizes[weight], "still": still})
+    return rows
+
+
+def _innermost(name: str, modules: Mapping[str, str]) -> str | None:
+    """The layer that holds a parameter: the longest of the paths that lead to it."""
+    path = name.rpartition(".")[0]
+    while path and path not in modules:
+        path = path.rpartition(".")[0]
+    return modules.get(path) if path else None
 
 
 def _uncalled(structure: Mapping[str, Any], names: set[str]) -> dict[str, str]:
@@ -313,6 +348,11 @@ def judged(layers: Sequence[Entry], readings: Mapping[str, Readings], step: int)
             _cell(found, row, low[row], high[row], end, measure) for row in range(len(layers))
         )
     return JudgedLayers(tuple(layers), readings, ends, cells, _settled(layers, readings, step))
+
+
+def key_of(layer: Entry) -> str:
+    """The name of the layer that a row is of: its own, or that of the layer which holds the weight."""
+    return str(layer.get("of") or layer["name"])
 
 
 def looked_at(run: Run, step: int) -> JudgedLayers | None:

@@ -368,3 +368,45 @@ def test_a_run_without_examples_has_an_overview(tmp_path: Path) -> None:
     assert table.row_keys == ("layer:0", "layer:1.0", "layer:2")
     ratio = next(column for column in table.columns if column.name == "update").numbers
     assert ratio == pytest.approx([run.series(f"updates/{name}.weight/ratio")[1][-1] for name in ("0", "1.0", "2")])
+
+
+class _Asking(nn.Module):
+    """A recurrent layer and attention: both hold several weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.read = nn.LSTM(1, 4, 2, batch_first=True)
+        self.ask = nn.MultiheadAttention(4, 2, batch_first=True)
+        self.end = nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        hidden = self.read(x[..., None])[0]
+        return self.end(self.ask(hidden, hidden, hidden)[0].mean(1))
+
+
+def test_every_weight_of_a_layer_has_a_row(tmp_path: Path) -> None:
+    """What a recurrent layer reads its own state with, and what attention writes its answer with, have numbers of their own; a click on them
+    chooses their layer, and all of its weights are drawn then."""
+    run = _trained(tmp_path / "a", _Asking())
+    picture = _look(run, sort="place")
+    table = _table(picture)
+    rows = dict(zip(table.columns[0].texts, zip(table.row_keys, _numbers(table, "weights"), strict=True), strict=True))
+    for name, weight, layer in (
+        ("read.weight_hh_l1", "read.weight_hh_l1", "read.l1"), ("ask.out_proj", "ask.out_proj.weight", "ask"),
+        ("read.l0", "read.weight_ih_l0", "read.l0"), ("ask", "ask.in_proj_weight", "ask"),
+    ):
+        assert rows[name][0] == f"layer:{layer}"
+        assert rows[name][1] == pytest.approx(run.series(f"weights/{weight}/norm")[1][-1])
+    order = list(rows)
+    assert order.index("ask.out_proj") == order.index("ask") + 1, "beside its layer"
+    known = sum("weights/" + name + "/norm" in run.series_names and len(p.shape) > 1 for name, p in _Asking().named_parameters())
+    assert int(np.isfinite(_numbers(table, "weights")).sum()) == known, "each weight once"
+    layers = {layer["name"] for layer in run.structure(run.last_step)["layers"]}
+    assert f"all {len(layers)} layers" in picture.caption or f"of {len(layers)} layers" in picture.caption, "layers are counted, not weights"
+    chosen = list(run.scene().stream("health", select=["layer:ask"]))[-1]
+    assert {mark.title for mark in chosen.marks()} >= {"ask", "ask.out_proj"}
+
+
+def _numbers(table: Table, name: str) -> Any:
+    return next(column.numbers for column in table.columns if column.name == name)

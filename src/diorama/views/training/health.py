@@ -78,13 +78,14 @@ class HealthView(View):
         health = layer_health.judged(layers, readings, step)
         table = self._table(health, step)
         chosen = [key.layer for key in selection.all("layer")]
-        detail = [row for name in dict.fromkeys(chosen) for row, layer in enumerate(layers) if layer["name"] == name]
+        detail = [[row for row, layer in enumerate(layers) if layer_health.key_of(layer) == name] for name in dict.fromkeys(chosen)]
+        shown = [row for rows in list(filter(None, detail))[:2] for row in rows]
         caption = self._caption(health, step)
         yield self.picture(scene, selection, "Health", table, caption, hint=_HINT, final=False)
-        marked = {layer_key(layer["name"]) for row, layer in enumerate(health.layers) if health.severity(row) > 0}
+        marked = {layer_key(layer_health.key_of(layer)) for row, layer in enumerate(health.layers) if health.severity(row) > 0}
         caption = f"{_beside(run, scene.step, marked)}{caption}"
-        marks = (table, *(_curves(run, health, row, step) for row in detail[:2]))
-        yield self.picture(scene, selection, "Health", Group(children=marks) if detail else table, caption, hint=_HINT)
+        marks = (table, *(_curves(run, health, row, step) for row in shown))
+        yield self.picture(scene, selection, "Health", Group(children=marks) if shown else table, caption, hint=_HINT)
 
     def _table(self, health: JudgedLayers, step: int) -> Table:
         shown = self._rows(health)
@@ -103,7 +104,7 @@ class HealthView(View):
                 note="Since when its updates have stayed below a tenth of its largest ones; frozen where it does not learn on purpose.",
             ))
         folds = tuple(group for _, _, group in shown)
-        keys = tuple(layer_key(health.layers[row]["name"]) for row in rows)
+        keys = tuple(layer_key(layer_health.key_of(health.layers[row])) for row in rows)
         return Table(
             columns=tuple(columns), row_keys=keys, steps=axis.astype(np.float64), cursor=float(step),
             flagged=np.array([health.severity(row) > 0 for row in rows]),
@@ -147,17 +148,18 @@ class HealthView(View):
 
     def _caption(self, health: JudgedLayers, step: int) -> str:
         names = [str(layer["name"]) for layer in health.layers]
+        own = [str(layer["name"]) for layer in health.layers if "of" not in layer]
         bad = [row for row in range(len(names)) if health.severity(row) > 0]
         if not bad:
-            told = f"At step {step} all numbers of {'the' if len(names) == 1 else 'all'} {layers_said(names)} lie in their healthy ranges. "
+            told = f"At step {step} all numbers of {'the' if len(own) == 1 else 'all'} {layers_said(own)} lie in their healthy ranges. "
             told += _still(health, step)
         else:
-            worst, ill = min(bad, key=health.order), len({own_module(names[row]) for row in bad})
+            worst, ill = min(bad, key=health.order), len({own_module(layer_health.key_of(health.layers[row])) for row in bad})
             equal = [row for row in bad if health.order(row)[:3] == health.order(worst)[:3] and _wrong(health, row) == _wrong(health, worst)]
             first = leading([0] * len(equal), [spoken(names[row]) for row in equal])
             has = "has a number outside its" if ill == 1 else "have numbers outside their"
             told = (
-                f"At step {step} {ill} of {layers_said(names)} {has} healthy range; "
+                f"At step {step} {ill} of {layers_said(own)} {has} healthy range; "
                 f"worst {'is' if len(equal) == 1 else 'are'} {first}: {_wrong(health, worst)}. "
             )
         few = max((len(found.until(step).steps) for found in health.readings.values()), default=0)
@@ -299,7 +301,7 @@ def _curves(run: Run, health: JudgedLayers, row: int, step: int) -> Node:
         x = axis.astype(np.float64)
         series = [
             Series(name="healthy range", x=x, y=ends[0], low=ends[0], high=ends[1], band=True, colour=3),
-            Series(name=measure.name, x=x, y=mean, low=least, high=most, key=layer_key(name), colour=0),
+            Series(name=measure.name, x=x, y=mean, low=least, high=most, key=layer_key(layer_health.key_of(health.layers[row])), colour=0),
         ]
         charts.append(Lines(
             title=measure.name, caption=measure.meaning, series=tuple(series), y_log=measure.log, y_range=(bottom, top),

@@ -135,11 +135,11 @@ def _ill(scene: Scene) -> dict[str, str]:
     health = layer_health.looked_at(scene.run, scene.step)
     if health is None:
         return {}
-    found = {}
-    for row, layer in enumerate(health.layers):
-        if wrong := health.wrong(row):
+    found: dict[str, str] = {}
+    for row in sorted(range(len(health.layers)), key=health.order):
+        if (of := layer_health.key_of(health.layers[row])) not in found and (wrong := health.wrong(row)):
             name, cell = wrong[0]
-            found[layer["name"]] = f"{name} {layer_health.SIDES[cell.outside]} since step {cell.since}"
+            found[of] = f"{name} {layer_health.SIDES[cell.outside]} since step {cell.since}"
     bad = scene.run.meta.get("first_bad")
     if isinstance(bad, dict) and bad.get("layer") and isinstance(bad.get("step"), int) and bad["step"] <= scene.step:
         found[str(bad["layer"])] = f"the first NaN or infinite number began here, at step {bad['step']}"
