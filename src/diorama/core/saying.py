@@ -12,18 +12,23 @@ _LAYER = re.compile(r"(?:^|(?<=[.!?] ))layer (?=\d)")
 _HYPHEN = re.compile(r"(?:^|(?<=[\s(±]))-(?=\d)")
 _SMALLEST = 0.01
 """A share below this, in percent, is told as being below it."""
+_LOST = re.compile(r"(?<=[a-z:] )(?:nan|([-−]?)inf)(?![\w\-])")
+_NOTHING = re.compile(r"(?<![\w.])[-−](0(?:\.0+)?)(?!\w|\.\d)")
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def plain(text: str) -> str:
     """A sentence with its numbers in plain digits: ``1.2e+02 %`` is 120 %, ``7.84e-08 %`` less than 0.01 %, ``-3%`` is −3 %.
 
+    What is no number is NaN, what is beyond all of them ∞ (after a word: "loss nan"), and nothing has no sign: −0.00 is 0.00.
     Numbers of more digits than a reader counts become powers of ten: 3.2 × 10⁹. Line ends and tabs of texts that it quotes stand as the signs
     that pictures show for them, ↵ and ⇥, and a sentence that begins with the number of a layer has its capital: "Layer 3 …". All else stays as it is.
     """
     text = _LAYER.sub("Layer ", text.translate(_QUOTED))
     text = _PERCENT.sub(" %", text) if "%" in text else text
     text = _NOTATION.sub(_said, text) if "e" in text else text
+    text = _NOTHING.sub(r"\1", text) if "0" in text else text
+    text = _LOST.sub(lambda found: "NaN" if found.group(0) == "nan" else f"{'−' * bool(found.group(1))}∞", text)
     return _HYPHEN.sub("−", text) if "-" in text else text
 
 

@@ -242,11 +242,16 @@ def overlaid(scene: Scene, names: str | None) -> list[Run]:
 
 
 def label(run: Run | None, beside: Iterable[Run | None]) -> str:
-    """What tells a run apart from those beside it: its name, or its folder's where another has the same name."""
+    """What tells a run apart from those beside it: its name; its folder's where another has the same name; the end of its path where another's
+    folder is called so too."""
     if run is None:
         return ""
-    same = any(other is not None and other.name == run.name and other.path != run.path for other in beside)
-    return run.path.name if same else run.name
+    others = [other for other in beside if other is not None and other.path.resolve() != run.path.resolve()]
+    if all(other.name != run.name for other in others):
+        return run.name
+    own, theirs = run.path.resolve().parts, [other.path.resolve().parts for other in others]
+    count = next((count for count in range(1, len(own)) if all(other[-count:] != own[-count:] for other in theirs)), len(own))
+    return "/".join(own[-count:])
 
 
 def _beside(path: Path, name: str) -> Run:

@@ -22,6 +22,8 @@ def test_numbers_are_said_plainly() -> None:
     assert plain("3.2e+09 passes, 1e-12 apart") == "3.2 × 10⁹ passes, 1 × 10⁻¹² apart"
     assert plain("-3% (-1.5 to 2), 4-6, x-1, by \u2212 2e-03% of 1e-01") == "\u22123 % (\u22121.5 to 2), 4-6, x-1, by \u2212 less than 0.01 % of 0.1"
     assert plain("layer 3 behind “a\n\tb”. layer 4") == "Layer 3 behind “a↵⇥b”. Layer 4"
+    assert plain("loss nan on the batch, margin -inf; rises by inf.") == "loss NaN on the batch, margin −∞; rises by ∞."
+    assert plain("reaches -0.00. \u22120 of 3, \u22120.004, banana, “nan”, nan") == "reaches 0.00. 0 of 3, \u22120.004, banana, “nan”, nan"
     assert percent(1.234) == "120 %"
     assert percent(7.84e-10) == "less than 0.01 %"
 

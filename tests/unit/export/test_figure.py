@@ -14,10 +14,12 @@ from paper import PICTURES, with_checks
 from PIL import Image
 
 from diorama.core.errors import NotFound
-from diorama.core.marks import Number
+from diorama.core.marks import Column, Number, Table
 from diorama.core.picture import Picture
+from diorama.export import typeset
 from diorama.export.figure import compose, png, raster
-from diorama.export.sheet import PER_INCH, Sheet
+from diorama.export.marks import table
+from diorama.export.sheet import PER_INCH, Sheet, TextLine
 from diorama.export.style import Style
 
 
@@ -121,3 +123,18 @@ def test_lines_are_as_thick_at_every_resolution(scale: float) -> None:
     sheet.line([0, 20], [10, 10], "#000000", 3.0)
     column = raster(sheet, scale * PER_INCH)[:, 10, 0].astype(float)
     assert (255 - column).sum() / 255 == pytest.approx(3 * scale, abs=0.3)
+
+
+def test_a_sentence_in_a_table_is_never_cut() -> None:
+    """A rule that does not fit its column goes on in further lines, each within the column, and the row is as high as they need."""
+    rule = " and ".join(f"pixel {k}, {k + 3} > 0.{k}25" for k in range(1, 12))
+    short, long = (table.draw(Table(columns=(Column(name="where", kind="text", texts=(text, "always")),)), Style()) for text in ("p", rule))
+    lines = [item[0] for item in long.items if isinstance(item[0], TextLine)]
+    assert " ".join(line.text for line in lines).startswith(f"where {rule} always"), "whole, in order"
+    assert all(typeset.width(line.text, line.size) <= Style().width for line in lines)
+    said = [line.y for line in lines]
+    assert len(said) > 4
+    assert said == sorted(set(said)), "no line stands on another"
+    assert long.height - short.height == pytest.approx(table.LINE * (len(said) - 3))
+    page = table.draw(Table(columns=(Column(name="where", kind="text", texts=(" and ".join([rule] * 20),)),)), Style())
+    assert page.height < 300, "a text of a whole page ends with a sign that it goes on"

@@ -20,8 +20,9 @@ from diorama.core.picture import Picture
 from diorama.core.saying import being
 from diorama.model.averages import reestimate
 from diorama.scene import Scene
+from diorama.views import recorded
 from diorama.views.training import compare
-from diorama.views.training._beside import done_apart
+from diorama.views.training._beside import called, done_apart
 from diorama.views.training._straight import WeightWay, order
 
 
@@ -306,6 +307,8 @@ def test_what_was_done_to_one_alone_is_listed(pair: tuple[Scene, Scene]) -> None
     twin = scene("a-2", 9, act(1, 2, "froze", "a"), act(2, 7, "dropped"))
     assert [(mine, each["text"]) for mine, each in done_apart(here, twin)] == [(True, "relabelled; late"), (True, "rate"), (False, "dropped")]
     assert done_apart(here, SimpleNamespace(run=None, step=9))[0][1]["text"] == "froze"  # type: ignore[arg-type]
+    far = scene("elsewhere/a", 9, act(1, 2, "widened"))
+    assert (False, far.run.meta["acts"][0]) in done_apart(here, far), "a run of another folder, though called alike, has another past"
     one = SimpleNamespace(name="a-2", other=twin)
     table, = compare._acts(here, [one])  # type: ignore[list-item]
     assert [column.texts for column in table.columns] == [  # type: ignore[union-attr]
@@ -342,3 +345,17 @@ def test_a_run_alone_is_compared_with_its_first_step(tmp_path: Path) -> None:
     assert held.numbers is not None
     assert held.numbers.tolist() == pytest.approx([0.2, 0.1])  # before each step the loop had counted one less
     assert held.note.endswith("its newest value, at steps 3, 2.")
+
+
+def test_each_of_the_networks_beside_has_a_name_of_its_own() -> None:
+    """Runs of one name are told by their folders, those of one folder's name by the end of their paths, and one run at two steps by its steps."""
+    def scene(path: str, step: int, name: str = "") -> Any:
+        folder = Path("/runs") / path
+        return SimpleNamespace(run=SimpleNamespace(path=folder, name=name or folder.name), step=step, others=())
+
+    here = scene("monday/net", 9)
+    here.others = (scene("tuesday/net", 9), scene("other", 5), scene("other", 7), scene("monday/net", 3), scene("second", 2, "net"), scene("third", 2))
+    assert [called(here, other) for other in here.others] == [
+        "tuesday/net", "other at step 5", "other at step 7", "step 3", "second", "third",
+    ]
+    assert recorded.label(here.run, [other.run for other in here.others]) == "monday/net"

@@ -268,3 +268,12 @@ def test_one_run_beside_is_told_as_one() -> None:
     assert guide._sentence([(row, "")], 1, "") == "There is no other run to rank small with; the other one of this folder does something else."
     right: Any = type("Right", (), {"value": lambda self, name: 0.28})()
     assert guide._reason(right, right, [right]) == "it has the most right answers"
+
+
+def test_what_hardly_differs_stands_close() -> None:
+    """Times of 25.0 and 25.1 ms are drawn beside each other, not at both ends of their axis; a rate that is halved keeps the whole axis."""
+    low, high = guide._span([25.0, 25.1, float("nan")])
+    assert high - low == pytest.approx(2.51)
+    assert low + high == pytest.approx(50.1)
+    assert guide._span([0.1, 0.05]) == (0.05, 0.1)
+    assert guide._span([-3.0, -3.0])[0] < -3.0 < guide._span([-3.0, -3.0])[1]

@@ -15,6 +15,8 @@ PICTURE, ROW, GAP = 34.0, 18.0, 16.0
 HISTORY, TALL = 46.0, 13.0
 SHORT = 110.0
 """A text no wider than this is never cut: a table of many columns is rather a little wider than its place."""
+LINE, LONG = 13.0, 12
+"""How high a line of a text of several is, and how many are drawn: a text may be a whole page."""
 OUTSIDE = {-1: "↓ ", 1: "↑ ", 2: ""}
 """What tells a cell outside the healthy range without its colour."""
 
@@ -27,6 +29,8 @@ def draw(mark: Table, style: Style) -> Sheet:
     widths = _widths(mark, count, style)
     flags = 10.0 if mark.flagged is not None else 0.0
     high = PICTURE + 4 if any(c.kind == "image" for c in mark.columns) else ROW
+    tall = [max([high, *(LINE * len(_lines(c, row, w)) + ROW - LINE for c, w in zip(mark.columns, widths, strict=True))]) for row in range(count)]
+    top = [20 + sum(tall[:row]) for row in range(count + 1)]
     x = flags
     for column, wide in zip(mark.columns, widths, strict=True):
         right = column.kind in ("number", "history")
@@ -35,17 +39,17 @@ def draw(mark: Table, style: Style) -> Sheet:
         sheet.text(x + (wide if right else 0), 12, head, LABEL, MUTED, BOLD, "right" if right else "left")
         for row in range(count):
             if column.kind == "history":
-                _history(sheet, mark, column, row, x, 20 + row * high, wide, high)
+                _history(sheet, mark, column, row, x, top[row], wide, tall[row])
             else:
-                _cell(sheet, column, row, x, 20 + row * high, wide, high, style)
+                _cell(sheet, column, row, x, top[row], wide, tall[row], style)
         x += wide + GAP
     full = x - GAP if mark.columns else 0.0
-    for row in range(count + 1):
-        sheet.line([0, full], [18 + row * high] * 2, HAIRLINE, 0.7)
+    for y in top:
+        sheet.line([0, full], [y - 2] * 2, HAIRLINE, 0.7)
     for row in range(count):
         if mark.flagged is not None and mark.flagged[row]:
-            sheet.rect(0, 21 + row * high, 3, high - 6, fill=WARN)
-    sheet.grow(full, 20 + count * high)
+            sheet.rect(0, top[row] + 1, 3, tall[row] - 6, fill=WARN)
+    sheet.grow(full, top[-1])
     if count < total:
         y = sheet.height + 2
         words = f"the first {count:,} of {total:,} rows; .json and .npz hold all of them"
@@ -66,6 +70,15 @@ def _said(column: Column, row: int) -> str:
     if column.texts:
         return typeset.visible(column.texts[row])
     return number(float(column.numbers[row])) if column.numbers is not None else ""
+
+
+def _lines(column: Column, row: int, wide: float) -> list[str]:
+    """A cell's text as it stands: words that do not fit go on in further lines, as a sentence or a rule cut short says something else."""
+    said = _said(column, row)
+    if column.kind != "text" or " " not in said or wide < SHORT or typeset.width(said, LABEL) <= wide:
+        return [typeset.fit(said, LABEL, wide)]
+    lines = typeset.wrap(said, LABEL, wide)
+    return lines if len(lines) <= LONG else [*lines[: LONG - 1], typeset.fit(" ".join(lines[LONG - 1 :]), LABEL, wide)]
 
 
 def _widths(mark: Table, count: int, style: Style) -> list[float]:
@@ -141,7 +154,7 @@ def _cell(sheet: Sheet, column: Column, row: int, x: float, y: float, wide: floa
         cells = (
             pixels(image) if image.ndim == 3 else colour(image, column.limits or magnitude(column.images, scale="grey"))
         )
-        sheet.raster(x, y, tall * _ratio(column), tall, cells)
+        sheet.raster(x, y + (high - PICTURE - 4) / 2, tall * _ratio(column), tall, cells)
         return
     words = typeset.fit(_said(column, row), LABEL, wide - (14 if column.kind == "class" else 0))
     if column.kind == "number":
@@ -156,4 +169,6 @@ def _cell(sheet: Sheet, column: Column, row: int, x: float, y: float, wide: floa
             sheet.dots(np.array([[x + 4.0, base - 4.0]]), 3.6, class_colour(int(column.numbers[row])))
         sheet.text(x + 13, base, words, LABEL, INK)
     else:
-        sheet.text(x, base, words, LABEL, INK)
+        lines = _lines(column, row, wide)
+        for place, line in enumerate(lines):
+            sheet.text(x, base + LINE * (place - (len(lines) - 1) / 2), line, LABEL, INK)

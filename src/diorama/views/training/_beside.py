@@ -42,9 +42,22 @@ def _done(scene: Scene) -> dict[tuple[str, int], dict[str, Any]]:
     if run is None or step is None:
         return {}
     return {
-        (act.get("run") or run.path.name, act["command"]): act for act in run.meta.get("acts") or ()
+        (str(run.path.parent / (act.get("run") or run.path.name)), act["command"]): act for act in run.meta.get("acts") or ()
         if act["state"] != "taken back" and act["step"] <= step
     }
+
+
+def called(scene: Scene, other: Scene) -> str:
+    """What tells one of the networks beside a scene from it and from the others: a step of the same run, else its run, with the step where that
+    run stands there at several."""
+    own, run = scene.run, other.run
+    if run is None:
+        return other.name
+    if own is not None and own.path == run.path:
+        return f"step {other.step}"
+    name = recorded.label(run, [own, *(one.run for one in scene.others)])
+    several = any(one.run is not None and one.run.path == run.path and one.step != other.step for one in scene.others)
+    return f"{name} at step {other.step}" if several else name
 
 
 class OtherNetwork:
@@ -56,7 +69,7 @@ class OtherNetwork:
         same_run = scene.run is not None and other.run is not None and scene.run.path == other.run.path
         self.same_run = same_run
         self.other = other.alone(scene.cancel)
-        self.name = f"step {other.step}" if same_run else recorded.label(other.run, [scene.run]) or other.name
+        self.name = called(scene, other)
         self.value: dict[str, Any] | None = None
         self.before: _straight.WeightWay | None = None
         self.after: _straight.WeightWay | None = None

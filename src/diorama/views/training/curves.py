@@ -92,7 +92,8 @@ class CurvesView(View):
             note = f"{zero}; {note}" if note else zero
         changed: list[str] = []
         if any(member.name.startswith("probe/") for members in drawn.values() for member in members):
-            changed = [f"{one.run.name}: {told}" if len(runs) > 1 else told for one in runs for told in of_numbers(one.run)]
+            beside = [one.run for one in runs]
+            changed = [f"{recorded.label(one.run, beside)}: {told}" if len(runs) > 1 else told for one in runs for told in of_numbers(one.run)]
         note = "; ".join(filter(None, (*recorded.reservations(scene, looked=False), *changed, note)))
         caption = self._caption(scene, runs[0], [one for members in drawn.values() for one in members])
         body = marks[0] if len(marks) == 1 else Group(children=marks)

@@ -33,6 +33,8 @@ MOST = 24
 HIGHEST = {1: "highest", -1: "lowest"}
 HELD_BACK = 4
 """So many of the loops' numbers of examples held back stand in the table."""
+NEAR = 0.1
+"""An axis is at least so wide as a share of its largest number: the noise of a clock is not drawn as a difference."""
 NAN = float("nan")
 _VALUES = ("learning_rate", "last_learning_rate", "momentum", "weight_decay")
 """Values of the optimizer that are shown where they are recorded; others where they differ."""
@@ -388,11 +390,19 @@ def _parallel(rows: list[_RankedRow]) -> Iterator[Node]:
     columns = {name: found[name] for name in sorted(found, key=lambda name: _ANSWERS.index(name) if name in _ANSWERS else -1)}
     if len(rows) < 2 or not columns:
         return
+    values = np.array(list(columns.values())).T
     yield Parallel(
-        title="What differs between them", values=np.array(list(columns.values())).T, axes=tuple(columns), labels=tuple(row.name for row in rows),
+        title="What differs between them", values=values, axes=tuple(columns), spans=tuple(map(_span, values.T)), labels=tuple(row.name for row in rows),
         keys=tuple(_key(row) for row in rows), colours=tuple(k % 10 for k in range(len(rows))),
         caption="One line a run, from its settings and costs to its answers; a line is broken where a number is not known.",
     )
+
+
+def _span(values: Sequence[float]) -> tuple[float, float]:
+    """The ends of an axis: wide enough that two numbers which hardly differ stand near each other."""
+    low, high = np.nanmin(values), np.nanmax(values)
+    wider = max(0.0, NEAR * max(abs(low), abs(high)) - (high - low)) / 2
+    return float(low - wider), float(high + wider)
 
 
 def _listed(names: list[str]) -> str:
