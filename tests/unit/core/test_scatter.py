@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from diorama.core.marks import Group, Scatter
 from diorama.core.marks.scatter import MANY, PLACES
@@ -43,3 +44,26 @@ def test_paper_tells_how_many_points_lie_where() -> None:
     said = " ".join(item.text for item in items if isinstance(item, TextLine))
     assert "100,001 points" in said
     assert "1 without a place" in said
+
+
+def test_a_film_shows_points_that_lie_close_together_first() -> None:
+    """Points far narrower than a film's axes fill a third of them, stand where they stood in the whole, and the caption tells the scale."""
+    points = np.array([[0.0, 0.0], [1.0, 0.5], [0.2, 1.0]])
+    wide = {"0": (-60.0, 40.0), "1": (-20.0, 80.0)}
+
+    def framed(size: float) -> Scatter:
+        return Scatter(points=points * size, spans=((0.0, size), (0.0, size)), caption="Points.").within(wide)
+
+    mark = framed(1.0)
+    lengths = [high - low for low, high in mark.spans]
+    assert lengths == pytest.approx([3.0, 3.0])
+    (left, right), (low, high) = mark.spans
+    assert left < 0 < 1 < right
+    assert low < 0 < 1 < high
+    assert -left / (lengths[0] - 1) == pytest.approx(60 / 99), "as much of the rest lies to the left as in the whole"
+    assert -low / (lengths[1] - 1) == pytest.approx(20 / 99)
+    assert mark.caption == "Points. Drawn at 33.3 times the scale of the film's widest frame."
+    before, after = framed(33.33), framed(33.34)
+    assert np.abs(np.asarray(before.spans) - after.spans).max() < 0.05, "as they grow, nothing jumps"
+    assert after.spans == (wide["0"], wide["1"])
+    assert after.caption == "Points."

@@ -16,6 +16,8 @@ MANY = 100_000
 """More points than this lie on each other wherever they are many: paper, and a browser without WebGL, show how many lie where."""
 PLACES = 256
 """So many places a side are counted then."""
+FILLED = 1 / 3
+"""Of a film's width and height a frame's own axes take no less: points that lie closer together are drawn larger, and the picture says how much."""
 
 
 class Scatter(Mark, frozen=True, kw_only=True, omit_defaults=True):
@@ -80,10 +82,25 @@ class Scatter(Mark, frozen=True, kw_only=True, omit_defaults=True):
         return {str(index): one for index, one in enumerate(self.spans)}
 
     def within(self, ranges: Mapping[str, Range]) -> Scatter:
-        """The points between these ends, all axes as long as the longest: distances are alike in every direction."""
+        """The points between these ends, all axes as long as the longest: distances are alike in every direction.
+
+        Where the mark's own axes are much shorter, it is drawn larger about the same place of the picture, and its caption says so.
+        """
         given = [ranges.get(str(index), span) for index, span in enumerate(self.spans)]
-        half = max(high - low for low, high in given) / 2
-        return msgspec.structs.replace(self, spans=tuple(((low + high) / 2 - half, (low + high) / 2 + half) for low, high in given))
+        length = max(high - low for low, high in given)
+        held = [((low + high) / 2 - length / 2, (low + high) / 2 + length / 2) for low, high in given]
+        own = max(high - low for low, high in self.spans)
+        wanted = own / FILLED
+        if not 0 < wanted < length:
+            return msgspec.structs.replace(self, spans=tuple(held))
+        # Each axis is cut so that what lies left and right of the points keeps its proportion: as they grow, nothing jumps.
+        spans = []
+        for (low, _), (start, stop) in zip(held, self.spans, strict=True):
+            share = (start - low) / (length - (stop - start))
+            first = start - share * (wanted - (stop - start))
+            spans.append((first, first + wanted))
+        said = f"Drawn at {length / wanted:,.3g} times the scale of the film's widest frame."
+        return msgspec.structs.replace(self, spans=tuple(spans), caption=f"{self.caption} {said}".strip())
 
 
 def about(points: np.ndarray) -> tuple[tuple[float, float], ...]:
