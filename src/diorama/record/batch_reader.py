@@ -19,7 +19,7 @@ from .carried import Carried
 from .codes import Codes
 from .doubts import Slopes
 from .judging import Judging, of_one_number
-from .loop_habits import Leftovers, copied, cut, form_of, in_evaluation, pulled_alike
+from .loop_habits import Leftovers, copied, cut, form_of, in_evaluation, pulled_alike, weight_of
 from .own_hooks import OwnHook
 from .places import Columns, Places
 
@@ -63,6 +63,8 @@ class BatchReading:
     """Of a language model: the first texts, with their labels and losses."""
     habits: Mapping[str, float] = dataclasses.field(default_factory=dict)
     """What the loop does with the network, the loss with the answers and the data with the labels (see ``loop_habits``)."""
+    seen: int = 0
+    """How many labels were seen so far."""
 
 
 class BatchReader:
@@ -221,7 +223,7 @@ class BatchReader:
         if labels is None or chances is None:
             habits |= cut(values) | pulled_alike(values, slopes)
             return BatchReading(passes, inputs, None, None, None, between, within, texts=texts, habits=habits)
-        habits |= form_of(values, slopes, labels, whole) | copied(tokens, labels)
+        habits |= form_of(values, slopes, labels, whole) | copied(tokens, labels) | (weight_of(chances, slopes, labels) if whole else {})
         classes = chances.shape[1]
         answers, sure = chances.argmax(1), chances.max(1)
         known = labels >= 0
@@ -235,7 +237,7 @@ class BatchReader:
         balance = self._seen / max(1.0, float(self._seen.sum()))
         return BatchReading(
             passes, inputs, answers, sure, labels, between, within, self._confused(truth, said, classes), place, balance, texts,
-            habits,
+            habits, int(self._seen.sum()),
         )
 
     def _confused(self, truth: NDArray[np.int64], said: NDArray[np.int64], classes: int) -> tuple[float, int, int] | None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _LOOP = (
     "large_first_weights", "leftover_gradients", "turned_loss", "unshuffled_batches", "momentum_too_high", "weight_decay_too_strong",
-    "evaluation_mode", "unscaled_inputs",
+    "evaluation_mode", "unscaled_inputs", "unscaled_targets",
 )
 _LOSS = ("misplaced_softmax", "mismatched_shapes", "cut_answers", "mixed_examples", "collapsed_code")
 _RATE = ("learning_rate_too_high", "exploding_updates", "loss_spikes")
@@ -23,16 +23,18 @@ _CAUSES = {
     ),
     "constant_answer": (*_LOOP, *_LOSS, "dead_units", *_RATE, *_LOST, "not_finite", "output_bias", "learning_rate_too_low"),
     "learning_rate_too_low": (*_LOOP, *_LOSS, *_LOST, "output_bias", "duplicated_units"),
-    "vanishing_gradients": ("weight_decay_too_strong", "dead_units", *_RATE, "saturated_units", "stopped_layer", "not_finite"),
+    "saturated_units": ("large_first_weights", "unscaled_inputs", "unscaled_targets", "momentum_too_high"),
+    "vanishing_gradients": ("unscaled_targets", "weight_decay_too_strong", "dead_units", *_RATE, "saturated_units", "stopped_layer", "not_finite"),
     "small_updates": ("dead_units", *_RATE, "vanishing_gradients", "stopped_layer", "not_finite"),
     "stopped_layer": ("dead_units", "not_finite", *_RATE),
     "dead_units": (*_LOOP, *_RATE),
     "learning_rate_too_high": (*_LOOP, "mismatched_shapes"),
     "saturated_units": (*_LOOP, "mismatched_shapes", *_RATE),
     "loss_spikes": _LOOP,
-    "not_finite": ("leftover_gradients", "turned_loss", "momentum_too_high", "unscaled_inputs"),
-    "confused_classes": ("unshuffled_batches", "probe_unlike_training"),
-    "overfitting": ("probe_unlike_training", "batch_norm_mismatch", "leftover_gradients", "turned_loss", *_RATE),
+    "not_finite": ("leftover_gradients", "turned_loss", "momentum_too_high", "unscaled_inputs", "unscaled_targets"),
+    "confused_classes": ("unshuffled_batches", "missing_class", "probe_unlike_training"),
+    "missing_class": ("unshuffled_batches",),
+    "overfitting": ("missing_class", "probe_unlike_training", "batch_norm_mismatch", "leftover_gradients", "turned_loss", *_RATE),
     "exploding_updates": (*_LOOP, "learning_rate_too_high"),
     "output_bias": (*_LOOP, "exploding_updates", "learning_rate_too_high"),
 }

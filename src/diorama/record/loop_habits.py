@@ -20,6 +20,10 @@ _TRIED = 4
 """Parameters that are tried for a gradient that is not nothing, from the last layer on."""
 _SUM = 1e-3
 """Probabilities sum to 1 within this, since they may have half the digits."""
+_SURE = 0.95
+"""Above this chance of the truth too little is left of a gradient to be measured by."""
+_SAME = 0.02
+"""Weights that lie within this share of each other are one."""
 _ROWS = 8
 """Examples from which on their order tells something."""
 
@@ -168,6 +172,28 @@ def form_of(
 def _shares(values: NDArray[np.float64], axis: int) -> bool:
     """Whether the values are shares that sum to 1 along an axis, and no two of these are alike."""
     return bool((values >= 0).all() and np.abs(values.sum(axis) - 1).max() < _SUM and np.ptp(values) > 0)
+
+
+def weight_of(chances: NDArray[np.float64], slopes: NDArray[np.float64] | None, labels: NDArray[np.int64]) -> dict[str, float]:
+    """``weight``: what the loss of each example weighs in the gradient of this pass, summed over them: 1 of a mean, a half where it is halved,
+    and as many as there are of a sum.
+
+    *Meaning* at the score of the label a cross-entropy's gradient is that weight times the chance of the truth less one; of a log-probability the
+    weight itself. Nothing is told where examples weigh differently, or too few are unsure.
+    """
+    if slopes is None or chances.shape[1] < 2 or slopes.shape != chances.shape:
+        return {}
+    known = np.flatnonzero(labels >= 0)
+    pulled, chance = -slopes[known, labels[known]], chances[known, labels[known]]
+    single = bool(((slopes[known] != 0).sum(1) <= 1).all())
+    unsure = chance < _SURE
+    if unsure.sum() < _ROWS:
+        return {}
+    weights = pulled[unsure] / (1.0 if single else 1 - chance[unsure])
+    usual = float(np.median(weights))
+    if not usual > 0 or np.ptp(weights) > _SAME * usual:
+        return {}
+    return {"weight": usual * len(known)}
 
 
 def copied(tokens: Tensor | None, labels: NDArray[np.int64]) -> dict[str, float]:

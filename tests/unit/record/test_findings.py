@@ -266,6 +266,7 @@ _FALLS, _LEVEL = np.geomspace(2.5, 0.02, 400), np.full(400, 1.0)
 _LABELS = np.repeat(np.arange(4), 10)
 _WIDE = np.repeat(np.arange(4), 50)
 _ASKED = {"loss": _FALLS}
+_ONE_RISES = np.where(_WIDE == 3, np.geomspace(1.4, 12, 8)[:, None], np.geomspace(1.4, 0.1, 8)[:, None])
 
 
 def _answers(taken: int) -> dict[str, NDArray[np.int64]]:
@@ -280,6 +281,26 @@ def _answers(taken: int) -> dict[str, NDArray[np.int64]]:
     ("overfitting", *(
         _Told({"loss": _FALLS, "probe/loss": np.append([2.3, 1.5], np.linspace(low, 1.05 * low, 6))}, floor=2.3) for low in (0.8, 0.2)
     ), "step:150"),
+    # The probe loss rises in one class of four alone, which the training knows, or never saw.
+    ("overfitting", *(
+        _Told({"loss": _FALLS, "probe/loss": _ONE_RISES.mean(1), "batch/count": np.full(8, 64.0), **absent}, {"examples/loss": _ONE_RISES},
+              labels=_WIDE.tolist())
+        for absent in ({}, {"batch/absent/3": np.full(8, 128.0)})
+    ), ""),
+    # A class of the probe set was due a hundred times and never came, or ten times.
+    ("missing_class", *(
+        _Told({"loss": _FALLS, "batch/count": np.full(8, 64.0), "batch/absent/3": np.full(8, due)}, labels=_WIDE.tolist()) for due in (128.0, 10.0)
+    ), "class:3"),
+    # Prices as they are, which the answers come nearer to by hardly anything, or have come to.
+    ("unscaled_targets", *(
+        _Told({"loss": _LEVEL, "probe/loss": np.geomspace(9e10, now, 5), "batch/within": np.full(10, 0.1)}, floor=8e9, ends=[1e5, 4e5])
+        for now in (8.9e10, 1.2e10)
+    ), ""),
+    # Large steps under single batches that happen to rise, where the probe loss rises too, or falls at each look.
+    ("learning_rate_too_high", *(
+        _Told({"loss": _LEVEL, "probe/loss": np.linspace(1.2, to, 400), **{f"updates/{name}.weight/ratio": np.full(10, 0.03) for name in "ab"}},
+              floor=1.0) for to in (1.3, 1.1)
+    ), ""),
     # All that was learned is lost for thirty steps, or a half of it.
     ("loss_spikes", *(
         _Told({"loss": np.concatenate([_FALLS[:300], np.full(30, high), _FALLS[330:]])}, floor=2.3) for high in (3.0, 1.5)
@@ -391,6 +412,25 @@ def test_what_few_readings_tell(name: str, fault: _Told, healthy: _Told, key: st
     assert [each.severity >= ALARM for each in found] == [True]
     assert key in (*found[0].keys, "")
     assert not [each for each in findings[name]()(healthy) if each.severity >= ALARM]  # type: ignore[arg-type]
+
+
+def test_what_makes_steps_larger_is_named_beside_the_rate() -> None:
+    """Of sixteen passes that nobody divided the finding says so, and what to divide by."""
+    run = _rated(_LEVEL, 0.3, floor=1.0)
+    run._found |= {"batch/passes": np.full(10, 16.0), "batch/weight": np.full(10, 1.0), "batch/count": np.full(10, 32.0)}
+    run._steps |= {f"batch/{name}": np.arange(1, 11) for name in ("passes", "weight", "count")}
+    (found,) = findings["learning_rate_too_high"]()(run)  # type: ignore[arg-type]
+    assert "adds up the gradients of 16 passes" in found.text
+    assert found.helps.startswith("Divide the loss of each pass by 16")
+
+
+def test_a_flat_code_of_too_few_readings_has_no_other_cause() -> None:
+    """Where the code was flat when it was read, be it once, that nothing is learnt is told without another cause, and with how often it was read."""
+    for often, told in ((1, "too few readings (1)"), (4, "so that one answer is made for all")):
+        run = _Told({"loss": _LEVEL, "probe/loss": np.full(5, 1.0), "batch/code": np.zeros(often)}, floor=1.0)
+        (found,) = findings["stalled_learning"]()(run)  # type: ignore[arg-type]
+        assert told in found.text
+        assert "learning rate" not in found.text
 
 
 def test_inputs_that_are_all_alike_are_a_fact_of_the_probe_set() -> None:

@@ -17,6 +17,7 @@ import diorama
 from diorama.record import judging
 from diorama.record.batch_reader import told_labels
 from diorama.record.findings import ALARM
+from diorama.record.findings.learning_rate_too_high import _added
 from diorama.record.loop_habits import Leftovers
 
 Step = Callable[[nn.Module, torch.optim.Optimizer, Tensor, Tensor], Tensor]
@@ -265,6 +266,32 @@ def test_what_goes_wrong_in_a_loop_is_found(
     torch.manual_seed(0)
     assert finding in wrong(tmp_path / "wrong")
     assert finding not in right(without)
+
+
+def _steps(passes: int, divided: bool, reduction: str) -> Step:
+    def step(model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> Tensor:
+        optimizer.zero_grad()
+        for _ in range(passes):
+            value = F.cross_entropy(model(x), y, reduction=reduction)
+            (value / passes if divided else value).backward()
+        optimizer.step()
+        return value.detach()
+
+    return step
+
+
+@pytest.mark.parametrize("kind", ["dense", "convolutional", "summed"])
+def test_what_a_step_adds_up_is_known_by_what_a_pass_weighs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Losses of many passes that nobody divided, and a sum over the batch, are told from a mean of passes and from the usual loop."""
+    monkeypatch.setattr(PlantedIn, "kind", kind)
+    for name, passes, divided, reduction, told in (
+        ("undivided", 16, False, "mean", "gradients of 16 passes"), ("divided", 16, True, "mean", ""), ("usual", 1, False, "mean", ""),
+        ("summed", 1, False, "sum", "the sum over the 20 labels"),
+    ):
+        torch.manual_seed(0)
+        _alarms(tmp_path / name, Ended(), _classes(), _steps(passes, divided, reduction), lr=1e-3, steps=20)
+        found = _added(diorama.open(tmp_path / name)).told  # type: ignore[arg-type]
+        assert (told in found) if told else not found
 
 
 @pytest.mark.parametrize("loss", [

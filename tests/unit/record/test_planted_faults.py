@@ -247,6 +247,38 @@ def test_a_probe_set_with_other_classes_is_found(tmp_path: Path, model: nn.Seque
     assert "shares" in found["probe_unlike_training"].title
 
 
+def test_a_class_that_never_is_in_the_training_is_found(tmp_path: Path, model: nn.Sequential) -> None:
+    """A class that a filter took from the training alone is told under its number, and no overfitting, which its loss on the probe set looks like;
+    nothing is told of the whole data."""
+    x, y, held, truth = _digits()
+    for name, there in (("filtered", y != 3), ("whole", y >= 0)):
+        model.apply(lambda layer: layer.reset_parameters() if hasattr(layer, "reset_parameters") else None)
+        found = _trained(tmp_path / name, model, (x[there], y[there], held, truth), steps=200)
+        assert ("missing_class" in _alarms(found)) == (name == "filtered")
+        assert "overfitting" not in found
+        if name == "filtered":
+            assert found["missing_class"].keys == ("class:3",)
+            assert f"Of these {(truth == 3).sum()} 0 are answered rightly" in found["missing_class"].text
+
+
+@pytest.mark.parametrize("how", ["Adam", "SGD"])
+def test_true_values_that_nobody_scaled_are_found_before_what_comes_of_it(tmp_path: Path, model: nn.Sequential, how: str) -> None:
+    """True values of hundreds of thousands, which the answers do not come near, or whose loss is finite no more, are told first; scaled ones are
+    not."""
+    x, y, held, truth = _digits()
+    model[-1] = nn.Linear(model[-1].in_features, 1)  # type: ignore[arg-type]
+    start = {key: value.clone() for key, value in model.state_dict().items()}
+    for name, factor, shift in (("raw", 20_000.0, 200_000.0), ("scaled", 0.35, -1.6)):
+        model.load_state_dict(start)
+        rate = 3e-3 if how == "Adam" else 0.02
+        optimizer = getattr(torch.optim, how)(model.parameters(), rate)
+        data = (x, factor * y[:, None] + shift, held, factor * truth[:, None] + shift)
+        found = _trained(tmp_path / name, model, data, optimizer, loss=F.mse_loss)
+        assert ("unscaled_targets" in _alarms(found)) == (name == "raw")
+        assert name == "scaled" or next(iter(found)) == "unscaled_targets"
+        assert not {"learning_rate_too_high"} & set(found) or how == "SGD"
+
+
 def test_a_loss_that_jumps_back_up_is_found(tmp_path: Path, model: nn.Sequential) -> None:
     """Weights that are thrown away at step 110 and again at step 170 are told, with the first step."""
 

@@ -130,7 +130,7 @@ class _Vae(nn.Module):
         return {"made": made, "mean": mean, "log": log} if self.how == "dict" else (made, mean, log)
 
 
-def _coded(path: Path, name: str, weight: float) -> dict[str, Found]:
+def _coded(path: Path, name: str, weight: float, every: int = 10) -> dict[str, Found]:
     torch.manual_seed(0)
     two = _drawn(600, 2)
     x = torch.cat([two, two.sin(), two * two.flip(1), two.cos()], 1)
@@ -143,7 +143,7 @@ def _coded(path: Path, name: str, weight: float) -> dict[str, Found]:
         model = _Vae(nn.Sequential(nn.Linear(8, 32), act()), 32, nn.Sequential(nn.Linear(3, 32), act(), nn.Linear(32, 8)), "dict" * (name == "dict"))
     optimizer, generator = torch.optim.Adam(model.parameters(), 5e-3), torch.Generator().manual_seed(0)
     outputs = "made" if name == "dict" else 0
-    with diorama.watch(model, path, probe=(x[:50], x[:50]), outputs=outputs, optimizer=optimizer, **_often(10)) as recorder:
+    with diorama.watch(model, path, probe=(x[:50], x[:50]), outputs=outputs, optimizer=optimizer, **_often(every)) as recorder:
         for _ in range(150):
             rows = x[torch.randint(600, (32,), generator=generator)]
             out = model(rows)
@@ -160,6 +160,7 @@ def _coded(path: Path, name: str, weight: float) -> dict[str, Found]:
 def test_a_code_that_the_kl_term_presses_flat_is_found(tmp_path: Path, name: str) -> None:
     """A KL term a thousand times too heavy is told by what it makes of the code; the usual one is not."""
     assert "collapsed_code" in _coded(tmp_path / "heavy", name, 1000.0)
+    assert "collapsed_code" in _coded(tmp_path / "seldom", name, 1000.0, every=60)
     assert not _coded(tmp_path / "usual", name, 1.0)
 
 

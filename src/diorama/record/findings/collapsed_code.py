@@ -20,7 +20,8 @@ class CollapsedCode(Finding):
     """
 
     steps: int = knob(100, "Steps that a run must have for this to be told.", low=1)
-    readings: int = knob(5, "How many readings in a row.", low=1)
+    readings: int = knob(2, "How many readings in a row.", low=1)
+    lasting: int = knob(40, "Over how many steps these must lie apart.", low=0)
 
     def __call__(self, run: RunReader) -> list[Found]:
         """One finding."""
@@ -28,11 +29,15 @@ class CollapsedCode(Finding):
         if run.last_step < self.steps or len(active) < self.readings or active[-self.readings :].any():
             return []
         first = since(steps, active == 0)
+        if steps[-1] - first < self.lasting:
+            return []
+        flat = int((steps >= first).sum())
         return [Found(
             self.name, 0.7, "The code says nothing of the input",
             f"Since step {first} not one number of the code differs from example to example by more than its noise: the KL term pulls all "
             "means to 0, so that the decoder gets noise alone and makes much the same of everything.",
-            f"share of the code's numbers that are active (a variance of the mean above 0.01): 0 at the last {self.readings} readings",
+            f"share of the code's numbers that are active (a variance of the mean above 0.01): 0 at the last {flat} readings, "
+            f"steps {first:,} to {steps[-1]:,}",
             (), None, first,
             "Sure for the batches that were read.",
             "Lower the KL term's weight, or let it rise from 0 over some epochs; sum the reconstruction's loss over all numbers of an example, as "

@@ -130,6 +130,8 @@ def twins(rows: NDArray[np.float32], *, scaled: bool = False, negated: bool = Fa
     nothing, and short ones, are none."""
     if rows.shape[1] < _FEWEST or not np.isfinite(rows).all():
         return 0
+    largest = float(np.abs(rows).max())
+    rows = rows / np.float32(largest) if largest > 0 else rows  # squares of what a loss threw away would be no numbers
     sizes = np.linalg.norm(rows, axis=1)
     kept = rows[sizes > 0]
     if len(kept) < 2:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,10 @@ _AWHILE = 200
 """Steps after which a loss has come down from where it happened to begin."""
 _SOON = 20
 """The step up to which a reading is one of the beginning."""
+_LOOKS = 4
+"""Looks at the probe set from which on it is no chance that each is lower."""
+_MANY, _EXACT = 4, 0.03
+"""Passes or labels that are many, and how near what a loss weighs must come to a whole mean or sum."""
 _LARGE = 10.0
 """Inputs of a larger standard deviation are named beside a rate that is too high."""
 
@@ -53,6 +57,8 @@ class LearningRateTooHigh(Finding):
         thrown = peak > _THROWN * began and now > 0.5 * first
         if not first > 0 or (now < 0.95 * first and not thrown):
             return []
+        if not thrown and not grown > _GROWN and _falls(run):
+            return []
         blank = from_zero(run)
         sized = [k for k, name in enumerate(table.names) if name not in blank]
         if not sized:
@@ -70,18 +76,54 @@ class LearningRateTooHigh(Finding):
         if grown > _GROWN:
             told = f"The first steps made weights up to {grown:.3g} times as large"
             seen = f"norm of a weight at the first reading beside that at the beginning: up to {grown:.3g}"
+        added = _added(run)
         factor = float(f"{min(0.5, 2e-3 / usual):.1g}") if usual > self.ratio else 0.01
         return [Found(
             self.name, 0.7 if known.learnt is False else 0.4, f"The learning rate {'is' if known.learnt is False else 'may be'} too high",
             f"{told}, and the loss is {now:.3g} where it began "
             f"at {began:.3g}{f', after it had been thrown up to {peak:.3g}' if thrown else ''}"
-            f"{f' and one answer for all would have {floor:.3g}' if first < 0.95 * began else ''}.{_inputs(run)}",
+            f"{f' and one answer for all would have {floor:.3g}' if first < 0.95 * began else ''}.{_inputs(run)}{added.told}",
             f"{seen}; loss {began:.3g} → {now:.3g}", (),
             ("learning_rate", {"factor": max(factor, 1e-6)}), int(table.steps[int(np.argmax(ratios > self.ratio)) if usual > self.ratio else 0]),
             "Likely: large steps and a loss that does not fall go together; wrong labels would look alike."
             if known.learnt is False else "Not sure: without labels nobody knows how low the loss can get.",
-            f"Multiply the rate by {factor:g}, warm it up, or clip gradients.", "curves",
+            f"{added.helps}Multiply the rate by {factor:g}, warm it up, or clip gradients.", "curves",
         )]
+
+
+def _falls(run: RunReader) -> bool:
+    """Whether the probe loss was lower at each look than at the one before, from the beginning on: the same examples at each, so that it falls
+    though single batches of the training differ by more."""
+    steps, seen = series(run, "probe/loss")
+    return len(seen) >= _LOOKS and steps[0] <= 1 and bool(np.isfinite(seen).all()) and bool((np.diff(seen) < 0).all())
+
+
+class _Added(NamedTuple):
+    """What makes steps larger than the rate alone."""
+
+    told: str = ""
+    helps: str = ""
+
+
+def _added(run: RunReader) -> _Added:
+    """That a step adds up the losses of many passes, or of all examples of a batch, where their mean is usual: told by what the loss of a pass weighs
+    in its gradient."""
+    passes, weight, count = (last(run, f"batch/{name}", 10) for name in ("passes", "weight", "count"))
+    if not len(passes) or not len(weight) or not len(count):
+        return _Added()
+    many, usual, rows = float(np.median(passes)), float(np.median(weight)), float(np.median(count))
+    if many >= _MANY and passes.min() == passes.max() and abs(usual - 1) < _EXACT:
+        return _Added(
+            f" Each step adds up the gradients of {many:.0f} passes, and the loss of a pass is not divided by their number: steps are as large as "
+            f"with {many:.0f} times the rate.", f"Divide the loss of each pass by {many:.0f}. ",
+        )
+    if rows >= _MANY and abs(usual / rows - 1) < _EXACT:
+        return _Added(
+            f" The loss is the sum over the {rows:.0f} labels of a batch, where their mean is usual: steps are as large as with "
+            f"{rows:.0f} times the rate.",
+            "Take the mean over the batch. ",
+        )
+    return _Added()
 
 
 def _inputs(run: RunReader) -> str:

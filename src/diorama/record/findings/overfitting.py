@@ -9,9 +9,10 @@ import numpy as np
 from ...core.knobs import knob
 from ...core.selection import number_key
 from . import Finding, Found
+from .missing_class import missing
 
 if TYPE_CHECKING:
-    from ..packing import Floats
+    from ..packing import Floats, Steps
     from ..reader import RunReader
 
 
@@ -40,7 +41,7 @@ class Overfitting(Finding):
         trained_on = 2 * data.get("matched", 0) > data.get("probe", 0)  # it is no measure of this, the less where labels were changed
         if "probe/loss" not in names or "loss" not in names or trained_on or run.meta.get("doubt"):
             return []
-        steps, probe = run.series("probe/loss")
+        steps, probe = _of_known_classes(run, *run.series("probe/loss"))
         train_steps, train = run.series("loss")
         if len(steps) < self.readings + 2 or len(train) < 20 or not np.isfinite(probe).all():
             return []
@@ -81,6 +82,18 @@ class Overfitting(Finding):
             f"({probe.min():.3g}) and is {probe[-1]:.3g}, {probe[-1] / floor:.0%} of what one answer for all would have.",
             f"loss {now:.2g}, probe/loss {probe[-1]:.3g}", (number_key("step", step),), ("stop", {}), step,
         )]
+
+
+def _of_known_classes(run: RunReader, steps: Steps, probe: Floats) -> tuple[Steps, Floats]:
+    """The probe loss over the examples whose class is in the training: of another one it rises the more the better the others are told."""
+    if "batch/count" not in run.series_names or not (gone := missing(run)) or "examples/loss" not in run.row_names:
+        return steps, probe
+    at, rows = run.rows("examples/loss")
+    labels = np.array((run.meta.get("probe") or {}).get("labels") or (), np.int64)
+    kept = (labels >= 0) & ~np.isin(labels, list(gone))
+    if len(at) < 2 or rows.shape[1] < len(labels) or not kept.any():
+        return steps, probe
+    return at, np.asarray(rows[:, : len(labels)][:, kept].mean(1), np.float64)
 
 
 def _severity(first: float, lowest: float, after: np.ndarray) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 from ...core.knobs import knob
 from . import Finding, Found, blind, judged
 from . import last as newest
+from .collapsed_code import CollapsedCode
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -56,6 +57,8 @@ class StalledLearning(Finding):
         rates = run.series("learning_rate")[1] if run.has_series("learning_rate") else np.ones(1)
         if len(rates) > 1 and rates[-1] > 1.01 * rates[: -max(1, len(rates) // 4)].max():
             return []  # it still warms up
+        if (code := newest(run, "batch/code", 1)).size and not code.any():
+            return self._by_code(run, last, int(steps[0]), known.learnt is None)
         unknown = known.learnt is None
         return [Found(
             self.name, 0.4 if unknown else 0.6, "The loss does not fall" if unknown else "It does not learn",
@@ -68,6 +71,21 @@ class StalledLearning(Finding):
             (), None, int(steps[0]), known.told[:1].upper() + known.told[1:] + "." if known.told else
             "Not sure: without labels nobody knows how low the loss can get, and of a network that learns against another one, as in a GAN, it need "
             "not fall.", "", "curves",
+        )]
+
+
+    def _by_code(self, run: RunReader, loss: float, first: int, unknown: bool) -> list[Found]:
+        """Of a code that is flat, and of which there are too few readings to be told by itself, no other cause is named."""
+        if CollapsedCode()(run):
+            told = "The code says nothing of the input, so that one answer is made for all."
+        else:
+            count = len(run.series("batch/code")[1])
+            told = f"The code said nothing of the input when it was read last; there are too few readings ({count}) to say whether it stays so."
+        return [Found(
+            self.name, 0.4 if unknown else 0.6, "The loss does not fall" if unknown else "It does not learn",
+            f"The loss no longer falls, and is {loss:.3g}. {told}",
+            "share of the code's numbers that are active: 0 at the last reading", (), None, first, "Sure of the loss.",
+            "Look at the weight of the KL term.", "curves",
         )]
 
 

@@ -59,7 +59,7 @@ class StoppedLayer(Finding):
             return []
         never, settled = list[int](), list[int]()
         moved = _moved_before(run, int(table.steps[0]), [table.names[k] for k in found if still[:, k].all()])
-        for k in found:
+        for k in found.tolist():
             (never if still[:, k].all() and table.names[k] not in moved else settled).append(k)
         slow = table.values.shape[1] - len(found)
         return [self._told(run, table, still, np.array(group, int), slow, first=first) for group, first in ((never, True), (settled, False)) if group]

@@ -9,6 +9,11 @@ import numpy as np
 from ..pace import FIRST
 from . import Signal
 
+ABSENT = 20.0
+"""A class that was due so often by the probe set, and came never, is not there: by chance it would once in hundreds of millions …"""
+_ABSENT = 32
+"""… and so many such classes are named at most."""
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -34,6 +39,8 @@ class BatchSignal(Signal):
     autoencoder's code that differs from input to input; ``batch/carried`` 1 where a recurrent layer begins where it ended at the batch before,
     ``batch/strange`` the share of rows that came again behind another one. ``batch/column`` is how much further classes lie apart in
     one column of a small table than one of them is wide.
+    ``batch/weight`` is what the loss of all examples of a pass weighs in the step: 1 of a mean, their number of a sum. ``batch/absent/<class>``
+    is how often a class of the probe set was due that was never among the labels.
     ``batch/place`` is how far one place of the input alone keeps a class from the others, in standard deviations.
     *Error* of one batch; of very many scores every n-th row is read.
     """
@@ -77,7 +84,15 @@ class BatchSignal(Signal):
             found["batch/most"] = float(seen.balance.max())
         if seen.balance is not None and step.probe_balance is not None and len(seen.balance) == len(step.probe_balance):
             found["batch/balance"] = float(np.abs(seen.balance - step.probe_balance).sum() / 2)
+        if seen.balance is not None and step.probe_balance is not None and len(seen.balance) >= len(step.probe_balance):
+            found |= _absent(seen.balance, np.asarray(step.probe_balance), seen.seen)
         return found
+
+
+def _absent(balance: NDArray[np.float64], probe: NDArray[np.float64], seen: int) -> dict[str, float]:
+    """By class of the probe set that no label named: how often it was due; the most frequent ones."""
+    due = np.where(balance[: len(probe)] == 0, probe * seen, 0.0)
+    return {f"batch/absent/{one}": float(due[one]) for one in np.argsort(-due, kind="stable")[:_ABSENT].tolist() if due[one] >= ABSENT}
 
 
 def _most(values: NDArray[np.int64]) -> float:
