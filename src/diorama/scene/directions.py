@@ -20,6 +20,7 @@ from ..model.directions import BASES, DICTIONARY, FITTED, Direction, How, finite
 from ..model.edits import Edit, Stride
 from ..model.layers import Layer
 from .memory import Memory
+from .rows import rowed
 
 if TYPE_CHECKING:
     from .scene import Scene
@@ -171,6 +172,7 @@ def default_layer(scene: Scene) -> Layer:
     """The layer whose units say most of an example: the last with weights before the answer, beside no shorter way to it."""
     leaves = [one for one in telling(scene, scene.layers.leaves) if one.weight is not None and "Norm" not in one.kind and one.shape]
     leaves = [one for one in leaves or scene.layers.leaves if one.shape and one.each]
+    leaves = rowed(scene, leaves) or leaves
     # Of an adapter's matrices the layer that holds them: its own are the rank's few numbers.
     owners = {f"{one.name}.": one.name for one in adapters(scene.model)} if not scene.function else {}
     whole = [next((owner for start, owner in owners.items() if one.name.startswith(start) and scene.layers.has(owner)), one.name) for one in leaves]

@@ -16,6 +16,7 @@ from ...methods.cost import Cost
 from ...model.layers import Layer
 from ...model.outputs import CLASSES
 from ...scene import Scene
+from ...scene.rows import rowed
 from ..derivation import Derivation, Plain, Stage
 from .needed import chosen_layers
 from .similarity import FEWEST, HsicSums, batches, looked
@@ -230,13 +231,17 @@ def _apart(scene: Scene, one: Tensor, other: Tensor) -> np.ndarray:
 
 
 def _alike(scene: Scene, other: Scene, names: list[str]) -> np.ndarray:
-    """CKA of each layer with the one of its name."""
-    if len(scene.live) < FEWEST or not names:
-        return np.full(len(names), np.nan)
-    sums = HsicSums()
-    for _, x in batches(scene, names, 0):
-        sums.add(looked(scene, x, names), looked(other, x, names))
-    found: np.ndarray = np.asarray(sums.paired(), np.float64)
+    """CKA of each layer with the one of its name; NaN where one of both has no row for each example."""
+    found = np.full(len(names), np.nan)
+    # Each network may choose its experts by the input, another than the other one does.
+    here, there = ({one.name for one in rowed(each, [each.layers[name] for name in names])} for each in (scene, other))
+    good = [k for k, name in enumerate(names) if name in here & there]
+    if len(scene.live) < FEWEST or not good:
+        return found
+    sums, asked = HsicSums(), [names[k] for k in good]
+    for _, x in batches(scene, asked, 0):
+        sums.add(looked(scene, x, asked), looked(other, x, asked))
+    found[good] = sums.paired()
     return found
 
 

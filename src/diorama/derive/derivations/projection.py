@@ -19,6 +19,7 @@ from ...methods.projecting import Floats, laid_onto, placements, usable
 from ...model.directions import finite
 from ...scene import Scene
 from ...scene.directions import codes, default_layer
+from ...scene.rows import unrowed
 from ..derivation import Plain, Stage
 from ..following import Following
 
@@ -54,9 +55,7 @@ class ProjectionDerivation(Following):
 
     def fits(self, scene: Scene) -> str | None:
         """It needs layers that answer once an example."""
-        if scene.missing is None:
-            self.layers(scene)
-        return scene.missing
+        return scene.missing or unrowed(scene, self.layers(scene))
 
     def cost(self, scene: Scene) -> Cost:
         """One pass an example."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from ...methods.cost import Cost
 from ...methods.projecting import Floats, laid_onto, placements, usable
 from ...scene import Scene
 from ...scene.directions import codes, default_layer
+from ...scene.rows import unrowed
 from ...scene.sets import classes_of
 from ..derivation import Plain, Stage
 from ..following import Following
@@ -46,11 +48,15 @@ class UnitsDerivation(Following):
         choices=("pearson", "mutual rank"),
     )
 
+    @classmethod
+    def asked(cls, scene: Scene, options: Mapping[str, Any]) -> Self:
+        """A layer that was not named is, so that it is the same at all snapshots on the way."""
+        made: Self = build(cls, options)
+        return made if made.layer or scene.missing is not None else dataclasses.replace(made, layer=default_layer(scene).name)
+
     def fits(self, scene: Scene) -> str | None:
         """It needs layers that answer once an example."""
-        if scene.missing is None:
-            self.layers(scene)
-        return scene.missing
+        return scene.missing or unrowed(scene, self.layers(scene))
 
     def cost(self, scene: Scene) -> Cost:
         """One pass an example."""
