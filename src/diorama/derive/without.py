@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
@@ -62,7 +64,7 @@ class _Mean:
 
 
 class HeldAtMean:
-    """A context in which a module of a scene's model answers the same to all: in each of its calls its mean over the live examples.
+    """A context in which a module of a scene's model answers the same to all: in each of its calls its mean over some live examples.
 
     *Meaning* all that it answers is held: of a recurrent layer its states too, as they say what its sequence says. Sequences that are
     packed have a mean at each step over the examples that have it. Where the network picks the rows that a module answers (``picked``),
@@ -71,7 +73,7 @@ class HeldAtMean:
     *Raises* NotApplicable where it is not called, or an answer has no mean; the message is to be read behind its name.
     """
 
-    def __init__(self, scene: Scene, path: str, *, picked: bool = False) -> None:
+    def __init__(self, scene: Scene, path: str, chosen: Sequence[int] | NDArray[np.int64], *, picked: bool = False) -> None:
         modules = layer_modules(scene.model)
         self._root, self._module, self._picked = unwrap(scene.model), modules[path], picked
         late = time_major(modules)
@@ -79,7 +81,7 @@ class HeldAtMean:
         self._means: dict[tuple[int, int, int], _Mean] = {}
         self._examples = self._call = 0
         with _hooked(self._root.register_forward_pre_hook(self._begun, with_kwargs=True), self._module.register_forward_hook(self._noted)):
-            losses(scene, range(len(scene.live)))
+            losses(scene, chosen)
         if not self._means:
             raise NotApplicable(SILENT)
 

@@ -33,7 +33,7 @@ class NeededDerivation(Derivation):
     """Which layer is not needed: what it costs to leave each out, and what to let it say the same to all.
 
     *Meaning* ``passed``: how much the loss rises when a layer, or a block of several, hands on what it was given; NaN where what comes
-    out has another form than what goes in, and ``unpassed`` says which. ``held``: when it answers its mean over the examples to each of
+    out has another form than what goes in, and ``unpassed`` says which. ``held``: when it answers its mean over these examples to each of
     them, in each of its calls, a recurrent layer with its states; where the network picks the rows that a layer answers, as it does for
     experts, the mean is over those rows. A layer that can be passed over changes nothing that is needed; one that can be held tells
     nothing that is needed. ``…_changed`` is the share of answers that change (of several labels each is one), ``…_right`` how much less
@@ -45,7 +45,7 @@ class NeededDerivation(Derivation):
     *Source* Veit, Wilber & Belongie 2016, arXiv:1605.06431 (layers left out); Morcos et al. 2018 (means in their place).
     """
 
-    version = 2
+    version = 3
 
     examples: int = knob(128, "So many of the live examples.", low=2, high=100_000)
     layers: int = knob(40, "So many layers at most, spread over the network.", low=1, high=400)
@@ -83,7 +83,7 @@ class NeededDerivation(Derivation):
             try:
                 if one.reason:
                     raise NotApplicable(one.reason)
-                with HeldAtMean(without, one.path, picked=not one.calls):
+                with HeldAtMean(without, one.path, chosen, picked=not one.calls):
                     measured("held", k, losses(without, chosen))
             except NotApplicable as error:
                 untried[one.path] = str(error)

@@ -143,12 +143,21 @@ class NeededView(View):
             who = spoken(some[0]) if len(some) == 1 else "No layer that was tried" if len(some) == shown else f"{len(some)} of {shown}"
             be = "can be" if len(some) == shown > 1 else "cannot be"
             said.append(f"{who} {be} left out, as {'its answer' if len(some) == 1 else 'the answer of each'} {reason}.")
-        return noted(*said, unanswered(scene), looked_at(scene, min(self.examples, len(scene.live))))
+        return noted(*said, _counting(scene), unanswered(scene), looked_at(scene, min(self.examples, len(scene.live))))
 
 
 def _answers(scene: Scene) -> str:
     """What shares of answers are counted in: an example has one answer, or several."""
     return {"multi_label": "labels", "next_token": "tokens", "segmentation": "places"}.get(scene.task or "", "answers")
+
+
+def _counting(scene: Scene) -> str:
+    """Of a network with several outputs the one whose loss and answers count: a layer that makes another changes nothing here."""
+    outputs = scene.reading.outputs
+    if isinstance(outputs, str | int):
+        return f"Losses and answers are those of output {outputs!r} alone."
+    taken = next((said for said in scene.reading.guessed if said.startswith("the scores are taken from output")), "")
+    return f"{taken[0].upper()}{taken[1:]}, and no other output counts." if taken else ""
 
 
 def _cheap(rise: float, changed: float, base: float) -> bool:
