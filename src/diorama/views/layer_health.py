@@ -241,15 +241,16 @@ def layers_of(run: Run, step: int) -> list[dict[str, Any]]:
 def _with_further(
     found: Sequence[dict[str, Any]], structure: Mapping[str, Any], names: set[str], sizes: Mapping[str, int], frozen: set[str]
 ) -> list[dict[str, Any]]:
-    """The same layers, each followed by the other weights that it holds itself, under their own names: what attention writes its answer with, what a
-    recurrent layer reads its own state with. ``of`` names their layer."""
+    """The same layers, each followed by the other weights that it holds itself, under their own names: what attention writes its answer with, what
+    a recurrent layer reads its own state with. ``of`` names their layer."""
     told = {layer["weight"]: layer["name"] for layer in found if layer["weight"]}
     modules = {without_call(layer["name"]): layer["name"] for layer in reversed(structure.get("layers") or ()) if layer.get("leaf")}
     further: dict[str, list[tuple[str, str]]] = {}
     for name, shape, _ in structure.get("parameters") or ():
         last = name.rpartition(".")[2]
         # Scales and shifts that are shaped to fit a map are one number a unit; a weight that is kept in two parts is told by its larger one.
-        if name in told or f"weights/{name}/norm" not in names or sum(size > 1 for size in shape) < 2 or "bias" in last or "parametrizations." in name:
+        matrix = sum(size > 1 for size in shape) >= 2 and "bias" not in last and "parametrizations." not in name
+        if not matrix or name in told or f"weights/{name}/norm" not in names:
             continue
         owner = told.get(re.sub(r"weight_h[hr]", "weight_ih", name)) or _innermost(name, modules)
         if owner is not None:

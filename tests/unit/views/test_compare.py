@@ -354,7 +354,8 @@ def test_each_of_the_networks_beside_has_a_name_of_its_own() -> None:
         return SimpleNamespace(run=SimpleNamespace(path=folder, name=name or folder.name), step=step, others=())
 
     here = scene("monday/net", 9)
-    here.others = (scene("tuesday/net", 9), scene("other", 5), scene("other", 7), scene("monday/net", 3), scene("second", 2, "net"), scene("third", 2))
+    twice = (scene("other", 5), scene("other", 7))
+    here.others = (scene("tuesday/net", 9), *twice, scene("monday/net", 3), scene("second", 2, "net"), scene("third", 2))
     assert [called(here, other) for other in here.others] == [
         "tuesday/net", "other at step 5", "other at step 7", "step 3", "second", "third",
     ]

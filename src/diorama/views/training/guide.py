@@ -392,7 +392,8 @@ def _parallel(rows: list[_RankedRow]) -> Iterator[Node]:
         return
     values = np.array(list(columns.values())).T
     yield Parallel(
-        title="What differs between them", values=values, axes=tuple(columns), spans=tuple(map(_span, values.T)), labels=tuple(row.name for row in rows),
+        title="What differs between them", values=values, axes=tuple(columns), spans=tuple(map(_span, values.T)),
+        labels=tuple(row.name for row in rows),
         keys=tuple(_key(row) for row in rows), colours=tuple(k % 10 for k in range(len(rows))),
         caption="One line a run, from its settings and costs to its answers; a line is broken where a number is not known.",
     )
