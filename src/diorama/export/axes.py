@@ -127,14 +127,17 @@ class PlotFrame:
 
 def frame(
     sheet: Sheet, width: float, height: float, x: Callable[[float, float], Axis], y: Callable[[float, float], Axis],
-    x_title: str, y_title: str, *, top: float = 4.0, right: float = 8.0, grid: bool = True,
+    x_title: str, y_title: str, *, top: float = 4.0, right: float = 8.0, left: float = 0.0, grid: bool = True,
 ) -> PlotFrame:
-    """Draw ticks, labels and grid lines round a plotting area of this outer size; ``x`` and ``y`` make the axes."""
+    """Draw ticks, labels and grid lines round a plotting area of this outer size; ``x`` and ``y`` make the axes.
+
+    The labels of y have at least ``left``.
+    """
     bottom = height - 18 - (14 if x_title else 0)
     up = y(bottom, top)
     y_ticks = up.ticks(max(2, int((bottom - top) / 40)))
     labels = max((typeset.width(label, LABEL) for _, label in y_ticks), default=0.0)
-    left = labels + 8 + (16 if y_title else 0)
+    left = max(left, labels + 8 + (16 if y_title else 0))
     right_edge = width - right
     along = x(left, right_edge)
     for value, label in y_ticks:

@@ -22,13 +22,15 @@ class Style:
     """How a figure is laid out.
 
     ``width`` is the room across, in layout pixels; ``scale`` is how many device pixels one layout pixel gets, so that
-    the cells of small pictures can be made whole device pixels; ``rows`` is how many rows of a table are shown.
+    the cells of small pictures can be made whole device pixels; ``rows`` is how many rows of a table are shown;
+    ``beside`` is the least room left and right of a chart's plotting area, so that charts one below the other have one x axis.
     """
 
     width: float = 700.0
     scale: float = 3.0
     rows: int = 40
     classes: tuple[str, ...] = ()
+    beside: tuple[float, float] = (0.0, 0.0)
 
     def snap(self, wanted: float, cells: int, room: float = math.inf) -> float:
         """A size near the wanted one that gives every cell the same whole number of device pixels."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from diorama.core.marks import Lines, Ridges, RidgeSet, Series
+from diorama.core.marks import Group, Lines, Ridges, RidgeSet, Series
 from diorama.export.axes import Axis
+from diorama.export.marks import draw as draw_any
 from diorama.export.marks.lines import _whole
 from diorama.export.marks.ridges import draw
 from diorama.export.sheet import Shape
-from diorama.export.style import Style
+from diorama.export.style import ACCENT, Style
 
 
 def test_an_axis_of_whole_numbers_has_none_between_them() -> None:
@@ -42,3 +43,22 @@ def test_lines_over_whole_numbers_are_known() -> None:
     assert _whole(Lines(series=(Series(name="a", x=x, y=y),)))
     assert not _whole(Lines(series=(Series(name="a", x=x / 2, y=y),), x_kind="number"))
     assert not _whole(Lines(series=(Series(name="a", x=x, y=y),), x_kind="time"))
+
+
+def test_charts_below_one_another_have_one_x_axis() -> None:
+    """Over one stretch the cursors of charts in a column stand at one place, however wide labels are; a chart over another keeps its own."""
+    x = np.arange(11.0)
+
+    def chart(scale: float, *names: str, last: float = 10.0) -> Lines:
+        series = tuple(Series(name=name, x=x, y=scale * x, colour=k) for k, name in enumerate(names))
+        return Lines(series=series, cursor=4.0, x_range=(0.0, last), x_kind="number")
+
+    def cursors(*charts: Lines) -> list[float]:
+        drawn = draw_any(Group(children=charts, direction="column"), Style(width=420.0))
+        return [float(item.path.vertices[0, 0]) + at for item, at, _ in drawn.items if isinstance(item, Shape) and item.stroke == ACCENT]
+
+    one, other, apart = chart(1.0, "input gate", "forget gate"), chart(1e5, "c"), chart(1.0, "c", last=40.0)
+    first, second, third = cursors(one, other, apart)
+    assert first == second
+    assert cursors(one) != cursors(other), "the labels alone would set them apart"
+    assert third == cursors(apart)[0]

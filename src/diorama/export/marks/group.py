@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
-from ...core.marks import Group
+from ...core.marks import Group, Lines
 from ..sheet import Sheet
 from ..style import Style
 from . import draw as draw_any
 from . import narrower
+from .lines import beside
 
 GAP, BELOW = 24.0, 18.0
 LEAST = 200.0
@@ -18,9 +20,24 @@ LEAST = 200.0
 def draw(mark: Group, style: Style) -> Sheet:
     """Lay out the children; marks of a natural size keep it, the others share what is left."""
     if mark.direction == "column":
-        return _column([draw_any(child, style) for child in mark.children])
+        return _column([draw_any(child, one) for child, one in zip(mark.children, _lined_up(mark, style), strict=True)])
     lines = _grid(mark, style) if mark.direction == "grid" else _row(mark, style)
     return _column([_line(line) for line in lines])
+
+
+def _lined_up(mark: Group, style: Style) -> list[Style]:
+    """A style for each child: charts below one another over the same stretch have one x axis, so that a place is at the same spot in all."""
+    alike: dict[object, list[int]] = {}
+    for index, child in enumerate(mark.children):
+        if isinstance(child, Lines):
+            alike.setdefault((child.x_span(), child.x_kind, child.x_log), []).append(index)
+    styles = [style] * len(mark.children)
+    for group in alike.values():
+        if len(group) > 1:
+            left, right = zip(*(beside(mark.children[index], style) for index in group), strict=True)  # type: ignore[arg-type]
+            for index in group:
+                styles[index] = dataclasses.replace(style, beside=(max(left), max(right)))
+    return styles
 
 
 def _column(parts: Sequence[Sheet]) -> Sheet:

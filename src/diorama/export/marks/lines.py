@@ -22,18 +22,8 @@ NAMES_AT_END, EVENT_ROWS = 6, 3
 def draw(mark: Lines, style: Style) -> Sheet:
     """Lines with their envelopes; names at their ends where they fit, else below; NaN breaks a line and is counted."""
     sheet = Sheet()
-    width = style.width
-    names = _end_names(mark, width)
-    right = max((typeset.width(name, LABEL) for name in names), default=0.0) + (14 if names else 10)
-    x_low, x_high = mark.x_span()
-    top = 4.0 + _event_rows(mark, Axis(x_low, x_high, 60, width - right, mark.x_log), width) * 13.0
-    y_low, y_high = mark.y_span()
-    plot = frame(
-        sheet, width, top + max(60.0, mark.height) + 20,
-        lambda start, stop: Axis(x_low, x_high, start, stop, mark.x_log, mark.x_kind == "time", _whole(mark)),
-        lambda start, stop: Axis(y_low, y_high, start, stop, mark.y_log),
-        "time" if (mark.x_kind, mark.x_title) == ("time", "step") else mark.x_title, mark.y_title, top=top, right=right,
-    )
+    names = _end_names(mark, style.width)
+    plot = _framed(sheet, mark, style, names)
     _events(sheet, mark, plot)
     groups = list(dict.fromkeys(s.group for s in mark.series))
     for series in sorted(mark.series, key=lambda s: (not s.band, not s.faint)):
@@ -48,6 +38,27 @@ def draw(mark: Lines, style: Style) -> Sheet:
     if below.width:
         sheet.place(below, 0, sheet.height + 4)
     return sheet
+
+
+def beside(mark: Lines, style: Style) -> tuple[float, float]:
+    """The room left and right of the plotting area."""
+    plot = _framed(Sheet(), mark, style, _end_names(mark, style.width))
+    return plot.left, style.width - plot.right
+
+
+def _framed(sheet: Sheet, mark: Lines, style: Style, names: list[str]) -> PlotFrame:
+    width = style.width
+    least, right = style.beside
+    right = max(right, max((typeset.width(name, LABEL) for name in names), default=0.0) + (14 if names else 10))
+    x_low, x_high = mark.x_span()
+    top = 4.0 + _event_rows(mark, Axis(x_low, x_high, 60, width - right, mark.x_log), width) * 13.0
+    y_low, y_high = mark.y_span()
+    return frame(
+        sheet, width, top + max(60.0, mark.height) + 20,
+        lambda start, stop: Axis(x_low, x_high, start, stop, mark.x_log, mark.x_kind == "time", _whole(mark)),
+        lambda start, stop: Axis(y_low, y_high, start, stop, mark.y_log),
+        "time" if (mark.x_kind, mark.x_title) == ("time", "step") else mark.x_title, mark.y_title, top=top, right=right, left=least,
+    )
 
 
 def _whole(mark: Lines) -> bool:
