@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.rounding import deviations
 from .projecting import Floats
 
 
@@ -71,8 +72,8 @@ def as_rows(distances: Floats) -> Floats:
 
 def served(answers: Floats, classes: NDArray[np.int64], count: int) -> Floats:
     """How much more each unit answers to each class than on average, in its standard deviations, (units, classes); NaN for an absent class."""
-    spread = answers.std(0)
-    z = (answers - answers.mean(0)) / np.where(spread > 0, spread, 1.0)
+    spread = deviations(answers)
+    z = (answers - answers.mean(0)) * (spread != 0) / np.where(spread > 0, spread, 1.0)
     found = np.full((answers.shape[1], count), np.nan)
     for number in range(count):
         if (classes == number).any():

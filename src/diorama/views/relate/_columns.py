@@ -43,6 +43,8 @@ class Cluster:
     label: str
     best: int | None
     still: bool
+    bad: int
+    """How many of its units answer with no numbers."""
     open: bool
     flat: bool
     """Drawn without its matrix: of what is still there is nothing to see."""
@@ -114,11 +116,12 @@ def columned(
                 continue
             members = members[np.argsort(ranks[members], kind="stable")]
             still = not scores[members].any() if held else label < 0
+            bad = int(np.isnan(scores[members]).all(1).sum())
             served, best = _served(scores[members].mean(0), found["columns"]) if by_class and not still else ("", None)
             first = (_served(then[members].mean(0), found["columns"])[1] if held else best) if by_class and label >= 0 else None
             clusters.append((
                 (label < 0, first or 0, -len(members)),
-                Cluster(f"{number}/{label}", members, served, best, still, f"{number}/{label}" in opened, flat=still and not held),
+                Cluster(f"{number}/{label}", members, served, best, still, bad, f"{number}/{label}" in opened, flat=still and not held),
             ))
         clusters.sort(key=lambda one: one[0])
         columns.append(MapColumn(
@@ -287,11 +290,18 @@ def _box(column: MapColumn, cluster: Cluster, patches: Shown | None, pale: bool)
         told = patches.get(cluster.id) if patches is not None else column.scores[cluster.members].astype(np.float32)
         pixels, words = (None, told) if isinstance(told, tuple) else (told, ())
     return Vertex(
-        label=cluster.label or ("still" if cluster.still else "mixed"), id=cluster.id,
-        note=f"{count:,} {_what(column)}{'s' if count > 1 else ''}", words=words, told="they answer the same to everything" if cluster.still else "",
+        label=cluster.label or (("no numbers" if cluster.bad == count else "still") if cluster.still else "mixed"), id=cluster.id,
+        note=f"{count:,} {_what(column)}{'s' if count > 1 else ''}", words=words, told=_stillness(count, cluster.bad) if cluster.still else "",
         keys=keys_of(column.layer, column.units[cluster.members]), pixels=pixels, colour=cluster.best,
         faded=cluster.still or pale, expandable=True, open=cluster.open,
     )
+
+
+def _stillness(count: int, bad: int) -> str:
+    """Why units are still: those that answer the same to everything, and those whose answers are no numbers."""
+    if bad == count:
+        return "their answers are no numbers"
+    return f"they answer the same to everything, or ({bad:,} of {count:,}) with no numbers" if bad else "they answer the same to everything"
 
 
 def _unit(column: MapColumn, member: int) -> Vertex:

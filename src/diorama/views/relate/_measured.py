@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.picture import Check
+from ...core.rounding import alike
 from ...derive.derivation import Derived
 from ...methods.neighbours import MOST, continuity, hit, judged, nearest, shared, trust, trust_of, trustworthiness
 from ...scene.sets import classes_of
@@ -30,6 +31,8 @@ class MeasuredMap:
     faded: NDArray[np.bool_] | None = None
     over_time: str = ""
     sentence: str = ""
+    still: bool = False
+    """Whether the layer answers the same to all, or with no numbers, so that no map of it says anything."""
 
 
 def measured(derived: Derived) -> MeasuredMap:
@@ -41,6 +44,8 @@ def measured(derived: Derived) -> MeasuredMap:
 def _measured(derived: Derived) -> MeasuredMap:
     points = np.asarray(derived.value, np.float64)
     rows = derived.derivation.rows(derived.scene)  # type: ignore[attr-defined]
+    if len(rows) > 1 and np.all(alike(rows.min(0), rows.max(0))):
+        return MeasuredMap(still=True)
     near = min(NEAR, (len(points) - 1) // 2)
     if near < 1 or not (np.ptp(points, axis=0) > 0).any():
         return MeasuredMap()

@@ -189,7 +189,10 @@ class ProjectionView(View):
         caption = f"{many}, near each other where {layers} {'answers' if one else 'answer'} alike"
         if self.beside == "layers" or scene.others:
             caption = f"{many}, near each other where a layer answers alike"
-        if main.before is not None:
+        if told[0] is not None and told[0].still and len(maps) == 1:
+            caption = f"{many}: {layers} {'answers' if one else 'answer'} the same to all of them, or with no numbers, so where they stand "
+            caption += "says nothing"
+        elif main.before is not None:
             caption += f"; placed starting from where they were at step {main.before.scene.step}"
         caption += f". {shown.said}".rstrip()
         if ways[0] is not None:

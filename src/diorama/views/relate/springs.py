@@ -21,6 +21,7 @@ from ._columns import standard
 SIDE, ASIDE, DOT, ANCHOR = 460.0, 24.0, 7.0, 12.0
 NAMED = 16
 """Of so many answers at most the names are written."""
+STILL = "answers the same to all classes, or no numbers"
 SPREAD = 1 / 3
 """Distances from the middle are drawn as their power: units of random weights rest near it."""
 
@@ -93,6 +94,10 @@ class SpringsView(View):
         total = sum(scene.layers[one["layer"]].units for one in found["layers"])
         colours = "the class that it answers to most" if found["by"] == "class" else "its layer"
         layers = layers_said([one["layer"] for one in found["layers"]])
+        gone = sum(int((~np.nan_to_num(standard(one["profile"])).any(1)).sum()) for one in found["layers"]) if found["by"] == "class" else 0
+        if gone:
+            colours += f"; {part(gone, sum(sizes), 'units')} {'answers' if gone == 1 else 'answer'} the same to all classes, or no numbers, and "
+            colours += f"ha{'s' if gone == 1 else 've'} none"
         own = scene.layers[found["layers"][-1]["layer"]]
         places = 0 if answers(scene, own) else one_of_places(scene, own)
         are = f"are the answers at one of {places:,} places" if places else "are not the answers"
@@ -164,14 +169,16 @@ def _network(found: dict[str, Any], springs: np.ndarray, at: np.ndarray, lines: 
     places = []
     last = len(found["layers"]) - 1
     for number, one in enumerate(found["layers"]):
-        best = np.nan_to_num(standard(one["profile"])).argmax(1)
+        scores = np.nan_to_num(standard(one["profile"]))
+        best, still = scores.argmax(1), ~scores.any(1)  # what answers the same to all, or no numbers, answers to none most
         for k, unit in enumerate(one["units"].tolist()):
             size = ANCHOR if number == last else DOT
             x, y = middle[len(vertices)]
-            told = found["columns"][int(best[k])] if found["by"] == "class" else ""
+            by_class = found["by"] == "class"
+            told = "" if not by_class else STILL if still[k] else f"serves {found['columns'][int(best[k])]}"
             vertices.append(Vertex(
-                form="dot", label=f"{spoken(one['layer'])}, unit {unit}", note=f"serves {told}" if told else "",
-                keys=(unit_key(one["layer"], unit),), colour=int(best[k]) if told else number,
+                form="dot", label=f"{spoken(one['layer'])}, unit {unit}", note=told,
+                keys=(unit_key(one["layer"], unit),), colour=number if not by_class else None if still[k] else int(best[k]),
             ))
             places.append((x - size / 2, y - size / 2, size, size))
     fixed = found["layers"][-1]

@@ -12,6 +12,7 @@ from ...core.knobs import knob
 from ...core.marks import Scatter
 from ...core.picture import Check, Draft, Picture, Progress
 from ...core.registry import projections
+from ...core.rounding import deviations
 from ...core.selection import Selection, spoken, unit_key
 from ...derive.derivation import Derived
 from ...methods.correlating import as_rows
@@ -120,7 +121,7 @@ class UnitsView(View):
             pale=f"below {LIT} σ", **told,
         )
         total = sum(scene.layers[name].units for name in names)
-        moving = made.answers(scene).std(0) > 0
+        moving = deviations(made.answers(scene)) > 0
         caption = f"{part(len(points), total, 'units')} of {layers}, near each other where they answer to the same examples"
         caption += ", in the colour of the class that each serves best; the larger, the more." if told_apart else "."
         if not moving.any():
@@ -149,7 +150,7 @@ class UnitsView(View):
         if not len(which) or len(which) == len(scene.live):
             return None, ""
         answers = made.answers(scene)
-        spread = answers.std(0)
+        spread = deviations(answers)
         lit = (answers[which].mean(0) - answers.mean(0)) / np.where(spread > 0, spread, 1.0)
         lit[closed] = 0.0
         count = int((lit >= LIT).sum())
