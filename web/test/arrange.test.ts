@@ -22,11 +22,11 @@ test("names that find no room in their lines stand behind a button, which takes 
   assert.equal(standing([300, 300, 300, 300, 300], 300, 1000, 1), 1); // 636 beside the question, 576 beside the button too
 });
 
-test("a map beside another card stands above it where the page is narrow, and low cards stay beside one another", () => {
-  const places = [{ columns: 5, rows: 9 }, { columns: 7, rows: 9 }, { columns: 6, rows: 3 }, { columns: 6, rows: 3 }, { columns: 12, rows: 9 }, { columns: 4, rows: 6 }];
+test("a map beside another card stands above it where the page is narrow, nearly as high as the screen where it was so, and low cards stay beside one another", () => {
+  const places = [{ columns: 5, rows: 9 }, { columns: 7, rows: 9 }, { columns: 6, rows: 3 }, { columns: 6, rows: 3 }, { columns: 12, rows: 9 }, { columns: 4, rows: 6 }, { columns: 6, rows: 6 }];
   const { spots } = arrange(places.map(narrowed));
   assert.deepEqual(spots.map(({ column, row, columns, rows }) => [column, row, columns, rows]), [
-    [1, 1, 12, 6], [1, 7, 12, 6], [1, 13, 6, 3], [7, 13, 6, 3], [1, 16, 12, 9], [1, 25, 12, 6],
+    [1, 1, 12, 8], [1, 9, 12, 8], [1, 17, 6, 3], [7, 17, 6, 3], [1, 20, 12, 9], [1, 29, 12, 6], [1, 35, 12, 4],
   ]);
 });
 

@@ -55,16 +55,19 @@ export function freeSlot(view: string, taken: readonly Slot[]): string {
 }
 
 const HIGH = 6;
+/** So many rows fill the screen. */
+export const SCREEN = 9;
 const ASIDE = 8;
 const LOWER = 0.6;
 
 /**
  * A place where the page is narrow: one that is high and takes about half of the width gets all of it and is lower instead, as a map or a plane
- * keeps its shape and would leave most of a narrow, high place empty.
+ * keeps its shape and would leave most of a narrow, high place empty. One that fills the screen still does, but for the row in which the head of
+ * the next shows: of two thirds of the screen, its knobs and words would leave a map the smaller half.
  */
 export function narrowed<P extends { columns: number; rows: number }>(place: P): P {
   if (place.rows < HIGH || place.columns < COLUMNS - ASIDE + 1 || place.columns > ASIDE) return place;
-  return { ...place, columns: COLUMNS, rows: Math.ceil(place.rows * LOWER) };
+  return { ...place, columns: COLUMNS, rows: place.rows >= SCREEN ? place.rows - 1 : Math.ceil(place.rows * LOWER) };
 }
 
 /** Place each in the first gap that takes it, then let each grow into what stays empty beside it. */
