@@ -173,8 +173,7 @@ def test_the_unit_that_serves_a_class_is_named() -> None:
     with pytest.raises(NotApplicable, match="at least two classes"):
         Scene(_Served(), x, torch.zeros_like(y)).view("serving")
     value = scene.derive("serving", of_class=1).value
-    row = {int(unit): k for k, unit in enumerate(value["unit"])}
-    assert row[3] == 0
+    assert (row := {int(unit): k for k, unit in enumerate(value["unit"])})[3] == 0
     assert value["area"][row[5]] > 0.95
     assert value["cost"][row[5]] == pytest.approx(0, abs=1e-9)
     silenced = scene.edit("unit:hidden/3", lesion=True)
