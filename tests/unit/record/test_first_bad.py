@@ -167,6 +167,38 @@ def test_gradients_that_overflow_at_a_high_scale_are_no_alarm(tmp_path: Path) ->
     assert not [found for found in run.findings() if found.finding == "not_finite"]
 
 
+def _unlabelled(path: Path, model: nn.Module, x: Tensor, y: Tensor, ignored: bool = True) -> Found:
+    """The finding of a training whose batches have no label from its eighth step on, or whose loss is made NaN there."""
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    with diorama.watch(model, path, optimizer=optimizer, every=10) as recorder:
+        for step in range(1, 12):
+            optimizer.zero_grad()
+            labels = torch.full_like(y, -100) if step >= 8 and ignored else y
+            value = nn.functional.cross_entropy(model(x).movedim(-1, 1), labels)
+            value.backward()
+            optimizer.step()
+            recorder.step(loss=value.detach() * (float("nan") if step >= 8 else 1.0))
+    return next(found for found in diorama.open(path).findings() if found.finding == "not_finite")
+
+
+def test_a_loss_of_no_labels_is_told_as_one(tmp_path: Path) -> None:
+    """Where all labels are ignored the loss is NaN and no gradient is: it is said that no label is left, of texts for sure; else not."""
+    torch.manual_seed(0)
+    x, y = torch.randint(0, 8, (4, 6)), torch.randint(0, 8, (4, 6))
+    found = _unlabelled(tmp_path / "text", nn.Sequential(nn.Embedding(8, 5), nn.Linear(5, 8)), x, y)
+    assert "At step 10 no label was left in the texts" in found.text
+    assert found.view == "learns_from"
+    assert "labels" in found.helps
+    assert "rate" not in found.helps
+    rows = torch.rand(4, 3)
+    found = _unlabelled(tmp_path / "rows", _network(), rows, y[:, 0] % 2)
+    assert "while all gradients were exactly 0: so it is where no label is left" in found.text
+    assert found.view == "curves"
+    found = _unlabelled(tmp_path / "other", _network(), rows, y[:, 0] % 2, ignored=False)
+    assert "no label" not in found.text
+    assert "lower rate" in found.helps
+
+
 class _Grown(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """What comes, a thousand times."""

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...core.selection import as_key, layer_key, number_key
+from ..batch_texts import MASKED
 from . import Finding, Found, layer_of, named, series_between
 
 if TYPE_CHECKING:
     from ..reader import RunReader
+
+_HELPS = (
+    "Go back to a snapshot before it, with a lower rate or clipped gradients; guard the op (a logarithm or a root of numbers above 0, "
+    "a division by one that is not 0)."
+)
+_UNLABELLED = "Look at the labels: mask less, cut texts where the answer stays, or leave out batches without a label."
 
 
 class NotFinite(Finding):
     """Numbers that are NaN or infinite: in what the loop reports, in weights or in gradients.
 
     *Meaning* whatever touches NaN becomes NaN, so the training cannot recover by itself; it has to go on from an
-    earlier snapshot, with a lower learning rate or with gradients clipped.
+    earlier snapshot, with a lower learning rate or with gradients clipped. A loss that is NaN where every gradient is 0 is the mean of
+    no losses: no label was left, and the weights are as they were.
     """
 
     def __call__(self, run: RunReader) -> list[Found]:
@@ -52,16 +61,59 @@ class NotFinite(Finding):
         before = [step for step in run.snapshots if step < first]
         back = f" The last snapshot before that is at step {before[-1]}." if before else ""
         skipped = fact is not None and bool(fact.get("skipped")) and not others
+        empty = "" if fact or any("/" in name for name in others) else _without_labels(run, others, first)
         keys = [str(as_key("op", str(fact["op"])))] if fact and fact.get("op") else []
         return [Found(
             self.name, 0.7 if skipped else 1.0, "NaN or infinite numbers",
-            f"{began}{concerned}{f' {place_told(fact)}' if fact else ''}{back}",
+            f"{began}{concerned}{f' {place_told(fact)}' if fact else ''}{f' {empty}' if empty else back}",
             ", ".join(f"{name} from step {step}" for step, name, _ in seen[:6] if name),
             (*dict.fromkeys(key for _, _, key in seen if key), *keys, number_key("step", first)), ("stop", {}), first,
             _sure(fact),
-            "Go back to a snapshot before it, with a lower rate or clipped gradients; guard the op (a logarithm or a root of numbers above 0, "
-            "a division by one that is not 0).", "first_bad" if fact else "curves",
+            _UNLABELLED if empty else _HELPS, "first_bad" if fact else "learns_from" if _texts_read(run) and empty else "curves",
         )]
+
+
+def _without_labels(run: RunReader, numbers: Sequence[str], first: int) -> str:
+    """That no label was left, in a sentence, where a reading says so: the loss is NaN, and every gradient is exactly 0.
+
+    Anything else that makes a loss NaN makes gradients NaN, but the mean of no losses has none.
+    """
+    slopes = [(steps, values) for _, steps, values in series_between(run, "gradients/", "/norm")]
+    read = sorted({int(step) for steps, _ in slopes for step in steps if step >= first})
+    bad = set[int]()
+    for name in numbers:
+        steps, values = run.series(name)
+        bad |= set(steps[np.isnan(values)].tolist())
+    for step in read:
+        found = np.concatenate([values[steps == step] for steps, values in slopes])
+        if step not in bad or not len(found) or found.any():
+            continue
+        labels = _labels(run, step)
+        if len(labels) and (labels == MASKED).all():
+            return (
+                f"At step {step} no label was left in the texts of the batch that were read: every token was masked. The mean of no losses is NaN, "
+                "and has no gradient: nothing was learnt from that batch, and no weight became NaN."
+            )
+        if not len(labels):
+            return (
+                f"At step {step} it was NaN while all gradients were exactly 0: so it is where no label is left, as where all have the ignored index "
+                "(−100). The mean of no losses is NaN, and has no gradient: nothing was learnt from that batch, and no weight became NaN."
+            )
+    return ""
+
+
+def _labels(run: RunReader, step: int) -> NDArray[np.float32]:
+    """The labels of the texts of a batch that were read at a step; none where no texts were."""
+    if not _texts_read(run):
+        return np.zeros(0, np.float32)
+    steps, rows = run.rows("texts/labels")
+    own: NDArray[np.float32] = rows[steps == step].ravel()
+    found: NDArray[np.float32] = own[np.isfinite(own)]
+    return found
+
+
+def _texts_read(run: RunReader) -> bool:
+    return "texts/labels" in run.row_names
 
 
 def place_told(fact: Mapping[str, Any]) -> str:
