@@ -9,6 +9,8 @@ from collections.abc import Sequence
 HOLD, REST = "-", "."
 EACH = 0.5
 """Beats of a token."""
+MIDDLE_C = 60
+"""Its pitch."""
 TEMPO = 150.0
 """Beats a minute."""
 _NOTE = re.compile(r"([A-G])([#b♯♭]?)(-?\d)")

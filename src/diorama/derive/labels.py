@@ -171,6 +171,24 @@ def offset(tokens: Tensor, targets: Tensor) -> int | None:
     return None
 
 
+def answers_on(scene: Scene) -> int:
+    """How many tokens further on that lies which a place answers: 1 where it is what comes next, 0 where it is what stands, or was masked, there.
+
+    *Error* without labels to tell it, 1. *Cost* one forward pass of four examples, once, where the model computes its own loss.
+    """
+    found = token_input(scene)
+    if found is None or scene.live.y is None:
+        return 1
+    tokens: Any = nesting.named(scene.live.x)[found[0]]
+    few = scene.live.first(32)
+    if not isinstance(tokens, Tensor) or few.y is None or scene.live.y.shape != tokens.shape:
+        return 1
+    targets = _targets(scene, few.y.long().cpu())
+    if not bool((targets != IGNORED).any()):
+        return 1
+    return offset(tokens[: len(targets)].cpu(), targets) or 0
+
+
 def _shifted(scene: Scene) -> bool:
     """Whether the loss that the model computes, or the way in which its answers are read, moves labels by one."""
 

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import UsageError
+from ..data.melodies import MIDDLE_C, REST, is_mark, pitch, sounding
+from ..data.tokens import Tokens
 
 Floats = NDArray[np.float64]
 _QUOTES = "\"'"
@@ -133,6 +135,62 @@ PROPERTIES: dict[str, Callable[[str], Floats]] = {
 """By name: a number for each character of a text."""
 
 
+def _pitches(tokens: Sequence[str]) -> Floats:
+    """The pitch of the note that was heard last, in half tones; that of the middle C before the first."""
+    found, at = np.zeros(len(tokens)), MIDDLE_C
+    for k, token in enumerate(tokens):
+        number = pitch(token)
+        at = at if number is None else number
+        found[k] = at
+    return found
+
+
+def _leaps(tokens: Sequence[str]) -> Floats:
+    """By how many half tones the note that was heard last lies over the one before it."""
+    found, before, leap = np.zeros(len(tokens)), None, 0
+    for k, token in enumerate(tokens):
+        number = pitch(token)
+        if number is not None:
+            leap, before = 0 if before is None else number - before, number
+        found[k] = leap
+    return found
+
+
+def _since(begins: Callable[[str], bool], tokens: Sequence[str]) -> Floats:
+    """How many tokens ago something began, or the text did."""
+    found, at = np.zeros(len(tokens)), 0
+    for k, token in enumerate(tokens):
+        at = 0 if begins(token) or k == 0 else at + 1
+        found[k] = at
+    return found
+
+
+def _beats(tokens: Sequence[str]) -> Floats:
+    """1 where a beat begins: at every other token from the first on, or from the first behind a mark."""
+    found, at = np.zeros(len(tokens)), 0
+    for k, token in enumerate(tokens):
+        at = 0 if is_mark(token) else at + 1
+        found[k] = at % 2
+    return found
+
+
+MUSIC: dict[str, Callable[[Sequence[str]], Floats]] = {
+    "pitch": _pitches,
+    "leap from the note before": _leaps,
+    "a note begins": lambda tokens: np.array([float(pitch(token) is not None) for token in tokens]),
+    "length of the note so far": lambda tokens: _since(lambda token: pitch(token) is not None, tokens),
+    "silence": lambda tokens: np.array([float(token == REST) for token in tokens]),
+    "position in the melody": lambda tokens: _since(is_mark, tokens),
+    "on the beat": _beats,
+}
+"""By name: a number for each token of a melody, which has neither words nor comments."""
+
+
+def told_of(kind: Tokens | None) -> dict[str, Callable[..., Floats]]:
+    """The properties that tokens of a kind can have: those of melodies where they write one, else those of a text."""
+    return dict(MUSIC if kind is not None and sounding(kind.vocabulary) else PROPERTIES)
+
+
 def pattern(text: str) -> re.Pattern[str] | None:
     """A regular expression as a person types it; None where nothing was typed.
 
@@ -148,11 +206,17 @@ def pattern(text: str) -> re.Pattern[str] | None:
         raise UsageError(f"{text!r} is no regular expression: {error}") from None
 
 
-def properties(tokens: Sequence[str], wanted: re.Pattern[str] | None = None) -> Floats:
-    """All properties at the first character of each token, (properties, tokens); last of all what a pattern matches."""
-    text = "".join(token or " " for token in tokens)
-    starts = np.cumsum([0, *(len(token or " ") for token in tokens)])[:-1].astype(int)
-    found = [measure(text)[starts] for measure in PROPERTIES.values()]
+def properties(tokens: Sequence[str], wanted: re.Pattern[str] | None = None, kind: Tokens | None = None) -> Floats:
+    """All properties at the first character of each token, (properties, tokens); last of all what a pattern matches.
+
+    Of a ``kind`` of tokens those of :func:`told_of`, in the text as a person reads it: words with a blank between them.
+    """
+    between = "" if kind is None else kind.joined(["", ""])
+    shown = [token or " " for token in tokens]
+    text = between.join(shown)
+    starts = np.cumsum([0, *(len(token) + len(between) for token in shown)])[:-1].astype(int)
+    told = told_of(kind)
+    found = [measure(tokens) for measure in MUSIC.values()] if "pitch" in told else [measure(text)[starts] for measure in told.values()]
     if wanted is not None:
         inside = np.zeros(len(text))
         for match in wanted.finditer(text):

@@ -50,6 +50,27 @@ def tags(scene: Scene) -> bool:
     return len(scene.classes) < size and not set(scene.classes) <= known
 
 
+def looks_ahead(scene: Scene) -> bool:
+    """Whether the answers at a text's tokens depend on tokens behind them, as those of a network do that reads both ways.
+
+    *Meaning* another word at the last place changes an answer before it. *Cost* two passes of one example, once.
+    """
+
+    def asked() -> bool:
+        one = scene.live.batch([0], scene.device)
+        own = named(one).get(text_at(scene))
+        before = _told(scene, "", one)
+        if own is None or own.ndim != 2 or before.shape[-1] != own.shape[1]:
+            return False
+        other = _other(scene, one, text_at(scene))
+        place = int((named(other)[text_at(scene)] != own)[0].int().argmax())
+        after = _told(scene, "", other)
+        return after.shape == before.shape and not torch.allclose(after[..., :place], before[..., :place], rtol=1e-3, atol=1e-5, equal_nan=True)
+
+    found: bool = scene.keep("looks ahead", asked)
+    return found
+
+
 def misplaced(scene: Scene, layer: str) -> str:
     """Why it is not known which token each place of a layer, by itself of the answer, tells of, to stand behind its name; empty where it is.
 

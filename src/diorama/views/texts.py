@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..core.errors import NotApplicable, not_found
 from ..data.kinds import Tokens
 from ..data.tokens import visible
-from ..derive.texts import PROPERTIES, properties
+from ..derive.texts import properties, told_of
 from ..scene import Scene
 
 __all__ = ["annotated", "kind", "single", "stretches", "tokens", "visible"]
@@ -27,12 +27,13 @@ def single(found: Sequence[str]) -> bool:
 
 
 def annotated(scene: Scene, name: str, found: Sequence[str]) -> list[str]:
-    """What is told of each token: by an annotation of the user's own, or a property of texts such as their indentation."""
+    """What is told of each token: by an annotation of the user's own, or a property of such tokens, as indentation of text and pitch of melodies."""
     own = kind(scene)
-    if name in PROPERTIES and name not in own.annotations:
-        return [f"{value:g}" for value in properties(found)[list(PROPERTIES).index(name)]]
+    told = list(told_of(own))
+    if name in told and name not in own.annotations:
+        return [f"{value:g}" for value in properties(found, kind=own)[told.index(name)]]
     if name not in own.annotations:
-        raise not_found("annotation", name, [*own.annotations, *PROPERTIES])
+        raise not_found("annotation", name, [*own.annotations, *told])
     return own.annotated(name, found)
 
 

@@ -13,7 +13,7 @@ from diorama.core.errors import NotApplicable, UsageError
 from diorama.core.marks import Table, Text
 from diorama.core.picture import Picture
 from diorama.derive.derivations import properties as deriving
-from diorama.derive.texts import PROPERTIES, pattern, properties
+from diorama.derive.texts import MUSIC, PROPERTIES, pattern, properties
 from diorama.model.kernels import recurrent
 from diorama.scene import Scene
 
@@ -167,6 +167,67 @@ def test_rankings_and_chance_are_those_of_all_characters_at_once(monkeypatch: py
     digit = found["names"].index("digit")
     assert found["chance"][digit, 0] == pytest.approx(0.01)
     assert found["chance"][digit, 1] == 1
+
+
+def test_a_melody_has_no_comments() -> None:
+    """Cells that read notes are matched with pitch and beat: a sharp begins no comment there, and asking for one says so."""
+    notes = ("<waltz>", ".", "-", "C4", "F#4", "A3")
+    kind = diorama.Tokens(notes, separator=" ")
+    found = dict(zip(MUSIC, properties(["<waltz>", ".", "C4", "-", "F#4", "A3"], kind=kind), strict=True))
+    assert found["pitch"].tolist() == [60, 60, 60, 60, 66, 57]
+    assert found["leap from the note before"].tolist() == [0, 0, 0, 0, 6, -9]
+    assert found["length of the note so far"].tolist() == [0, 1, 0, 1, 0, 0]
+    assert found["on the beat"].tolist() == [0, 1, 0, 1, 0, 1]
+    assert found["silence"].tolist() == [0, 1, 0, 0, 0, 0]
+    assert not set(MUSIC) & set(PROPERTIES)
+    x = torch.randint(0, 6, (4, 12), generator=torch.Generator().manual_seed(0))
+    scene = Scene(nn.Sequential(nn.Embedding(6, 4), nn.RNN(4, 3, batch_first=True)).eval(), x, inputs=kind)
+    assert scene.derive("properties", layer="1").value["names"] == list(MUSIC)
+    with pytest.raises(NotApplicable, match="no 'comment'; choose any, or pitch"):
+        scene.view("cells", layer="1", property="comment")
+
+
+def test_words_stand_apart_where_properties_are_read() -> None:
+    """Tokens that are words are read with blanks between them: each begins a word, and an if is one."""
+    words = ["if", "good", ":", "go"]
+    found = dict(zip(PROPERTIES, properties(words, kind=diorama.Tokens(words, separator=" ")), strict=True))
+    assert found["position in the word"].tolist() == [1, 1, 0, 1]
+    assert found["inside an if-statement"].tolist() == [1, 1, 1, 0]
+
+
+class _Answering(nn.Module):
+    """Answers at each letter with scores for all of them, by an LSTM, which may read both ways."""
+
+    def __init__(self, both: bool) -> None:
+        super().__init__()
+        self.embed, self.rnn = nn.Embedding(6, 5), nn.LSTM(5, 7, batch_first=True, bidirectional=both)
+        self.out = nn.Linear(7 * (1 + both), 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores at each place."""
+        found: Tensor = self.out(self.rnn(self.embed(x))[0])
+        return found
+
+
+def test_answers_of_what_was_read_are_no_guesses() -> None:
+    """Answers are called guesses only where the network has not read what they tell; those for a letter itself stand below that letter."""
+    tokens = torch.randint(0, 6, (8, 11), generator=torch.Generator().manual_seed(0))
+    x, kind = tokens[:, :-1], diorama.Tokens("abcdef")
+    for both, y, words in (
+        (False, tokens[:, 1:], "thought likeliest in its place"), (True, tokens[:, 1:], "no guesses, since the network reads what lies ahead"),
+        (False, x, "answers of the network at its place"), (True, x, "answers of the network at its place"),
+    ):
+        scene = Scene(_Answering(both).eval(), x, y, inputs=kind)
+        picture, on = scene.view("cells", layer="rnn.l0", cell="unit:rnn.l0/0"), int(y is not x)
+        assert words in picture.caption
+        assert ("thought" in picture.caption) == (not both and y is not x)
+        text = _mark(picture, Text)
+        assert isinstance(text, Text)
+        assert len(text.tokens) == 10 + on
+        chance = scene.probabilities(x[:1])[0]
+        for place in range(10):
+            best = text.alternatives[place + on][0]
+            assert (best.text, best.probability) == ("abcdef"[int(chance[place].argmax())], pytest.approx(float(chance[place].max()), abs=1e-5))
 
 
 class _Translator(nn.Module):

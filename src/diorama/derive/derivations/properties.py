@@ -16,7 +16,7 @@ from ...scene import Scene
 from ...scene.reads import misplaced, text_at
 from ...scene.states import NO_MEMORY, STATES, hidden, keeps, memory, remembers
 from ..derivation import Derivation, Plain, Stage
-from ..texts import PROPERTIES, pattern, properties
+from ..texts import pattern, properties, told_of
 
 TEXTS = 32
 """Cells are matched over so many texts."""
@@ -35,7 +35,7 @@ Floats = NDArray[np.float64]
 
 
 class PropertiesDerivation(Derivation):
-    """How each cell of a layer goes along with properties of the text: brackets, quotes, the place in the line.
+    """How each cell of a layer goes along with properties of the text: brackets, quotes, the place in the line; of a melody: pitch, beat.
 
     *Meaning* Pearson's correlation: 1 or −1 wholly, 0 not at all. ``first`` is that over the first half of the characters, by which
     cells are ranked, ``held_out`` that over the second half, ``correlations`` that over all. ``chance`` is how often chance does as
@@ -46,7 +46,7 @@ class PropertiesDerivation(Derivation):
     *Source* Karpathy, Johnson & Fei-Fei 2015, arXiv:1506.02078, section 4.2, who found such cells by looking.
     """
 
-    version = 5
+    version = 6
 
     layer: str = knob("", "The layer: any that answers at each token.", kind="layer")
     pattern: str = knob("", "A regular expression: what it matches is one more property.")
@@ -71,16 +71,20 @@ class PropertiesDerivation(Derivation):
         """One pass an example."""
         return Cost(min(TEXTS, len(scene.live)))
 
-    def names(self) -> list[str]:
-        """The properties, in order."""
-        return [*PROPERTIES, *([PATTERN] if self.pattern else [])]
+    def names(self, scene: Scene) -> list[str]:
+        """The properties of such tokens, in order."""
+        return [*told_of(self._kind(scene)), *([PATTERN] if self.pattern else [])]
+
+    def _kind(self, scene: Scene) -> Tokens | None:
+        kind = scene.kinds.get(text_at(scene, self.layer))
+        return kind if isinstance(kind, Tokens) else next((one for one in scene.kinds.values() if isinstance(one, Tokens)), None)
 
     def stages(self, scene: Scene, begun: Plain = None, before: Plain = None) -> Iterator[Stage]:
         """The sums of products so far, from which the correlations follow."""
         few = scene.live.first(TEXTS)
         shown = few.shown()
         texts = shown[text_at(scene, self.layer)] if isinstance(shown, dict) else shown
-        labels = _Labels(texts, self.pattern)
+        labels = _Labels(texts, self.pattern, self._kind(scene))
         read = memory if keeps(scene, self.layer, self.state) else hidden
         sums = Sums() if begun is None else Sums(begun)
         while True:
@@ -89,15 +93,15 @@ class PropertiesDerivation(Derivation):
                 values = read(scene, self.layer, few.batch(part, scene.device)).double().numpy()
                 labels.counted(sums, part, values)
                 sums.parts["texts"] = start = start + len(part)
-            found = {"names": self.names(), **sums.found(chance=start >= len(few))}
+            found = {"names": self.names(scene), **sums.found(chance=start >= len(few))}
             yield Stage(found, start, len(few), "cells matched with properties", state=sums.plain)
             if start >= len(few):
                 return
 
     def check(self, scene: Scene, value: Plain) -> None:
         """Four numbers for each property and cell."""
-        shape = (len(self.names()), scene.layers[self.layer].units)
-        if set(value) != {"names", *FOUND} or value["names"] != self.names():
+        shape = (len(self.names(scene)), scene.layers[self.layer].units)
+        if set(value) != {"names", *FOUND} or value["names"] != self.names(scene):
             raise ValueError("the properties by name, and correlations are wanted")
         for name in FOUND:
             array = value[name]
@@ -108,10 +112,10 @@ class PropertiesDerivation(Derivation):
 class _Labels:
     """The properties of all texts, one text behind the other without their padding, and shifted along the second half."""
 
-    def __init__(self, texts: Sequence[Sequence[str]], wanted: str) -> None:
+    def __init__(self, texts: Sequence[Sequence[str]], wanted: str, kind: Tokens | None) -> None:
         self.places = [np.array([k for k, token in enumerate(text) if not pads(token)], int) for text in texts]
         shown = [[text[k] for k in where] for text, where in zip(texts, self.places, strict=True)]
-        rows = [properties(text, pattern(wanted)) for text in shown]
+        rows = [properties(text, pattern(wanted), kind) for text in shown]
         self.rows = np.concatenate(rows, 1)
         self.starts = np.cumsum([0, *map(len, self.places)])
         self.half = self.rows.shape[1] // 2

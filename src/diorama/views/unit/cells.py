@@ -18,11 +18,12 @@ from ...core.picture import Check, Picture, Progress
 from ...core.selection import Selection, number_key, spoken, unit_key
 from ...data.kinds import Tokens
 from ...derive.derivations.properties import PATTERN, SHIFTS, shifts
-from ...derive.texts import PROPERTIES
+from ...derive.labels import answers_on
+from ...derive.texts import MUSIC, PROPERTIES, told_of
 from ...model.layers import Layer
 from ...scene import Scene
 from ...scene.input import Current
-from ...scene.reads import legible, misplaced, tags, text_at
+from ...scene.reads import legible, looks_ahead, misplaced, tags, text_at
 from ...scene.restarts import Restarts
 from ...scene.states import STATES, hidden, keeps, memory, told
 from .. import texts
@@ -41,8 +42,9 @@ class CellsView(View):
 
     *Meaning* blue where the cell is positive, orange where it is negative: a cell that is blue inside quotes keeps in
     mind that a quote is open. An LSTM's cell is coloured by its memory, of which it says only a part at a time. Below each
-    character stands what the network expected in its place, the bluer the surer. The table offers the cells whose value goes
-    along best with a property of the text: brackets, quotes, a regular expression, or the tokens that you choose in the text.
+    character stands what the network expected in its place, the bluer the surer (or says of it, where it reads it first). The table
+    offers the cells whose value goes along best with a property of the text: brackets, quotes, a regular expression, or the tokens that
+    you choose in the text; of a melody with pitch, beat and silence.
     *Error* cells are ranked by the correlation (−1 to 1) over the first half of at most 32 texts; ``held out`` is that
     over the other half, and ``by chance`` how often the best of all cells does as well when the property is shifted along
     the text. A cell may well mean something else that merely goes along with the property.
@@ -67,7 +69,7 @@ class CellsView(View):
     )
     property: str = knob(
         "any", "Offer the cells that match this property of the text best.",
-        choices=("any", *PROPERTIES, PATTERN, CHOSEN), main=True,
+        choices=("any", *PROPERTIES, *MUSIC, PATTERN, CHOSEN), main=True,
     )
     pattern: str = knob("", "A regular expression: the cells that are on where it matches are offered too.")
     state: str = knob(
@@ -90,6 +92,8 @@ class CellsView(View):
             raise UsageError("matching a regular expression wants one: give pattern=")
         layer = self._layer(scene, selection)
         given = self._given(layer, selection)
+        if self.property in {*PROPERTIES, *MUSIC} - set(told := told_of(texts.kind(scene, text_at(scene, layer.name)))):
+            raise NotApplicable(f"these tokens have no {self.property!r}; choose any, or {', '.join(told)}")
         kept = keeps(scene, layer.name, self.state)
         current = scene.current(selection)
         if reason := misplaced(scene, layer.name):
@@ -172,8 +176,7 @@ class CellsView(View):
         what, one = "its memory" if seen.kept else "it", "character" if text.characters else "token"
         words = f"Cell {cell} of {spoken(layer.name)} on {current.label}: blue where {what} is positive, orange where {what} is negative."
         if self.guesses and text.alternatives:
-            words += f" Below each {one} stand the five that the network thought likeliest in its place, the bluer the surer; "
-            words += "last of all, what it expects next."
+            words += _said(scene, one)
         note = f"the last {self.limit} of {len(tokens)} {one}s" if start else ""
         if elsewhere:
             note += f"{'; ' if note else ''}what the network expects stands at the tokens of {elsewhere}, and this layer reads {read}: it is left out"
@@ -195,10 +198,11 @@ class CellsView(View):
         alternatives: tuple[tuple[Alternative, ...], ...] = ()
         keys = tuple(number_key("token", start + k) for k in range(len(shown)))
         if guessed is not None:
-            alternatives = _guesses(scene, seen.current.x, len(tokens), start, guessed)
-            # One place more, for what is expected after the end.
-            shown, value = [*shown, "…"], np.append(value, 0.0)
-            keys = (*keys, number_key("token", len(tokens)))
+            on = answers_on(scene)
+            alternatives = _guesses(scene, seen.current.x, len(tokens), start, guessed, on)
+            # A place more for each that is answered behind the end.
+            shown, value = [*shown, *["…"] * on], np.append(value, np.zeros(on))
+            keys = (*keys, *(number_key("token", len(tokens) + k) for k in range(on)))
         bounded = bool((np.abs(np.nan_to_num(value)) <= 1).all())
         return Text(
             tokens=tuple(shown), values=value, limits=symmetric(value, 1.0 if bounded else None), alternatives=alternatives,
@@ -273,8 +277,20 @@ def _along(values: NDArray[np.float64], inside: NDArray[np.float64]) -> NDArray[
     return np.asarray(found)
 
 
-def _guesses(scene: Scene, x: Any, count: int, start: int, name: str) -> tuple[tuple[Alternative, ...], ...]:
-    """For each token what was likeliest in its place; nothing for the first, and one more after the last."""
+def _said(scene: Scene, one: str) -> str:
+    """What stands below each token, in a sentence: a guess of what was to come, unless the network has read it."""
+    on = answers_on(scene)
+    if not on:
+        return f" Below each {one} stand the five likeliest answers of the network at its place, the bluer the surer."
+    if looks_ahead(scene):
+        words = f" Below each {one} stand the five likeliest answers for its place, the bluer the surer: no guesses, since the network reads what "
+        return words + "lies ahead and has seen it; last of all, what it expects next."
+    words = f" Below each {one} stand the five that the network thought likeliest in its place, the bluer the surer; "
+    return words + "last of all, what it expects next."
+
+
+def _guesses(scene: Scene, x: Any, count: int, start: int, name: str, on: int) -> tuple[tuple[Alternative, ...], ...]:
+    """For each token what was likeliest in its place, which is ``on`` behind the one that answers; nothing before it, more after the last."""
     chance = scene.probabilities(x)[0].nan_to_num(0)[:count]
     top = chance.topk(min(LIKELIEST, chance.shape[-1]), -1)
     kind = texts.kind(scene, name)
@@ -284,7 +300,7 @@ def _guesses(scene: Scene, x: Any, count: int, start: int, name: str) -> tuple[t
     ]
     # A network that answers at fewer places says nothing of the others.
     rows += [()] * (count - len(rows))
-    return ((), *rows)[start:]
+    return (*[()] * on, *rows)[start:]
 
 
 def _offer(layer: Layer, best: list[Match]) -> Table:
