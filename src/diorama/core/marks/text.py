@@ -21,7 +21,7 @@ class Text(Mark, frozen=True, kw_only=True, omit_defaults=True):
     tokens: tuple[str, ...]
     values: Array | None = None  # (tokens,)
     limits: Limits | None = None
-    alternatives: tuple[tuple[Alternative, ...], ...] = ()  # for each token: what the model expected in its place
+    alternatives: tuple[tuple[Alternative, ...], ...] = ()  # for each token: what the model answers for its place
     keys: tuple[str, ...] = ()
     struck: Array | None = None  # (tokens,) bool: struck out, without a colour
     characters: bool = False  # tokens are single characters: set in a monospaced grid

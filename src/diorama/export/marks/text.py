@@ -54,7 +54,7 @@ def draw(mark: Text, style: Style) -> Sheet:
     if mark.limits is not None:
         sheet.place(legend(mark.limits, style), 0, sheet.height + 5)
     if mark.alternatives:
-        line = "Under each: what the model expected in its place, likeliest first; the bluer, the likelier."
+        line = "Under each: the answers for its place, likeliest first; the bluer, the likelier."
         y = sheet.height + 3
         for part in typeset.wrap(line, LABEL, max(sheet.width, 240.0)):
             sheet.grow(sheet.text(0, y + 11, part, LABEL, MUTED), y + 14)
