@@ -12,9 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..data.examples import Examples
 from ..model.axes import first_tensor
 from ..model.outputs import Reading
 from .batch_texts import BatchTexts, TextReader
+from .beside_probe import BesideProbe
 from .carried import Carried
 from .codes import Codes
 from .doubts import Slopes
@@ -73,8 +75,11 @@ class BatchReader:
     *Cost* a few reductions of the inputs and scores of one batch.
     """
 
-    def __init__(self, model: nn.Module, reading: Reading | None, report: Callable[[Exception], None]) -> None:
+    def __init__(
+        self, model: nn.Module, reading: Reading | None, report: Callable[[Exception], None], probe: Examples | None = None,
+    ) -> None:
         self._model, self._reading, self._report = model, reading, report
+        self._beside = BesideProbe(probe)
         self._handle: Any = None
         self._clear()
         self._confusion: NDArray[np.float64] | None = None
@@ -207,7 +212,7 @@ class BatchReader:
         tokens, whole, habits = self._tokens, self._whole, self._habits
         if (left := self._leftovers.found(passes)) is not None:
             habits["left"] = float(left)
-        habits |= self._judging.finish(self._model) | self._codes.finish()
+        habits |= self._judging.finish(self._model) | self._codes.finish() | self._beside.told(asked)
         self._leftovers.arm(None)
         self._clear()
         if rows is None:

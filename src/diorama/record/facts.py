@@ -55,6 +55,10 @@ class Likeness(msgspec.Struct):
     """Of a table: the column that is the true value of a regression, shifted and scaled."""
     ahead: bool | None = None
     """Of texts whose labels are the next tokens: whether answers depend on the tokens that they are to tell."""
+    turned: bool | None = None
+    """Of texts that are filled up to one length: whether an attention looks at what fills them, and at nothing else."""
+    again: float | None = None
+    """The share of its rows that stand in it before already, where none do by chance."""
     count: Count = 0
     labels: list[int] = []
     """Of classes: each example's, −100 where it has none."""

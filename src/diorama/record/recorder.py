@@ -148,7 +148,7 @@ class Recorder:
         self.controls.frozen_before(begun.frozen)
         self._observer = Observer(setup.subject, setup.signals, setup.pace, self.controls.factors, setup.reader, self._mishap)
         if setup.reader is not None:
-            self._observer.batch = BatchReader(setup.subject.model, setup.reading, self._complain)
+            self._observer.batch = BatchReader(setup.subject.model, setup.reading, self._complain, setup.content.examples)
             self._observer.doubts = Doubts(setup.reading, told.task is not None, lambda text, about: self._say((text,), None, **{about: text}))
             self._observer.probe_balance = setup.content.facts.get("probe", {}).get("balance")
             if setup.subject.optimizers and not setup.subject.spread:

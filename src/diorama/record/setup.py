@@ -32,6 +32,7 @@ from .architecture import facts_of, read_as, structure_of
 from .holding import ahead, likeness
 from .layer_reader import LayerReader
 from .pace import Pace
+from .padding import looks_at_padding
 from .run_folder import Content
 from .signals import Signal
 
@@ -132,6 +133,8 @@ def prepared(told: Watched, report: Callable[[Exception], None]) -> Setup | None
     content.facts = facts_of(content) | {"units": {}, "every": told.every, "data": _data(told.data), "probe": likeness(examples, reading)}
     if (sees := ahead(plain, examples, reading)) is not None:
         content.facts["probe"]["ahead"] = sees
+    if (turned := looks_at_padding(plain, examples)) is not None:
+        content.facts["probe"]["turned"] = turned
     compiled = plain is not told.model and type(told.model).__name__ == "OptimizedModule"
     # Hooks would make a compiled model compile again at every reading.
     reader = None if compiled else LayerReader(plain, table, report)

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ...core.errors import DioramaError
 from ...core.knobs import knob
 from ...core.saying import counted
 from ...core.selection import number_key
 from ...data import changes_file
 from .. import files
-from . import Finding, Found
+from . import Finding, Found, last, series
 
 if TYPE_CHECKING:
     from ..reader import RunReader
+
+_HELPS = "Hold the probe set out of the training, where it should tell of new examples."
+_READINGS = 3
+"""Batches that are read at least."""
 
 
 class ProbeInTraining(Finding):
     """Examples of the probe set are among those that are trained on, so that it says nothing of new ones.
 
     *Meaning* nothing is wrong where it was taken from there on purpose; where it is meant to be held out, test data lie among the training's.
-    It is known of data that ``diorama.data`` wraps. A few that are there twice are not told. Examples that were relabelled are told of: the
-    probe set keeps their old labels.
+    It is known of data that ``diorama.data`` wraps, and of others from the rows of the batches that are read: a row of a table of few different
+    numbers may be the same by chance, and is not told. A few that are there twice are not told. Where rows stand in the probe set several times,
+    data were multiplied before they were split, which is an alarm. Examples that were relabelled are told of: the probe set keeps their old labels.
     """
 
     share: float = knob(0.1, "The share of the probe set from which on it is told.", low=0.0, high=1.0)
@@ -29,6 +36,8 @@ class ProbeInTraining(Finding):
     def __call__(self, run: RunReader) -> list[Found]:
         """One calm line, and another where labels were changed."""
         data = run.meta.get("steered") or {}
+        if not data:
+            return self._met(run)
         matched, probe = int(data.get("matched", 0)), int(data.get("probe", 0))
         found = self._relabelled(run) if data.get("relabelled") and matched else []
         if not probe or matched < max(1.0, self.share * probe):
@@ -41,7 +50,27 @@ class ProbeInTraining(Finding):
             "among those that the training draws, "
             "so its loss and accuracy do not say how the model does on new ones.",
             f"{matched:,} of {probe:,} examples are the same, input for input", (), None, 0, "Certain.",
-            "Hold the probe set out of the training, where it should tell of new examples.", "examples",
+            _HELPS, "examples",
+        )]
+
+    def _met(self, run: RunReader) -> list[Found]:
+        """Rows of the probe set that were met in the batches that were read."""
+        steps, met = series(run, "batch/met")
+        twins = last(run, "batch/twins", 10)
+        if len(met) < _READINGS or met[-1] < max(self.share, 1e-9):
+            return []
+        again = float((run.meta.get("probe") or {}).get("again") or 0.0)
+        many = again >= self.share
+        told = f" In it, {again:.0%} of the rows stand there before already: data were multiplied before they were split." if many else ""
+        return [Found(
+            self.name, 0.6 if many else 0.2,
+            "Rows of the probe set are trained on, as they stand there many times over" if many else "The probe set is trained on",
+            f"{met[-1]:.0%} of the different rows of the probe set were met in the batches that were read, so its loss and accuracy do not say how "
+            f"the model does on new ones.{told}",
+            f"of the last batches that were read {np.mean(twins):.0%} of the rows are in the probe set, number for number", (), None,
+            int(steps[np.flatnonzero(met >= self.share)[0]]) if self.share else int(steps[0]),
+            "Certain: three parts of each row, none with a number of another, agree.",
+            "Take away rows that stand there twice, then split." if many else _HELPS, "examples",
         )]
 
     def _relabelled(self, run: RunReader) -> list[Found]:

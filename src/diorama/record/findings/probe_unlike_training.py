@@ -21,13 +21,23 @@ _ENDS = 8.0
 _OTHER = 1.4
 """From this factor on one scale is another one."""
 
+_OTHER_TOKENS = 0.25
+"""From this distance of the tokens' shares on, beyond what chance makes twice, they are of other tokens …"""
+_SAME_SHARES = 0.4
+"""… and the same shares, where that of the ranked ones is so small a part of it."""
+_LEARNS = 0.8
+"""A probe loss below so much of its first value falls: the probe set's tokens are learnt too."""
+_ROSE, _FELL = 1.1, 0.9
+"""By what the probe loss rises, and the training loss falls, for the one not to go with the other."""
+
 
 class ProbeUnlikeTraining(Finding):
-    """The probe set's inputs lie in another range, or its classes are shared out otherwise, than in the training's batches.
+    """The probe set's inputs lie in another range, its classes are shared out otherwise, or its tokens are others, than in the training's batches.
 
     *Meaning* often one of the two was normalized and the other was not (0 to 255 against 0 to 1). What all views show of the
     probe set is then not what the model was trained for. Where a step has several forward passes, the inputs of the
-    first need not be those of the training, and are not compared.
+    first need not be those of the training, and are not compared. Tokens whose shares are those of the training, but under other numbers, are of
+    another vocabulary or another order of it. A loss of texts that rises from its first reading on says that nothing learnt holds there.
     """
 
     steady = True
@@ -38,7 +48,39 @@ class ProbeUnlikeTraining(Finding):
     def __call__(self, run: RunReader) -> list[Found]:
         """One finding for the inputs and one for the classes."""
         like: dict[str, Any] = run.meta.get("probe") or {}
-        return [*self._inputs(run, like.get("inputs")), *self._classes(run, like), *self._answers(run, like)]
+        return [
+            *self._inputs(run, like.get("inputs")), *self._classes(run, like), *self._answers(run, like), *self._texts(run, like.get("floor")),
+        ]
+
+    def _texts(self, run: RunReader, floor: float | None) -> list[Found]:
+        """Tokens of the probe set that stand there as often as those of the training, but are other ones; or a loss of texts that only rises."""
+        steps, apart = series(run, "batch/tokens")
+        ranked, chance = series(run, "batch/tokens_ranked")[1], series(run, "batch/tokens_chance")[1]
+        looks, held = series(run, "probe/loss")
+        if len(apart) < self.readings or not len(apart) == len(ranked) == len(chance):
+            return []
+        renumbered = apart[-1] >= _OTHER_TOKENS + 2 * chance[-1] and ranked[-1] <= _SAME_SHARES * apart[-1]
+        rises, told = _rises(run, held, floor)
+        if not rises and (not renumbered or (len(held) > 1 and held[-1] < _LEARNS * held[0])):
+            return []
+        loss = f" The probe loss rose from {held[0]:.3g} to {held[-1]:.3g}{told}." if rises else ""
+        if not renumbered:
+            return [Found(
+                self.name, 0.65, "What is learnt does not hold on the probe set",
+                f"The training loss falls, and the probe loss has risen since its first reading.{loss} Texts of the probe set are made otherwise "
+                "than the training's, or nothing that is learnt helps with others.",
+                f"probe/loss {held[0]:.3g} at step {int(looks[0]):,}, {held[-1]:.3g} at step {int(looks[-1]):,}", (), None, int(looks[0]),
+                "Sure that it does not hold.", "Look at texts of the probe set beside the training's, token by token.", "learns_from",
+            )]
+        return [Found(
+            self.name, 0.8 if rises else 0.6, "The probe set numbers its tokens otherwise",
+            f"{apart[-1]:.0%} of the probe set's tokens would have to be others, for each to stand there as often as in the training's batches; of "
+            f"the most frequent token of each, the second and so on, whichever they are, only {ranked[-1]:.0%}: the same shares under other numbers, "
+            f"as of another vocabulary or another order of it.{loss}",
+            f"total variation distance of the tokens' shares {apart[-1]:.2f} (by chance {chance[-1]:.2f}), of the ranked ones {ranked[-1]:.2f}", (),
+            None, int(steps[0]), "Sure that the shares are so; texts in another script have such ones too.",
+            "Make the probe set's tokens with the vocabulary of the training.", "learns_from",
+        )]
 
     def _inputs(self, run: RunReader, probe: Any) -> list[Found]:
         passes = last(run, "batch/passes", 10)
@@ -139,6 +181,18 @@ class ProbeUnlikeTraining(Finding):
 
 _APART = 0.1
 """By how much the probe set's answers must be worse than the training's, for what was learnt not to hold there."""
+
+
+def _rises(run: RunReader, held: np.ndarray, floor: float | None) -> tuple[bool, str]:
+    """Whether the probe loss of texts rises from its first reading on, above that of one answer for all, while the training's falls."""
+    loss = series(run, "loss")[1]
+    if run.meta.get("task") != "next_token" or len(held) < 3 or len(loss) < 20 or not np.isfinite(held).all() or not np.isfinite(loss).all():
+        return False, ""
+    few = max(5, len(loss) // 20)
+    fell = np.median(loss[-few:]) < _FELL * np.median(loss[:few])
+    above = floor is None or held[-1] > _ROSE * floor
+    rose = bool((np.diff(held) > 0).all()) and held[-1] > _ROSE * held[0]
+    return bool(fell and above and rose), "" if floor is None else f", above that of one answer for all ({floor:.3g})"
 
 
 def _name(names: Any, number: int) -> str:

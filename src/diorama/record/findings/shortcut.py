@@ -16,7 +16,8 @@ class Shortcut(Finding):
 
     *Meaning* a mark, a frame or a stamp that only one class carries (often a trace of how the pictures were made) is all that a
     model needs to learn; without it, it knows nothing. In a table of fewer than 64 columns one may
-    well decide: there only one is told that has (nearly) one number for each class, or of a regression is the true value itself, shifted and scaled.
+    well decide: there only one is told that has (nearly) one number for each class, that tells (nearly) all examples by one cut a class while no
+    other comes near, or of a regression is the true value itself, shifted and scaled.
     """
 
     steady = True
@@ -24,9 +25,31 @@ class Shortcut(Finding):
     readings: int = knob(3, "How many readings in a row.", low=1)
     wide: float = knob(50.0, "How much further classes must lie apart in a column of a table than one of them is wide.", low=1.0)
 
+    cut: float = knob(0.99, "The share of examples that one column of a table must tell by one cut a class.", low=0.5, high=1.0)
+    beyond: float = knob(4.0, "How many standard deviations of two neighbouring classes, added up, their means must lie apart in it.", low=1.0)
+
     def __call__(self, run: RunReader) -> list[Found]:
         """One finding, for the place that tells most."""
-        return self._place(run) or self._column(run) or self._value(run)
+        return self._place(run) or self._column(run) or self._cuts(run) or self._value(run)
+
+    def _cuts(self, run: RunReader) -> list[Found]:
+        """A column of a small table that tells all classes by one cut each, with much room at each, where no other column comes near."""
+        steps, right = series(run, "batch/cut")
+        second, at, apart = (series(run, f"batch/cut_{name}")[1] for name in ("next", "at", "apart"))
+        if len(right) < self.readings or not len(right) == len(second) == len(at) == len(apart):
+            return []
+        told = (right >= self.cut) & (apart >= self.beyond) & (second < _NEAR) & (at == at[-1])
+        if not told[-self.readings :].all():
+            return []
+        return [Found(
+            self.name, 0.65, "A column of the table gives the class away",
+            f"{_column(run, int(at[-1]))} alone tells {100 * right[-1]:.3g}% of the examples rightly, by one cut between each class and the next; "
+            f"the next best column tells {second[-1]:.0%}. So much room lies at each cut that it looks made from the label, "
+            "or measured after it was known.",
+            f"neighbouring classes lie {_deviations(apart[-1])} of their two standard deviations apart in it, at least", (), None,
+            since(steps, told), "Sure that it tells them in the batches that were read, not that the model uses it.",
+            "Leave the column out if it is not known when an answer is asked for.", "attribution",
+        )]
 
     def _column(self, run: RunReader) -> list[Found]:
         """A column of a small table that has one number for each class, or for one class and for all others."""
@@ -80,6 +103,10 @@ class Shortcut(Finding):
             "Look at pictures of the class at that place, and remove what only they have; an attribution shows whether the model looks there.",
             "attribution",
         )]
+
+
+_NEAR = 0.9
+"""A column that tells so many examples rightly comes near one that tells all."""
 
 
 def _class(run: RunReader, k: int) -> str:
