@@ -18,7 +18,7 @@ WORDS = 12
 """Tokens of the small language; 0 fills texts up."""
 
 
-class Added(nn.Module):
+class SumOfTwo(nn.Module):
     """What goes in, and what a layer makes of it."""
 
     def __init__(self, wide: int) -> None:
@@ -35,7 +35,7 @@ def _of_rows(kind: str, columns: int) -> nn.Module:
         return nn.Sequential(nn.Linear(columns, 12), nn.Tanh(), nn.Linear(12, 4))
     if kind == "convolutional":
         return nn.Sequential(nn.Unflatten(1, (1, columns)), nn.Conv1d(1, 6, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(6 * columns, 4))
-    return nn.Sequential(nn.Linear(columns, 12), Added(12), nn.Linear(12, 4))
+    return nn.Sequential(nn.Linear(columns, 12), SumOfTwo(12), nn.Linear(12, 4))
 
 
 class Teller(nn.Module):
@@ -158,7 +158,7 @@ def test_padding_in_the_loss_and_another_vocabulary_are_found(tmp_path: Path, ki
             assert found[wanted].title == "The probe set numbers its tokens otherwise"
 
 
-class Attending(nn.Module):
+class LooksWhereMasked(nn.Module):
     """Says something of a text that is filled up with 0, by attention that is masked, perhaps the wrong way round."""
 
     def __init__(self, kind: str, turned: bool) -> None:
@@ -184,7 +184,7 @@ def test_a_mask_that_is_the_wrong_way_round_is_found(tmp_path: Path, kind: str) 
     """Attention to padding alone is an alarm before the first step; to words alone, or to whole texts, it is nothing."""
     for turned, filled in ((True, True), (False, True), (False, False)):
         path, x = tmp_path / f"{turned}{filled}", _texts(20, filled)
-        with diorama.watch(Attending(kind, turned), path, probe=(x, torch.arange(20) % 4)) as recorder:
+        with diorama.watch(LooksWhereMasked(kind, turned), path, probe=(x, torch.arange(20) % 4)) as recorder:
             recorder.step()
         found = {one.finding: one for one in diorama.open(path).findings()}
         assert ("padding" in found) == turned
