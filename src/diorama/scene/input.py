@@ -143,13 +143,14 @@ def stretches(known: Kinds, x: Nested) -> list[slice] | None:
 
 def worded(known: Kinds, x: Nested) -> Tensor | None:
     """Which places of the texts of a batch (n, places) are none of the padding at their ends; None where the inputs are no texts."""
-    found, spans = text_input(known), stretches(known, x)
-    if found is None or spans is None:
+    found = text_input(known)
+    part = named(x).get(found[0]) if found is not None else None
+    if found is None or not isinstance(part, Tensor) or part.ndim != 2 or (found[1].vocabulary is None and found[1].decode_with is None):
         return None
-    part = named(x)[found[0]]
-    assert isinstance(part, Tensor)
-    places = torch.arange(part.shape[1], device=part.device)
-    return torch.stack([(places >= one.start) & (places < one.stop) for one in spans])
+    words = ~torch.isin(part, part.new_tensor([number for number in part.unique().tolist() if pads(found[1].token(int(number)))]))
+    # A text that is nothing but padding is taken as a whole, as it stands.
+    inside = (words.cumsum(1) > 0) & (words.flip(1).cumsum(1) > 0).flip(1)
+    return inside | ~words.any(1, keepdim=True)
 
 
 def ending(scene: Scene, x: Nested) -> int | None:

@@ -13,6 +13,7 @@ from ..core.errors import NotApplicable
 from ..core.knobs import build, title_of
 from ..record.run_folder import Content
 from ..record.stand_in import stand_in
+from .turning import turned
 
 if TYPE_CHECKING:
     from .scene import Scene
@@ -30,7 +31,7 @@ class Preview(NamedTuple):
     accuracy_before: float | None
     accuracy: float | None
     turned: int | None
-    """Examples whose answer would be another one …"""
+    """Answers that would be other ones: of texts those at their tokens, of maps those at their places …"""
     examples: int
     """… of so many."""
 
@@ -65,13 +66,10 @@ def preview(scene: Scene, name: str, knobs: Mapping[str, Any]) -> Preview:
             applied = command.apply(trial)
         model = trial.subject.model
     before, after = scene.answers(), scene.with_model(model).answers()
-    turned = None
-    if scene.task in ("classification", "multi_label", "next_token", "segmentation"):
-        same = before.predictions == after.predictions
-        turned = int((~same.reshape(len(same), -1).all(1)).sum())
+    differ = turned(scene, after)
     return Preview(
-        scene.step, applied.text, _known(before.loss), _known(after.loss), _known(before.accuracy), _known(after.accuracy), turned,
-        len(scene.live),
+        scene.step, applied.text, _known(before.loss), _known(after.loss), _known(before.accuracy), _known(after.accuracy),
+        differ.count if differ is not None and differ.total else None, differ.total if differ is not None else len(scene.live),
     )
 
 

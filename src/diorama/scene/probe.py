@@ -22,6 +22,7 @@ from ..model.layers import Layer, by_unit
 from ..model.outputs import CLASSES, Reading
 from ..model.packed import steps
 from ..model.untouched import Mode
+from .input import worded
 from .memory import Memory
 
 BATCH = 64
@@ -46,7 +47,7 @@ class Answers:
     """What the model answers to each example of the probe set.
 
     ``predictions`` as :meth:`Reading.predictions` gives them; ``confidence`` (n,) is the probability of the answer (the
-    mean over a text's steps), ``margin`` (n,) how far the best answer is ahead of the next one. ``losses`` and
+    mean over the places of a text or a map), ``margin`` (n,) how far the best answer is ahead of the next one. ``losses`` and
     ``right`` (n,) are None without a truth, and ``known`` (n,) says of which examples there is one. Values that do not
     exist for a task are None.
     """
@@ -57,6 +58,9 @@ class Answers:
     losses: Tensor | None = None
     right: Tensor | None = None
     known: Tensor | None = None
+    places: Tensor | None = None
+    """Of texts and maps, in the shape of the predictions: where an answer is asked for. None where padding stands, nor where an example has
+    labels and this one says nothing; None as a whole where each example has one answer."""
     loss: float = math.nan
     """Of all of them together, and the share that is answered rightly: of all labels, where an example has several. NaN where unknown."""
     accuracy: float = math.nan
@@ -114,7 +118,7 @@ class Probe:
         parts, told, truths = [], [], []
         for chosen, x in batches:
             answer, wanted = scores(x).detach(), reading.wanted(x, self._truth(chosen))
-            parts.append(_answer(reading, answer, wanted, sure))
+            parts.append(_answer(reading, answer, wanted, sure, worded(self.examples.kind, x) if reading.task == "next_token" else None))
             if wanted is not None and reading.task:
                 truths.append(wanted.cpu())
                 if reading.criterion is not None:
@@ -244,22 +248,49 @@ def _of_all(batches: list[Tensor]) -> Tensor:
     return torch.cat(padded)
 
 
-def _answer(reading: Reading, scores: Tensor, y: Tensor | None, sure: bool) -> Answers:
+def _answer(reading: Reading, scores: Tensor, y: Tensor | None, sure: bool, words: Tensor | None) -> Answers:
     scores = scores.cpu()
     if scores.dtype in (torch.bfloat16, torch.float16):
         scores = scores.float()  # NumPy knows no bfloat16, and sums of halves are coarse
     predictions = reading.predictions(scores)
+    places = asked_places(reading, predictions, y, words)
     confidence = margin = losses = right = known = None
     if sure and reading.task in CLASSES:
         top = reading.probabilities(scores).topk(min(2, reading.width(scores)), -1).values
-        confidence = top[..., 0].reshape(len(top), -1).mean(1)
+        confidence = _mean(top[..., 0], places)
         gap = top[..., 0] - top[..., 1] if top.shape[-1] > 1 else top[..., 0]
-        margin = gap.reshape(len(top), -1).mean(1)
+        margin = _mean(gap, places)
     if y is not None and reading.task:
         losses, known = reading.losses(scores, y.cpu()).float(), reading.labelled(y.cpu())
         if reading.task not in ("regression", "reconstruction"):
             right = reading.right(scores, y.cpu(), predictions)
-    return Answers(predictions, confidence, margin, losses, right, known)
+    return Answers(predictions, confidence, margin, losses, right, known, places)
+
+
+def asked_places(reading: Reading, predictions: Tensor, y: Tensor | None, words: Tensor | None) -> Tensor | None:
+    """Where texts and maps are asked for an answer, in the shape of their ``predictions``; None where each example has one answer.
+
+    ``y`` is the truth, and ``words`` says which places of a text are none of the padding at its ends, as :func:`worded` tells. Of an example
+    without any label all places are asked for, as an example without a class is.
+    """
+    if reading.task not in ("next_token", "segmentation"):
+        return None
+    asked = torch.ones_like(predictions, dtype=torch.bool)
+    if y is not None:
+        known = reading.known(y.cpu())
+        if known.shape == asked.shape:
+            asked &= known | ~known.flatten(1).any(1).reshape(-1, *[1] * (known.ndim - 1))
+    if words is not None and words.shape == asked.shape:
+        asked &= words.cpu()
+    return asked
+
+
+def _mean(values: Tensor, places: Tensor | None) -> Tensor:
+    """The mean of each example, (n,), over the places that count; NaN where there is none."""
+    if places is None or places.shape != values.shape:
+        return values.reshape(len(values), -1).mean(1)
+    counted = torch.where(places, values, 0).reshape(len(values), -1).sum(1)
+    return counted / places.reshape(len(values), -1).sum(1)
 
 
 def same_shapes(parts: list[Tensor]) -> bool:

@@ -410,6 +410,8 @@ def _cosine(one: Mapping[str, Any], other: Mapping[str, Any], names: list[str]) 
     weights = [name for name in names if not _statistic(name)]
     product = sum(float((np.asarray(one[n], np.float64) * other[n]).sum()) for n in weights)
     lengths = [sum(float(np.square(np.asarray(side[n], np.float64)).sum()) for n in weights) for side in (one, other)]
+    if not np.isfinite([product, *lengths]).all():
+        return float("nan")
     return product / float(np.sqrt(lengths[0] * lengths[1])) if min(lengths) > 0 else 0.0
 
 

@@ -182,7 +182,10 @@ def _changed(scene: Scene, before: Tensor, after: Tensor) -> float:
         return float("nan")
     changed = before != after
     # What had no answer, as its scores are no numbers, has none that changes.
-    return float((changed[before >= 0] if scene.task in CLASSES else changed).double().mean())
+    answered, places = before >= 0, scene.answers().places
+    if places is not None and places[: len(before)].shape == answered.shape:
+        answered &= places[: len(before)].to(answered.device)  # what is said at padding is no answer
+    return float((changed[answered] if scene.task in CLASSES else changed).double().mean())
 
 
 def _mean(values: np.ndarray, share: np.ndarray) -> float:

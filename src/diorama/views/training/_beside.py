@@ -16,6 +16,7 @@ from ...core.selection import spoken
 from ...derive.derivations.matching import reordered
 from ...model.averages import normalized
 from ...scene import Scene
+from ...scene.turning import TurnedAnswers, turned
 from .. import recorded
 from . import _straight
 from ._counted import uncounted
@@ -73,7 +74,9 @@ class OtherNetwork:
         self.value: dict[str, Any] | None = None
         self.before: _straight.WeightWay | None = None
         self.after: _straight.WeightWay | None = None
+        self.turned: TurnedAnswers | None = None
         self.differ: NDArray[np.bool_] | None = None
+        """The examples of which some answer is another one."""
         self.answers: Any = None
         self.estimated = False
         """Batch norm has statistics of its own on the way."""
@@ -115,8 +118,9 @@ class OtherNetwork:
         self.answers = answers
         if left := uncounted(scene):
             self.notes.append(left.removesuffix("."))
-        if scene.task not in ("regression", "reconstruction", ""):
-            self.differ = (mine.predictions != answers.predictions).reshape(len(scene.live), -1).any(1).numpy()
+        self.turned = turned(scene, answers)
+        if self.turned is not None:
+            self.differ = self.turned.examples.numpy()
 
     def match(self) -> Iterator[Progress]:
         """Find which units are the same."""
@@ -143,6 +147,8 @@ class OtherNetwork:
                 return
         if self.value and self.value["note"]:
             self.notes.append(self.value["note"])
+        if self.value and not np.isfinite(self.value["cosine"]["after"]):
+            self.notes.append("some weights are no numbers, so how alike those of the two are cannot be told")
 
     def walk(self) -> Iterator[float]:
         """Follow the loss to the other network, as it is and with its units matched."""
@@ -189,10 +195,11 @@ class OtherNetwork:
     def sentence(self, changed_labels: Tensor | None = None) -> str:
         """What differs, in words; who is right also by the labels that commands gave to the data, where they did."""
         told = [self.moment()] if self.moment() else []
-        if self.differ is not None:
-            count = len(self.scene.live)
-            changed = int(self.differ.sum())
-            said = f"Of {count} examples this network and {self.name} answer {changed} differently"
+        if self.turned is not None and not self.turned.total:
+            told.append(f"Neither this network nor {self.name} answers: their scores are no numbers.")
+        elif self.turned is not None:
+            changed = self.turned.count
+            said = f"Of {self.turned.of} this network and {self.name} answer {changed:,} differently"
             mine, theirs = self.scene.answers().right, self.answers.right
             if changed and mine is not None and theirs is not None and self.scene.task == "classification":
                 said += f": {_alone(mine > 0.5, theirs > 0.5)}"
@@ -243,7 +250,7 @@ class OtherNetwork:
                 f"the {cosine['numbers']:,} of {cosine['total']:,} weights that have the same shape in both"
             )
             # Of networks of unlike widths the little that has one shape, such as the last bias, says nothing of the whole.
-            if cosine["numbers"] >= WHOLE * cosine["total"]:
+            if cosine["numbers"] >= WHOLE * cosine["total"] and np.isfinite(cosine["after"]):
                 yield Check(
                     name=f"weights alike, {self.name}", value=cosine["after"],
                     sentence=f"The cosine of {which} after matching; {cosine['before']:.3g} before." if self.value["layers"] else

@@ -14,6 +14,7 @@ from torch import Tensor
 from ...core.errors import DioramaError, NotApplicable
 from ...derive.derivations.similarity import FEWEST, HsicSums, batches, looked
 from ...scene import Scene
+from ...scene.turning import ONE_EACH, turned
 from ..kernels import layers_with_weights
 
 Floats = NDArray[np.float64]
@@ -61,13 +62,14 @@ class SettledAnswers:
     """What the layers answered to the probe set, by snapshot; NaN where it was not looked at.
 
     ``to_end`` and ``to_next`` (layers, snapshots) are the CKA to the last snapshot and to the one before; ``frozen``
-    (snapshots,) is the share of examples whose answer does not change any more, None where answers are not classes.
+    (snapshots,) is the share of answers that do not change any more, ``of`` so many; None where answers are not classes.
     """
 
     layers: tuple[str, ...]
     to_end: Floats
     to_next: Floats
     frozen: Floats | None
+    of: str = ""
 
 
 def settled(values: Floats, steps: Sequence[int], within: float, below: bool = True, paced: bool = False) -> list[int | None]:
@@ -130,8 +132,9 @@ def answered(scene: Scene, steps: Sequence[int]) -> Iterator[SettledAnswers]:
     to_end, to_next = np.full((2, len(names), len(steps)), np.nan)
     end: list[Floats] = []
     later: list[Floats] = []
-    frozen = np.full(len(steps), np.nan) if final.task in ("classification", "multi_label", "segmentation", "next_token") else None
+    frozen = np.full(len(steps), np.nan) if final.task in ONE_EACH else None
     alike: Any = None
+    of = ""
     for k in reversed(range(len(steps))):
         one = alone.at(steps[k])
         try:
@@ -149,13 +152,15 @@ def answered(scene: Scene, steps: Sequence[int]) -> Iterator[SettledAnswers]:
             if k + 1 < len(steps):
                 to_next[:, k + 1] = _paired(grams, later)
         if frozen is not None:
-            given = one.predictions()
-            same = given == final.predictions() if given.shape == final.predictions().shape else torch.zeros(1, dtype=torch.bool)
-            same = same.reshape(len(same), -1).all(1)
+            # What the end does not answer, as its scores are no numbers, has no answer that it could keep.
+            itself, differ = turned(final, final.answers()), turned(final, one.answers())
+            assert itself is not None  # its answers are classes
+            same = ~differ.differ if differ is not None else torch.zeros_like(itself.asked)
             alike = same if alike is None else alike & same
-            frozen[k] = float(alike.double().mean())
+            frozen[k] = float(alike[itself.asked].double().mean())
+            of = itself.of
         later = grams
-        yield SettledAnswers(names, to_end.copy(), to_next.copy(), frozen.copy() if frozen is not None else None)
+        yield SettledAnswers(names, to_end.copy(), to_next.copy(), frozen.copy() if frozen is not None else None, of)
 
 
 def _paired(grams: list[Floats], others: list[Floats]) -> Floats:

@@ -17,7 +17,8 @@ from ...core.selection import Selection, layer_key
 from ...derive.derivations.adapters import without_adapters
 from ...model.adapters import Adapter, adapters, switch_off
 from ...scene import Scene
-from ...scene.input import asked, worded
+from ...scene.input import asked
+from ...scene.turning import turned
 from .. import answers
 from ..view import View
 
@@ -169,13 +170,9 @@ def _compared(scene: Scene, selection: Selection, chosen: tuple[Adapter, ...]) -
     pair = [asked(scene, current.x), asked(other, current.x)]
     found: dict[str, Any] = {"label": current.label}
     mine, theirs = scene.answers(), other.answers()
-    if mine.predictions.shape == theirs.predictions.shape and scene.task != "regression":
-        same = mine.predictions == theirs.predictions
-        answered = (mine.predictions >= 0) | (theirs.predictions >= 0)  # where neither says a class, none stays
-        words = worded(scene.kind, scene.live.x)
-        if words is not None and words.shape == answered.shape:
-            answered &= words.to(answered.device)  # what is said behind a text, at its padding, is no answer
-        found["changed"] = float((~same)[answered].float().mean())
+    differ = turned(scene, theirs)
+    if differ is not None:
+        found["changed"], found["of"] = differ.share, differ.of
     found["losses"] = [one.loss for one in (mine, theirs)]
     marks: list[Node] = []
     for scores, title in zip(pair, ("with the adapters", "switched off"), strict=True):
@@ -194,7 +191,8 @@ def _said(compared: Mapping[str, Any], off: str) -> str:
     """What becomes of the answers, in words."""
     parts = []
     if "changed" in compared and not np.isnan(compared["changed"]):
-        parts.append(f"{percent(compared['changed'])} of the answers change")
+        of = "" if compared["of"].endswith("examples") and " of " not in compared["of"] else f" ({compared['of']})"
+        parts.append(f"{percent(compared['changed'])} of the answers change{of}")
     here, there = compared["losses"]
     if np.isfinite([here, there]).all():
         parts.append(f"the mean loss goes from {here:.4g} to {there:.4g}")

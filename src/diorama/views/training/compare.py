@@ -184,7 +184,7 @@ def _numbers(scene: Scene, beside: list[OtherNetwork]) -> Node:
 
     labels = _labels(scene, beside)
 
-    def row(name: str, looked: Scene, answers: Any, differ: NDArray[Any] | None) -> _ComparedRow:
+    def row(name: str, looked: Scene, answers: Any, differ: float) -> _ComparedRow:
         loss = right = relabelled = float("nan")
         if answers is not None:
             known = slice(None) if answers.known is None else answers.known
@@ -192,12 +192,15 @@ def _numbers(scene: Scene, beside: list[OtherNetwork]) -> Node:
             relabelled = mean((answers.predictions == labels)[known].double().numpy()) if labels is not None else relabelled
         count = sum(p.numel() for p in looked.model.parameters()) if looked.missing is None else float("nan")
         step = float(looked.step) if looked.step is not None else float("nan")
-        return _ComparedRow(name, step, loss, right, relabelled, float(count), float(differ.sum()) if differ is not None else float("nan"),
+        return _ComparedRow(name, step, loss, right, relabelled, float(count), differ,
                             held_back(looked.run, step if np.isfinite(step) else np.inf))
 
     here = f"step {scene.step}" if beside[0].same_run else recorded.label(scene.run, [one.other.run for one in beside]) or scene.name
-    rows = [row(f"{here} (here)", scene, scene.answers() if scene.task else None, None if all(one.differ is None for one in beside) else np.zeros(0))]
-    rows += [row(one.name, one.other, one.answers, one.differ) for one in beside]
+    told = [one.turned for one in beside if one.turned is not None and one.turned.total]
+    what = told[0].what if told else "examples"
+    rows = [row(f"{here} (here)", scene, scene.answers() if scene.task else None, 0.0 if told else float("nan"))]
+    counts = [float(one.turned.count) if one.turned is not None and one.turned.total else float("nan") for one in beside]
+    rows += [row(one.name, one.other, one.answers, count) for one, count in zip(beside, counts, strict=True)]
     columns = [
         Column(name="network", kind="text", texts=tuple(one.name for one in rows)),
         _told("step", [one.step for one in rows], ",.0f"),
@@ -205,7 +208,7 @@ def _numbers(scene: Scene, beside: list[OtherNetwork]) -> Node:
         _told("right", [one.right for one in rows], ".1%"),
         _told("right by the changed labels", [one.relabelled for one in rows], ".1%"),
         *_held_back(rows),
-        _told("answers that differ", [one.differ for one in rows], ",.0f"),
+        _told("answers that differ" if what == "examples" else f"{what} answered differently", [one.differ for one in rows], ",.0f"),
         _told("parameters", [one.parameters for one in rows], ",.0f"),
     ]
     keys = tuple(number_key("step", int(one.step)) if np.isfinite(one.step) else "" for one in rows)

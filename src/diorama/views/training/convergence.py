@@ -107,7 +107,7 @@ class ConvergenceView(View):
         children: list[Node] = [self._map(names, values, rows, steps, told is None)]
         children.append(_paths(found, _ranked(when, found.share, self.order == "network")[:MANY], scene.step))
         if told is not None and told.frozen is not None and np.isfinite(told.frozen).any():
-            children.append(_frozen(told.frozen, steps, scene.step))
+            children.append(_frozen(told.frozen, told.of, steps, scene.step))
         children.append(self._table(found, when, told, steps))
         return self.picture(
             scene, selection, "Convergence", Group(children=tuple(children)), self._caption(scene, found, when, told, final),
@@ -185,7 +185,7 @@ class ConvergenceView(View):
             return ()
         return (Check(
             name="frozen answers", value=float(told.frozen[-2]),
-            sentence=f"The share of probe examples whose answer at step {steps[-2]} is that of the end, step {steps[-1]}: near 1, few changed.",
+            sentence=f"The share of answers ({told.of}) that at step {steps[-2]} are those of the end, step {steps[-1]}: near 1, few changed.",
         ),)
 
 
@@ -211,11 +211,12 @@ def _paths(found: Moves, order: Sequence[int], step: int | None) -> Lines:
     )
 
 
-def _frozen(frozen: Floats, steps: Sequence[int], step: int | None) -> Lines:
+def _frozen(frozen: Floats, of: str, steps: Sequence[int], step: int | None) -> Lines:
     known = np.isfinite(frozen)
     series = Series(name="answers that do not change any more", x=np.asarray(steps, np.float64)[known], y=frozen[known])
     return Lines(
-        series=(series,), y_title="frozen answers", y_range=(0.0, 1.02), x_range=(float(steps[0]), float(steps[-1])),
+        title=f"Frozen answers, of {of}", series=(series,),
+        y_title="frozen answers", y_range=(0.0, 1.02), x_range=(float(steps[0]), float(steps[-1])),
         cursor=None if step is None else float(step), height=120,
     )
 

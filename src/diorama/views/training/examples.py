@@ -20,6 +20,7 @@ from ...scene import Scene
 from ...scene.directions import codes
 from ...scene.input import pictured
 from ...scene.sets import named
+from ...scene.turning import turned
 from .. import inputs, recorded
 from ..relabelled import called, of_numbers, relabelled, wrong
 from ..samples import few, first_examples, looking, unanswered
@@ -246,13 +247,18 @@ class ExamplesView(View):
             # An answer of several labels or places is rarely right as a whole.
             apart = np.where(facts.flipped, facts.right - facts.right_before, 0)
             parts = int((apart > 0).sum()), int((apart < 0).sum())
+        if facts.turned is None or not facts.turned.total:
+            return mean.rstrip()  # plain numbers, or answers of another shape: none is the same or another one
+        count, whole = facts.turned.count, facts.turned.what != "examples"
         if not facts.earlier:
             where = f" at step {before.step}" if before.step is not None else ""
-            mean += f"Compared with {before.name}{where}, {being(int(facts.flipped.sum()), 'answers differ', 'answer differs')}: "
+            differ = f"the answers at {count:,} of {facts.turned.of} differ" if whole else being(count, "answers differ", "answer differs")
+            mean += f"Compared with {before.name}{where}, {differ}: "
             if parts is not None:
                 return mean + f"more of {parts[0]:,} is right here, less of {parts[1]:,}."
             return mean + f"{being(gained)} right here alone, {lost:,} there alone."
-        mean += f"Compared with step {before.step}, {counted(int(facts.flipped.sum()), 'answers')} changed: "
+        changed = f"the answers at {count:,} of {facts.turned.of} changed" if whole else f"{counted(count, 'answers')} changed"
+        mean += f"Compared with step {before.step}, {changed}: "
         if parts is not None:
             return mean + f"more of {parts[0]:,} is right now, less of {parts[1]:,}."
         return mean + f"{being(gained)} right now, {being(lost, 'were', 'was')} right before."
@@ -332,9 +338,11 @@ class _ExampleFacts:
         if then is not None and then.right is not None:
             for k, label in self.new.items():
                 self.wrong_before[k] = int(then.predictions[k]) != label
+        self.turned = turned(scene, then, now) if then is not None else None
         self.flipped = np.zeros(self.count, bool)
-        if then is not None and scene.task != "regression":
-            self.flipped = (then.predictions != now.predictions).reshape(self.count, -1).any(1).numpy()
+        """Which examples have another answer, of texts and maps at some place."""
+        if self.turned is not None:
+            self.flipped = self.turned.examples.numpy()
 
     def name(self, index: int) -> str:
         return named(self.scene, index) if self.named else str(index)

@@ -11,9 +11,9 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Column, Field, Group, Handle, Node, Number, Table
 from ...core.picture import Check, Picture, Progress
-from ...core.saying import counted
 from ...core.selection import Selection, number_key
 from ...scene import Scene, weight_planes
+from ...scene.turning import turned
 from ...scene.weight_planes import WeightPlane
 from ..view import View
 from ._counted import uncounted
@@ -147,14 +147,15 @@ class LossSliceView(View):
         there = walker.scene.predictions().clone()
         here = scene.predictions()
         now = scene.answers()
-        changed = [] if there.is_floating_point() else np.flatnonzero((there != here).reshape(len(here), -1).any(1).numpy()).tolist()
+        differ = turned(scene, walker.scene.answers(sure=False))
+        changed = [] if differ is None else np.flatnonzero(differ.examples.numpy()).tolist()
         children: list[Node] = [
             Number(label="loss at the cross", value=loss, note=f"at {place[0]:.3g}, {place[1]:.3g}"),
         ]
         if np.isfinite(right):
             children.append(Number(label="accuracy at the cross", value=100 * right, unit="%"))
-        if not there.is_floating_point():
-            children.append(Number(label="answers that change", value=float(len(changed)), note=f"of {counted(len(here), 'examples')}"))
+        if differ is not None and differ.total:
+            children.append(Number(label="answers that change", value=float(differ.count), note=f"of {differ.of}"))
         if changed and scene.task == "classification" and now.losses is not None:
             classes = scene.classes
             shown = changed[:MANY]

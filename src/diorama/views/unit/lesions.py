@@ -22,6 +22,9 @@ from ...model.edits import Edit
 from ...model.outputs import CLASSES
 from ...model.unwrap import fed
 from ...scene import Scene
+from ...scene.input import worded
+from ...scene.probe import asked_places
+from ...scene.turning import turned_between
 from ..units import ShownLayer, main_layers, shown
 from ..view import View
 
@@ -44,7 +47,8 @@ class LesionsView(View):
     *Meaning* a unit that costs nothing by itself may still be needed once others are gone: the curve silences the
     cheapest units together, more and more of them, in the order of what each costs alone. A negative cost means that
     the network answers better without the unit. Without a truth the cost is how far the answers move.
-    *Units* the loss's own (nats for a classifier), over the same examples; *changed* is the share of answers that change.
+    *Units* the loss's own (nats for a classifier), over the same examples; *changed* is the share of answers that
+    change: of texts and maps, of tokens and places.
     *Cost* one forward pass of the examples for each unit; what it will take is said first.
     """
 
@@ -196,6 +200,9 @@ class _Answer:
     loss: float
     right: float
     told: bool
+    task: str
+    places: Tensor | None
+    """Where texts and maps are asked for an answer."""
 
     @classmethod
     def of(cls, scene: Scene, probe: _Probe, edits: Sequence[Edit]) -> _Answer:
@@ -211,15 +218,24 @@ class _Answer:
             y = probe.y.cpu()  # as the scores: a probe set may lie on an accelerator
             loss = reading.loss(scores, y)
             right = reading.mean(reading.right(scores, y), y, loss=False) if named else right
-        return cls(scores, predictions, loss if told else 0.0, right, told)
+        words = worded(scene.kind, probe.x) if scene.task == "next_token" else None
+        wanted = probe.y.cpu() if probe.y is not None else None
+        places = asked_places(reading, predictions, wanted, words) if predictions is not None else None
+        return cls(scores, predictions, loss if told else 0.0, right, told, scene.task, places)
 
     def against(self, base: _Answer) -> _Cost:
         """What differs from the answers of the whole network."""
-        moved = float((self.scores.double() - base.scores.double()).abs().mean())
+        apart = (self.scores.double() - base.scores.double()).abs()
+        if base.task == "next_token" and base.places is not None:
+            apart = apart[base.places]
+        moved = float(apart.mean())
         changed = float("nan")
         if self.predictions is not None and base.predictions is not None:
-            rows = (self.predictions != base.predictions).reshape(len(self.predictions), -1)
-            changed = float(rows.float().mean())
+            one_each = base.task in CLASSES  # of several labels each is one
+            changed = (
+                turned_between(base.task, base.predictions, self.predictions, base.places).share if one_each
+                else float((self.predictions != base.predictions).float().mean())
+            )
         return _Cost(self.loss - base.loss if self.told else moved, changed, self.right - base.right)
 
 
