@@ -12,9 +12,12 @@ from torch import Tensor, nn
 from ..core.errors import UsageError, not_found
 from ..core.selection import Selection
 from ..data.examples import Examples
-from ..data.kinds import Image, Kind, Kinds, Strokes, Tokens
+from ..data.kinds import Image, Kinds, Strokes, Tokens
 from ..data.nesting import Nested, as_tensors, each, first, named
 from ..data.padding import pads, stretch
+from ..data.wording import kinds_of as kinds_of
+from ..data.wording import text_input as text_input
+from ..data.wording import worded as worded
 from ..model.unwrap import fed
 
 if TYPE_CHECKING:
@@ -76,11 +79,6 @@ def pictured(examples: Examples, indices: Any = None) -> Any:
     return None
 
 
-def kinds_of(kind: Kinds) -> dict[str, Kind]:
-    """The kinds by the inputs' names."""
-    return dict(kind) if isinstance(kind, dict) else {"": kind}
-
-
 def encoded(examples: Examples, raw: Any) -> tuple[Nested, str]:
     """A raw input, or tensors of one example, as a batch of one, and what to call it.
 
@@ -119,16 +117,6 @@ def encoded(examples: Examples, raw: Any) -> tuple[Nested, str]:
     return each(whole, lambda part: next(fresh)), label
 
 
-def text_input(known: Kinds) -> tuple[str, Tokens] | None:
-    """The name and kind of the input that holds a text; None where there is none, or several are read.
-
-    *Meaning* of a mask or numbers of places beside it nobody says a vocabulary.
-    """
-    found = [(name, kind) for name, kind in kinds_of(known).items() if isinstance(kind, Tokens) and name != "labels"]
-    told = [one for one in found if one[0] in ("", "input_ids")] or [one for one in found if one[1].reads] or found
-    return told[0] if len(told) == 1 else None
-
-
 def stretches(known: Kinds, x: Nested) -> list[slice] | None:
     """Where each text of a batch stands between the padding at its ends; None where the inputs are no texts, or their words not known."""
     found = text_input(known)
@@ -139,18 +127,6 @@ def stretches(known: Kinds, x: Nested) -> list[slice] | None:
     if not any(map(pads, names.values())):
         return [slice(0, part.shape[1])] * len(part)
     return [stretch([names[number] for number in row]) for row in part.tolist()]
-
-
-def worded(known: Kinds, x: Nested) -> Tensor | None:
-    """Which places of the texts of a batch (n, places) are none of the padding at their ends; None where the inputs are no texts."""
-    found = text_input(known)
-    part = named(x).get(found[0]) if found is not None else None
-    if found is None or not isinstance(part, Tensor) or part.ndim != 2 or (found[1].vocabulary is None and found[1].decode_with is None):
-        return None
-    words = ~torch.isin(part, part.new_tensor([number for number in part.unique().tolist() if pads(found[1].token(int(number)))]))
-    # A text that is nothing but padding is taken as a whole, as it stands.
-    inside = (words.cumsum(1) > 0) & (words.flip(1).cumsum(1) > 0).flip(1)
-    return inside | ~words.any(1, keepdim=True)
 
 
 def ending(scene: Scene, x: Nested) -> int | None:

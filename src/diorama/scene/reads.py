@@ -71,6 +71,16 @@ def looks_ahead(scene: Scene) -> bool:
     return found
 
 
+def answered_where(scene: Scene) -> str:
+    """Where the answer of a network that answers with tokens stands, as its last place is told: behind the text, at its last token (of one
+    that tags tokens), or at the last place of an answer of its own (of one that translates)."""
+    if tags(scene):
+        return "at the last token"
+    y, parts = scene.live.y, named(scene.live.x)
+    read = {parts[name].shape[1] for name in _texts(scene) if name in parts and parts[name].ndim == 2}
+    return "at the last place" if read and y is not None and y.ndim == 2 and y.shape[1] not in read else "next"
+
+
 def misplaced(scene: Scene, layer: str) -> str:
     """Why it is not known which token each place of a layer, by itself of the answer, tells of, to stand behind its name; empty where it is.
 

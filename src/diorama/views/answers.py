@@ -19,7 +19,7 @@ from ..model.outputs import CLASSES
 from ..model.targets import called
 from ..scene import Scene
 from ..scene.input import text_input
-from ..scene.reads import tags
+from ..scene.reads import answered_where, tags
 
 MOST = 12
 """Beyond so many classes only the likeliest are shown."""
@@ -214,8 +214,7 @@ def said(scene: Scene, scores: Tensor) -> str:
     if scene.task == "next_token":
         chance = scene.reading.probabilities(scores)[0, -1]
         best = int(chance.argmax())
-        where = "at the last token" if tags(scene) else "next"
-        return f"{token(scene, best)} {where} ({100 * float(chance[best]):.0f} %)"
+        return f"{token(scene, best)} {answered_where(scene)} ({100 * float(chance[best]):.0f} %)"
     if scene.task == "segmentation":
         found = _shares(scene, scores)
         return ", ".join(f"{found.labels[k]} on {found.values[k]:.0%}" for k in np.argsort(-found.values, kind="stable")[:3])

@@ -130,3 +130,24 @@ def test_gates_are_counted_where_words_stand() -> None:
              for each in (filled, x)]
     assert found[0]["steps"] == found[1]["steps"] == 42
     np.testing.assert_allclose(found[0]["left"], found[1]["left"])
+
+
+@pytest.mark.parametrize("target", [None, 3])
+def test_an_attribution_is_of_the_answer_behind_the_last_token(target: int | None, pair: tuple[Scene, Scene]) -> None:
+    """Texts with padding behind them are explained as without, all at once and one by one; one target a text too."""
+    (filled, plain), names = pair, ("input_x_gradient", "integrated_gradients", "occlusion")
+    for name in names:
+        found, wanted = (
+            diorama.attribute(scene.model, scene.live.x, target, method=name, inputs=scene.kind, task="next_token") for scene in (filled, plain)
+        )
+        np.testing.assert_allclose(found.values[:, :7], wanted.values, rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(found.values[:, 7:], 0, atol=1e-5)
+
+
+def test_a_translation_is_answered_at_its_last_place() -> None:
+    """What a network with an answer of its own length says is not what comes next."""
+    x, y = torch.randint(1, 6, (6, 7)), torch.randint(0, 6, (6, 4))
+    model = nn.Sequential(nn.Embedding(6, 8), nn.Flatten(), nn.Linear(56, 24), nn.Unflatten(1, (4, 6))).eval()
+    scene = Scene(model, x, y, inputs=diorama.Tokens(vocabulary=WORDS), task="next_token")
+    caption = scene.view("answer", example=0).caption
+    assert f"its answer: {WORDS[int(model(x[:1])[0, -1].argmax())]} at the last place (" in caption
