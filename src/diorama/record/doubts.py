@@ -37,6 +37,11 @@ _LOOKS = 100
 _BOUND = 0.05
 """A loss of absolute differences, or one that turns into it, gives at least this share of the numbers slopes of one and the same size."""
 
+_GROUND = 0.15
+"""A loss over two classes pulls at a score of nothing, which decides nothing, as hard as this share of its mean pull at least: a cross-entropy half
+and more, a focal one less. What is pulled the less the nearer it lies to nothing, and to nothing there, is a distance."""
+_ROWS = 4
+"""So many rows must be pulled down for that, and as many lie apart."""
 _SAME = 1e-4
 """What a loss of margins wants of the answers differs by no more than rounding from batch to batch, as a share of how large they are."""
 
@@ -161,10 +166,25 @@ class Slopes:
             self.fits = bool(np.median(np.abs(own.sum(1)) / np.abs(own).sum(1)) <= _LOPSIDED)
             self.kin = not self.fits and _one_of_each(values, slopes)
             self.plain = _plain(values, slopes) if self.fits else None
+        elif reading.task == "classification" and values.shape[1] == 1 and (reading.form == "scores" or values.max() > 1):
+            # Distances of a new network may look like probabilities: then those above one tell.
+            self.fits = False if _of_distance(values[:, 0], slopes[:, 0]) else None
         elif reading.task == "reconstruction" and x is not None and x.numel() == values.size:
             way = values.reshape(-1) - x.detach().to("cpu", torch.float64).reshape(-1).numpy()
             size = float(np.linalg.norm(way)) * math.sqrt(self.squares)
             self.fits = bool(way @ slopes.reshape(-1) > _ALONG * size) if size > 0 else None
+
+
+def _of_distance(scores: NDArray[np.float64], slopes: NDArray[np.float64]) -> bool:
+    """Whether single scores are distances that a loss makes small or large, as of pairs, and no scores of two classes.
+
+    None lies below nothing, and a line through the pulls at those that are pulled down goes through nothing.
+    """
+    down = slopes > 1e-6 * np.abs(slopes).max()
+    if scores.min() < 0 or np.count_nonzero(down) < _ROWS or len(np.unique(scores[down])) < _ROWS:
+        return False
+    steepness, ground = np.polyfit(scores[down], slopes[down], 1)
+    return bool(steepness > 0 and abs(ground) < _GROUND * slopes[down].mean())
 
 
 def _plain(values: NDArray[np.float64], slopes: NDArray[np.float64]) -> bool | None:

@@ -107,6 +107,9 @@ class SceneNetwork:
         read = self.reading.guessed if self.given is not None and self.missing is None else ()
         seen = self.layers.notes if self.given is not None and self.missing is None and not self.function else ()
         run = self.source.run
+        if run is not None and not any(one.startswith("task guessed") for one in read):
+            # A run keeps the task that its recorder found: that it was a guess stays true.
+            read = (*(one for one in run.meta.get("guessed") or () if one.startswith("task guessed")), *read)
         doubt = () if run is None else tuple(str(run.meta[about]) for about in ("doubt", "measure") if run.meta.get(about))
         return (*told, *read, *doubt, *self._complex(), *seen)
 

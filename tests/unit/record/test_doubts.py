@@ -77,6 +77,31 @@ def test_sigmoids_on_one_hot_rows_are_seen_behind_what_came_out_of_them() -> Non
         assert (found.fits, found.kin) == (False, kin)
 
 
+_MARGIN = 1.0
+
+
+@pytest.mark.parametrize(("loss", "doubted"), [
+    (lambda d, y: (y * d**2 + (1 - y) * F.relu(_MARGIN - d) ** 2).mean(), True),
+    (F.binary_cross_entropy_with_logits, False),
+    (lambda d, y: F.relu(1 - (2 * y - 1) * d).mean(), False),
+    (lambda d, y: ((d.sigmoid() - y) ** 2 * F.binary_cross_entropy_with_logits(d, y, reduction="none")).mean(), False),
+])
+@pytest.mark.parametrize("low", [0.0, 0.3])
+def test_a_distance_of_pairs_is_no_score_of_two_classes(loss: Callable[[Tensor, Tensor], Tensor], doubted: bool, low: float) -> None:
+    """A contrastive loss on distances is doubted; losses over two classes are not, though all scores lie above nothing."""
+    said: list[tuple[str, str]] = []
+    reading = Reading(task="classification")
+    doubts = Doubts(reading, False, lambda *told: said.append(told))
+    for seed in range(READINGS):
+        draw = torch.Generator().manual_seed(seed)
+        scores = (low + 1.5 * torch.rand(64, 1, generator=draw)).requires_grad_()
+        value = loss(scores, torch.randint(2, (64, 1), generator=draw).float())
+        value.backward()
+        assert scores.grad is not None
+        doubts.look(Slopes(reading, scores.detach().double().numpy(), scores.grad.double().numpy(), None), {}, 1, 1.0)
+    assert [about for _, about in said] == ["doubt"] * doubted
+
+
 def _hinge(z: Tensor, target: Tensor) -> Tensor:
     return (1 - target.sign() * z).relu().mean()
 

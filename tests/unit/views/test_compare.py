@@ -221,7 +221,7 @@ def test_what_cannot_be_compared_is_said(pair: tuple[Scene, Scene], tmp_path: Pa
         one.view("compare")
 
 
-class _Written(nn.Module):
+class _WrittenWeights(nn.Module):
     """Its weights are what a layer answers to a code of its own, and no layer answers once for each example."""
 
     def __init__(self) -> None:
@@ -232,7 +232,7 @@ class _Written(nn.Module):
         return F.linear(x.flatten(1), self.writer(self.code).view(3, 36))
 
 
-class _Experts(nn.Module):
+class _TwoExperts(nn.Module):
     """Each example goes to one of two experts, the first all to one; a layer before them takes all."""
 
     def __init__(self) -> None:
@@ -263,11 +263,11 @@ def test_layers_that_do_not_answer_for_each_example_are_no_other_network() -> No
                 scenes.append(Scene(make().eval(), x, y))
         return scenes[0].view("compare", other=scenes[1], places=3)
 
-    written = beside(_Written)
+    written = beside(_WrittenWeights)
     assert "in common" not in written.note
     assert "answers with several units for each example" in written.note
     assert "the loss rises above the line" in written.caption or "no barrier" in written.caption
-    experts = beside(_Experts)
+    experts = beside(_TwoExperts)
     assert "does not take these examples" not in experts.note
     assert "once for each example" in experts.note
     assert "body" in [label for mark in _marks(experts, Bars) for label in mark.labels]

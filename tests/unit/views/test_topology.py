@@ -140,7 +140,7 @@ def test_one_snapshot_tells_no_course(tmp_path: Path) -> None:
         scene.view("topology")
 
 
-class _Loop(nn.Module):
+class _CalledThrice(nn.Module):
     """A layer that is called three times: first on one number for all, then on what the examples hold."""
 
     def __init__(self) -> None:
@@ -158,7 +158,7 @@ class _Loop(nn.Module):
 def test_a_layer_that_is_called_often_is_judged_by_all_its_calls(tmp_path: Path) -> None:
     """Its block has the mean of its calls and the caption says so, as a first call that sees the same of all examples says nothing of it."""
     torch.manual_seed(0)
-    model, x = _Loop(), torch.randn(20, 4)
+    model, x = _CalledThrice(), torch.randn(20, 4)
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     with diorama.watch(model, tmp_path / "run", probe=(x, (x[:, 0] > 0).long()), optimizer=optimizer, snapshots=1) as recorder:
         for _ in range(2):
