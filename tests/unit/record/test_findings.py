@@ -17,7 +17,6 @@ from diorama.data.examples import Examples
 from diorama.model.outputs import Reading
 from diorama.record.causes import ranked
 from diorama.record.findings import ALARM, Found
-from diorama.record.findings.duplicated_units import twins
 from diorama.record.findings.vanishing_gradients import _less
 from diorama.record.holding import likeness
 from diorama.record.recorder import watch
@@ -440,29 +439,6 @@ def test_inputs_that_are_all_alike_are_a_fact_of_the_probe_set() -> None:
     assert likeness(Examples.of(torch.ones(6, 4), y), reading)["alike"]
     for x in ((torch.ones(6, 4), torch.arange(6.0)[:, None]), torch.ones(6, 4).index_fill_(0, torch.tensor(5), 2)):
         assert "alike" not in likeness(Examples.of(x, y), reading)
-
-
-def test_weights_that_the_loop_clips_are_neither_copies_nor_stopped(tmp_path: Path) -> None:
-    """Of a network whose weights the loop cuts after each step, as a Wasserstein critic's, most come to lie at the ends, where units are alike and
-    layers stand still: neither is told."""
-    torch.manual_seed(0)
-    x = torch.randn(64, 6)
-    model = nn.Sequential(nn.Linear(6, 12), nn.LeakyReLU(), nn.Linear(12, 8), nn.LeakyReLU(), nn.Linear(8, 1))
-    optimizer = torch.optim.RMSprop(model.parameters(), 0.01)
-    with watch(model, tmp_path / "run", probe=x, optimizer=optimizer, every=5, snapshots=20) as recorder:
-        for _ in range(80):
-            optimizer.zero_grad()
-            loss = model(x[:32] + 1).mean() - model(x[32:] - 1).mean()
-            loss.backward()
-            optimizer.step()
-            with torch.no_grad():
-                for parameter in model.parameters():
-                    parameter.clamp_(-0.05, 0.05)
-            recorder.step(loss=loss.detach())
-    run = open_run(recorder.path)
-    assert not [found for found in run.findings() if found.severity >= ALARM]
-    assert twins(model[2].weight.detach().numpy()) > 4
-    assert not run.series("updates/4.weight/norm")[1][-4:].any()
 
 
 def test_a_training_that_does_not_learn_is_found(tmp_path: Path) -> None:

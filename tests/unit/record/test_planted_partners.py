@@ -13,6 +13,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 
 import diorama
 from diorama.record.findings import ALARM, Found
+from diorama.record.findings.duplicated_units import twins
 
 
 def _alarms(path: Path) -> dict[str, Found]:
@@ -270,3 +271,26 @@ def test_a_critic_with_a_turned_sign_is_found(tmp_path: Path, kind: str) -> None
     assert "turned_loss" in _pair(tmp_path / "turned", kind, True, 1 if kind == "hinge" else 5)
     assert "turned_loss" not in _pair(tmp_path / "right", kind, False, 1 if kind == "hinge" else 5)
     assert not diorama.open(tmp_path / "right").series("batch/turned")[1].any()
+
+
+def test_weights_that_the_loop_clips_are_neither_copies_nor_stopped(tmp_path: Path) -> None:
+    """Of a network whose weights the loop cuts after each step, as a Wasserstein critic's, most come to lie at the ends, where units are alike and
+    layers stand still: neither is told."""
+    torch.manual_seed(0)
+    x = torch.randn(64, 6)
+    model = nn.Sequential(nn.Linear(6, 12), nn.LeakyReLU(), nn.Linear(12, 8), nn.LeakyReLU(), nn.Linear(8, 1))
+    optimizer = torch.optim.RMSprop(model.parameters(), 0.01)
+    with diorama.watch(model, tmp_path / "run", probe=x, optimizer=optimizer, every=5, snapshots=20) as recorder:
+        for _ in range(80):
+            optimizer.zero_grad()
+            loss = model(x[:32] + 1).mean() - model(x[32:] - 1).mean()
+            loss.backward()
+            optimizer.step()
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter.clamp_(-0.05, 0.05)
+            recorder.step(loss=loss.detach())
+    run = diorama.open(recorder.path)
+    assert not [found for found in run.findings() if found.severity >= ALARM]
+    assert twins(model[2].weight.detach().numpy()) > 4
+    assert not run.series("updates/4.weight/norm")[1][-4:].any()
