@@ -52,7 +52,10 @@ class _Sites:
 
     @staticmethod
     def _spared(frame: FrameType, caller: FrameType) -> bool:
-        # A call from outside into the recorder is not one of its call sites; closing and warning are the program's end.
+        # A call from outside into the recorder is not one of its call sites; closing and warning are the program's end. The model's own
+        # call, which goes on from where the batch is noted, is none of the recorder's either.
+        if frame.f_code.co_name == "_call_impl":
+            return True
         return frame.f_code.co_name in ("<module>", "<genexpr>") or caller.f_code.co_name == "<module>"
 
 

@@ -72,14 +72,14 @@ def _noted(finder: FirstBadFinder, model: nn.Module) -> Callable[..., Any]:
     call, graded, compiles, lowered = model._call_impl, torch.is_grad_enabled, torch.compiler.is_compiling, torch._C._is_any_autocast_enabled
 
     def noted(*args: Any, **kwargs: Any) -> Any:
-        if graded() and not compiles():
-            if finder.plain:
-                finder.passes.append((args, kwargs, None, None, _lower() if lowered() else None))
-            else:
-                try:
+        try:
+            if graded() and not compiles():
+                if finder.plain:
+                    finder.passes.append((args, kwargs, None, None, _lower() if lowered() else None))
+                else:
                     finder.called(args, kwargs)
-                except Exception as error:
-                    finder.report(error)
+        except Exception as error:
+            finder.report(error)
         return call(*args, **kwargs)  # type: ignore[no-untyped-call]
 
     return noted

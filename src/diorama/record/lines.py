@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-from torch.optim import Optimizer
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
 
 FEW = 8
 """Numbers of which a step has next to no size."""
@@ -25,7 +25,9 @@ class StepLines:
     """
 
     def __init__(self, rates: Sequence[tuple[str, Optimizer, int]]) -> None:
-        self.rates = rates
+        from torch import Tensor  # not by who reads a record alone, for whom torch takes longer than all else
+
+        self.rates, self._tensor = rates, Tensor
         self._known: dict[Names, Names | None] = {}
         """By the names of what a loop tells: those of the whole line; None where no line is made of them."""
 
@@ -40,7 +42,7 @@ class StepLines:
             return None
         found = []
         for value in scalars.values():
-            plain = value.item() if type(value) is Tensor and value.is_cpu and not value.ndim else value
+            plain = value.item() if type(value) is self._tensor and value.is_cpu and not value.ndim else value
             if type(plain) is not float:
                 if type(plain) is not int or abs(plain) > _EXACT:
                     return None

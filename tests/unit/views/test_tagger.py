@@ -147,8 +147,8 @@ def test_what_a_translator_reads_is_not_what_it_has_to_answer(tagger: Scene, pla
     assert text_at(scene) == "decoder_input_ids"
     with pytest.raises(NotApplicable, match="translates"):
         scene.view("learns_from")
-    best = int(model(ids[:1], written[:1])[0, 3].argmax())
-    assert f"{WORDS[best]}, the token at place 4" in scene.view("words", place=4).caption
+    best = int(model(ids[:1], written[:1])[0, 4].argmax())
+    assert f"{WORDS[best]}, its answer at place 4" in scene.view("words", place=4).caption
 
 
 def test_names_of_tokens_are_no_tags(tagger: Scene) -> None:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from ..reader import RunReader
 
 
+_NEARLY = 0.9
+
+
 class DropoutTooStrong(Finding):
     """So much is dropped in training that the network answers far worse there than in evaluation.
 
@@ -22,13 +25,15 @@ class DropoutTooStrong(Finding):
     """
 
     least: float = knob(0.75, "The share that a layer must drop.", low=0.0, high=1.0)
-    gap: float = knob(0.2, "By how much fewer answers must be right in training.", low=0.0, high=1.0)
+    gap: float = knob(0.2, "By how much fewer answers must be right in training; half as much where nine of ten are dropped.", low=0.0, high=1.0)
 
     def __call__(self, run: RunReader) -> list[Found]:
         """One finding for all layers that are concerned."""
         strong = [(str(name), float(share)) for name, share in run.meta.get("dropouts") or () if share >= self.least]
         right, held = until_looked(run, "batch/accuracy", 10), last(run, "probe/accuracy", 1)
-        if not strong or len(right) < 5 or not len(held) or not held[0] - np.mean(right) >= self.gap:
+        # What drops nearly all learns so little that it cannot be far better without.
+        gap = self.gap / 2 if any(share >= _NEARLY for _, share in strong) else self.gap
+        if not strong or len(right) < 5 or not len(held) or not held[0] - np.mean(right) >= gap:
             return []
         names = [name for name, _ in strong]
         return [Found(

@@ -156,14 +156,14 @@ class WordsView(View):
         length = len(ids) if end is None else end + 1
         if tags(scene):
             return self._tag(scene, selection, look, scores, length, scores.shape[1])
-        if scene.live.y is not None and scene.live.y.ndim == 2 and scene.live.y.shape[1] == scores.shape[1] != len(ids):
+        own = scene.live.y is not None and scene.live.y.ndim == 2 and scene.live.y.shape[1] == scores.shape[1] != len(ids)
+        if own or text_at(scene) not in ("", _name(scene)):
             # A translator's answer has places of its own: what stands there is none of the tokens that it read.
             other = Selection(tuple(key for key in selection.a if key.kind != "token"), selection.b)
             return self._tag(scene, other, look, scores, scores.shape[1], len(ids))
         place = self._place(selection, length, min(len(ids), scores.shape[1]))
         row = scores[0, place - 1]
-        # A network that translates answers at the places of another text: what it reads at a place is not what follows there.
-        follows = scores.shape[1] == len(ids) and place not in (length, len(ids)) and text_at(scene) in ("", _name(scene))
+        follows = scores.shape[1] == len(ids) and place not in (length, len(ids))
         number = chosen.number if chosen is not None else ids[place] if follows else int(row.nan_to_num(0).argmax())
         if number >= scores.shape[-1]:
             raise UsageError(f"the model knows tokens 0 to {scores.shape[-1] - 1}, got {number}")
