@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
-from ..core.errors import NotApplicable
 from ..data import nesting
 from ..data.kinds import Tokens
 from ..model.directions import finite
@@ -40,6 +39,8 @@ class Lying:
     """The numbers, (examples, numbers), of any kind; None where they were too many to be held."""
     apart: Floats | None = None
     """Then the squared distance of each two."""
+    mean: bool = False
+    """Whether only the mean over the steps is told, as some examples are answered in more steps than others."""
 
     def strips(self) -> Iterator[tuple[int, Floats]]:
         """Squared distances from some examples on to all, a few examples at a time; an example is infinitely far from itself."""
@@ -87,11 +88,15 @@ def laid_out(scene: Scene, layers: list[Layer], most: int = 0) -> Iterator[tuple
     """
     inputs = _inputs(scene)
     for lot in lots(scene, layers, most):
-        found = _looked(scene, lot)
+        found, uneven = _looked(scene, lot)
         for part in lot:
             name, last = part.layer.name, part.stop == part.wide
             rows = found.pop(name)
-            if part.whole:
+            if name in uneven:
+                # One lot of columns tells all of the mean.
+                if last:
+                    yield name, dataclasses.replace(lying(rows), mean=True)
+            elif part.whole:
                 yield name, lying(rows)
             else:
                 part.summed.add(rows)
@@ -179,19 +184,24 @@ def _inputs(scene: Scene) -> NDArray[Any] | None:
     return found
 
 
-def _looked(scene: Scene, lot: list[HeldPart]) -> dict[str, NDArray[np.float32]]:
-    """What the parts of one lot say of each live example, in one pass."""
+def _looked(scene: Scene, lot: list[HeldPart]) -> tuple[dict[str, NDArray[np.float32]], set[str]]:
+    """What the parts of one lot say of each live example, in one pass; and of which it is the mean, as examples have not all as many steps."""
     # A layer that is held whole is taken as it comes: two examples may have fewer steps than all.
     asked = {part.layer.name: (part.layer, slice(None) if part.whole else slice(part.start, part.stop)) for part in lot}
     rows: dict[str, NDArray[np.float32]] = {}
+    uneven = set[str]()
     for chosen, x in scene.batches():
         for name, part in _kept(scene, x, asked).items():
             if name not in rows:
                 rows[name] = np.empty((len(scene.live), part.shape[1]), np.float32)
             if part.shape[1] != rows[name].shape[1]:
-                raise NotApplicable(f"{name} answers in more steps to some examples than to others, so its answers cannot be compared as a whole")
+                uneven.add(name)
+                continue
             rows[name][chosen.start : chosen.stop] = part.numpy()
-    return rows
+    if uneven:
+        means = scene.responses(sorted(uneven))
+        rows.update({name: means[name].mean.float().numpy() for name in uneven})
+    return rows, uneven
 
 
 def _kept(scene: Scene, x: Any, asked: dict[str, tuple[Layer, slice]]) -> dict[str, Tensor]:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..data import nesting
 from ..data.nesting import Nested
+from .axes import tensors_in
 from .batch_size import whole
 from .layers import Layer
 from .mode import OpMode, Trail
+from .ops import SCALED
 from .tracks import Tracks, Whole
 from .untouched import Untouched
 from .unwrap import fed, named_modules, unwrap
@@ -43,6 +47,11 @@ class Connections:
     layers: tuple[str, ...]
     writes: tuple[Whole, ...]
     reads: tuple[WeightAxes | None, ...]
+    feeds: np.ndarray
+    """Whether a layer (row) reads what another (column) answers with no weights between: units that are called again with others' share
+    their numbers, and need not meet."""
+    aside: tuple[str, ...] = ()
+    """Layers that read none of these, or that none of these reads, but some weights that are not among these."""
 
     def strengths(self, state: Mapping[str, np.ndarray], layer: int) -> tuple[np.ndarray, Whole]:
         """How strongly each unit of a layer reads each stream, (units, streams), signed, and the numbers of the streams.
@@ -70,22 +79,22 @@ class Connections:
     def writers(self, stream: int, before: int) -> Units:
         """The units that write a stream, of layers before one."""
         layers, units = _of(self._written, stream)
-        kept = layers < before
+        kept = (layers < before) & self.feeds[before, layers]
         return layers[kept], units[kept]
 
     def readers(self, stream: int, behind: int) -> list[int]:
         """The layers behind one that read a stream."""
-        return [layer for layer in _of(self._read, stream)[0].tolist() if layer > behind]
+        return [layer for layer in _of(self._read, stream)[0].tolist() if layer > behind and self.feeds[layer, behind]]
 
     @property
     def lost(self) -> list[str]:
-        """The layers of which it is not known what they read, or who reads them, as it could not be followed through the ops between."""
+        """The layers of which it is not known what they read, or who reads them, as it could not be followed through all that lies between."""
         found = enumerate(zip(self.layers, self.reads, self.writes, strict=True))
         # What the first one reads is the input, and nobody is behind the last.
         last = len(self.layers) - 1
         return [
             name for k, (name, reads, writes) in found
-            if (k and reads is None) or (k < last and len(writes) > 0 and int(writes.max()) < 0)
+            if (k and reads is None) or (k < last and len(writes) > 0 and int(writes.max()) < 0) or name in self.aside
         ]
 
     @functools.cached_property
@@ -123,7 +132,9 @@ def connections(model: nn.Module, x: Nested, layers: Sequence[Layer]) -> Connect
     few = whole(plain, fed(plain, nesting.select(x, slice(0, 2))))
     follow = Tracks(plain, {layer.name: layer.unit_axis for layer in layers})
     trail = Trail(named_modules(plain), closed=follow.closed)
-    with Untouched(plain), trail, torch.no_grad(), OpMode().on_op(follow.ran):
+    names = tuple(layer.name for layer in layers)
+    fed_by = _Fed(plain, trail, names)
+    with Untouched(plain), trail, torch.no_grad(), OpMode().on_op(follow.ran).on_op(fed_by.ran):
         follow.begin()
         nesting.call(plain, few)
     writes = [_streams(follow, follow.layers.get(layer.name)) for layer in layers]
@@ -134,7 +145,55 @@ def connections(model: nn.Module, x: Nested, layers: Sequence[Layer]) -> Connect
             # Nobody knows who reads them: numbers that stand nowhere else.
             writes[number] = np.arange(free - layer.units + 1, free + 1)
             free -= layer.units
-    return Connections(tuple(layer.name for layer in layers), tuple(writes), tuple(reads))
+    return Connections(names, tuple(writes), tuple(reads), fed_by.feeds(), fed_by.aside())
+
+
+class _Fed:
+    """Whose answers each tensor of a pass is made of, with no weights between."""
+
+    OTHER = ""
+    """Weights that are not those of a layer asked for."""
+
+    def __init__(self, model: nn.Module, trail: Trail, names: tuple[str, ...]) -> None:
+        self.trail, self.names = trail, names
+        self.weights = {id(one) for one in model.parameters() if one.ndim > 1}
+        self.made: dict[int, frozenset[str]] = {}
+        self.alive: list[Tensor] = []
+        self.by: defaultdict[str, set[str]] = defaultdict(set)
+        """Of each layer, and of others together, whose answers it reads."""
+
+    def ran(self, name: str, func: Any, args: Any, kwargs: Any, result: Any) -> None:
+        """An op ran: what it answers is made of what it was given, or of weights."""
+        given = [*tensors_in(args), *tensors_in(kwargs)]
+        sources = frozenset().union(*(self.made.get(id(one), ()) for one in given))
+        plain = name.rstrip("_")
+        if plain not in SCALED and any(id(one) in self.weights for one in given):
+            own = next((one for one in reversed(self.trail.open) if one in self.names), self.OTHER)
+            if plain != "embedding":
+                self.by[own] |= sources
+            sources = frozenset([own]) if plain != "embedding" or own else frozenset()
+        results = list(tensors_in(result))
+        # What is written into a tensor is part of it from then on.
+        for one in given[:1] if plain == "setitem" else results:
+            self.made[id(one)] = sources
+            self.alive.append(one)
+
+    def feeds(self) -> np.ndarray:
+        """The layers that each layer reads."""
+        place = {name: k for k, name in enumerate(self.names)}
+        found = np.zeros((len(self.names), len(self.names)), bool)
+        for name, sources in self.by.items():
+            if name:
+                found[place[name], [place[one] for one in sources if one]] = True
+        return found
+
+    def aside(self) -> tuple[str, ...]:
+        """The layers of which all that they read, or all that reads them, are weights that are not asked for."""
+        heard = set().union(*(sources for name, sources in self.by.items() if name))
+        return tuple(
+            name for name in self.names
+            if self.by[name] == {self.OTHER} or (name in self.by[self.OTHER] and name not in heard)
+        )
 
 
 def _streams(follow: Tracks, units: Whole | None) -> Whole:

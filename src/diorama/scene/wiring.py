@@ -6,8 +6,10 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
+from torch import nn
 
 from ..model.layers import Layer
+from ..model.unwrap import named_modules, unwrap
 
 if TYPE_CHECKING:
     from .scene import Scene
@@ -137,7 +139,8 @@ def _feeding(scene: Scene, layer: Layer) -> Layer | None:
 
 def _origin(scene: Scene, layer: Layer) -> Layer:
     """The layer with weights whose units a normalization, an activation, a pooling or a flattening hands on."""
-    found = layer
+    found = _last_in(scene, layer)
+    layer = found
     leaves = list(scene.layers.leaves)
     while found.leaf and (found.weight is None or found.normalises):
         earlier = [one for one in leaves if one.order < found.order]
@@ -145,6 +148,17 @@ def _origin(scene: Scene, layer: Layer) -> Layer:
             break
         found = earlier[-1]
     return found if found.weight is not None and not found.normalises else layer
+
+
+def _last_in(scene: Scene, layer: Layer) -> Layer:
+    """The layer that says what a block of layers in a row hands on: the last one in it."""
+    blocks = named_modules(unwrap(scene.model))
+    while not layer.leaf and isinstance(block := blocks.get(layer.name), nn.Sequential) and len(block):
+        last = f"{layer.name}.{[*dict(block.named_children())][-1]}" if layer.name else [*dict(block.named_children())][-1]
+        if not scene.layers.has(last) or scene.layers[last].units != layer.units:
+            break
+        layer = scene.layers[last]
+    return layer
 
 
 def _flattened(before: Layer, after: Layer) -> bool:

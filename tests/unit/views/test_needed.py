@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torch.nn.utils.rnn import pack_padded_sequence
 
+import diorama
 from diorama.core.marks import Table
 from diorama.data.nesting import Nested
 from diorama.model.untouched import Untouched
@@ -150,3 +151,24 @@ def test_of_several_labels_each_is_counted_and_said() -> None:
     assert value["held"][0] == pytest.approx(rise.item(), rel=1e-4)
     assert value["held_changed"][0] == pytest.approx(share.item())
     assert " % of the labels change" in scene.view("needed").caption
+
+
+def test_what_costs_the_same_is_not_most_and_least() -> None:
+    """Whichever layer of a straight chain says the same to all, the answers are alike: none is needed most."""
+    torch.manual_seed(0)
+    x = torch.randn(60, 4)
+    net = nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 5), nn.Linear(5, 3))
+    said = Scene(net, x, net(x).argmax(1)).view("needed").caption
+    assert "Layer 0, layer 1 and layer 2 are needed least: each held at its mean" in said
+    assert "needed most" not in said
+
+
+def test_shares_that_differ_are_told_from_the_least_to_the_most() -> None:
+    """Layers that raise the loss alike need not change as many answers."""
+    nothing = np.full(2, np.nan)
+    value = {
+        "layers": ["a", "b"], "loss": 0.4, "passed": nothing, "held": np.array([0.27, 0.27]), "passed_changed": nothing,
+        "held_changed": np.array([0.39, 0.61]),
+    }
+    said, _ = diorama.views["needed"]()._said(value, "answers")
+    assert "a and b are needed least: each held at its mean, the loss of 0.4 changes by +0.27 and 39% to 61% of the answers change" in said

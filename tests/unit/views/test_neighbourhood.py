@@ -167,3 +167,50 @@ def test_a_class_is_found_by_its_name_and_a_layer_by_a_part_of_its() -> None:
     assert picture.title == "Around three/0"
     assert "finds three" in picture.note
     assert scene.view("neighbourhood", select=["unit:norm/2"]).title == "Around norm/2"
+
+
+class _Messages(nn.Module):
+    """A layer for rows of all examples together is called in a loop, between two that answer once for each example."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter, self.turn, self.out = nn.Linear(3, 5), nn.Linear(5, 5), nn.Linear(5, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = F.relu(self.enter(x)).flatten(0, 1)
+        for _ in range(2):
+            rows = F.relu(self.turn(rows))
+        found: Tensor = self.out(rows.view(len(x), -1, 5).sum(1))
+        return found
+
+
+def test_what_lies_between_two_layers_is_not_skipped() -> None:
+    """Units that share their numbers with a later layer's, as it is called with both, do not feed what reads that one alone."""
+    torch.manual_seed(0)
+    scene = diorama.Scene(_Messages(), torch.rand(12, 4, 3), torch.arange(12) % 2)
+    value = scene.derive("neighbourhood", start="class:0").value
+    assert value["layers"] == ["enter", "out"]
+    assert (len(value["links"]), value["lost"]) == (0, ["enter", "out"])
+    picture = scene.view("neighbourhood", unit="out/0")
+    assert "could be followed" in picture.note or "could not be followed" in picture.note
+
+
+class _Two(nn.Module):
+    """Two blocks, one behind the other."""
+
+    def __init__(self, e: nn.Module, d: nn.Module) -> None:
+        super().__init__()
+        self.e, self.d = e, d
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.d(self.e(x))
+        return found
+
+
+def test_what_a_block_hands_on_are_its_last_layers_units() -> None:
+    """A layer behind a block of layers in a row reads the last of them by its weights, in every picture of connections."""
+    torch.manual_seed(0)
+    block, behind = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3)), nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 3))
+    scene = diorama.Scene(_Two(block, behind), torch.rand(30, 8), torch.arange(30) % 3)
+    pairs = [(pair["source"], pair["target"], pair["how"]) for pair in scene.derive("biclusters").value["pairs"]]
+    assert pairs == [("e.0", "e.2", "weights"), ("e.2", "d.0", "weights"), ("d.0", "d.2", "weights")]

@@ -12,6 +12,7 @@ from ...core.selection import layer_key
 from ...methods.cost import Cost
 from ...model.layers import Layer
 from ...model.learning import answering
+from ...model.ops import FORM
 from ...model.unwrap import fed
 from ...scene import Scene
 from ...scene.sets import classes_of, unlabelled
@@ -36,13 +37,14 @@ class MixingDerivation(Derivation):
     Of an example of a class of few no more count than there are others of its class. Examples to which a layer, or the network, answers
     with what is no number are left out there: NaN where too few of a class are left. ``starts`` is the layer at which each pair begins to
     mix, −1 where none does; ``began`` that layer, or an op before it, such as a pooling: of the pairs that are mixed most, else empty.
+    ``means`` are the layers that answer in more steps to some examples than to others: of these the mean over the steps counts.
     *Shapes* pairs (pairs, 2), mixed (layers, pairs), confused (pairs, 2), starts (pairs,); ``layers`` by name, the input before them
     where it is numbers, and behind them the scores where these are not what the last layer answers.
     *Cost* one forward pass an example, and a second where a pair begins to mix; more where what the layers say takes more than half a gigabyte.
     *Source* the neighbourhood hit of Paulovich et al. 2008, for two classes at a time and of equal weight.
     """
 
-    version = 4
+    version = 5
 
     near: int = knob(5, "So many nearest examples count, of a class of fewer as many as it has beside the example.", low=1, high=50)
     layers: int = knob(10, "So many layers at most.", low=2, high=24)
@@ -65,7 +67,7 @@ class MixingDerivation(Derivation):
         classes = np.asarray(classes_of(scene))
         present = [int(k) for k in np.unique(classes) if k >= 0 and (classes == k).sum() > 1]
         pairs = [(a, b) for i, a in enumerate(present) for b in present[i + 1 :]]
-        count, shares = len(table) + 1, dict[str, Floats]()
+        count, shares, means = len(table) + 1, dict[str, Floats](), list[str]()
         for name, rows in laid_out(scene, [table[-1], *table[:-1]], scores.shape[1]):
             if not shares:
                 own = rows.rows is not None and _alike(rows.rows.astype(np.float64), scores)
@@ -75,6 +77,7 @@ class MixingDerivation(Derivation):
                 if not own:
                     shares[ANSWER] = end[order]
             shares[name] = among(rows, classes, pairs, self.near)
+            means += [name] if rows.mean else []
             yield Stage(None, float(len(shares)), float(count + (ANSWER in shares)), f"{len(shares)} of {count} layers")
         names = [name for name in (INPUT, *(one.name for one in table), ANSWER) if name in shares]
         mixed = np.stack([shares[name] for name in names])
@@ -84,7 +87,8 @@ class MixingDerivation(Derivation):
         ways = np.array([[_leads(scene, a, b) for b in names] for a in names])
         starts = np.array([-1 if (start := started(mixed[:, k], ways)) is None else start for k in range(len(pairs))], np.int64)
         yield Stage({
-            "layers": names, "pairs": np.array(pairs, np.int64), "mixed": mixed, "confused": confused, "starts": starts,
+            "layers": names, "means": sorted(means, key=names.index),
+            "pairs": np.array(pairs, np.int64), "mixed": mixed, "confused": confused, "starts": starts,
             "began": self._began(scene, names, classes, pairs, mixed, starts[:TRACED].tolist(), ways),
         })
 
@@ -119,11 +123,13 @@ class MixingDerivation(Derivation):
 
     def check(self, scene: Scene, value: Plain) -> None:
         """A number for each layer and pair."""
-        if not isinstance(value, dict) or set(value) != {"layers", "began", *ARRAYS}:
+        if not isinstance(value, dict) or set(value) != {"layers", "means", "began", *ARRAYS}:
             raise ValueError("layers, pairs and numbers are wanted")
         names = [INPUT, *(one.name for one in self._followed(scene))]
         if value["layers"] not in (names, names[1:], [*names, ANSWER], [*names[1:], ANSWER]):
             raise ValueError("the network's layers are wanted")
+        if not isinstance(value["means"], list) or not set(value["means"]) <= set(names):
+            raise ValueError("the layers whose means are compared are wanted")
         count = len(value["pairs"]) if isinstance(value["pairs"], np.ndarray) else 0
         shapes = {"pairs": (count, 2), "mixed": (len(value["layers"]), count), "confused": (count, 2), "starts": (count,)}
         for name, kind in ARRAYS.items():
@@ -179,6 +185,8 @@ def steps(scene: Scene, before: str, at: str) -> list[Layer]:
     found: dict[str, Layer] = {}
     for node in scene.graph.between(INPUT if before == INPUT else layer_key(before), OUTPUT if at == ANSWER else layer_key(at)):
         # A module that is one op goes by its own name.
+        if node.is_op and node.kind.rstrip("_") in FORM:
+            continue  # it puts the same numbers in another order, which mixes nothing
         module = node.parent.removeprefix("layer:")
         name = module if module and table.has(module) and table[module].leaf else node.key
         if name == at or (inside and module == at) or not table.has(name):

@@ -39,7 +39,7 @@ class NeighbourhoodDerivation(Derivation):
     *Source* van Ham & Perer 2009; Furnas 1986 (degree of interest).
     """
 
-    version = 3
+    version = 4
 
     start: str = knob("", "A unit or a class, such as unit:conv2/7 or class:3; by itself the first class, else the last layer's first unit.")
     edges: str = knob("weights", "What connects units: the weights, or how they go together over the examples.", choices=("weights", "together"))
@@ -256,7 +256,8 @@ class _Spread:
             if not read.strongest[unit : unit + 1].any():
                 continue
             places = np.minimum(np.searchsorted(read.streams, written), len(read.streams) - 1)
-            row = np.where((read.streams[places] == written) & (layers < layer), read.values[unit, places] / read.strongest[unit], 0.0)
+            known = (read.streams[places] == written) & (layers < layer) & self.wired.feeds[layer, layers]
+            row = np.where(known, read.values[unit, places] / read.strongest[unit], 0.0)
             sources = np.flatnonzero(np.abs(row) >= FEWEST)
             pairs.append(np.column_stack([sources, np.full(len(sources), target)]))
             strengths.append(row[sources])

@@ -115,7 +115,8 @@ class MixingView(View):
             note=noted(
                 f"{being(less, 'other pairs are', 'other pair is')} not shown: {'it is' if less == 1 else 'they are'} mixed no more than these"
                 f"{', or hold no chosen class' if chosen else ''}." if less else "",
-                self._few(scene, pairs[first].tolist()), unanswered(scene), looked_at(scene),
+                self._few(scene, pairs[first].tolist()), _unknown(mixed[:, shown], names), _meant(value["means"]), unanswered(scene),
+                looked_at(scene),
             ),
         )
 
@@ -144,6 +145,9 @@ class MixingView(View):
         return f"nearest of each ({each[0]} of one of {named(scene, pair[0])}, {each[1]} of one of {named(scene, pair[1])})"
 
     def _where(self, mixed: np.ndarray, names: list[str], start: int, began: str) -> str:
+        known = np.flatnonzero(np.isfinite(mixed))
+        start = int(np.flatnonzero(known == start)[0]) if start >= 0 else start
+        mixed, names = mixed[known], [names[k] for k in known]
         lowest = int(len(mixed) - 1 - np.argmin(np.nan_to_num(mixed[::-1], nan=np.inf)))
         if start >= 0:
             return f"They lie apart most in {spoken(names[lowest])} ({mixed[lowest]:.0%}) and start to mix at {_told(names[start], began)}."
@@ -163,6 +167,22 @@ def _known(scene: Scene) -> np.ndarray:
     """The classes of the live examples, those that are known."""
     classes = np.asarray(classes_of(scene))
     return classes[classes >= 0]
+
+
+def _unknown(mixed: np.ndarray, names: list[str]) -> str:
+    """Where too few examples are numbers, which is why cells are empty."""
+    if not (some := [spoken(names[k]) for k in np.flatnonzero(np.isnan(mixed).any(1))]):
+        return ""
+    more = f" and {len(some) - 6} more" if len(some) > 6 else ""
+    return f"Empty where too few examples of a class are answered with numbers: {joined(some[:6])}{more}."
+
+
+def _meant(names: list[str]) -> str:
+    """Of which layers only the mean over the steps is compared."""
+    if not names:
+        return ""
+    some = joined([*map(spoken, names[:4])]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    return f"Of {some} the mean over the steps is compared, as examples are answered in different numbers of steps."
 
 
 def _told(layer: str, began: str) -> str:

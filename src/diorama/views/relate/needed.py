@@ -22,6 +22,9 @@ from ..view import View
 CHEAP = 0.01
 """Answers of which no more than this share change, or a loss that rises by no more than this share, cost nothing."""
 
+ALIKE = 0.1
+"""A layer that costs no more than this share above the cheapest is not said to be needed most."""
+
 
 class NeededView(View):
     """What it costs to leave out each layer and each block, and to let it say the same to all: the cheapest is not needed.
@@ -111,14 +114,16 @@ class NeededView(View):
         least = _outermost([name for name in _alike(names, value[kind], rise) if not free or name in free])
         verb = "is needed least:" if len(least) == 1 else "are needed least: each"
         said = f"{joined([*map(spoken, least[:4])])} {verb} {does}, the loss of {base:.3g} changes by {rise:+.2g}"
-        said += f" and {share:.0%} of the {answers} change" if np.isfinite(share) else ""
+        shares = value[f"{kind}_changed"][[names.index(name) for name in least]]
+        spread = f"{shares.min():.0%} to {shares.max():.0%}" if np.ptp(shares) >= 0.005 else f"{share:.0%}"
+        said += f" and {spread} of the {answers} change" if np.isfinite(share) else ""
         if len(free) > 1:
             said += f"; {len(free)} layers and blocks can each be lost"
             said += f" without changing more than {CHEAP:.0%} of them" if np.isfinite(share) else ""
         if not free:
             count = len({k for _, _, k in ways})
             said += f", so none of the {count} that were tried can be lost" if count > 1 else ", so it is needed"
-        if dear[0] > 0 and names[dear[2]] not in least:
+        if dear[0] > 0 and names[dear[2]] not in least and dear[0] > rise + ALIKE * abs(dear[0]):
             most = _alike(names, value[dear[1]], dear[0])
             way = "left out" if dear[1] == "passed" else "held at its mean"
             said += f". {joined([*map(spoken, most[:4])])} {'is' if len(most) == 1 else 'are'} needed most ({dear[0]:+.2g} {way})"
