@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -220,8 +221,9 @@ def _pooled(values: Tensor) -> Tensor:
         values = F.adaptive_avg_pool2d(values, (min(values.shape[2], SIDE), min(values.shape[3], SIDE)))
     elif values.ndim == 3 and values.shape[2] > SIDE * SIDE:
         values = F.adaptive_avg_pool1d(values, SIDE * SIDE)
-    elif values.ndim > 4:
-        values = values.flatten(2).mean(2)
+    elif values.ndim > 4 and prod(values.shape[2:]) > SIDE * SIDE:
+        values = values.flatten(4)
+        values = F.adaptive_avg_pool3d(values, [min(side, SIDE // 2) for side in values.shape[2:]])
     return values.flatten(1)
 
 

@@ -18,7 +18,7 @@ from .axes import tensors_in
 from .batch_size import whole
 from .layers import Layer
 from .mode import OpMode, Trail
-from .ops import SCALED
+from .ops import OPS
 from .tracks import Tracks, Whole
 from .untouched import Untouched
 from .unwrap import fed, named_modules, unwrap
@@ -26,6 +26,9 @@ from .unwrap import fed, named_modules, unwrap
 Units = tuple[Whole, Whole]
 """Some units: the number of the layer of each, and its own number there."""
 _NONE = np.zeros(0, np.int64)
+_MIXING = ("weights", "product")
+_LOOKUPS = ("embedding", "embedding_bag")
+"""What comes from a table of weights is an input."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Connections:
     """Whether a layer (row) reads what another (column) answers with no weights between: units that are called again with others' share
     their numbers, and need not meet."""
     aside: tuple[str, ...] = ()
-    """Layers that read none of these, or that none of these reads, but some weights that are not among these."""
+    """Layers that also read, or are read by, weights that are not among these."""
 
     def strengths(self, state: Mapping[str, np.ndarray], layer: int) -> tuple[np.ndarray, Whole]:
         """How strongly each unit of a layer reads each stream, (units, streams), signed, and the numbers of the streams.
@@ -167,11 +170,10 @@ class _Fed:
         given = [*tensors_in(args), *tensors_in(kwargs)]
         sources = frozenset().union(*(self.made.get(id(one), ()) for one in given))
         plain = name.rstrip("_")
-        if plain not in SCALED and any(id(one) in self.weights for one in given):
+        if (plain not in OPS or OPS[plain].kind in _MIXING) and plain not in _LOOKUPS and any(id(one) in self.weights for one in given):
             own = next((one for one in reversed(self.trail.open) if one in self.names), self.OTHER)
-            if plain != "embedding":
-                self.by[own] |= sources
-            sources = frozenset([own]) if plain != "embedding" or own else frozenset()
+            self.by[own] |= sources
+            sources = frozenset([own])
         results = list(tensors_in(result))
         # What is written into a tensor is part of it from then on.
         for one in given[:1] if plain == "setitem" else results:
@@ -188,12 +190,8 @@ class _Fed:
         return found
 
     def aside(self) -> tuple[str, ...]:
-        """The layers of which all that they read, or all that reads them, are weights that are not asked for."""
-        heard = set().union(*(sources for name, sources in self.by.items() if name))
-        return tuple(
-            name for name in self.names
-            if self.by[name] == {self.OTHER} or (name in self.by[self.OTHER] and name not in heard)
-        )
+        """The layers that read, or are read by, weights that are not asked for."""
+        return tuple(name for name in self.names if self.OTHER in self.by[name] or name in self.by[self.OTHER])
 
 
 def _streams(follow: Tracks, units: Whole | None) -> Whole:

@@ -13,7 +13,7 @@ from ...core.errors import UsageError
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Handle, Heatmap, Network, Node, Table, Vertex
 from ...core.picture import Check, Picture, Progress
-from ...core.saying import counted
+from ...core.saying import counted, joined
 from ...core.selection import Selection, layer_key, spoken, together, unit_key
 from ...derive.columns import columns
 from ...derive.derivations.communities import silenced
@@ -108,7 +108,7 @@ class CommunitiesView(View):
             scene, selection, "Regions that fire together", Group(children=tuple(marks)), self._caption(scene, found, count, sets), checks=checks,
             note=noted(
                 "" if len(layers) > 1 else "only one layer is looked at, so nothing lies behind a region that could move",
-                looked_at(scene, min(self.examples, len(scene.examples))), standing(scene, layers),
+                _untried(found), looked_at(scene, min(self.examples, len(scene.examples))), standing(scene, layers),
                 broken(scene, [scene.layers.handed(scene.layers[name]).name for name in found["layers"]]),
             ),
         )
@@ -128,6 +128,15 @@ class CommunitiesView(View):
                 f" Costs: all units of a region but the answers silenced, on {counted(found['probed'], 'examples')}." if count else ""
             )
         )
+
+
+def _untried(found: dict[str, Any]) -> str:
+    """Of which classes it is not known what a region costs them."""
+    classes = found["by_class"]
+    if not classes.size or not np.isfinite(classes).any() or not (missing := np.flatnonzero(np.isnan(classes).all(0)).tolist()):
+        return ""
+    some = joined([found["columns"][k] for k in missing[:6]]) + (f" and {len(missing) - 6} more" if len(missing) > 6 else "")
+    return f"What {some} lose is not told: none of them is among the {counted(found['probed'], 'examples')} on which lesions are tried."
 
 
 def _driven(scene: Scene, found: dict[str, Any], x: Any) -> list[np.ndarray]:

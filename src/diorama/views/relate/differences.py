@@ -109,6 +109,8 @@ class DifferencesView(View):
         names, swapped, alike = value["layers"], value["swapped"], value["alike"]
         if not np.isfinite(whole):
             return f"The answers of both are not numbers, so how far they lie apart from those of {name} cannot be told."
+        if not whole > 1e-6 and scene.other is None and scene.step is not None and name == f"step {scene.step}":
+            return "This is the first snapshot, and no other network is chosen, so it is compared with itself. Choose a later step, or another run."
         if not whole > 1e-6:
             both, every = int(np.isfinite(value["answers"]).sum()), len(value["answers"])
             return f"Both answer the same to {part(both, every, 'examples') if both < every else f'all {both} examples'}."

@@ -241,6 +241,9 @@ class ProjectionView(View):
             said.append("Contours are drawn on a plane: choose two dimensions.")
         if self.perplexity is not None and not {"perplexity", "neighbors"} & set(known):
             said.append(f"{self.method} looks at all examples, so perplexity changes nothing in it.")
+        most, count = (1, len(scene.live) - 1) if "neighbors" in known else (3, len(scene.live) - 1)
+        if self.perplexity is not None and {"perplexity", "neighbors"} & set(known) and self.perplexity * most > count:
+            said.append(f"{counted(len(scene.live), 'examples')} allow at most {count / most:.3g}, which is taken instead of {self.perplexity:g}.")
         if self.beside == "perplexity" and "perplexity" not in known and "neighbors" not in known:
             said.append(f"{self.method} has no perplexity: the maps are alike.")
         if self.beside == "seed" and "seed" not in known:
