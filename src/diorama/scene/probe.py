@@ -68,7 +68,7 @@ class Answers:
 
 @dataclasses.dataclass(frozen=True)
 class Responses:
-    """A layer's units on the probe set, each (n, units): the highest, lowest and mean value over places or steps.
+    """A layer's units on the probe set, each (n, units): the highest, lowest and mean value over places or steps, padding left out.
 
     ``positive`` is the mean of what a ReLU lets through.
     """
@@ -158,17 +158,24 @@ class Probe:
         missing = {name: layer for name, layer in layers.items() if name not in found}
         if missing:
 
+            words: Tensor | None = None
+
             def summary(name: str, tensor: Tensor) -> Tensor:
                 values = by_unit(missing[name], tensor).float()
+                flat = values.ndim < 4
                 values = values.flatten(2) if values.ndim > 2 else values[:, :, None]
                 if (ends := steps()) is not None and values.shape[2] >= int(ends.max()):
-                    return _of_steps(values, ends.to(values.device)).cpu()
+                    own = torch.arange(values.shape[2]) < ends[:, None].cpu()
+                    return _of_places(values, own.to(values.device)).cpu()
+                if words is not None and flat and words.shape == (len(values), values.shape[2]):
+                    return _of_places(values, words.to(values.device)).cpu()
                 return torch.stack(
                     [values.amax(2), values.amin(2), values.mean(2), values.clamp_min(0).mean(2)], 1
                 ).cpu()
 
             parts: dict[str, list[Tensor]] = {name: [] for name in missing}
             for chosen, x in batches:
+                words = worded(self.examples.kind, x)
                 for name, value in kept(x, missing, reduce=summary).items():
                     parts[name].append(value)
                 yield chosen.stop
@@ -303,9 +310,9 @@ def _joined(parts: list[Tensor | None]) -> Tensor | None:
     return torch.cat(whole) if whole and len(whole) == len(parts) else None
 
 
-def _of_steps(values: Tensor, ends: Tensor) -> Tensor:
-    """The same of packed sequences, of the steps that each example has."""
-    beyond = (torch.arange(values.shape[2], device=values.device) >= ends[:, None])[:, None]
+def _of_places(values: Tensor, own: Tensor) -> Tensor:
+    """The same of the places that each example has (n, places): the steps of packed sequences, the words of a text that padding fills up."""
+    beyond, counts = ~own[:, None], own.sum(1).clamp_min(1)[:, None]
     high, low = values.masked_fill(beyond, -torch.inf).amax(2), values.masked_fill(beyond, torch.inf).amin(2)
-    sums = (part.masked_fill(beyond, 0).sum(2) / ends[:, None] for part in (values, values.clamp_min(0)))
+    sums = (part.masked_fill(beyond, 0).sum(2) / counts for part in (values, values.clamp_min(0)))
     return torch.stack([high, low, *sums], 1)
