@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from diorama.data.kinds import Tokens
+from diorama.derive.derivations.shared import _of_texts
 from diorama.scene import Scene
 
 WORDS = ["<pad>", "a", "b", "c", "d"]
@@ -40,3 +41,10 @@ def test_padding_is_no_part_of_a_units_mean(side: str) -> None:
         torch.testing.assert_close(found.mean[row], own.mean(0), rtol=1e-4, atol=1e-6)
         torch.testing.assert_close(found.high[row], own.amax(0), rtol=1e-4, atol=1e-6)
         torch.testing.assert_close(found.low[row], own.amin(0), rtol=1e-4, atol=1e-6)
+
+
+def test_padding_is_no_word_that_texts_share() -> None:
+    """Texts that are misread share their length, and not the padding behind them."""
+    names, columns = _of_texts(Tokens(WORDS), torch.tensor([[1, 2, 0, 0], [3, 3, 3, 1]]))
+    assert names == ["“c”", "“a”", "“b”", "different tokens", "how many tokens"]
+    assert columns.tolist() == [[0, 1, 1, 2, 2], [3, 1, 0, 2, 4]]

@@ -16,6 +16,7 @@ from ...core.knobs import build, knob
 from ...core.selection import Key
 from ...data.kinds import Image, Series, Sound, Table, Tokens
 from ...data.nesting import first
+from ...data.padding import pads
 from ...methods.cost import Cost
 from ...model.directions import finite
 from ...scene import Scene
@@ -243,13 +244,21 @@ def _over_time(kind: Series, rows: NDArray[Any]) -> tuple[list[str], list[Floats
 
 
 def _of_texts(kind: Tokens, x: Tensor) -> tuple[list[str], Floats]:
-    """How often each of the most frequent tokens stands in a text, and how many different ones there are."""
+    """How often each of the most frequent tokens stands in a text, how many different ones there are, and, of padded texts, how many at all."""
     rows = x.reshape(len(x), -1).long().numpy()
     tokens, counts = np.unique(rows, return_counts=True)
-    tokens = tokens[np.argsort(-counts, kind="stable")[:WORDS]]
-    named = [kind.vocabulary[int(k)] if kind.vocabulary and 0 <= int(k) < len(kind.vocabulary) else str(int(k)) for k in tokens]
-    columns = [(rows == token).sum(1) for token in tokens] + [np.array([len(np.unique(row)) for row in rows])]
-    return [*(f"“{name}”" for name in named), "different tokens"], np.stack(columns, 1).astype(np.float64)
+    named = {
+        int(k): kind.vocabulary[int(k)] if kind.vocabulary and 0 <= int(k) < len(kind.vocabulary) else str(int(k))
+        for k in tokens[np.argsort(-counts, kind="stable")]
+    }
+    own = ~np.isin(rows, [token for token, name in named.items() if pads(name)])
+    words = [token for token, name in named.items() if not pads(name)][:WORDS]
+    columns = [(rows == token).sum(1) for token in words]
+    columns.append(np.array([len(np.unique(row[there])) for row, there in zip(rows, own, strict=True)]))
+    names = [*(f"“{named[token]}”" for token in words), "different tokens"]
+    if not own.all():
+        names, columns = [*names, "how many tokens"], [*columns, own.sum(1)]
+    return names, np.stack(columns, 1).astype(np.float64)
 
 
 def effective(rows: Floats, own: NDArray[np.bool_], groups: NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
