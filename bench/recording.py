@@ -19,6 +19,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from bench.nets import ResNet18
 from diorama.record import checkpoints, copies, pace, prober, snapshots
 from diorama.record import recorder as recording
+from diorama.record import rounds as looks
 from diorama.record.recorder import Recorder, watch
 
 warnings.filterwarnings("ignore")
@@ -137,7 +138,7 @@ class Clock:
     """The time as the recorder sees it: it stands still while the other network trains, else that would count as its training's."""
 
     def __init__(self) -> None:
-        self.away = 0.0
+        self.away = self.used = 0.0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(time, name)
@@ -145,6 +146,10 @@ class Clock:
     def monotonic(self) -> float:
         """Seconds of the watched training."""
         return time.monotonic() - self.away
+
+    def thread_time(self) -> float:
+        """Seconds that it had of the processor."""
+        return time.thread_time() - self.used
 
 
 class Many(nn.Module):
@@ -197,7 +202,7 @@ def defaults(folder: Path, name: str, quick: bool) -> tuple[float, float]:
     make, steps, rounds = FIVE[name]
     rounds = max(4, rounds // 4) if quick else rounds
     clock = Clock()
-    for module in (recording, copies, pace, prober, snapshots, checkpoints):
+    for module in (recording, copies, pace, prober, snapshots, checkpoints, looks):
         module.time = clock  # type: ignore[attr-defined]
     torch.manual_seed(0)
     plain, x, y = make()
@@ -228,9 +233,10 @@ def defaults(folder: Path, name: str, quick: bool) -> tuple[float, float]:
 
     plainly, watchedly = [], []
     for number in range(rounds + 1):
-        began = time.monotonic()
+        began, used = time.monotonic(), time.thread_time()
         bare = stretch(plain, False)
         clock.away += time.monotonic() - began
+        clock.used += time.thread_time() - used
         if number:
             plainly.append(bare)
             watchedly.append(stretch(watched, True))

@@ -18,7 +18,7 @@ from diorama.core.picture import Picture
 from diorama.core.registry import views
 from diorama.data import changes
 from diorama.live.state import Tracker
-from diorama.record import controls, requests
+from diorama.record import requests, rounds
 from diorama.run import Run
 from diorama.scene import Scene
 from diorama.views.relabelled import of_numbers, relabelled
@@ -41,7 +41,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     path = tmp_path_factory.mktemp("relabelled") / "run"
     names = ("zero", "one", "two")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(controls, "_LOOK", 0.0)
+        patch.setattr(rounds, "LOOK", 0.0)
         with diorama.watch(
             model, path, probe=data.examples(24), optimizer=optimizer, every=1, snapshots=1, data=data, classes=names
         ) as recorder:

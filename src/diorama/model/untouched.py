@@ -28,8 +28,8 @@ class Untouched:
 
     Buffers and plain tensors that modules hold, themselves or in lists, dicts and plain objects, are replaced by copies, so
     that running statistics, caches and counters move on the copies; the very objects come back at the end. Compiled and
-    parallel children are replaced by the plain modules inside them. In train mode a model that is partly frozen (some
-    modules in eval mode) stays so.
+    parallel children are replaced by the plain modules inside them, and calls that ``compile()`` put in a module's place are set aside. In train mode
+    a model that is partly frozen (some modules in eval mode) stays so.
     """
 
     def __init__(self, model: nn.Module, mode: Mode = "eval") -> None:
@@ -94,7 +94,8 @@ def _lend(module: nn.Module) -> Callable[[], object]:
     own = module.__dict__
     attributes = own.copy()
     held = [(part, part.copy()) for part in (own["_buffers"], own["_parameters"], own["_modules"])]
-    added = [(name, value) for name, value in attributes.items() if name not in _INTERNAL and type(value) not in _FIXED]
+    own.pop("_compiled_call_impl", None)  # of ``model.compile()``: whoever looks wants the ops, and what is compiled sees no new hook
+    added = [(name, value) for name, value in own.items() if name not in _INTERNAL and type(value) not in _FIXED]
     holders = _Holders() if added else None
 
     def restore() -> None:

@@ -22,7 +22,7 @@ from .codes import Codes
 from .doubts import Slopes
 from .judging import Judging, of_one_number
 from .loop_habits import Leftovers, copied, cut, form_of, in_evaluation, pulled_alike, weight_of
-from .own_hooks import OwnHook
+from .own_hooks import OwnHook, compiled
 from .places import Columns, Places
 
 _MOST = 2**18
@@ -100,6 +100,8 @@ class BatchReader:
         """Put the hook on; ``stepped`` are the parameters of each optimizer, where they step at every step, None where they do not."""
         self._take_off()
         self._clear()
+        if compiled(self._model):
+            return  # meanwhile, by its user: what is compiled sees no hook, or takes it along for good
         self._leftovers.arm(stepped)
         self._judging.clear()
         self._codes.clear()

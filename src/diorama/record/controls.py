@@ -27,6 +27,7 @@ from .commands import STAYS, applied, before, check_reach, lasting, left_by
 from .factors import Bend, Clip, FactorGroup, Factors, check_layered, series_of
 from .idle_optimizers import GATHERED, IdleOptimizers
 from .requests import Inbox, SentCommand, send, watched
+from .rounds import Rounds
 from .rules import Rules, SetRule
 from .taking_up import taken_up
 from .training_data import TrainingData
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 
 PATIENCE = 10.0
 """Seconds after which a pause made by a page ends, when nobody looks any more."""
-_LOOK = 0.05
-"""Seconds between two looks for commands."""
 _NAP = 0.03
 
 
@@ -69,6 +68,8 @@ class Controls:
         """Writes down all of several things, or nothing, whenever the process ends; the recorder's."""
         self._folder = folder
         self._inbox = Inbox(folder)
+        self.rounds = Rounds(self._inbox, lambda: self.ranks is not None)
+        """When it looks for commands."""
         self._keep = keep
         self.goes_back: Callable[[int | None, int, int | None], tuple[str, str, str]] = cannot_go_back
         """Puts the training back; the recorder's."""
@@ -84,7 +85,7 @@ class Controls:
         """Whether the training went back, and so goes on in another run: this one takes no more commands."""
         self.last = 0
         """The number of the command that was applied last."""
-        self._until, self._since, self._looked = 0, 0.0, 0.0
+        self._until, self._since = 0, 0.0
         self._by = self._sender = ""
 
     # What commands call.
@@ -355,14 +356,9 @@ class Controls:
         """Whether a person's wish is in force that each step has to see to: a factor, a frozen layer, a rule, a pause."""
         return self.paused or self.stopped or self._asking or self.factors.active or bool(self.subject.frozen.layers or self.rules.known)
 
-    @property
-    def next_look(self) -> float:
-        """When it is time to look for commands again."""
-        return self._looked + _LOOK
-
     def due(self, now: float) -> bool:
-        """Whether it is time to look for commands again, or a person lets the training wait."""
-        return self.paused or self._asking or bool(self.rules.due) or now - self._looked >= _LOOK
+        """Whether it is time to take what was sent, and for all else, or a person lets the training wait."""
+        return self.paused or self._asking or bool(self.rules.due) or self.rounds.due(now)
 
     @property
     def _asking(self) -> bool:
@@ -373,9 +369,9 @@ class Controls:
         """Apply what has come, at most every few hundredths of a second."""
         if self.rules.due:
             self._obey()
-            self._looked = 0.0
-        if now - self._looked >= _LOOK or self.paused:
-            self._looked = now
+            self.rounds.hurry()
+        if self.paused or self.rounds.due(now):
+            self.rounds.begin(now)
             for request in self._inbox.take():
                 shared = self.ranks is not None and request.name in registry.commands and registry.commands[request.name].shared
                 refusal = self.ranks.ask(request, self) if self.ranks is not None and shared else ""

@@ -18,11 +18,15 @@ from ..model.batch_size import real
 from ..model.layers import LayerTable
 from ..model.packed import Lengths, step_rows
 from ..model.unwrap import layer_modules
-from .own_hooks import OwnHook
+from .own_hooks import OwnHook, compiled
 from .reduction import flattened, reduce
 from .step import LayerReading
 
 SAMPLE = 2**15
+_UNREAD = ("no layer answers once for each example, so activations are left out; run its layers outside of vmap and functional_call, "
+           "with the examples along the first axis")
+_CLOSED = ("activations on training batches of {} of {} layers ({}) are not read, which run compiled: what is compiled sees no later hook, "
+           "or takes it along for good")
 _FEWEST = 16
 """Numbers of a channel from which on its mean and spread in a batch are told."""
 MOST = 1024
@@ -66,8 +70,8 @@ class LayerReader:
         self._order = dict[str, None]()
         """The layers in the order in which they were called."""
         self._only_training = True
-        self.unread = False
-        """Whether layers were called, and none of them answered what can be read."""
+        self.lack = ""
+        """Which layers cannot be read, and why, in a sentence; empty where all that are called can."""
         self._depth, self._training = 0, False
         self.follow(model, table)
 
@@ -99,11 +103,30 @@ class LayerReader:
         self._found, self._calls, self._order, self._depth = {}, {}, dict[str, None](), 0
         self._lengths.restart()
         opened, closed = self._around()
+        inside = self._compiled() if only_training else set[int]()  # looks at the probe set run what is plain
+        told = [path for path, module in self._modules.items() if id(module) in inside]
+        self.lack = _CLOSED.format(len(told), len(self._modules), ", ".join(told[:3]) + (", …" if len(told) > 3 else "")) if told else ""
         for module in self._containers:
+            if id(module) in inside:
+                continue
             self._handles.append(module.register_forward_pre_hook(OwnHook(opened)))
             self._handles.append(module.register_forward_hook(OwnHook(closed), always_call=True))
         for path, module in self._modules.items():
+            if id(module) in inside:
+                continue
             self._handles.append(nn.Module.register_forward_hook(module, OwnHook(self._hook(path))))
+
+    def _compiled(self) -> set[int]:
+        """The modules whose hooks would be compiled: by a call in a module's place, or by a wrapper round it."""
+        inside = set[int]()
+        for module in (*self._containers, *self._modules.values()):
+            if id(module) in inside:
+                continue
+            if compiled(module):
+                inside |= set(map(id, module.modules()))
+            elif type(module).__name__ == "OptimizedModule":
+                inside |= set(map(id, module.modules())) - {id(module)}
+        return inside
 
     def disarm(self) -> None:
         """Take the hooks off."""
@@ -229,7 +252,8 @@ class LayerReader:
         """Take the hooks off and sum up."""
         self.disarm()
         self._lengths.release()
-        self.unread = bool(self._calls) and not self._found
+        if self._calls and not self._found:
+            self.lack = _UNREAD
         found, self._found = {name: self._found[name] for name in self._order if name in self._found}, {}
         joined = {name: partial.samples[0] if len(partial.samples) == 1 else torch.cat(partial.samples)
                   for name, partial in found.items()}

@@ -320,9 +320,9 @@ class Observer:
         return self._reader.finish() if self._reader is not None else {}
 
     @property
-    def unread(self) -> bool:
-        """Whether layers were called at the last reading, and none of them answered what can be read."""
-        return self._reader is not None and self._reader.unread
+    def lack(self) -> str:
+        """Which layers could not be read at the last reading, and why; empty where all could."""
+        return "" if self._reader is None else self._reader.lack
 
     def weights(self) -> dict[str, HistogramValue]:
         """The weights as they are now."""

@@ -47,6 +47,12 @@ class OwnCall(functools.partial[Any]):
         return max, ((None,),)
 
 
+def compiled(module: nn.Module) -> bool:
+    """Whether ``module.compile()`` put a call in its place: what is compiled takes the hooks of then along, and sees no others."""
+    call = module.__dict__.get(CALLED)
+    return call is not None and not isinstance(call, OwnCall)
+
+
 class CallHook:
     """Sees the calls of a model before they are made, in the place where torch keeps a compiled call.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
 import time
@@ -40,8 +41,6 @@ from .training_data import TrainingData
 from .troubles import Troubles
 from .way_back import WayBack
 
-_UNREAD = ("no layer answers once for each example, so activations are left out; run its layers outside of vmap and functional_call, "
-           "with the examples along the first axis")
 _FLUSH = 10.0
 """Seconds in which a run that is left must have written what waits."""
 
@@ -144,7 +143,7 @@ class Recorder:
         self.controls.goes_back = self._go_back
         self.controls.ranks = leader(told, setup.subject, self.number)
         self.controls.before_act = lambda kind: self._copies.before_act(self.number, kind)
-        self.controls.number = self.number
+        self.controls.number, self._rounds = self.number, self.controls.rounds
         self.controls.frozen_before(begun.frozen)
         self._observer = Observer(setup.subject, setup.signals, setup.pace, self.controls.factors, setup.reader, self._mishap)
         if setup.reader is not None:
@@ -189,7 +188,7 @@ class Recorder:
         number = self.number + 1
         try:
             # Between readings, and between two looks at what people ask, a step is written down and nothing more.
-            if number < self._rest and (now := time.monotonic()) < self._until:
+            if number < self._rest and ((now := time.monotonic()) < (rounds := self._rounds).until or rounds.still(now)):
                 self.number, observer = number, self._observer
                 if (bad := observer.first_bad) is not None and bad.passes:
                     observer.stepped()
@@ -283,8 +282,7 @@ class Recorder:
     _follower: Follower | None = None
     _grads: bool | None = None
     _rest = 0
-    """The step before which none wants more than to be written down …"""
-    _until = 0.0  # … and the time up to which nothing else does
+    """The step before which none wants more than to be written down, as far as the rounds know."""
     _lines: StepLines | None = None  # makes lines of such steps; None where signals have to be asked
 
     def _step(self, scalars: Mapping[str, Any]) -> None:
@@ -313,9 +311,9 @@ class Recorder:
             self._event("pace", "every", f"from here on {observer.pace.every} steps lie between two readings: one costs "
                         f"{observer.pace.cost * 1e3:.3g} ms, and they may take {SHARE * 100:.2g} % of the training's time")
         if not (controls.touched or self._copies.waits):
-            looks, at = self._prober.rests() if self._prober is not None else (False, controls.next_look)
+            looks, until = self._prober.rests() if self._prober is not None else (False, math.inf)
             self._rest = min(observer.rests_until(number + 1, looks), self._copies.rest_until(number))
-            self._until = min(at, controls.next_look)
+            self._rounds.rest(until)
             self._lines = lines_of(controls.steady if observer.plain else None, self._lines)
 
     def _put(self, number: int, scalars: Mapping[str, Any], signals: Sequence[Signal]) -> None:
@@ -359,8 +357,8 @@ class Recorder:
         observer, began = self._observer, time.perf_counter()
         step = observer.collect(number, numbers_of(scalars, self._warn), self.controls.rates())
         self._copies.settle()
-        if observer.unread and not any("activations" in text for text in self._left_out):
-            self._say((_UNREAD,), None)
+        if observer.lack and not any("activations" in text for text in self._left_out):
+            self._say((observer.lack,), None)
         looked = time.perf_counter()
         if self._prober is not None and "probe" in observer.needs and (observer.needs == LOOK or self._prober.affordable(number)):
             self._guarded(lambda: self._probe(step))

@@ -106,6 +106,7 @@ class Inbox:
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / NAME
+        self._place = str(self._file)
         self._address = f"file:{quote(os.path.abspath(self._file))}?mode=ro"
         self._seen = 0
         self._began = 0.0
@@ -146,10 +147,19 @@ class Inbox:
             create(self._file.parent, self._seen)
             self.mended, self._state = True, (0, 0)
 
+    @property
+    def changed(self) -> bool:
+        """Whether something may have come since the last :meth:`take`, at the cost of one question to the system."""
+        try:
+            state = os.stat(self._place)
+        except OSError:
+            return False
+        return (state.st_mtime_ns, state.st_size) != self._state
+
     def take(self) -> list[SentCommand]:
         """New commands, oldest first; costs one look at the file when there are none."""
         try:
-            state = os.stat(self._file)
+            state = os.stat(self._place)
         except OSError:
             return []
         now = (state.st_mtime_ns, state.st_size)

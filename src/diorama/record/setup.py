@@ -31,6 +31,7 @@ from . import snapshots
 from .architecture import facts_of, read_as, structure_of
 from .holding import ahead, likeness
 from .layer_reader import LayerReader
+from .own_hooks import compiled
 from .pace import Pace
 from .padding import looks_at_padding
 from .run_folder import Content
@@ -135,9 +136,9 @@ def prepared(told: Watched, report: Callable[[Exception], None]) -> Setup | None
         content.facts["probe"]["ahead"] = sees
     if (turned := looks_at_padding(plain, examples)) is not None:
         content.facts["probe"]["turned"] = turned
-    compiled = plain is not told.model and type(told.model).__name__ == "OptimizedModule"
-    # Hooks would make a compiled model compile again at every reading.
-    reader = None if compiled else LayerReader(plain, table, report)
+    closed = compiled(plain) or (plain is not told.model and type(told.model).__name__ == "OptimizedModule")
+    # A compiled model would compile its hooks too, and those of a later reading never run.
+    reader = None if closed else LayerReader(plain, table, report)
     probe_reader = LayerReader(plain, table, report) if examples is not None else None
     signals = chosen_signals(told.signals)
     left_out = []
@@ -147,7 +148,7 @@ def prepared(told: Watched, report: Callable[[Exception], None]) -> Setup | None
         left_out += table.notes
     if not subject.spread:
         left_out += snapshots.unkept(plain)
-    if compiled:
+    if closed:
         known = " (those on the probe set are read)" if examples is not None else ""
         left_out.append(f"activations on training batches are not read while a compiled model trains{known}: hooks would make it compile again")
     return Setup(

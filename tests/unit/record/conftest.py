@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from diorama.record import controls
+from diorama.record import rounds
 
 
 @pytest.fixture
 def looking_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands are looked for at every step, however short it is."""
-    monkeypatch.setattr(controls, "_LOOK", 0.0)
+    monkeypatch.setattr(rounds, "LOOK", 0.0)

@@ -12,7 +12,7 @@ from torch import nn
 from waiting import answered
 
 import diorama
-from diorama.record import checkpoints, controls, requests
+from diorama.record import checkpoints, requests, rounds
 from diorama.record.recorder import Recorder
 
 
@@ -26,7 +26,7 @@ class _Odd(torch.optim.SGD):
 @pytest.fixture
 def recorder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
     """A training of one layer, which looks for commands at each step."""
-    monkeypatch.setattr(controls, "_LOOK", 0.0)
+    monkeypatch.setattr(rounds, "LOOK", 0.0)
     model = nn.Linear(3, 2)
     with diorama.watch(model, tmp_path / "run", optimizer=_Odd(model.parameters(), 0.1), state=[{"seen": [3]}]) as found:
         yield found

@@ -18,7 +18,7 @@ from torch import nn
 
 import diorama
 from diorama.core.registry import demos
-from diorama.record import branch, checkpoints, controls, origin, requests
+from diorama.record import branch, checkpoints, origin, requests, rounds
 from diorama.record.lineage import Line
 from diorama.run import Run
 
@@ -27,8 +27,8 @@ import json, os, sys
 import torch
 from torch import nn
 import diorama
-from diorama.record import controls, requests
-controls._LOOK = 0.0
+from diorama.record import requests, rounds
+rounds.LOOK = 0.0
 torch.set_num_threads(1)
 
 class Batches:
@@ -122,7 +122,7 @@ def test_a_demo_branches_at_once_with_another_learning_rate(tmp_path: Path) -> N
     """A demo goes on from a checkpoint in a run of its own, after its training has ended, with the factor on what was in force."""
     path = tmp_path / "demo"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(controls, "_LOOK", 0.0)
+        patch.setattr(rounds, "LOOK", 0.0)
 
         def steer(step: int, scalars: object) -> None:
             if step == 4:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import diorama
-from diorama.record import checkpoints, controls, requests, run_folder
+from diorama.record import checkpoints, controls, requests, rounds, run_folder
 from diorama.run import Run
 from diorama.training.trainer import Trainer
 
@@ -23,7 +23,7 @@ Plan = dict[int, list[tuple[str, dict[str, Any]]]]
 
 @pytest.fixture(autouse=True)
 def _looks_at_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(controls, "_LOOK", 0.0)
+    monkeypatch.setattr(rounds, "LOOK", 0.0)
 
 
 class _Training:

@@ -22,7 +22,7 @@ import diorama
 from diorama.core import registry
 from diorama.core.knobs import Knob, knobs_of
 from diorama.model.unwrap import local
-from diorama.record import controls, requests
+from diorama.record import requests, rounds
 
 COUNT = {"plain": 250, "scripted": 125, "sharded": 125}
 """How many different ones a training refuses: of a plain net, of one with a scripted part, and of one whose weights FSDP spreads over processes."""
@@ -68,7 +68,7 @@ def _alone() -> Iterator[None]:
 @pytest.fixture(params=COUNT)
 def training(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A recorded net between two steps, whose optimizer remembers something."""
-    monkeypatch.setattr(controls, "_LOOK", 0.0)
+    monkeypatch.setattr(rounds, "LOOK", 0.0)
     torch.manual_seed(0)
     with _alone() if request.param == "sharded" else contextlib.nullcontext():
         yield from _training(request.param, tmp_path)

@@ -20,8 +20,8 @@ import os, sys, json, threading, torch
 from torch import nn
 import torch.distributed as dist
 import diorama
-from diorama.record import controls, requests
-controls._LOOK = 0.0
+from diorama.record import requests, rounds
+rounds.LOOK = 0.0
 rank, world, port, kind, path = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4], sys.argv[5]
 dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
 torch.manual_seed(0)

@@ -13,7 +13,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from waiting import answered
 
 import diorama
-from diorama.record import controls, requests
+from diorama.record import requests, rounds
 from diorama.record.recorder import Recorder
 
 pytestmark = pytest.mark.usefixtures("looking_at_once")
@@ -119,7 +119,7 @@ def past(tmp_path_factory: pytest.TempPathFactory) -> _Past:
     """A training after each act with a checkpoint, which then goes back act by act."""
     path = tmp_path_factory.mktemp("past") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(controls, "_LOOK", 0.0)
+        patch.setattr(rounds, "LOOK", 0.0)
         training = _Training(path)
         training.step()
         training.send("checkpoint")

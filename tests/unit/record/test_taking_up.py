@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import diorama
-from diorama.record import controls, requests
+from diorama.record import requests, rounds
 
 WISHES: list[tuple[str, dict[str, Any]]] = [
     ("learning_rate", {"factor": 0.5}), ("learning_rate", {"factor": 0.3, "layer": "2"}), ("clip", {"norm": 0.05}),
@@ -23,7 +23,7 @@ BREAK, END = 7, 16
 
 @pytest.fixture(autouse=True)
 def _look_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(controls, "_LOOK", 0.0)
+    monkeypatch.setattr(rounds, "LOOK", 0.0)
 
 
 class _Script:

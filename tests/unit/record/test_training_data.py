@@ -17,7 +17,7 @@ import diorama
 from diorama.core.errors import UsageError
 from diorama.core.knobs import numbers_in, numbers_written
 from diorama.data import changes
-from diorama.record import controls, requests
+from diorama.record import requests, rounds
 from diorama.training import measures
 from diorama.training.trainer import Trainer
 
@@ -25,7 +25,7 @@ from diorama.training.trainer import Trainer
 @pytest.fixture(autouse=True)
 def _look_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands are looked for at every step, however short it is, and no data set of another test is known."""
-    monkeypatch.setattr(controls, "_LOOK", 0.0)
+    monkeypatch.setattr(rounds, "LOOK", 0.0)
     for each in list(changes.known):
         changes.known.discard(each)
 

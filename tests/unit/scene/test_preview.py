@@ -14,7 +14,7 @@ from waiting import answered
 import diorama
 from diorama.core.marks import Heatmap, Number
 from diorama.core.selection import Selection
-from diorama.record import controls, requests
+from diorama.record import requests, rounds
 from diorama.record.snapshots import read_live
 from diorama.scene.preview import preview
 
@@ -33,7 +33,7 @@ ACTS: dict[str, dict[str, Any]] = {
 @pytest.fixture
 def training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A recorded classifier between two steps, with a probe set."""
-    monkeypatch.setattr(controls, "_LOOK", 0.0)
+    monkeypatch.setattr(rounds, "LOOK", 0.0)
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
     x = torch.randn(40, 4)
@@ -194,7 +194,7 @@ def test_weights_that_an_act_changed_while_the_training_waits_are_shown(training
 
 def test_a_preview_refuses_what_the_training_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the same sentence: where an optimizer remembers other shapes, all weights as one, was not told, or a layer is frozen."""
-    monkeypatch.setattr(controls, "_LOOK", 0.0)
+    monkeypatch.setattr(rounds, "LOOK", 0.0)
     x = torch.randn(8, 4)
     asked: dict[str, Any] = {"layer": "0", "count": 1}
 

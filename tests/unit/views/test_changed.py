@@ -17,13 +17,13 @@ from diorama.core.errors import NotApplicable
 from diorama.core.knobs import numbers_in
 from diorama.core.marks import Group, Number, Table
 from diorama.core.saying import being
-from diorama.record import controls, requests
+from diorama.record import requests, rounds
 from diorama.views.training import _doubtful
 
 
 def test_doubtful_labels_are_changed_in_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The offer relabels the planted wrong labels as they were, is made only after enough looks and while it trains, and what it did is listed."""
-    monkeypatch.setattr(controls, "_LOOK", 0.0)
+    monkeypatch.setattr(rounds, "LOOK", 0.0)
     g = torch.Generator().manual_seed(3)
     truth = torch.arange(120) % 4
     x = 2 * torch.tensor([[1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])[truth] + 0.6 * torch.randn(120, 3, generator=g)

@@ -13,7 +13,7 @@ import diorama
 from diorama.core.errors import NotApplicable
 from diorama.core.marks import Heatmap, Scatter
 from diorama.core.picture import Picture
-from diorama.record import controls, requests
+from diorama.record import requests, rounds
 from diorama.scene import Scene
 from diorama.views.relate._columns import standard
 
@@ -152,7 +152,7 @@ def test_a_unit_has_one_row_over_a_training_wherever_acts_put_it(tmp_path: Path)
     with pytest.MonkeyPatch.context() as patch, diorama.watch(
         model, tmp_path / "run", probe=(X, Y), optimizer=optimizer, snapshots=1,
     ) as recorder:
-        patch.setattr(controls, "_LOOK", 0.0)
+        patch.setattr(rounds, "LOOK", 0.0)
         advance()
         advance()
         requests.send(tmp_path / "run", "remove_units", {"layer": "0", "units": "1"})

@@ -13,7 +13,7 @@ from torch import nn
 
 import diorama
 from diorama.core.marks import Lines, Number
-from diorama.record import controls, requests
+from diorama.record import requests, rounds
 
 
 def _buttons(picture: Any) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def _buttons(picture: Any) -> dict[str, Any]:
 
 def test_a_drawn_line_becomes_the_learning_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is drawn from right to left over past and future is sent as factors, and the recorded rate follows the drawn one."""
-    monkeypatch.setattr(controls, "_LOOK", 0.0)
+    monkeypatch.setattr(rounds, "LOOK", 0.0)
     model = nn.Linear(3, 2)
     optimizer = torch.optim.SGD(model.parameters(), 0.2)
     with diorama.watch(model, tmp_path / "run", optimizer=optimizer) as recorder:
