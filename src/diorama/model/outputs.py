@@ -23,6 +23,8 @@ from .tasks import loss_unit as loss_unit
 
 NO_ANSWER = -1
 """The answer of scores that are not numbers."""
+_AT_ONCE = 2**20
+"""Scores of a large vocabulary that are made probabilities of at once."""
 Wanted = str | int | Callable[[Any], Tensor] | None
 
 _NAMES = ("logits", "scores", "prediction", "predictions", "output", "out", "y", "probabilities", "last_hidden_state")
@@ -222,9 +224,8 @@ class Reading:
         if self.criterion is not None:
             return each_by(self.criterion, scores, y, self.known(y))
         if self.task in CLASSES:
-            likely = self.probabilities(scores).log() if self._single(scores) else self._logs(self._last(scores))
-            truth = self.truth(y).to(likely.device)
-            return mean(-likely.gather(-1, truth.clamp_min(0)[..., None])[..., 0], truth != IGNORED)
+            truth = self.truth(y).to(scores.device)
+            return mean(-self._likely(scores, truth.clamp_min(0)[..., None]), truth != IGNORED)
         if self.task == "multi_label":
             chance = self.probabilities(scores).clamp(1e-12, 1 - 1e-7)
             known = self.known(y).to(chance.device)
@@ -315,6 +316,21 @@ class Reading:
     def _last(self, scores: Tensor) -> Tensor:
         """The scores with the classes on the last axis."""
         return scores.movedim(1, -1) if self.task == "segmentation" else scores
+
+    def _likely(self, scores: Tensor, asked: Tensor) -> Tensor:
+        """The logarithms of the probabilities of one class each: of a large vocabulary those of a few rows at a time, which stay in the
+        processor's caches, since writing down all takes longer than to make them."""
+        if self._single(scores):
+            return self.probabilities(scores).log().gather(-1, asked)[..., 0]
+        rows = self._last(scores)
+        if self.form in ("probabilities", "log_probabilities"):
+            return self._logs(rows.gather(-1, asked))[..., 0]
+        whole = rows.numel() <= _AT_ONCE or rows.device.type != "cpu" or not rows.is_contiguous()
+        if whole or asked.shape[:-1] != rows.shape[:-1]:
+            return self._logs(rows).gather(-1, asked)[..., 0]
+        few = max(1, _AT_ONCE // rows.shape[-1])
+        pieces = zip(rows.flatten(0, -2).split(few), asked.flatten(0, -2).split(few), strict=True)
+        return torch.cat([self._logs(some).gather(-1, each) for some, each in pieces]).reshape(asked.shape[:-1])
 
     def _logs(self, scores: Tensor) -> Tensor:
         values = scores.float()

@@ -138,6 +138,20 @@ def test_losses_of_the_other_tasks() -> None:
     assert torch.allclose(Reading.of(scores, labels).losses(scores, labels), wanted, atol=1e-5)
 
 
+def test_losses_over_a_large_vocabulary_are_made_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many tokens no more are made probabilities of at once than stay at hand; losses are the same, also where steps are not known."""
+    made = list[int]()
+    logs = Reading._logs
+    monkeypatch.setattr(Reading, "_logs", lambda self, scores: made.append(scores.numel()) or logs(self, scores))
+    text, y = torch.randn(3, 50, 9_000), torch.randint(0, 9_000, (3, 50))
+    y[1, 7:] = -100
+    found = Reading(task="next_token").losses(text, y)
+    wanted = F.cross_entropy(text.transpose(1, 2), y, reduction="none").sum(1) / (y >= 0).sum(1)
+    assert torch.allclose(found, wanted, atol=1e-5)
+    assert max(made) <= 2**20
+    assert sum(made) == text.numel()
+
+
 def test_a_criterion_that_averages_is_called_for_each_example() -> None:
     """A user's loss gives one number an example, also where it returns the mean of a batch."""
     scores, y = torch.randn(5, 3), torch.arange(5) % 3
