@@ -67,3 +67,66 @@ def test_a_unit_is_still_also_where_its_mean_is_rounded() -> None:
     mark = next(mark for mark in picture.marks() if isinstance(mark, Scatter))
     assert mark.labels[mark.keys.index("unit:0/1")] == "never changes"
     assert mark.faded is None or bool(np.asarray(mark.faded)[mark.keys.index("unit:0/1")])
+
+
+def _shut(*units: int, norm: bool = False) -> Scene:
+    """Ten units of which some never pass the ReLU behind their layer, or behind its norm."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(5, 10), *([nn.BatchNorm1d(10)] if norm else []), nn.ReLU(), nn.Linear(10, 3)).eval()
+    with torch.no_grad():
+        net[0].bias.fill_(2.0)
+        net[0].bias[list(units)] = -50.0
+    return Scene(net, torch.rand(61, 5), torch.arange(61) % 3, classes=("a", "b", "c"))
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_springs_hold_no_colour_for_who_is_not_heard(norm: bool) -> None:
+    """A unit that never passes the ReLU behind is a small grey dot that says so, and the caption counts it apart from those that are still."""
+    picture = _shut(2, 7, norm=norm).view("springs")
+    network = _network(picture)
+    dots = {vertex.keys[0]: (vertex, size) for vertex, (_, _, size, _) in zip(network.vertices, network.places, strict=True) if vertex.form == "dot"}
+    shut = {key for key, (vertex, _) in dots.items() if vertex.note == "never passes the ReLU behind"}
+    assert shut == {"unit:0/2", "unit:0/7"}
+    assert all(dots[key][0].colour is None and dots[key][1] < dots["unit:0/1"][1] for key in shut)
+    assert "2 of 13 units never pass the ReLU behind: nothing that follows hears of them." in picture.caption
+    assert "answer the same to all classes" not in picture.caption
+    assert "ReLU" not in _net().view("springs").caption
+
+
+def test_a_box_says_that_nothing_hears_of_its_units() -> None:
+    """Units that never pass the ReLU behind are not said to answer the same: before it they may not."""
+    told = [vertex.told for vertex in _network(_shut(2, 7).view("clusters")).vertices if vertex.told]
+    assert told == ["they never pass the ReLU behind"]
+    told = [vertex.told for vertex in _network(_net(still=(1, 4)).view("clusters")).vertices if vertex.told]
+    assert told == ["they answer the same to everything"]
+
+
+def test_a_matrix_without_colour_says_why() -> None:
+    """Rows of units that answer the same to all, or with no numbers, are counted; where all are such there is nothing to see."""
+    every = tuple(range(8))
+    assert _net(still=every).view("matrix", layer="0").caption.endswith(
+        "The 8 units all answer the same to every example, so there is nothing to see.")
+    assert _net(broken=every).view("matrix", layer="0").caption.endswith("The 8 units all answer with no numbers, so there is nothing to see.")
+    some = _net(still=(1, 4), broken=(6,)).view("matrix", layer="0").caption
+    assert some.endswith("2 of 8 units answer the same to every example and 1 of 8 units answers with no numbers, so they have no colour.")
+    assert "2 of 11 units answer the same to every example, so they have no colour." in _net(still=(1, 4)).view("matrix", of="cube").caption
+    assert "colour" not in _net().view("matrix", layer="0").caption
+
+
+def test_layers_that_tell_nothing_apart_are_not_said_to_be_broken() -> None:
+    """A layer that answers the same to all examples has no likeness, though its numbers are finite; one without finite numbers has none either."""
+    every = tuple(range(8))
+    assert _net(still=every).view("matrix", of="layers").note == "There is no likeness to layer 0 and layer 2, which answer the same to all examples."
+    assert _net(broken=every).view("matrix", of="layers").note == (
+        "There is no likeness to layer 0 and layer 2, which answer with numbers that are not all finite.")
+    other = _net(still=every)
+    assert _net().view("matrix", of="layers", other=other).note == (
+        "There is no likeness to layer 0 and layer 2 of the other network, which answer the same to all examples.")
+
+
+def test_one_unit_stands_near_nobody() -> None:
+    """Of a layer of one unit nothing is said to be near another; regions count the units that are in one."""
+    torch.manual_seed(0)
+    scene = Scene(nn.Sequential(nn.Linear(4, 1), nn.Tanh(), nn.Linear(1, 3)), torch.randn(30, 4), torch.arange(30) % 3)
+    assert scene.view("units", layer="0").caption.startswith("1 unit of layer 0, by itself: where it stands says nothing")
+    assert "11 units of 2 layers, 9 of them (the others never change) in " in _net(still=(1, 4)).view("communities").caption

@@ -45,6 +45,8 @@ class Cluster:
     still: bool
     bad: int
     """How many of its units answer with no numbers."""
+    shut: int
+    """How many of them never pass the ReLU behind their layer."""
     open: bool
     flat: bool
     """Drawn without its matrix: of what is still there is nothing to see."""
@@ -94,11 +96,12 @@ def grouped(
 
 
 def columned(
-    found: Mapping[str, Any], opened: Collection[str], recurrent: Collection[str], held: Mapping[str, Any] | None = None
+    found: Mapping[str, Any], opened: Collection[str], recurrent: Collection[str], held: Mapping[str, Any] | None,
+    shut: Sequence[np.ndarray],
 ) -> list[MapColumn]:
     """All layers as columns, from the value of the derivation ``clusters``; in the clusters of another step's value, ``held``, where it is given.
 
-    Then every box has the units and the place that it has at that step.
+    Then every box has the units and the place that it has at that step. ``shut`` says of each layer's units which never pass the ReLU behind.
     """
     by_class = found["by"] != "example"
     chosen = _chosen(held or found, by_class)
@@ -119,9 +122,10 @@ def columned(
             bad = int(np.isnan(scores[members]).all(1).sum())
             served, best = _served(scores[members].mean(0), found["columns"]) if by_class and not still else ("", None)
             first = (_served(then[members].mean(0), found["columns"])[1] if held else best) if by_class and label >= 0 else None
+            box = f"{number}/{label}"
             clusters.append((
                 (label < 0, first or 0, -len(members)),
-                Cluster(f"{number}/{label}", members, served, best, still, bad, f"{number}/{label}" in opened, flat=still and not held),
+                Cluster(box, members, served, best, still, bad, int(shut[number][members].sum()), box in opened, flat=still and not held),
             ))
         clusters.sort(key=lambda one: one[0])
         columns.append(MapColumn(
@@ -291,17 +295,21 @@ def _box(column: MapColumn, cluster: Cluster, patches: Shown | None, pale: bool)
         pixels, words = (None, told) if isinstance(told, tuple) else (told, ())
     return Vertex(
         label=cluster.label or (("no numbers" if cluster.bad == count else "still") if cluster.still else "mixed"), id=cluster.id,
-        note=f"{count:,} {_what(column)}{'s' if count > 1 else ''}", words=words, told=_stillness(count, cluster.bad) if cluster.still else "",
+        note=f"{count:,} {_what(column)}{'s' if count > 1 else ''}", words=words,
+        told=_stillness(count, cluster.bad, cluster.shut) if cluster.still else "",
         keys=keys_of(column.layer, column.units[cluster.members]), pixels=pixels, colour=cluster.best,
         faded=cluster.still or pale, expandable=True, open=cluster.open,
     )
 
 
-def _stillness(count: int, bad: int) -> str:
-    """Why units are still: those that answer the same to everything, and those whose answers are no numbers."""
+def _stillness(count: int, bad: int, shut: int) -> str:
+    """Why units are still: those that answer the same to everything, or that nothing hears of, and those whose answers are no numbers."""
     if bad == count:
         return "their answers are no numbers"
-    return f"they answer the same to everything, or ({bad:,} of {count:,}) with no numbers" if bad else "they answer the same to everything"
+    if shut == count:
+        return "they never pass the ReLU behind"
+    told = f"they answer the same to everything, or ({bad:,} of {count:,}) with no numbers" if bad else "they answer the same to everything"
+    return f"{told}; {shut:,} of {count:,} never pass{'es' * (shut == 1)} the ReLU behind" if shut else told
 
 
 def _unit(column: MapColumn, member: int) -> Vertex:

@@ -20,6 +20,7 @@ from ..samples import part
 from ..texts import tokens, visible
 from ..units import ShownLayer, look, main_layers, responses, shown
 from ._columns import standard
+from ._still import colourless
 
 Floats = NDArray[np.float64]
 POINTS = 20_000
@@ -27,6 +28,7 @@ POINTS = 20_000
 COLUMNS, SNAPSHOTS = 64, 16
 """So many places or examples, and so many moments of a training, stand along it at most."""
 SCORES = 3.0
+_OVER = {"place": "at every place", "snapshot": "at every snapshot", "example": "to every example"}
 EDGE = -0.08
 """Where the arrows along the sides begin: beside the cube, which goes from 0 to 1."""
 
@@ -117,7 +119,7 @@ def drawn(found: CubeRows, order: str, most: int) -> tuple[Scatter, str]:
     """The cube, and a sentence that says what lies along its three sides."""
     deep, wide = len(found.layers), len(found.names)
     most = min(most, max(2, POINTS // max(1, deep * wide)))
-    points, values, keys, labels, shares = [], [], [], [], []
+    points, values, keys, labels, shares, scored = [], [], [], [], [], []
     for number, (one, rows) in enumerate(zip(found.layers, found.rows, strict=True)):
         scores = standard(np.where(np.isfinite(rows), rows, np.nan))
         units, own = np.arange(len(rows)), found.units[number] if found.units else np.arange(len(rows))
@@ -129,6 +131,7 @@ def drawn(found: CubeRows, order: str, most: int) -> tuple[Scatter, str]:
         across, down = np.meshgrid(_side(wide), 1 - _side(len(units)))
         points.append(np.column_stack([across.ravel(), down.ravel(), np.full(across.size, _side(deep)[number])]))
         values.append(scores[units].ravel())
+        scored.append(scores[units])
         keys += [unit_key(one.name, int(own[unit])) for unit in units for _ in range(wide)]
         labels += [name for _ in units for name in found.names]
     value = np.concatenate(values).astype(np.float32)
@@ -144,6 +147,7 @@ def drawn(found: CubeRows, order: str, most: int) -> tuple[Scatter, str]:
         f"Each dot is one of {said} at one of {part(wide, found.total, f'{found.along}s')}: from left to right the {found.along}s, from top to "
         f"bottom the units, from back to front {deep} layer{'s' if deep != 1 else ''}{f', {first} to {last}' if deep > 1 else f', {first}'}. "
         "Blue where a unit answers more than its own mean, orange where less; the larger, the further. Turn it by dragging."
+        + colourless(np.concatenate(scored), _OVER[found.along])
     )
 
 

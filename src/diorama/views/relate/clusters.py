@@ -28,6 +28,7 @@ from ..view import View
 from ._bundles import Bundle, bundled
 from ._columns import LIT, WIDEST, MapColumn, Shown, columned, drawn, grouped, key_of, standard
 from ._patches import looked_at_words, patches, words
+from ._still import closed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +110,7 @@ class ClustersView(View):
     def _picture(self, scene: Scene, selection: Selection, groups: _Groups, *, final: bool = False) -> Picture:
         found, pairs, held = groups.found, groups.pairs, groups.held
         opened = [text for text in self.open.split(",") if text]
-        shown: list[MapColumn] = columned(found, opened, set(groups.recurrent), held)
+        shown: list[MapColumn] = columned(found, opened, set(groups.recurrent), held, [closed(scene, one) for one in found["layers"]])
         apart = self._apart(scene, pairs)
         bundles = [bundle for bundle in bundled(shown, pairs, self.threshold, opened, groups.strengths) if bundle.pair not in apart]
         pictured = final and self.show == "patches" and isinstance(scene.kind, Image | Tokens)

@@ -120,8 +120,10 @@ class CommunitiesView(View):
         )
         shown = sum(len(units) for units in found["units"])
         total = sum(scene.layers[name].units for name in found["layers"])
+        out = sum(int((region < 0).sum()) for region in found["region"])
+        held = f", {shown - out:,} of them (the others never change)" if count and out else ""
         return (
-            f"{part(shown, total, 'units')} of {layers_said(found['layers'])} in {counted(count, 'regions') if count else 'no region'}"
+            f"{part(shown, total, 'units')} of {layers_said(found['layers'])}{held} in {counted(count, 'regions') if count else 'no region'}"
             f"{f', {colours}' if count or sets is not None else ''}; the larger a dot, the further the input drives the unit above its mean over "
             "the examples."
             + (

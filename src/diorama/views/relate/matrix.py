@@ -3,7 +3,7 @@ layers against layers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -13,7 +13,8 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Heatmap
 from ...core.picture import Check, Picture, Progress
-from ...core.saying import counted
+from ...core.rounding import alike
+from ...core.saying import counted, joined
 from ...core.selection import Selection, layer_key, number_key, several, spoken, together, unit_key
 from ...data.kinds import Tokens
 from ...derive.columns import columns
@@ -27,6 +28,7 @@ from ..units import ShownLayer, responses, shown, telling_layers
 from ..view import View
 from . import _cube
 from ._columns import standard
+from ._still import colourless
 
 SNAPSHOTS = 16
 """So many moments of a training are looked at."""
@@ -209,6 +211,7 @@ class MatrixView(View):
             row_labels=tuple(str(int(unit)) for unit in units), column_labels=labels, column_keys=keys, row_title=name, column_title=title,
             size=8 if len(units) > 32 else 14,
         )
+        caption += colourless(rows, _OVER[self.of])
         return self.picture(
             scene, selection, f"{name if one.name == name else name.capitalize()}: units × {title}", mark, caption,
             checks=(check,) if np.isfinite(clear) else (),
@@ -243,14 +246,33 @@ class MatrixView(View):
             ),
             f"How alike layers {beside} place {counted(len(scene.live), 'examples')} among one another, by linear CKA: 1 the same but for a rotation "
             "and one scale, 0 nothing in common.",
-            note=noted(looked_at(scene), "" if np.isfinite(values).all() else "there is no likeness to layers whose answers are not all finite"),
+            note=noted(
+                looked_at(scene), *_unlike(scene, names, np.isnan(values).all(1)),
+                *_unlike(other, others, np.isnan(values).all(0), " of the other network")
+            ),
         )
 
 
+_OVER = {"examples": "to every example", "places": "at every place", "training": "at every snapshot"}
 _ORDERED = {
     "tree": "alike ones side by side", "spectral": "along the slowest change", "peak": "by where they peak", "mean": "the largest mean first",
     "index": "by number",
 }
+
+
+def _unlike(scene: Scene | None, names: Sequence[str], lost: np.ndarray, of: str = "") -> list[str]:
+    """Sentences on layers that are like none, and why: their answers tell no two examples apart, or are no numbers."""
+    if scene is None or not lost.any():
+        return []
+    sources = [name for name, gone in zip(names, lost, strict=True) if gone]
+    groups: dict[str, list[str]] = {}
+    for name, seen in scene.responses(sources).items():
+        told = (seen.high, seen.low, seen.mean)
+        if not all(bool(each.isfinite().all()) for each in told):
+            groups.setdefault("with numbers that are not all finite", []).append(spoken(name))
+        elif all(bool(alike(each.amin(0), each.amax(0), torch.finfo(each.dtype).eps).all()) for each in told):
+            groups.setdefault("the same to all examples", []).append(spoken(name))
+    return [f"there is no likeness to {joined(own)}{of}, which answer{'s' * (len(own) == 1)} {why}" for why, own in groups.items()]
 
 
 def _limits(rows: np.ndarray) -> Limits:

@@ -17,8 +17,9 @@ from ...scene import Scene
 from ..samples import layers_said, looked_at, noted, part, standing
 from ..view import View
 from ._columns import standard
+from ._still import CLOSED, closed, unheard
 
-SIDE, ASIDE, DOT, ANCHOR = 460.0, 24.0, 7.0, 12.0
+SIDE, ASIDE, SHUT, DOT, ANCHOR = 460.0, 24.0, 4.0, 7.0, 12.0
 NAMED = 16
 """Of so many answers at most the names are written."""
 STILL = "answers the same to all classes, or no numbers"
@@ -78,9 +79,11 @@ class SpringsView(View):
         springs = joined([np.asarray(pair["strengths"], float) for pair in pairs], sizes)
         at, force = rest(springs, sizes[-1])
         correlated = [pair for pair in pairs if pair["how"] == "together"]
+        # By the first examples alone, few of many units have been heard of.
+        shut = [closed(scene, one) if final else np.zeros(len(one["units"]), bool) for one in found["layers"]]
+        network = _network(found, springs, at, self.lines, shut, named=answers(scene, scene.layers[layers[-1]]))
         return self.picture(
-            scene, selection, "Units held by springs", _network(found, springs, at, self.lines, named=answers(scene, scene.layers[layers[-1]])),
-            self._caption(scene, found, sizes),
+            scene, selection, "Units held by springs", network, self._caption(scene, found, sizes, sum(int(one.sum()) for one in shut)),
             checks=(Check(name="force", value=force, sentence="the largest force left on a unit, relative to its springs: 0 at rest."),),
             note=noted(
                 f"between {len(correlated)} of {len(pairs)} pairs of layers springs are correlations over the examples" if correlated else "",
@@ -89,12 +92,12 @@ class SpringsView(View):
             final=final,
         )
 
-    def _caption(self, scene: Scene, found: dict[str, Any], sizes: Sequence[int]) -> str:
+    def _caption(self, scene: Scene, found: dict[str, Any], sizes: Sequence[int], shut: int) -> str:
         last = spoken(found["layers"][-1]["layer"])
         total = sum(scene.layers[one["layer"]].units for one in found["layers"])
         colours = "the class that it answers to most" if found["by"] == "class" else "its layer"
         layers = layers_said([one["layer"] for one in found["layers"]])
-        gone = sum(int((~np.nan_to_num(standard(one["profile"])).any(1)).sum()) for one in found["layers"]) if found["by"] == "class" else 0
+        gone = sum(int((~np.nan_to_num(standard(one["profile"])).any(1)).sum()) for one in found["layers"]) - shut if found["by"] == "class" else 0
         if gone:
             colours += f"; {part(gone, sum(sizes), 'units')} {'answers' if gone == 1 else 'answer'} the same to all classes, or no numbers, and "
             colours += f"ha{'s' if gone == 1 else 've'} none"
@@ -107,8 +110,8 @@ class SpringsView(View):
         return (
             f"{part(sum(sizes), total, 'units')} of {layers}, each where the springs of its connections hold it; "
             f"{f'the {sizes[-1]} units of {last} are' if sizes[-1] > 1 else f'the one unit of {last} is'} fixed "
-            f"{'on the circle' if sizes[-1] > 1 else 'in the middle, so all rest there'}.{other} A unit's colour is {colours}. "
-            "Lines are the strongest connections, blue where positive, orange where negative."
+            f"{'on the circle' if sizes[-1] > 1 else 'in the middle, so all rest there'}.{other} A unit's colour is {colours}."
+            f"{unheard(shut, sum(sizes))} Lines are the strongest connections, blue where positive, orange where negative."
         )
 
 
@@ -160,8 +163,11 @@ def _solved(laplacian: np.ndarray, drawn: np.ndarray) -> np.ndarray:
     return found
 
 
-def _network(found: dict[str, Any], springs: np.ndarray, at: np.ndarray, lines: int, *, named: bool) -> Network:
-    """The units where they rest, and the strongest springs; what is fixed has the names of classes where it is the answers (``named``)."""
+def _network(
+    found: dict[str, Any], springs: np.ndarray, at: np.ndarray, lines: int, shut: Sequence[np.ndarray], *, named: bool
+) -> Network:
+    """The units where they rest, those that nothing hears of (``shut``, a layer each) small and grey, and the strongest springs; what is fixed
+    has the names of classes where it is the answers (``named``)."""
     radius = np.linalg.norm(at, axis=1, keepdims=True)
     shown = at * np.where(radius > 0, np.maximum(radius, 1e-12) ** (SPREAD - 1), 0.0)
     middle = SIDE / 2 + shown * (SIDE / 2 - 40)
@@ -172,13 +178,14 @@ def _network(found: dict[str, Any], springs: np.ndarray, at: np.ndarray, lines: 
         scores = np.nan_to_num(standard(one["profile"]))
         best, still = scores.argmax(1), ~scores.any(1)  # what answers the same to all, or no numbers, answers to none most
         for k, unit in enumerate(one["units"].tolist()):
-            size = ANCHOR if number == last else DOT
+            size = ANCHOR if number == last else SHUT if shut[number][k] else DOT
             x, y = middle[len(vertices)]
             by_class = found["by"] == "class"
-            told = "" if not by_class else STILL if still[k] else f"serves {found['columns'][int(best[k])]}"
+            told = CLOSED if shut[number][k] else "" if not by_class else STILL if still[k] else f"serves {found['columns'][int(best[k])]}"
             vertices.append(Vertex(
                 form="dot", label=f"{spoken(one['layer'])}, unit {unit}", note=told,
-                keys=(unit_key(one["layer"], unit),), colour=number if not by_class else None if still[k] else int(best[k]),
+                keys=(unit_key(one["layer"], unit),),
+                colour=None if shut[number][k] else number if not by_class else None if still[k] else int(best[k]),
             ))
             places.append((x - size / 2, y - size / 2, size, size))
     fixed = found["layers"][-1]

@@ -23,14 +23,11 @@ from ...scene.sets import members, named, words
 from .. import planes
 from ..samples import broken, first_examples, looked_at, noted, part, single
 from ..view import View
+from ._still import CLOSED, unheard
 
 NEAR = 10
 LIT = 0.5
 """Units that answer to what is chosen by so many standard deviations more than on average are lit; others step back."""
-
-
-CLOSED = "never passes the ReLU behind"
-"""Of a unit whose answers nothing that follows hears of."""
 
 
 class UnitsView(View):
@@ -122,16 +119,19 @@ class UnitsView(View):
         )
         total = sum(scene.layers[name].units for name in names)
         moving = deviations(made.answers(scene)) > 0
-        caption = f"{part(len(points), total, 'units')} of {layers}, near each other where they answer to the same examples"
-        caption += ", in the colour of the class that each serves best; the larger, the more." if told_apart else "."
+        alone = len(points) == 1
+        caption = f"{part(len(points), total, 'units')} of {layers}, "
+        caption += "by itself: where it stands says nothing" if alone else "near each other where they answer to the same examples"
+        if told_apart:
+            caption += "; it has the colour of the class that it serves best, and is larger the more it does" if alone else (
+                ", in the colour of the class that each serves best; the larger, the more")
+        caption += "."
         if not moving.any():
             caption = f"All {len(points):,} units of {layers} answer the same to every example, or with no numbers: where they stand says nothing."
         elif not moving.all():
             still = int((~moving).sum())
             caption += f" {part(still, len(points), 'units')} never change{'s' * (still == 1)}: where they stand says nothing."
-        shut = int((closed & moving).sum())
-        if shut:
-            caption += f" {part(shut, len(points), 'units')} never pass{'es' * (shut == 1)} the ReLU behind: nothing that follows hears of them."
+        caption += unheard(int((closed & moving).sum()), len(points))
         checks = (_trust(value, points),) if final and len(points) > 4 and self.by == "pearson" and moving.any() else ()
         on_way = "" if derived.scene.step == scene.step else f"these are the places at step {derived.scene.step}, on the way to this step"
         return self.picture(
