@@ -177,6 +177,8 @@ def test_a_unit_behind_a_shut_relu_serves_no_class() -> None:
     assert ["serves" in label for label in mark.labels] == 3 * [True] + 3 * [False]
     assert "3 of 6 units never pass the ReLU behind" in plain.caption
     assert "1 of them answers to 1" in lit.caption
+    # Those of whom one answers are all six, so this comes before the three are counted.
+    assert lit.caption.index("1 of them answers to 1") < lit.caption.index("3 of 6 units never pass")
     # A norm between them changes nothing in it; where no ReLU follows, the same answers are heard.
     normed = Scene(nn.Sequential(model[0], nn.BatchNorm1d(6), *model[1:]).eval(), x, y).view("units", layer="0")
     assert "3 of 6 units never pass the ReLU behind" in normed.caption

@@ -128,14 +128,15 @@ class UnitsView(View):
         caption += "."
         if not moving.any():
             caption = f"All {len(points):,} units of {layers} answer the same to every example, or with no numbers: where they stand says nothing."
-        elif not moving.all():
+        caption += said  # "of them" is of all units, not of those that the next sentences count
+        if moving.any() and not moving.all():
             still = int((~moving).sum())
             caption += f" {part(still, len(points), 'units')} never change{'s' * (still == 1)}: where they stand says nothing."
         caption += unheard(int((closed & moving).sum()), len(points))
         checks = (_trust(value, points),) if final and len(points) > 4 and self.by == "pearson" and moving.any() else ()
         on_way = "" if derived.scene.step == scene.step else f"these are the places at step {derived.scene.step}, on the way to this step"
         return self.picture(
-            scene, selection, f"Units of {layers}", mark, caption + said, checks=checks, final=final,
+            scene, selection, f"Units of {layers}", mark, caption, checks=checks, final=final,
             note=noted(on_way, looked_at(scene), broken(scene, names)),
         )
 
