@@ -72,13 +72,13 @@ def test_a_wide_map_is_drawn_in_first(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_wide_map_is_drawn_to_the_layers_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its attractions are openTSNE's, of which a part joins each point to its nearest in the layer, a third as many as the perplexity, and a
-    part those who stood side by side."""
+    part those who stood side by side; in the last iterations the nearest have a larger part."""
     import openTSNE
     from scipy.sparse import csr_matrix
 
     from diorama.methods.projection import tsne
 
-    for name, value in {"MANY": 0, "WIDELY": (5, 30), "LOOSE": 0.0}.items():
+    for name, value in {"MANY": 0, "WIDELY": (5, 30), "LOOSE": 0.0, "LATE": 10}.items():
         monkeypatch.setattr(tsne, name, value)
     start = 20 * np.random.default_rng(1).normal(size=(40, 2))
     found = list(build(diorama.projections["tsne"], {"perplexity": 9}).placed(ROWS, 2, start, None, held=np.ones(40)))[-1].points
@@ -88,14 +88,21 @@ def test_a_wide_map_is_drawn_to_the_layers_nearest(monkeypatch: pytest.MonkeyPat
         table = np.zeros((40, 40))
         np.put_along_axis(table, nearest(rows, near), 1 / (40 * near), 1)
         tables.append((table + table.T) / 2)
-    wanted = points.affinities.P.toarray() * (1 - tsne.NEAREST) + tables[0] * tsne.NEAREST
-    assert wanted.sum() == pytest.approx(1)
-    ties = tables[1] * (wanted > 0)
-    assert 0.25 < ties.sum() < 0.9
-    ties *= tsne.WIDE_BESIDE / ties.sum()
-    points.affinities.P = csr_matrix(wanted * (1 - ties.sum()) + ties)
-    points.optimize(5, inplace=True, exaggeration=tsne.GATHERED, momentum=0.8)
-    points.optimize(30, inplace=True, momentum=0.8)
+    plain = points.affinities.P.toarray()
+
+    def go_on(nearest_part: float, iterations: int, stronger: float | None) -> None:
+        wanted = plain * (1 - nearest_part) + tables[0] * nearest_part
+        assert wanted.sum() == pytest.approx(1)
+        ties = tables[1] * (wanted > 0)
+        assert 0.25 < ties.sum() < 0.9
+        ties *= tsne.WIDE_BESIDE / ties.sum()
+        points.affinities.P = csr_matrix(wanted * (1 - ties.sum()) + ties)
+        points.optimize(iterations, inplace=True, exaggeration=stronger, momentum=0.8)
+
+    assert tsne.NEARER > tsne.NEAREST
+    go_on(tsne.NEAREST, 5, tsne.GATHERED)
+    go_on(tsne.NEAREST, 20, None)
+    go_on(tsne.NEARER, 10, None)
     np.testing.assert_allclose(found, points, rtol=1e-5, atol=1e-5)
 
 

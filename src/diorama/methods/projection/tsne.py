@@ -34,9 +34,12 @@ BESIDE, BESIDE_NEAR = 0.11, 10
 """From an earlier step such a part of all attraction joins each point to those of so many nearest there that the layer
 still counts among its neighbours: of many that it likes about as well, these stay. More, and neighbours that the layer has found anew are
 missed, as they are where those count too that the layer does not know."""
-WIDE_BESIDE, NEAREST, NARROWER = 0.13, 0.6, 3
+WIDE_BESIDE, NEAREST, NARROWER = 0.14, 0.6, 3
 """In a wide map such a part does, and of the rest a part joins each point to its nearest in the layer alone, so many times fewer than the
 perplexity: of many that it likes about as well, the ties hold some whom it likes less, in the places of these."""
+LATE, NEARER = 100, 0.85
+"""In so many last iterations of it the nearest have such a part: while points still travel it would pull groups apart, and once they stand it mends
+who is next to whom."""
 RARE = 0.25
 """Where fewer than such a part of who stood beside whom is among the layer's neighbours, each of them attracts no more for it."""
 LOOSE, SELDOM = 0.001, 25
@@ -98,17 +101,20 @@ class TSNE(Projection):
         if (state := begun_at(begun, points=shape, gains=shape, update=shape)) is not None:
             done, points[:] = min(int(state["done"]), total), state["points"]
             points.optimizer.gains, points.optimizer.update = np.array(state["gains"]), np.array(state["update"])
-        attractions = points.affinities.P.copy()
+        attractions = later = points.affinities.P.copy()
         if held is not None and pulled:
+            beside, part = _beside(origin, np.asarray(held > 0)), WIDE_BESIDE if wide else BESIDE
             if near is not None:
-                attractions = _nearest_first(attractions, near)
-            attractions = _tied(attractions, origin, np.asarray(held > 0), WIDE_BESIDE if wide else BESIDE)
+                later = _tied(_nearest_first(attractions, near, NEARER), beside, part)
+                attractions = _nearest_first(attractions, near, NEAREST)
+            attractions = _tied(attractions, beside, part)
+        settling = max(phases[0], total - LATE) if pulled and wide else total
         while done < total:
             strong = done < phases[0]
-            chunk = min(CHUNK, (phases[0] if strong else total) - done)
+            chunk = min(CHUNK, (phases[0] if strong else settling if done < settling else total) - done)
             for few in [SELDOM] * (chunk // SELDOM) + [chunk % SELDOM] * bool(chunk % SELDOM) if pulled and wide else [chunk]:
                 # The optimizer multiplies the attractions and divides them again, which rounds: each time it takes those of one whole phase.
-                points.affinities.P = attractions.copy()
+                points.affinities.P = (attractions if done < settling else later).copy()
                 if not strong and phases[0]:
                     points.affinities.P *= factor
                     points.affinities.P /= factor
@@ -138,15 +144,15 @@ def _affinities(rows: Floats, perplexity: float) -> tuple[Any, NDArray[np.int64]
     return found, which[:, : max(1, round(perplexity / NARROWER))]
 
 
-def _nearest_first(attractions: Any, near: NDArray[np.int64]) -> Any:
+def _nearest_first(attractions: Any, near: NDArray[np.int64], part: float) -> Any:
     """Attractions of which a part joins each point to its nearest in the layer, alike, both ways."""
     told = _joined(near.ravel(), near.shape[1], np.ones(near.size, bool))
-    return (attractions * (1 - NEAREST) + told * NEAREST).tocsr()
+    return (attractions * (1 - part) + told * part).tocsr()
 
 
-def _tied(attractions: Any, points: Floats, some: NDArray[np.bool_], part: float) -> Any:
+def _tied(attractions: Any, beside: Any, part: float) -> Any:
     """Attractions of which a part joins those that stood beside one another in a map, of those that attract each other anyway."""
-    beside = _beside(points, some).multiply(attractions > 0)
+    beside = beside.multiply(attractions > 0)
     beside = beside * (part / max(beside.sum(), RARE))
     return (attractions * (1 - beside.sum()) + beside).tocsr()
 

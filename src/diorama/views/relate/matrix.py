@@ -247,8 +247,8 @@ class MatrixView(View):
             f"How alike layers {beside} place {counted(len(scene.live), 'examples')} among one another, by linear CKA: 1 the same but for a rotation "
             "and one scale, 0 nothing in common.",
             note=noted(
-                looked_at(scene), *_unlike(scene, names, np.isnan(values).all(1)),
-                *_unlike(other, others, np.isnan(values).all(0), " of the other network")
+                looked_at(scene), *_unlike(scene, names, np.atleast_1d(np.isnan(values).all(1))),
+                *_unlike(other, others, np.atleast_1d(np.isnan(values).all(0)), " of the other network")
             ),
         )
 
