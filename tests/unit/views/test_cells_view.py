@@ -187,6 +187,20 @@ def test_a_melody_has_no_comments() -> None:
         scene.view("cells", layer="1", property="comment")
 
 
+def test_what_is_one_property_in_these_texts_is_offered_once() -> None:
+    """In texts of one long word each the place in the line and the place in the word are one thing: one row bears both names, asked by either."""
+    torch.manual_seed(0)
+    kind = diorama.Tokens(vocabulary=[*"abcdefghijklmnopqrstuvwxyz"])
+    scene = Scene(nn.Sequential(nn.Embedding(26, 4), nn.RNN(4, 5, batch_first=True)).eval(), torch.randint(0, 26, (8, 20)), inputs=kind)
+    names = [_mark(scene.view("cells", **told), Table).columns[0] for told in ({}, {"property": "position in the word"}, {"unit": "1/2"})]
+    assert len([name for name in names[0].texts if "position" in name]) == 2
+    assert set(names[1].texts) == {"position in the line = position in the word"}
+    assert not {"position in the line", "position in the word"} & {text for column in names for text in column.texts}
+    assert "one and the same property in these texts" in names[1].note
+    apart = np.array([[0.0, 1, 2, 3], [5, 3, 1, -1], [0, 0, 0, 0], [0, 0, 0, 0], [0, 1, 2, 2]])
+    assert deriving.alike(apart).tolist() == [0, 0, 2, 3, 4]
+
+
 def test_words_stand_apart_where_properties_are_read() -> None:
     """Tokens that are words are read with blanks between them: each begins a word, and an if is one."""
     words = ["if", "good", ":", "go"]

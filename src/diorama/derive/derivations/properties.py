@@ -40,13 +40,15 @@ class PropertiesDerivation(Derivation):
     *Meaning* Pearson's correlation: 1 or −1 wholly, 0 not at all. ``first`` is that over the first half of the characters, by which
     cells are ranked, ``held_out`` that over the second half, ``correlations`` that over all. ``chance`` is how often chance does as
     well as ``held_out``: the share of 99 shifts of the property along the second half at which the best of all cells goes along with it as
-    closely (the property itself counts as one more). Padding is not counted.
-    *Shapes* ``correlations``, ``first``, ``held_out``, ``chance`` (properties, cells), the properties in the order of ``names``.
+    closely (the property itself counts as one more). Padding is not counted. ``same``: for each property the first one with which it goes
+    along wholly in these texts, itself where there is none: in a text of one long word the place in the line and in the word are one thing.
+    *Shapes* ``correlations``, ``first``, ``held_out``, ``chance`` (properties, cells), the properties in the order of ``names``; ``same``
+    (properties,).
     *Cost* one forward pass an example, of at most 32.
     *Source* Karpathy, Johnson & Fei-Fei 2015, arXiv:1506.02078, section 4.2, who found such cells by looking.
     """
 
-    version = 6
+    version = 7
 
     layer: str = knob("", "The layer: any that answers at each token.", kind="layer")
     pattern: str = knob("", "A regular expression: what it matches is one more property.")
@@ -93,7 +95,7 @@ class PropertiesDerivation(Derivation):
                 values = read(scene, self.layer, few.batch(part, scene.device)).double().numpy()
                 labels.counted(sums, part, values)
                 sums.parts["texts"] = start = start + len(part)
-            found = {"names": self.names(scene), **sums.found(chance=start >= len(few))}
+            found = {"names": self.names(scene), "same": labels.same, **sums.found(chance=start >= len(few))}
             yield Stage(found, start, len(few), "cells matched with properties", state=sums.plain)
             if start >= len(few):
                 return
@@ -101,8 +103,11 @@ class PropertiesDerivation(Derivation):
     def check(self, scene: Scene, value: Plain) -> None:
         """Four numbers for each property and cell."""
         shape = (len(self.names(scene)), scene.layers[self.layer].units)
-        if set(value) != {"names", *FOUND} or value["names"] != self.names(scene):
+        if set(value) != {"names", "same", *FOUND} or value["names"] != self.names(scene):
             raise ValueError("the properties by name, and correlations are wanted")
+        same, own = value["same"], np.arange(shape[0])
+        if not isinstance(same, np.ndarray) or same.shape != own.shape or same.dtype.kind != "i" or not ((same >= 0) & (same <= own)).all():
+            raise ValueError("for each property an earlier one, or itself, is wanted")
         for name in FOUND:
             array = value[name]
             if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype.kind != "f" or not (np.abs(array) <= 1).all():
@@ -120,6 +125,7 @@ class _Labels:
         self.starts = np.cumsum([0, *map(len, self.places)])
         self.half = self.rows.shape[1] // 2
         self.second = Shifted(self.rows[:, self.half :])
+        self.same = alike(self.rows)
 
     def counted(self, sums: Sums, texts: Sequence[int], values: Floats) -> None:
         """Count the values of some texts, (texts, cells, tokens)."""
@@ -160,6 +166,17 @@ class Shifted:
         start = self.length - self.by[:, None]
         found: Floats = (running[:, last + 1 + start] - running[:, first + start]).sum(2).T
         return found
+
+
+def alike(rows: Floats) -> NDArray[np.int64]:
+    """For each row the first that is the same but for its scale, its sign and where it begins; itself for one that does not vary."""
+    apart = rows - rows.mean(1, keepdims=True) if rows.size else rows
+    long = np.sqrt((apart * apart).sum(1))
+    together = np.abs(apart @ apart.T) >= (1 - 1e-12) * np.outer(long, long)
+    together &= (long > 0)[:, None] & (long > 0)
+    np.fill_diagonal(together, True)
+    found: NDArray[np.int64] = together.argmax(1)
+    return found
 
 
 def shifts(length: int) -> NDArray[np.int64]:

@@ -33,6 +33,8 @@ LIKELIEST = 5
 CHOSEN = "chosen tokens"
 ELSE = "; choose a layer that answers at each token, or see its places in gates or matrix"
 """What to do where the places of a layer are no tokens."""
+SAME = " = "
+"""Between the names of properties that are one and the same in the texts."""
 SURE = 0.05
 """A match that chance makes more often is none."""
 
@@ -135,15 +137,18 @@ class CellsView(View):
         return key.number if key is not None and key.name == layer.name else None
 
     def _offered(self, found: dict[str, Any], given: int | None) -> list[Match]:
-        """The best cells for the wanted property, or the best ones of each; of a given cell what it follows most."""
-        each = []
-        for row, name in enumerate(found["names"]):
-            if self.property in ("any", name):
-                strong = np.argsort(-np.abs(found["first"][row]), kind="stable")[: 2 if self.property == "any" else 12]
-                each += [Match.of(found, row, int(cell)) for cell in strong]
+        """The best cells for the wanted property, or the best ones of each; of a given cell what it follows most.
+
+        What is one property in these texts is offered once, under all its names.
+        """
+        each, rows = [], [row for row, first in enumerate(found["same"].tolist()) if row == first]
+        if self.property != "any":
+            rows = [int(found["same"][found["names"].index(self.property)])]
+        for row in rows:
+            strong = np.argsort(-np.abs(found["first"][row]), kind="stable")[: 2 if self.property == "any" else 12]
+            each += [Match.of(found, row, int(cell)) for cell in strong]
         if given is not None:
-            own = [Match.of(found, row, given) for row, name in enumerate(found["names"]) if self.property in ("any", name)]
-            each.append(max(own, key=lambda match: abs(match.first)))
+            each.append(max((Match.of(found, row, given) for row in rows), key=lambda match: abs(match.first)))
         # A property that the texts do not have is followed by none.
         each = [match for match in each if match.first]
         return sorted(dict.fromkeys(each), key=lambda match: -abs(match.first))
@@ -239,7 +244,8 @@ class Match:
     def of(cls, found: dict[str, Any], row: int, cell: int) -> Match:
         """One cell and property of the derivation's value."""
         first, held_out, chance = (float(found[name][row, cell]) for name in ("first", "held_out", "chance"))
-        return cls(found["names"][row], cell, first, held_out, chance)
+        names = [name for name, one in zip(found["names"], found["same"].tolist(), strict=True) if one == row]
+        return cls(SAME.join(names), cell, first, held_out, chance)
 
     @property
     def checks(self) -> tuple[Check, ...]:
@@ -304,8 +310,12 @@ def _guesses(scene: Scene, x: Any, count: int, start: int, name: str, on: int) -
 
 
 def _offer(layer: Layer, best: list[Match]) -> Table:
+    joined = any(SAME in match.follows for match in best)
     columns = [
-        Column(name="property", kind="text", texts=tuple(match.follows for match in best)),
+        Column(
+            name="property", kind="text", texts=tuple(match.follows for match in best),
+            note=f"names with “{SAME.strip()}” between them are of one and the same property in these texts" if joined else "",
+        ),
         Column(name="cell", numbers=np.array([float(match.cell) for match in best])),
         Column(name="correlation", numbers=np.array([match.first for match in best]), signed=True, note="over the first half of the texts"),
         Column(
