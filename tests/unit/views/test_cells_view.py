@@ -153,7 +153,14 @@ def test_rankings_and_chance_are_those_of_all_characters_at_once(monkeypatch: py
     np.testing.assert_allclose(found["first"], wanted(features[:, :half], values[:, :half]), atol=1e-9)
     late, cells = features[:, half:], values[:, half:]
     np.testing.assert_allclose(found["held_out"], wanted(late, cells), atol=1e-9)
-    best = [np.abs(wanted(np.roll(late, shift, 1), cells)).max(1) for shift in deriving.shifts(late.shape[1])]
+    starts = np.cumsum([0, *map(len, few.shown())]) - half
+    moved = deriving.Shifted(late, starts)
+    assert len(moved.starts) == (starts[:-1] > 0).sum() + 1
+    best = []
+    for whole, own in zip(deriving.shifts(late.shape[1]), moved.own, strict=True):
+        texts = np.split(np.roll(late, whole, 1), moved.starts[1:], 1)
+        turned = np.concatenate([np.roll(text, by, 1) for text, by in zip(texts, own, strict=True)], 1)
+        best.append(np.abs(wanted(turned, cells)).max(1))
     as_well = (np.stack(best)[:, :, None] >= np.abs(found["held_out"]) - 1e-6).sum(0)
     np.testing.assert_allclose(found["chance"], (1 + as_well) / 100, atol=0.011)
     generator = torch.Generator().manual_seed(0)
@@ -199,6 +206,21 @@ def test_what_is_one_property_in_these_texts_is_offered_once() -> None:
     assert "one and the same property in these texts" in names[1].note
     apart = np.array([[0.0, 1, 2, 3], [5, 3, 1, -1], [0, 0, 0, 0], [0, 0, 0, 0], [0, 1, 2, 2]])
     assert deriving.alike(apart).tolist() == [0, 0, 2, 3, 4]
+
+
+def test_what_comes_again_in_every_text_is_held_against_chance() -> None:
+    """A cell that turns over at every token follows the beat wholly, and chance hardly ever does as well: shifted along texts of even
+    length as a whole, the beat would be the same again, or its opposite."""
+    torch.manual_seed(0)
+    read = nn.RNN(4, 3, batch_first=True)
+    with torch.no_grad():
+        read.weight_ih_l0[0], read.weight_hh_l0[0], read.bias_ih_l0[0] = 0, torch.tensor([-5.0, 0, 0]), 1
+    notes = diorama.Tokens(("<waltz>", ".", "-", "C4", "F#4", "A3"), separator=" ")
+    scene = Scene(nn.Sequential(nn.Embedding(6, 4), read).eval(), torch.randint(1, 6, (32, 12)), inputs=notes)
+    found = scene.derive("properties", layer="1").value
+    row = found["names"].index("on the beat")
+    assert abs(found["held_out"][row, 0]) > 0.95
+    assert found["chance"][row, 0] == pytest.approx(0.01)
 
 
 def test_words_stand_apart_where_properties_are_read() -> None:

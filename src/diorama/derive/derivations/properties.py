@@ -39,16 +39,17 @@ class PropertiesDerivation(Derivation):
 
     *Meaning* Pearson's correlation: 1 or −1 wholly, 0 not at all. ``first`` is that over the first half of the characters, by which
     cells are ranked, ``held_out`` that over the second half, ``correlations`` that over all. ``chance`` is how often chance does as
-    well as ``held_out``: the share of 99 shifts of the property along the second half at which the best of all cells goes along with it as
-    closely (the property itself counts as one more). Padding is not counted. ``same``: for each property the first one with which it goes
-    along wholly in these texts, itself where there is none: in a text of one long word the place in the line and in the word are one thing.
+    well as ``held_out``: the share of 99 shifts of the property along the second half, and in each text of it, at which the best of all
+    cells goes along with it as closely (the property itself counts as one more). Padding is not counted. ``same``: for each property the
+    first one with which it goes along wholly in these texts, itself where there is none: in a text of one long word the place in the line
+    and in the word are one thing.
     *Shapes* ``correlations``, ``first``, ``held_out``, ``chance`` (properties, cells), the properties in the order of ``names``; ``same``
     (properties,).
     *Cost* one forward pass an example, of at most 32.
     *Source* Karpathy, Johnson & Fei-Fei 2015, arXiv:1506.02078, section 4.2, who found such cells by looking.
     """
 
-    version = 7
+    version = 8
 
     layer: str = knob("", "The layer: any that answers at each token.", kind="layer")
     pattern: str = knob("", "A regular expression: what it matches is one more property.")
@@ -115,7 +116,7 @@ class PropertiesDerivation(Derivation):
 
 
 class _Labels:
-    """The properties of all texts, one text behind the other without their padding, and shifted along the second half."""
+    """The properties of all texts, one text behind the other without their padding, and shifted along the second half of them."""
 
     def __init__(self, texts: Sequence[Sequence[str]], wanted: str, kind: Tokens | None) -> None:
         self.places = [np.array([k for k, token in enumerate(text) if not pads(token)], int) for text in texts]
@@ -124,7 +125,7 @@ class _Labels:
         self.rows = np.concatenate(rows, 1)
         self.starts = np.cumsum([0, *map(len, self.places)])
         self.half = self.rows.shape[1] // 2
-        self.second = Shifted(self.rows[:, self.half :])
+        self.second = Shifted(self.rows[:, self.half :], self.starts - self.half)
         self.same = alike(self.rows)
 
     def counted(self, sums: Sums, texts: Sequence[int], values: Floats) -> None:
@@ -144,28 +145,26 @@ class _Labels:
 
 
 class Shifted:
-    """Rows of properties, each shifted round by several numbers of places."""
+    """Rows of properties, shifted round as a whole by several numbers of places, and after that in each text by a number of its own.
 
-    def __init__(self, rows: Floats) -> None:
-        self.length = rows.shape[1]
+    What comes again in every text, such as a beat, is the same at many shifts of the whole; those of each text take its place from it too.
+    """
+
+    def __init__(self, rows: Floats, starts: NDArray[np.int64]) -> None:
+        self.rows, self.length = rows, rows.shape[1]
         self.by = shifts(self.length)
-        self.twice = np.concatenate([rows, rows], 1)
+        self.starts = np.unique(np.append(starts[(starts > 0) & (starts < self.length)], 0))
+        """Where each text begins, or what of it lies here."""
+        self.lengths = np.diff(np.append(self.starts, self.length))
+        several = len(self.starts) > 1
+        self.own = np.random.default_rng(1).integers(0, self.lengths if several else 1, (SHIFTS, len(self.starts)))
 
     def at(self, columns: NDArray[np.int64], of: slice) -> Floats:
         """What stands at some columns under some of the shifts, (shifts, rows, columns)."""
-        return self.twice[:, columns + self.length - self.by[of, None]].transpose(1, 0, 2)
-
-    def summed(self, rows: Floats, columns: NDArray[np.int64]) -> Floats:
-        """The sums at some columns under each shift, (shifts, rows), of rows made from these twice over.
-
-        Neighbouring columns stay neighbours under a shift, so that each run of them is a difference of running sums.
-        """
-        running = np.concatenate([np.zeros((len(rows), 1)), np.cumsum(rows, 1)], 1)
-        edges = np.flatnonzero(np.diff(columns) != 1)
-        first, last = columns[[0, *(edges + 1)]], columns[[*edges, -1]]
-        start = self.length - self.by[:, None]
-        found: Floats = (running[:, last + 1 + start] - running[:, first + start]).sum(2).T
-        return found
+        text = np.searchsorted(self.starts, columns, "right") - 1
+        start = self.starts[text]
+        places = start + (columns - start - self.own[of][:, text]) % self.lengths[text]
+        return self.rows[:, (places - self.by[of, None]) % self.length].transpose(1, 0, 2)
 
 
 def alike(rows: Floats) -> NDArray[np.int64]:
@@ -216,15 +215,15 @@ class Sums:
         if not n:
             return
         origin, b = self.parts["origin a"], b - self.parts["origin b"]
-        moved = rows.twice - origin
-        count, at_once = len(rows.by), max(1, _NUMBERS // max(1, len(moved) * n))
+        shape, at_once = (len(rows.by), len(origin)), max(1, _NUMBERS // max(1, len(origin) * n))
         with np.errstate(all="ignore"):
-            together = np.empty((count, len(moved), len(b)), np.float32)
-            for start in range(0, count, at_once):
+            together, sums, squares = np.empty((*shape, len(b)), np.float32), np.empty(shape), np.empty(shape)
+            for start in range(0, len(rows.by), at_once):
                 these = slice(start, start + at_once)
                 a = rows.at(columns, these) - origin
                 together[these] = (a.reshape(-1, n) @ b.T).reshape(*a.shape[:2], -1)
-            self._more("shifts", {"a": rows.summed(moved, columns), "aa": rows.summed(moved * moved, columns), "ab": together})
+                sums[these], squares[these] = a.sum(2), np.einsum("srn,srn->sr", a, a)
+            self._more("shifts", {"a": sums, "aa": squares, "ab": together})
 
     def _more(self, of: str, told: dict[str, Any]) -> None:
         for name, value in told.items():

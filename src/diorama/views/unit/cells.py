@@ -49,7 +49,7 @@ class CellsView(View):
     you choose in the text; of a melody with pitch, beat and silence.
     *Error* cells are ranked by the correlation (−1 to 1) over the first half of at most 32 texts; ``held out`` is that
     over the other half, and ``by chance`` how often the best of all cells does as well when the property is shifted along
-    the text. A cell may well mean something else that merely goes along with the property.
+    the texts and in each of them. A cell may well mean something else that merely goes along with the property.
     *Cost* one forward pass of the text; once a step one of 32 texts.
     *Source* Karpathy, Johnson & Fei-Fei 2015, section 4.
     """
@@ -324,7 +324,7 @@ def _offer(layer: Layer, best: list[Match]) -> Table:
         ),
         Column(
             name="by chance", kind="share", numbers=np.array([match.chance for match in best]),
-            note="how often the best of all cells does as well when the property is shifted along the text",
+            note="how often the best of all cells does as well when the property is shifted along the texts",
         ),
     ]
     if best[0].held_out is None:
