@@ -18,6 +18,8 @@ SOME = 1000
 """So many tokens of a vocabulary tell how it is read."""
 JOINING = " \n\tĠ▁#"
 """What tokens begin with that bring their own space, or go on with a word."""
+UNKNOWN = ("<unk>", "[UNK]", "�")
+"""What stands in a vocabulary for all that it lacks."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Tokens(Kind):
 
     def _numbers(self, text: str) -> list[int]:
         table = {token: number for number, token in enumerate(self.vocabulary or ())}
-        unknown = next((table[word] for word in ("<unk>", "[UNK]", "�") if word in table), None)
+        unknown = next((table[word] for word in UNKNOWN if word in table), None)
         found, missing = [], []
         for token in _split(text, table, self.separator):
             number = table.get(token, unknown)

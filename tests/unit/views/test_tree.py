@@ -97,6 +97,14 @@ def test_the_chosen_example_and_a_typed_text_are_drawn() -> None:
         scene.view("tree", brackets="a b c d", limit=3)
 
 
+def test_a_word_that_the_network_does_not_know_is_named() -> None:
+    """Typed brackets show the words as they were typed: which of them the network reads as unknown stands beside them."""
+    scene = _scene()
+    assert scene.view("tree", brackets="the zebra is good").note == "The vocabulary lacks “the”, “zebra” and “is”: the network reads <unk> there."
+    assert not scene.view("tree", brackets="not good .").note
+    assert not scene.view("tree", input="not zebra").note
+
+
 class _Masked(_Adds):
     """The same, which takes a mask beside the words, as language models do."""
 

@@ -15,11 +15,12 @@ from ...core.knobs import knob
 from ...core.marks import Block, Blocks, Edge
 from ...core.marks.blocks import size
 from ...core.picture import Check, Picture
-from ...core.saying import counted
+from ...core.saying import counted, joined
 from ...core.selection import Selection, number_key
 from ...data import nesting, trees
 from ...data.kinds import Tokens
 from ...data.padding import pads
+from ...data.tokens import UNKNOWN
 from ...scene import Scene
 from ...scene.input import lengths, reading, text_input
 from ..view import View
@@ -80,9 +81,10 @@ class TreeView(View):
         if len(spoken.ids) > self.limit:
             raise UsageError(f"a tree wants at most {self.limit} words, got {len(spoken.ids)}; give a shorter sentence, or more by limit=")
         chances = _chances(scene, name, kind, spoken)
-        yield self._picture(scene, selection, spoken, chances, "your sentence" if self.brackets.strip() else current.label)
+        label = "your sentence" if self.brackets.strip() else current.label
+        yield self._picture(scene, selection, spoken, chances, label, _unread(kind, spoken))
 
-    def _picture(self, scene: Scene, selection: Selection, spoken: Spoken, chances: Tensor, label: str) -> Picture:
+    def _picture(self, scene: Scene, selection: Selection, spoken: Spoken, chances: Tensor, label: str, note: str) -> Picture:
         count = chances.shape[1]
         ordered = self.colour == "order" or (self.colour == "auto" and count in (2, 3, 5))
         best = [int(k) for k in chances.nan_to_num(-1).argmax(1)]
@@ -108,7 +110,7 @@ class TreeView(View):
             f"{label.capitalize()}: {counted(len(phrases), 'phrases')}, each answered as a text of its own. The whole: {_name(scene, best[0])} "
             f"({100 * float(chances[0].max().nan_to_num(0)):.0f} %). As brackets: {spoken.tree.brackets()}."
         )
-        return self.picture(scene, selection, "What each phrase says", body, caption, checks=checks)
+        return self.picture(scene, selection, "What each phrase says", body, caption, checks=checks, note=note)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +127,16 @@ def _spoken(kind: Tokens, tree: trees.Tree) -> Spoken:
     words = tree.words()
     apart = "" if kind.separator else " "
     return Spoken(tree, tuple(tuple(kind.encode(apart * bool(k) + word)[0].tolist()) for k, word in enumerate(words)))
+
+
+def _unread(kind: Tokens, spoken: Spoken) -> str:
+    """Which words of a tree the network does not read, as its vocabulary lacks them."""
+    found: dict[str, str] = {}
+    for word, ids in zip(spoken.tree.words(), spoken.ids, strict=True):
+        stands = next((token for token in map(kind.token, ids) if token in UNKNOWN), None)
+        if stands is not None and word not in UNKNOWN:
+            found[f"“{word}”"] = stands
+    return f"The vocabulary lacks {joined(list(found))}: the network reads {next(iter(found.values()))} there." if found else ""
 
 
 def _parsed(kind: Tokens, given: Tensor) -> Spoken:
