@@ -174,7 +174,7 @@ class StrokesView(View):
         note = "At some moments what it says are not numbers, so it writes no further." if any(one.broken for one in found.values()) else ""
         off = int((np.abs(paper.at) > half).any(1).sum())
         if off:
-            note = f"{note} {off} of its points lie outside the paper.".strip()
+            note = f"{note} {off} of its points {'lies' if off == 1 else 'lie'} outside the paper.".strip()
         body = Group(children=tuple(marks))
         return self.picture(scene, selection, "What the network writes with a pen", body, caption, checks=checks, note=note, final=final)
 
