@@ -19,6 +19,7 @@ from .core.knobs import build, knobs_of
 from .core.selection import Key, as_key, is_point, own_name
 from .record import lock, requests
 from .record.causes import ranked
+from .record.evidence import Unjudged, unjudged
 from .record.lineage import Line, children
 from .record.past import Past
 
@@ -342,6 +343,18 @@ class Run(Line):
                     failed.append(f"{registry.findings.told(name)} does not judge this run: {alone(error)}")
         failed += registry.findings.broken.values()
         return ranked(found), failed
+
+    def unjudged(self, step: int | None = None) -> list[Unjudged]:
+        """The findings of which the record says nothing (yet), each with the reason; with ``step`` as it stood after that step."""
+        record: Any = Past(self, step)
+        judge = record.has_series("batch/judge")
+        found = []
+        for name, plugin in registry.findings.items():
+            if judge and plugin.steady:
+                found.append(Unjudged(name, "it judges what another network makes, whose data do not stay what they are", about=False))
+            elif (lack := unjudged(record, name, plugin())) is not None:
+                found.append(lack)
+        return found
 
     def info(self) -> dict[str, Any]:
         """What the run holds, as plain data."""

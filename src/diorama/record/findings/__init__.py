@@ -79,6 +79,11 @@ class Finding(Plugin):
 
     steady: ClassVar[bool] = False
     """It rests on data that stay what they are: it is not asked about a network that judges what another one makes, as in a GAN."""
+    rests: ClassVar[tuple[str, ...]] = ()
+    """The series without which it can tell nothing, as ``("updates/*/ratio:readings", "loss:100")``: behind a colon how many readings, or the
+    knob that says so. One of several is enough with ``|`` between them; what is not there is named as not judged."""
+    about: ClassVar[str] = ""
+    """What not every training has and it is about, as ``"dropout"``: a name of ``record.evidence.PARTS``; where it is not there it is not asked."""
 
     @abstractmethod
     def __call__(self, run: RunReader) -> list[Found]:

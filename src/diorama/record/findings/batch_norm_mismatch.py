@@ -23,6 +23,9 @@ class BatchNormMismatch(Finding):
     where they began are waited for.
     """
 
+    rests = ("activations/*/mismatch:readings@begun",)
+    about = "batch norm"
+
     apart: float = knob(0.6, "How far they must lie apart: means in running standard deviations, spreads as the logarithm of their ratio.", low=0.0)
     readings: int = knob(5, "How many readings in a row.", low=2)
     begun: int = knob(50, "The step before which nothing is told.", low=0)

@@ -18,6 +18,9 @@ class CarriedState(Finding):
     chance begin with what was remembered of another one, which is noise to them; and what is measured later, from an empty state, is another task.
     """
 
+    rests = ("batch/strange:readings",)
+    about = "carried"
+
     share: float = knob(0.8, "The share of rows that came again, and behind another row than before, from which on it is told.", low=0.0, high=1.0)
     readings: int = knob(3, "How many readings in a row.", low=1)
 

@@ -19,6 +19,9 @@ class CollapsedCode(Finding):
     *Source* Burda, Grosse & Salakhutdinov 2016, Importance Weighted Autoencoders, section 2; Bowman et al. 2016 (KL annealing).
     """
 
+    rests = ("batch/code:readings", "steps:steps")
+    about = "code"
+
     steps: int = knob(100, "Steps that a run must have for this to be told.", low=1)
     readings: int = knob(2, "How many readings in a row.", low=1)
     lasting: int = knob(40, "Over how many steps these must lie apart.", low=0)

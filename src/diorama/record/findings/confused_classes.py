@@ -23,6 +23,8 @@ class ConfusedClasses(Finding):
     """
 
     steady = True
+    rests = ("batch/confused:readings|examples/answer:5&probe.labels",)
+    about = "classes"
     share: float = knob(0.5, "The share of a class that is answered as the other one.", low=0.1, high=1.0)
     readings: int = knob(12, "How many readings in a row.", low=3)
 

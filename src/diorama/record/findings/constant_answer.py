@@ -23,6 +23,7 @@ class ConstantAnswer(Finding):
     """
 
     steady = True
+    rests = ("batch/answers:readings|batch/within:readings",)
     share: float = knob(0.98, "The share of one answer from which on it is told.", low=0.5, high=1.0)
     readings: int = knob(10, "How many readings in a row.", low=2)
 

@@ -22,6 +22,9 @@ class CriticNotHeld(Finding):
     *Source* Arjovsky et al. 2017, Wasserstein GAN; Gulrajani et al. 2017 (gradient penalty).
     """
 
+    rests = ("batch/steep:10",)
+    about = "critic"
+
     steep: float = knob(30.0, "How much faster than its input a score must change.", low=1.0)
     grown: float = knob(30.0, "How many times as steep as in the beginning it must have become.", low=1.0)
     readings: int = knob(5, "Of how many readings the median is judged.", low=1)

@@ -21,6 +21,8 @@ class CutAnswers(Finding):
     *Meaning* a function at the end (a ReLU, a clamp) cuts the answers off. Where it cuts no gradient comes back.
     """
 
+    rests = ("batch/cut:readings&probe.ends|batch/answers:readings&probe.balance",)
+
     share: float = knob(0.1, "The share of answers from which on it is told.", low=0.0, high=1.0)
     readings: int = knob(5, "How many readings in a row.", low=2)
 

@@ -33,6 +33,9 @@ class DeadUnits(Finding):
     are told in one calm line. Layers without a rectifier have no dead units.
     """
 
+    rests = ("activations/*/dead:readings",)
+    about = "rectified"
+
     share: float = knob(0.1, "The share of a layer's units from which on it is told.", low=0.0, high=1.0)
     growth: float = knob(0.05, "By which share of the units it must have grown to be an alarm.", low=0.0, high=1.0)
     readings: int = knob(3, "How many readings in a row.", low=1)

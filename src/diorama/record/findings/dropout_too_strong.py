@@ -24,6 +24,9 @@ class DropoutTooStrong(Finding):
     that the share to keep was given for the share to drop.
     """
 
+    rests = ("batch/accuracy:5", "probe/accuracy")
+    about = "dropout"
+
     least: float = knob(0.75, "The share that a layer must drop.", low=0.0, high=1.0)
     gap: float = knob(0.2, "By how much fewer answers must be right in training; half as much where nine of ten are dropped.", low=0.0, high=1.0)
 

@@ -42,6 +42,8 @@ class DuplicatedUnits(Finding):
     It is read from the last snapshot, of networks of at most 32 million weights.
     """
 
+    rests = ("snapshots",)
+
     share: float = knob(0.2, "The share of a layer's units that must have a twin.", low=0.0, high=1.0)
 
     def __call__(self, run: RunReader) -> list[Found]:

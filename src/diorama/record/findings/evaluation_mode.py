@@ -17,6 +17,8 @@ class EvaluationMode(Finding):
     alike in both modes are not meant, nor those of which only parts are in evaluation mode.
     """
 
+    rests = ("batch/eval:3",)
+
     def __call__(self, run: RunReader) -> list[Found]:
         """One finding."""
         steps, mode = series(run, "batch/eval")

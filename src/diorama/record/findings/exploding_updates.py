@@ -21,6 +21,8 @@ class ExplodingUpdates(Finding):
     steps, it is told calmly.
     """
 
+    rests = ("updates/*/ratio:readings",)
+
     ratio: float = knob(0.1, "The ratio of the norms of update and weights from which on it is told.", low=0.0, log=True)
     readings: int = knob(3, "How many readings in a row.", low=1)
     most: float = knob(0.5, "The ratio from which on it is an alarm even where the loss falls.", low=0.0, log=True)

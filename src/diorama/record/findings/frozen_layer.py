@@ -21,6 +21,8 @@ class FrozenLayer(Finding):
     they are for, and only what the command froze is told.
     """
 
+    rests = ("held",)
+
     def __call__(self, run: RunReader) -> list[Found]:
         """One calm line for all of them."""
         held = run.meta.get("held") or {}

@@ -20,6 +20,9 @@ class GradientOverflow(Finding):
     whatever it is. It needs ``watch(state=[scaler])``.
     """
 
+    rests = ("loss_scale:2",)
+    about = "scaler"
+
     least: float = knob(1.0, "The scale below which it is told.", low=0.0, log=True)
 
     def __call__(self, run: RunReader) -> list[Found]:

@@ -17,6 +17,8 @@ class IdleOptimizer(Finding):
     that waits is not meant: while gradients are added up, or a scaler leaves steps out, weights stand still. It needs ``watch(optimizer=)``.
     """
 
+    rests = ("held",)
+
     def __call__(self, run: RunReader) -> list[Found]:
         """One finding for all of them."""
         idle = run.meta.get("idle") or []

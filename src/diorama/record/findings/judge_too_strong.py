@@ -20,6 +20,9 @@ class JudgeTooStrong(Finding):
     passes the slope is nearly nothing, of the usual other one it is as large whatever is made. A judge learns too fast beside its partner.
     """
 
+    rests = ("batch/fooled:readings", "batch/apart:readings")
+    about = "judge"
+
     passed: float = knob(0.01, "How likely what is made may be held for real, in the mean, for this to be told.", low=0.0, high=1.0)
     apart: float = knob(0.97, "The share of right answers from which on it is told.", low=0.5, high=1.0)
     readings: int = knob(8, "Of how many readings the medians are judged.", low=1)

@@ -29,6 +29,8 @@ class LabelNoise(Finding):
     """
 
     steady = True
+    rests = ("batch/accuracy:window",)
+    about = "classes"
     wrong: float = knob(0.07, "The share of wrong answers from which on it is told.", low=0.0, high=1.0)
     order: float = knob(0.72, "Below which chance that a right answer is surer than a wrong one.", low=0.5, high=1.0)
     window: int = knob(10, "Readings that are pooled.", low=2)

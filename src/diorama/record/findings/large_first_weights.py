@@ -24,6 +24,8 @@ class LargeFirstWeights(Finding):
     small beside such weights. Where norms take the size out again the first loss is as usual, and nothing is told.
     """
 
+    rests = ("probe/loss:2", "probe.floor", "loss:3")
+
     gain: float = knob(4.0, "How many times as large as what keeps a signal's size weights are from which on they are told.", low=1.5, log=True)
     loss: float = knob(10.0, "How many times the loss of one answer for all the first loss is.", low=2.0, log=True)
 

@@ -43,6 +43,7 @@ class LearningRateTooLow(Finding):
     """
 
     steady = True
+    rests = ("updates/*/ratio:3", "loss:steps")
     ratio: float = knob(3e-5, "The median ratio of update to weights below which it is told.", low=0.0, log=True)
     steps: int = knob(150, "Steps that a run must have for this to be told.", low=10)
 

@@ -17,6 +17,8 @@ class LeftoverGradients(Finding):
     step of the record (where gradients are added up on purpose it does not), and one pass is made a step.
     """
 
+    rests = ("batch/left:3",)
+
     def __call__(self, run: RunReader) -> list[Found]:
         """One finding."""
         steps, left = series(run, "batch/left")

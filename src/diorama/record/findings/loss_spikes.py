@@ -22,6 +22,7 @@ class LossSpikes(Finding):
     """
 
     steady = True
+    rests = ("loss:80",)
     part: float = knob(0.5, "The part of all that was learned by which the loss must rise.", low=0.05, high=1.0)
 
     def __call__(self, run: RunReader) -> list[Found]:

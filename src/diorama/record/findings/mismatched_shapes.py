@@ -23,6 +23,9 @@ class MismatchedShapes(Finding):
     is then the mean for everything. It shows in the gradient at the answers, which follows their order and nothing else.
     """
 
+    rests = ("batch/alike:readings", "probe.spread")
+    about = "numbers"
+
     readings: int = knob(5, "How many readings in a row.", low=2)
 
     def __call__(self, run: RunReader) -> list[Found]:

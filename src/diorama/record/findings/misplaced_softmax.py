@@ -31,6 +31,9 @@ class MisplacedSoftmax(Finding):
     and learns badly.
     """
 
+    rests = ("batch/form:readings",)
+    about = "classes"
+
     readings: int = knob(5, "How many readings in a row.", low=2)
 
     def __call__(self, run: RunReader) -> list[Found]:

@@ -26,6 +26,8 @@ class MissingClass(Finding):
     """
 
     steady = True
+    rests = ("batch/count", "probe.labels", "due")
+    about = "classes"
     due: float = knob(20.0, "How often it should have come among the labels that were read, by its share of the probe set.", low=1.0)
     examples: int = knob(5, "Examples of it in the probe set at least.", low=1)
 

@@ -20,6 +20,8 @@ class MixedExamples(Finding):
     examples read each other's inputs. Networks that compare the examples of a batch on purpose do the same.
     """
 
+    rests = ("examples", "steps:1")
+
     def __call__(self, run: RunReader) -> list[Found]:
         """One finding."""
         told = str(run.meta.get("mixing") or "")

@@ -18,6 +18,8 @@ class MomentumTooHigh(Finding):
     down, and the rate is in effect that much higher. Where the loss has come down all the same nothing is wrong.
     """
 
+    rests = ("held", "loss:100")
+
     least: float = knob(0.995, "The momentum (of Adam its first beta) from which on it is told.", low=0.0, high=1.0)
 
     def __call__(self, run: RunReader) -> list[Found]:

@@ -30,6 +30,8 @@ class NotFinite(Finding):
     no losses: no label was left, and the weights are as they were.
     """
 
+    rests = ("loss|weights/*/norm|gradients/*/norm|first_bad",)
+
     def __call__(self, run: RunReader) -> list[Found]:
         """One finding for all of them, at the step where the first appeared."""
         seen: list[tuple[int, str, str]] = []

@@ -18,6 +18,8 @@ class NotInOptimizer(Finding):
     what an optimizer holds that ``watch()`` was not given. It needs ``watch(optimizer=)``.
     """
 
+    rests = ("held", "steps:1")
+
     def __call__(self, run: RunReader) -> list[Found]:
         """One finding for all of them."""
         held = run.meta.get("held") or {}

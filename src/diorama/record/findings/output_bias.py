@@ -21,6 +21,8 @@ class OutputBias(Finding):
     """
 
     steady = True
+    rests = ("batch/labels:readings", "batch/between:readings")
+    about = "classes"
     ratio: float = knob(8.0, "How many times more the scores must differ between classes.", low=1.0)
     readings: int = knob(10, "How many readings in a row.", low=1)
 

@@ -31,6 +31,7 @@ class Overfitting(Finding):
     """
 
     steady = True
+    rests = ("probe/loss:5", "loss:20", "apart", "sure")
     rise: float = knob(0.1, "By which part of its lowest value the probe loss must have risen.", low=0.0, high=100.0)
     readings: int = knob(3, "How many readings after the lowest one.", low=1)
 

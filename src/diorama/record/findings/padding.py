@@ -33,6 +33,9 @@ class Padding(Finding):
     A token is padding where it stands in a run at one end of texts, longer in one than in another, and nowhere else.
     """
 
+    rests = ("texts/tokens|probe.turned",)
+    about = "texts"
+
     share: float = knob(0.05, "The share of labels at padding from which on it is told.", low=0.0, high=1.0)
 
     def __call__(self, run: RunReader) -> list[Found]:

@@ -31,6 +31,8 @@ class ProbeInTraining(Finding):
     data were multiplied before they were split, which is an alarm. Examples that were relabelled are told of: the probe set keeps their old labels.
     """
 
+    rests = ("batch/met:3|steered",)
+
     share: float = knob(0.1, "The share of the probe set from which on it is told.", low=0.0, high=1.0)
 
     def __call__(self, run: RunReader) -> list[Found]:

@@ -41,6 +41,7 @@ class ProbeUnlikeTraining(Finding):
     """
 
     steady = True
+    rests = ("batch/std:readings&probe.inputs|batch/balance:readings|batch/tokens:readings|batch/accuracy:3&probe/accuracy:3",)
     factor: float = knob(3.0, "How many times larger or smaller the spread of the inputs must be.", low=1.0)
     balance: float = knob(0.4, "How far the classes' shares must lie apart: the share that would have to change class.", low=0.0, high=1.0)
     readings: int = knob(3, "Readings that are compared at least.", low=1)

@@ -19,6 +19,9 @@ class SaturatedUnits(Finding):
     stop learning.
     """
 
+    rests = ("activations/*/saturated:readings",)
+    about = "bounded"
+
     share: float = knob(0.5, "The share of activations from which on it is told.", low=0.0, high=1.0)
     readings: int = knob(3, "How many readings in a row.", low=1)
 

@@ -21,6 +21,7 @@ class Shortcut(Finding):
     """
 
     steady = True
+    rests = ("batch/place:readings|batch/column:readings|batch/cut:readings|probe.spread",)
     apart: float = knob(3.0, "How many standard deviations must lie between the class and all others.", low=1.0)
     readings: int = knob(3, "How many readings in a row.", low=1)
     wide: float = knob(50.0, "How much further classes must lie apart in a column of a table than one of them is wide.", low=1.0)

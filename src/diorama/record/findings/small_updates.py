@@ -22,6 +22,8 @@ class SmallUpdates(Finding):
     way to them.
     """
 
+    rests = ("updates/*/ratio:readings",)
+
     readings: int = knob(5, "How many readings in a row.", low=1)
 
     def __call__(self, run: RunReader) -> list[Found]:

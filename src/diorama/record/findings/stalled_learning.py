@@ -24,6 +24,7 @@ class StalledLearning(Finding):
     """
 
     steady = True
+    rests = ("loss:steps",)
     steps: int = knob(200, "Steps that a run must have for this to be told.", low=10)
     gain: float = knob(0.05, "The part of the first loss by which it should have fallen.", low=0.0, high=1.0)
 

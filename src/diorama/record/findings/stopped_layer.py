@@ -32,6 +32,8 @@ class StoppedLayer(Finding):
     Weights that mostly lie where the loop cuts them after each step, as in the critic of a Wasserstein GAN, are not meant.
     """
 
+    rests = ("updates/*/norm:readings",)
+
     readings: int = knob(3, "How many readings in a row.", low=1)
 
     def __call__(self, run: RunReader) -> list[Found]:

@@ -20,6 +20,8 @@ class TurnedLoss(Finding):
     another one makes it is told where both pull the same way.
     """
 
+    rests = ("loss:20&probe/loss:2|batch/turned:readings",)
+
     near: float = knob(0.25, "How near the training's first loss must lie to the probe set's, turned, as a part of it.", low=0.0, high=1.0)
     readings: int = knob(3, "Of a judge, how many readings in a row.", low=1)
 

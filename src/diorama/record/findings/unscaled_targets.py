@@ -25,6 +25,8 @@ class UnscaledTargets(Finding):
     """
 
     steady = True
+    rests = ("probe/loss:2", "probe.ends", "steps:steps")
+    about = "numbers"
     far: float = knob(30.0, "How far from zero true values lie at least.", low=1.0)
     apart: float = knob(2.0, "How far the mean answer lies from the mean true value, in standard deviations of these.", low=0.5)
     steps: int = knob(100, "Steps that a run must have for this to be told, where its loss is finite.", low=1)

@@ -21,6 +21,8 @@ class UnshuffledBatches(Finding):
     """
 
     steady = True
+    rests = ("batch/labels:readings", "batch/most")
+    about = "classes"
     share: float = knob(0.6, "The share of a batch's most frequent label from which on it is told.", low=0.0, high=1.0)
     readings: int = knob(5, "Readings that are looked at.", low=2)
 

@@ -20,6 +20,8 @@ class VanishingGradients(Finding):
     layers. Residual connections, normalization or another activation function help.
     """
 
+    rests = ("gradients/*/norm:readings",)
+
     ratio: float = knob(1e-4, "How small an element's gradient must be beside the largest layer's.", low=0, log=True)
     readings: int = knob(3, "How many readings in a row.", low=1)
 

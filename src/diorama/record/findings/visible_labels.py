@@ -18,6 +18,9 @@ class VisibleLabels(Finding):
     causal mask is missing). The loss falls far, and nothing is learnt that helps to write.
     """
 
+    rests = ("batch/copied:readings",)
+    about = "next tokens"
+
     share: float = knob(0.95, "The share of labels that are the token at their own place from which on it is told.", low=0.5, high=1.0)
     readings: int = knob(3, "How many readings in a row.", low=1)
 

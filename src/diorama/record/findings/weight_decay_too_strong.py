@@ -23,6 +23,9 @@ class WeightDecayTooStrong(Finding):
     and of AdamW; where the loss has come down all the same nothing is wrong.
     """
 
+    rests = ("held", "learning_rate:100")
+    about = "decay"
+
     steps: int = knob(250, "Steps within which half of a weight is gone, at most.", low=1)
 
     def __call__(self, run: RunReader) -> list[Found]:

@@ -9,14 +9,15 @@ from ...core import registry
 from ...core.knobs import knob, title_of
 from ...core.marks import Action, Group, Number
 from ...core.picture import Picture, Progress
+from ...core.saying import counted
 from ...core.selection import Selection
+from ...record import evidence
 from ..view import View
 
 if TYPE_CHECKING:
-    from ...scene import Scene
-
-if TYPE_CHECKING:
+    from ...record.evidence import Unjudged
     from ...record.findings import Found
+    from ...scene import Scene
 
 _EARLY = 50
 """Steps before which little can be said."""
@@ -24,7 +25,7 @@ _EARLY = 50
 
 class FindingsView(View):
     """What is wrong with the training, worst first, each with its evidence and with what can be done about it at
-    once."""
+    once; and in one line which faults could not be looked for, and why."""
 
     title = "Findings"
     question = "Is something going wrong, and what can I do about it?"
@@ -45,7 +46,9 @@ class FindingsView(View):
         judged, failed = run.judged()
         found = [one for one in judged if one.severity >= self.least]
         shown = found[: self.limit]
-        marks = tuple(_mark(one, run.alive) for one in shown) or (_calm(run.last_step),)
+        lacks = [lack for lack in run.unjudged() if lack.finding not in {one.finding for one in judged}]
+        marks = tuple(_mark(one, run.alive) for one in shown) or (_calm(run.last_step, lacks, not run.alive),)
+        marks += _open(lacks, not run.alive)
         if not found:
             caption = "Nothing stands out in what was recorded. What goes wrong is named here, with its evidence."
         else:
@@ -112,13 +115,29 @@ def _label(command: str, values: Mapping[str, Any]) -> str:
     return f"{word}: {told}" if told else word
 
 
-def _calm(last_step: int) -> Number:
+def _calm(last_step: int, lacks: Sequence[Unjudged], ended: bool) -> Number:
     """Nothing was found: said calmly, with what was looked for."""
-    looked_for = ", ".join(title_of(finding).lower() for finding in registry.findings.values())
-    note = f"Looked for: {looked_for}." if looked_for else ""
+    lacking, asked = {lack.finding for lack in lacks}, sum(lack.about for lack in lacks)
+    looked_for = [title_of(finding).lower() for name, finding in registry.findings.items() if name not in lacking]
+    note = f"Looked for: {', '.join(looked_for)}." if looked_for else ""
+    if not asked:
+        note = f"{note} {_why(lacks, ended)}".strip()
     if last_step < _EARLY:
         return Number(label="Too early to tell", note=f"The training is at step {last_step}. {note}".strip())
+    if len(looked_for) < asked:
+        return Number(label="Little can be told of this training", note=f"Nothing is known to be wrong. {note}".strip())
     return Number(label="All is well so far", tone="good", note=note)
+
+
+def _open(lacks: Sequence[Unjudged], ended: bool) -> tuple[Number, ...]:
+    """Which faults could not be looked for, and why: one line, whose note unfolds where there is no room for it."""
+    count = sum(lack.about for lack in lacks)
+    all_ = len(registry.findings) - len(lacks) + count
+    return (Number(label=f"{count} of {counted(all_, 'faults')} could not be looked for", note=_why(lacks, ended)),) if count else ()
+
+
+def _why(lacks: Sequence[Unjudged], ended: bool) -> str:
+    return evidence.told(lacks, lambda name: title_of(registry.findings[name]), ended)
 
 
 def _begun(text: str) -> str:

@@ -11,7 +11,7 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Handle, Lines, Node, Series, Table
 from ...core.picture import Picture, Progress
-from ...core.saying import leading, plain
+from ...core.saying import counted, leading, plain
 from ...core.selection import Selection, layer_key, spoken
 from ...record import ranges
 from ...record.findings import ALARM
@@ -85,7 +85,8 @@ class HealthView(View):
         marked = {layer_key(layer_health.key_of(layer)) for row, layer in enumerate(health.layers) if health.severity(row) > 0}
         caption = f"{_beside(run, scene.step, marked)}{caption}"
         marks = (table, *(_curves(run, health, row, step) for row in shown))
-        yield self.picture(scene, selection, "Health", Group(children=marks) if shown else table, caption, hint=_HINT)
+        body = Group(children=marks) if shown else table
+        yield self.picture(scene, selection, "Health", body, caption, note=_open(run, scene.step), hint=_HINT)
 
     def _table(self, health: JudgedLayers, step: int) -> Table:
         shown = self._rows(health)
@@ -194,6 +195,12 @@ def _beside(run: Run, step: int | None, marked: Collection[str]) -> str:
     ))
     said = [f"{where}: {_titles(titles)}" for where, titles in told if titles]
     return f"{'. '.join(said)}; the findings say more. " if said else ""
+
+
+def _open(run: Run, step: int | None) -> str:
+    """That there are faults of which the record says nothing yet."""
+    count = sum(lack.about for lack in run.unjudged(step))
+    return f"{counted(count, 'faults')} could not be looked for; the findings say which, and why." if count else ""
 
 
 def _titles(titles: Sequence[str]) -> str:

@@ -1,0 +1,223 @@
+"""What a finding rests on: which readings it wants, how many of them a record holds, and why it holds no more."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..core.saying import counted
+
+if TYPE_CHECKING:
+    from .findings import Finding
+    from .packing import Steps
+    from .reader import RunReader
+
+_WANTED = re.compile(r"(?P<name>[^:@]+)(?::(?P<count>\w+))?(?:@(?P<begun>\w+))?")
+
+
+class Unjudged(NamedTuple):
+    """A finding that a record says nothing of."""
+
+    finding: str
+    why: str
+    """A clause: what is not known, or what the training has not; the same for all findings of the same reason."""
+    seen: str = ""
+    """Of too few readings: how many there are of how many."""
+    about: bool = True
+    """Whether it is about trainings like this one at all."""
+
+
+TOO_FEW = "too few readings"
+"""The reason where what a finding rests on is read, and was not read often enough yet."""
+
+
+def unjudged(run: RunReader, name: str, finding: Finding) -> Unjudged | None:
+    """Why a record cannot tell of a finding; None where it can, as far as the finding declares what it rests on."""
+    part = PARTS.get(finding.about)
+    if part is not None and part.there(run) is False:
+        return Unjudged(name, part.lacking, about=False)
+    for wanted in finding.rests:
+        # Of several ways the one that lacks least is told of; a way is as long as its longest wait.
+        ways = [[lack for each in way.split("&") if (lack := _lack(run, finding, each)) is not None] for way in wanted.split("|")]
+        if all(ways):
+            why, seen = max(ways, key=lambda lacks: all(lack[0] == TOO_FEW for lack in lacks))[0]
+            return Unjudged(name, why, seen)
+    return None
+
+
+def told(lacks: Iterable[Unjudged], title: Callable[[str], str], ended: bool) -> str:
+    """Each finding that could not be judged, by reason: what waits for readings first, what is not about such a training last."""
+    by_reason: dict[tuple[bool, str], list[str]] = {}
+    for lack in lacks:
+        by_reason.setdefault((lack.about, lack.why), []).append(title(lack.finding).lower() + (f" ({lack.seen})" if lack.seen else ""))
+    order = sorted(by_reason, key=lambda reason: (not reason[0], reason[1] != TOO_FEW, -len(by_reason[reason])))
+    said, aside = [], []
+    for about, why in order:
+        names = ", ".join(by_reason[about, why])
+        if about:
+            said.append(f"{why[0].upper()}{why[1:]}{'' if ended or why != TOO_FEW else ' yet'}: {names}.")
+        else:
+            aside.append(f"{names} ({why})")
+    if aside:
+        said.append(f"Not asked of such a training: {'; '.join(aside)}.")
+    return " ".join(said)
+
+
+def _lack(run: RunReader, finding: Finding, wanted: str) -> tuple[str, str] | None:
+    """Why one thing that is wanted is not there, and how many readings of how many there are."""
+    found = _WANTED.fullmatch(wanted)
+    assert found is not None, wanted
+    name, count, begun = found["name"], found["count"], found["begun"]
+    if name in FACTS:
+        there, why = FACTS[name]
+        return None if there(run) else (why, "")
+    need = 1 if count is None else int(count) if count.isdigit() else int(getattr(finding, count))
+    if name == "steps":
+        return None if run.last_step >= need else (TOO_FEW, f"{run.last_step:,} of {counted(need, 'steps')}")
+    first = 0 if begun is None else int(getattr(finding, begun))
+    have = max((sum(step >= first for step in steps) if first else len(steps) for steps in _readings(run, name)), default=0)
+    if have >= need:
+        return None
+    return (TOO_FEW, f"{have:,} of {need:,}") if have else (_why(run, name), "")
+
+
+def _readings(run: RunReader, pattern: str) -> Iterator[Sequence[int] | Steps]:
+    """The steps of each series, or of each number of an example, that a pattern names."""
+    if pattern == "snapshots":
+        yield run.snapshots
+        return
+    front, star, back = pattern.partition("*")
+    for name in run.series_names:
+        if name == pattern or (star and name.startswith(front) and name.endswith(back) and len(name) > len(front) + len(back)):
+            yield run.series(name)[0]
+    if pattern.startswith(("examples/", "texts/")) and pattern in run.row_names:
+        yield run.rows(pattern)[0]
+
+
+def _why(run: RunReader, name: str) -> str:
+    """Why there are none of these readings."""
+    kind = name.partition("/")[0]
+    left_out = next((text for text in run.meta.get("left_out") or () if kind in text), "")
+    if kind in ("activations", "weights") and left_out:
+        return left_out.rstrip(".")
+    if kind in ("gradients", "updates"):
+        return left_out.rstrip(".") or f"no {kind} were read" + ("" if run.meta.get("held") else ", and no optimizer is known: watch(optimizer=…)")
+    if kind in ("probe", "examples"):
+        if not run.meta.get("examples"):
+            return "there is no probe set: watch(probe=(x, y))"
+        return "nothing is known of the probe set's answers, which has no true values or was not looked at yet"
+    if kind == "batch" and not any(one.startswith("batch/") for one in run.series_names):
+        return "no batch of the training was read"
+    if kind in _WHY:
+        return _WHY[kind]
+    return _WHY.get(name, f"no {kind} were read")
+
+
+_LABELS = "no labels of the training are known: they are read where the loss is a cross-entropy of the answers"
+_WHY = {
+    "loss": "the loop tells no loss: recorder.step(loss=…)",
+    "learning_rate": "no learning rate is known: watch(optimizer=…)",
+    "texts": "no texts were read with their labels",
+    "snapshots": "there is no snapshot",
+    "batch/left": "gradients of the step before were not seen: there is no optimizer, or it steps less often than the loop",
+    "batch/std": "the inputs are no real numbers",
+    "batch/met": "rows can be told apart neither by diorama.data nor by their numbers",
+    "batch/eval": "its layers work alike in training and in evaluation",
+    "batch/cut": "no answers of a regression were read",
+    "batch/alike": "no pull of a regression's loss at one number an example was read",
+} | {f"batch/{name}": _LABELS for name in (
+    "accuracy", "answers", "balance", "confused", "copied", "count", "form", "labels", "most", "place", "column",
+)}
+
+
+def _probe(name: str) -> Callable[[RunReader], bool]:
+    return lambda run: (run.meta.get("probe") or {}).get(name) is not None
+
+
+def _due(run: RunReader) -> bool:
+    """Whether so many labels were read that even the rarest class of the probe set was due often enough to be missed."""
+    shares = [share for share in (run.meta.get("probe") or {}).get("balance") or () if share > 0]
+    return "batch/count" in run.series_names and bool(shares) and float(run.series("batch/count")[1].sum()) * min(shares) >= _OFTEN
+
+
+def _trained_on(run: RunReader) -> bool:
+    data = run.meta.get("steered") or {}
+    return bool(2 * data.get("matched", 0) > data.get("probe", 0))
+
+
+_OFTEN = 20.0
+"""How often a class must have been due that it is missed by no chance."""
+_TRUTH = "the probe set has no true values that could be compared"
+FACTS: dict[str, tuple[Callable[[RunReader], bool], str]] = {
+    "held": (lambda run: bool(run.meta.get("held")), "no optimizer is known: watch(optimizer=…)"),
+    "examples": (lambda run: bool(run.meta.get("examples")), "there is no probe set: watch(probe=(x, y))"),
+    "apart": (lambda run: not _trained_on(run), "the probe set is trained on"),
+    "sure": (lambda run: not run.meta.get("doubt"), "it is in doubt what the loss measures"),
+    "due": (_due, TOO_FEW),
+    "first_bad": (lambda run: bool(run.meta.get("first_bad")), "no bad number was met"),
+    "steered": (lambda run: bool(run.meta.get("steered")), "the training's data are not wrapped by diorama.data"),
+    **{f"probe.{name}": (_probe(name), _TRUTH) for name in ("balance", "ends", "floor", "labels", "spread", "turned")},
+    "probe.inputs": (_probe("inputs"), "the probe set's inputs are no real numbers"),
+}
+"""What a record either holds or not, by the name under which findings want it, with why it may not."""
+
+
+class Part(NamedTuple):
+    """What not every training has."""
+
+    there: Callable[[RunReader], bool | None]
+    """Whether this one has it; None where that is not known."""
+    lacking: str
+
+
+def _task(*wanted: str) -> Callable[[RunReader], bool | None]:
+    def there(run: RunReader) -> bool | None:
+        task = str(run.meta.get("task") or "")
+        return task in wanted if task and not run.meta.get("doubt") else None
+
+    return there
+
+
+def _seen(*names: str) -> Callable[[RunReader], bool | None]:
+    """Whether it was met in a batch that was read; not known where none was."""
+    def there(run: RunReader) -> bool | None:
+        if any(name in run.series_names for name in names):
+            return True
+        return False if "batch/passes" in run.series_names else None
+
+    return there
+
+
+def _read(ending: str) -> Callable[[RunReader], bool | None]:
+    """Whether a layer has such a reading; not known where no layer of the training's batches was read."""
+    def there(run: RunReader) -> bool | None:
+        ends = {name.rpartition("/")[2] for name in run.series_names if name.startswith("activations/")}
+        return ending in ends if ends & {"mean", "std", "dead", "saturated", "mismatch"} else None
+
+    return there
+
+
+def _texts(run: RunReader) -> bool | None:
+    if _task("next_token")(run) or "texts/tokens" in run.row_names or "batch/tokens" in run.series_names or _probe("turned")(run):
+        return True
+    return False if "batch/passes" in run.series_names else None
+
+
+PARTS: dict[str, Part] = {
+    "next tokens": Part(_task("next_token"), "it tells no next token"),
+    "batch norm": Part(_read("mismatch"), "no batch norm was read"),
+    "bounded": Part(_read("saturated"), "no layer's answers are bounded"),
+    "carried": Part(_seen("batch/carried"), "no state of a recurrent layer is handed on"),
+    "classes": Part(_task("classification", "multi_label", "segmentation", "next_token"), "its answers are no classes"),
+    "code": Part(_seen("batch/code"), "no code of a variational autoencoder was seen"),
+    "critic": Part(_seen("batch/steep"), "no critic's scores were seen"),
+    "decay": Part(lambda run: bool(run.meta["held"].get("decay")) if run.meta.get("held") else None, "weights do not decay"),
+    "dropout": Part(lambda run: bool(run.meta.get("dropouts")) if run.meta.get("layers") else None, "nothing is dropped"),
+    "judge": Part(_seen("batch/fooled"), "it judges nothing that another network makes"),
+    "numbers": Part(_task("regression", "reconstruction"), "its answers are no numbers"),
+    "rectified": Part(_read("dead"), "no layer has a rectifier"),
+    "texts": Part(_texts, "it reads no texts"),
+    "scaler": Part(lambda run: "loss_scale" in run.series_names, "no gradient scaler is known: watch(state=[scaler])"),
+}
+"""What a finding may be about that not every training has."""

@@ -1,0 +1,122 @@
+"""What a record says nothing of is named, with the reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from zoo import ZOO
+
+import diorama
+from diorama.core import registry
+from diorama.core.marks import Number
+from diorama.record import evidence
+from diorama.record.past import Past
+from diorama.run import Run
+
+
+class _Asked(Past):
+    """Notes whether anything that a finding asked for was there."""
+
+    there = False
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        if name == "snapshots" and found:
+            self.there = True
+        return found
+
+    def series(self, name: str) -> Any:
+        """Steps and values."""
+        found = super().series(name)
+        self.there |= bool(len(found[0]))
+        return found
+
+    def rows(self, name: str) -> Any:
+        """Steps and rows."""
+        found = super().rows(name)
+        self.there |= bool(len(found[0]))
+        return found
+
+
+_BY_FACTS = ("frozen_layer", "idle_optimizer", "mixed_examples", "momentum_too_high", "not_in_optimizer", "padding")
+"""Findings that go by what the run says of itself at its beginning."""
+
+
+def _run(path: Path, number: int, optimizer: bool, steps: int) -> Run:
+    model, x = ZOO[number]()
+    stepped = torch.optim.SGD([p for p in model.parameters() if p.requires_grad] or [torch.zeros(1, requires_grad=True)], 1e-4)
+    with diorama.watch(model, path, optimizer=stepped if optimizer else None, every=2) as recorder:
+        for _ in range(steps):
+            loss = _loss(model(*x) if isinstance(x, tuple) else model(**x) if isinstance(x, dict) else model(x))
+            if loss.requires_grad:
+                loss.backward()
+                stepped.step()
+                stepped.zero_grad()
+            recorder.step(loss=loss)
+    return diorama.open(path)
+
+
+def _loss(output: Any) -> torch.Tensor:
+    if isinstance(output, torch.Tensor):
+        return (output.abs() if output.is_complex() else output.float()).square().mean()
+    parts = output.values() if isinstance(output, dict) else output if isinstance(output, list | tuple) else vars(output).values()
+    return sum((_loss(part) for part in parts if isinstance(part, torch.Tensor | tuple | list)), torch.zeros(()))
+
+
+@pytest.mark.parametrize(("first", "optimizer"), [(0, True), (3, False)])
+def test_a_finding_whose_readings_are_missing_is_named(tmp_path: Path, first: int, optimizer: bool) -> None:
+    """Over the zoo: whatever is not named as unjudged found a reading that it asks for, and the line counts just those that are named."""
+    for number in range(first, len(ZOO), 18):
+        run = _run(tmp_path / str(number), number, optimizer, 4)
+        named = {lack.finding: lack for lack in run.unjudged()}
+        for name, finding in registry.findings.items():
+            if name not in named and name not in _BY_FACTS:
+                record = _Asked(run)
+                finding()(record)
+                assert record.there, (ZOO[number].name, name)
+        assert {name for name, lack in named.items() if lack.why.startswith("no optimizer")} == (
+            set() if optimizer else {"frozen_layer", "idle_optimizer", "momentum_too_high", "not_in_optimizer", "weight_decay_too_strong"}
+        )
+        assert named["stalled_learning"] == ("stalled_learning", evidence.TOO_FEW, "4 of 200", True)
+        assert named["overfitting"].why == "there is no probe set: watch(probe=(x, y))"
+        marks = [mark for mark in run.scene().view("findings").marks() if isinstance(mark, Number)]
+        count, judged = sum(lack.about for lack in named.values()), len(registry.findings) - len(named)
+        assert marks[-1].label == f"{count} of {count + judged} faults could not be looked for"
+        assert "stalled learning (4 of 200)" in marks[-1].note
+
+
+def test_a_record_of_nothing_judges_nothing(tmp_path: Path) -> None:
+    """Each finding is named, and none is said to be well."""
+    with diorama.watch(torch.nn.Linear(2, 2), tmp_path / "run"):
+        pass
+    run = diorama.open(tmp_path / "run")
+    assert {lack.finding for lack in run.unjudged()} == set(registry.findings) - {"duplicated_units", "not_finite"}
+    assert not any(mark.tone == "good" for mark in run.scene().view("findings").marks() if isinstance(mark, Number))
+
+
+def test_what_is_judged_follows_the_readings(tmp_path: Path) -> None:
+    """With the readings of a whole training nothing is left open; as it stood at an earlier step more is, and is counted."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(288, 6, generator=generator)
+    y = (x[:, 0] + x[:, 1] > 0).long()
+    model = torch.nn.Sequential(torch.nn.Linear(6, 12), torch.nn.ReLU(), torch.nn.Linear(12, 3))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with diorama.watch(model, tmp_path / "run", probe=(x[256:], y[256:]), optimizer=optimizer, every=10) as recorder:
+        recorder._prober.affordable = lambda number: True  # type: ignore[union-attr,method-assign]
+        for step in range(200):
+            rows = slice(step % 8 * 32, step % 8 * 32 + 32)
+            loss = torch.nn.functional.cross_entropy(model(x[rows]), y[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            recorder.step(loss=loss)
+    run = diorama.open(tmp_path / "run")
+    assert [lack for lack in run.unjudged() if lack.about] == []
+    early = {lack.finding: lack for lack in run.unjudged(20) if lack.about}
+    assert early["dead_units"].seen == "2 of 3"
+    assert {lack.finding for lack in run.unjudged() if not lack.about} >= {"judge_too_strong", "dropout_too_strong", "gradient_overflow"}
+    assert "could not be looked for" in run.scene(step=0).view("health").note
+    assert "could not be looked for" not in run.scene().view("health").note
