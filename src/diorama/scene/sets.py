@@ -9,7 +9,9 @@ import numpy as np
 
 from ..core.errors import NotApplicable
 from ..core.selection import Key
+from ..data.kinds import Tokens
 from ..model.targets import called
+from ..model.tasks import loss_unit as unit_of
 
 if TYPE_CHECKING:
     from .scene import Scene
@@ -29,11 +31,36 @@ def unlabelled(scene: Scene, asks: str) -> str | None:
         return f"{asks}, and wants a classifier with the true class of each example; pass y (or probe=(x, y))"
     if scene.task == "classification":
         return None
-    has = {
-        "multi_label": "has several labels", "segmentation": "has a class at each place", "next_token": "is answered token by token",
+    return f"{asks}, and wants a classifier with one class an example; here each example {_answered(scene)}"
+
+
+def classless(scene: Scene) -> str:
+    """Why a network gives its examples no class each, as a clause behind what was asked of it."""
+    if not scene.task:
+        return "it is not known what this model answers; say it with task="
+    return f"this model is not a classifier of examples: each {_answered(scene)}"
+
+
+def _answered(scene: Scene) -> str:
+    """How each example is answered, where it is not by one class."""
+    return {
+        "multi_label": "has several labels", "segmentation": "has a class at each place",
+        "next_token": "is answered token by token" if several(scene) == "tokens" else "is answered place by place",
         "regression": "is answered with numbers", "reconstruction": "is given back",
-    }
-    return f"{asks}, and wants a classifier with one class an example; here each example {has[scene.task]}"
+    }[scene.task]
+
+
+def several(scene: Scene) -> str:
+    """What an example has several answers to; empty where it has one. Tokens are those of texts: nodes and moments are places."""
+    if scene.task == "next_token":
+        return "tokens" if any(isinstance(kind, Tokens) for kind in scene.kinds.values()) else "places"
+    return {"segmentation": "places", "multi_label": "labels"}.get(scene.task or "", "")
+
+
+def loss_unit(scene: Scene) -> str:
+    """What an example's loss is counted in; empty for squared errors and for a criterion of the user's own."""
+    unit = unit_of(scene.task) if scene.missing is not None else scene.reading.loss_unit
+    return "nats a place" if unit == "nats a token" and several(scene) == "places" else unit
 
 
 def named(scene: Scene, number: int) -> str:

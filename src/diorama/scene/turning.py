@@ -10,6 +10,7 @@ from torch import Tensor
 from ..core.saying import counted
 from .probe import Answers
 from .scene import Scene
+from .sets import several
 
 ONE_EACH = ("classification", "multi_label", "segmentation", "next_token")
 """Tasks whose answers are the same or not; plain numbers are near or far."""
@@ -60,7 +61,8 @@ def turned(scene: Scene, there: Answers, here: Answers | None = None) -> TurnedA
     if scene.task not in ONE_EACH or here.predictions.shape != there.predictions.shape:
         return None
     silent = _silent(here) & _silent(there) if scene.task == "multi_label" else None
-    return turned_between(scene.task, here.predictions, there.predictions, here.places, silent)
+    found = turned_between(scene.task, here.predictions, there.predictions, here.places, silent)
+    return dataclasses.replace(found, what=several(scene)) if found.what == "tokens" else found
 
 
 def turned_between(task: str, here: Tensor, there: Tensor, places: Tensor | None, silent: Tensor | None = None) -> TurnedAnswers:

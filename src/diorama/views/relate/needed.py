@@ -16,6 +16,7 @@ from ...core.selection import Selection, layer_key, spoken
 from ...derive.derivations.needed import tried, untriable
 from ...derive.losses import unmeasured
 from ...scene import Scene
+from ...scene.sets import several
 from ..samples import first_examples, looked_at, noted, unanswered
 from ..view import View
 
@@ -153,7 +154,7 @@ class NeededView(View):
 
 def _answers(scene: Scene) -> str:
     """What shares of answers are counted in: an example has one answer, or several."""
-    return {"multi_label": "labels", "next_token": "tokens", "segmentation": "places"}.get(scene.task or "", "answers")
+    return several(scene) or "answers"
 
 
 def _counting(scene: Scene) -> str:

@@ -17,15 +17,13 @@ from ...data import kinds
 from ...derive.derivations.shared import FEWEST, SHUFFLES, unshared
 from ...scene import Scene
 from ...scene.input import pictured
-from ...scene.sets import classes_of, members, named
+from ...scene.sets import classes_of, members, named, several
 from .. import inputs
 from ..samples import broken, first_examples, looked_at, looking, noted, reached, unanswered
 from ..view import View
 
 MANY = 20_000
 """So many examples at most: who is in is shuffled among them many times."""
-MANY_ANSWERS = {"next_token": "tokens", "segmentation": "places", "multi_label": "labels"}
-"""What an example has several answers to."""
 CHANCE = 0.05
 """What chance does less often than this is no chance."""
 MEANS = {"chosen": "the chosen examples", "misread": "the misread examples", "hardest": "the examples with the largest losses"}
@@ -106,8 +104,8 @@ class SharedView(View):
         rest = counted(len(value["rest"]), "others")
         who = f"{MEANS[value['how']]} ({len(inside)}, against {rest}{' of their classes' if classes is not None and classes.ndim == 1 else ''})"
         said = f"{who[0].upper()}{who[1:]}"
-        if value["how"] == "misread" and scene.task in MANY_ANSWERS:
-            said = f"{said[:-1]}; misread are those with fewer than half of their {MANY_ANSWERS[scene.task]} right)"
+        if value["how"] == "misread" and (many := several(scene)):
+            said = f"{said[:-1]}; misread are those with fewer than half of their {many} right)"
         found = []
         for part, numbers in (("inputs", order), ("units", most)):
             told, k = value[part], int(numbers[0]) if len(numbers) else -1

@@ -17,9 +17,8 @@ from ...core.saying import being, counted, leading
 from ...core.selection import number_key
 from ...data.examples import Examples
 from ...derive.derivations.margins import likely_wrong
-from ...model.outputs import loss_unit
 from ...scene import Scene
-from ...scene.sets import named
+from ...scene.sets import loss_unit, named
 from .. import inputs
 from ..relabelled import changed_of_probe
 from . import _doubtful
@@ -111,8 +110,7 @@ class FollowedExamples:
         # One look at scores gone wild would leave all others one colour.
         finite = np.abs(array[np.isfinite(array)])
         high = float(np.quantile(finite, 0.98)) if len(finite) else 1.0
-        unit = loss_unit(self.scene.task) if self.scene.missing is not None else self.scene.reading.loss_unit
-        unit = unit if measure == "loss" else "logits"
+        unit = loss_unit(self.scene) if measure == "loss" else "logits"
         return magnitude(array, 0.0, high or 1.0, unit=unit) if measure == "loss" else symmetric(array, high or 1.0, unit=unit)
 
     # The pictures.

@@ -16,7 +16,7 @@ from ...core.picture import Check, Picture, Progress
 from ...core.saying import being, leading
 from ...core.selection import Selection, number_key
 from ...scene import Scene
-from ...scene.sets import named
+from ...scene.sets import classless, named
 from .. import inputs, recorded
 from ..samples import few, first_examples, looking
 from ..similar_units import alike
@@ -65,7 +65,7 @@ class ConfusionView(View):
     def wants(cls, scene: Scene) -> str | None:
         """It needs a classifier and the truth."""
         if scene.task not in TASKS:
-            return "it compares answered classes with true ones, and this model is not a classifier"
+            return f"it compares answered classes with true ones, and {classless(scene)}"
         return "it needs the truth of each example; pass y, or probe=(x, y)" if scene.examples.y is None else None
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:

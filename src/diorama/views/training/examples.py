@@ -19,7 +19,7 @@ from ...core.selection import Selection, number_key
 from ...scene import Scene
 from ...scene.directions import codes
 from ...scene.input import pictured
-from ...scene.sets import named
+from ...scene.sets import loss_unit, named, several
 from ...scene.turning import turned
 from .. import inputs, recorded
 from ..relabelled import called, of_numbers, relabelled, wrong
@@ -218,12 +218,8 @@ class ExamplesView(View):
             mean = "" if facts.loss is None or not facts.known.any() else mean
         else:
             count = int(facts.known.sum())
-            what = {
-                "next_token": f"the tokens of {counted(count, 'texts')}",
-                "multi_label": f"the labels of {counted(count, 'examples')}",
-                "segmentation": f"the places of {counted(count, 'examples')}",
-            }
-            of = what.get(scene.task, counted(count, "examples"))
+            of = counted(count, "texts" if (what := several(scene)) == "tokens" else "examples")
+            of = f"the {what} of {of}" if what else of
             mean = f"{100 * scene.answers().accuracy:.1f} % of {of} are answered rightly. " if count else ""
             if facts.new and count:
                 by_now = f"and {100 * (1 - facts.wrong[facts.known].mean()):.1f} % with the new labels of {len(facts.new)} of them"
@@ -365,7 +361,7 @@ class _ExampleFacts:
         if self.right is not None and not self.named:
             found.append(Column(name="right", kind="share", numbers=self.right[order]))
         if self.loss is not None:
-            found.append(Column(name="loss", numbers=self.loss[order], unit=self.scene.reading.loss_unit))
+            found.append(Column(name="loss", numbers=self.loss[order], unit=loss_unit(self.scene)))
         if self.margin is not None:
             found.append(Column(name="margin", numbers=self.margin[order]))
         if self.along is not None:

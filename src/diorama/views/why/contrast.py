@@ -15,6 +15,7 @@ from ...core.selection import Selection
 from ...methods.attribute import attributions
 from ...model.unwrap import fed
 from ...scene import Scene
+from ...scene.sets import classless
 from .. import pairs
 from ..view import View
 from ._asked import explained, looking
@@ -63,7 +64,7 @@ class ContrastView(View):
     def wants(cls, scene: Scene) -> str | None:
         """It needs a classifier."""
         if scene.task != "classification":
-            return "it compares two classes, and this model is not a classifier"
+            return f"it compares two classes, and {classless(scene)}"
         if isinstance(scene.kind, dict) and len(scene.kind) > 1:
             return "it sums up inputs of one kind, and this model has several inputs"
         return None

@@ -23,6 +23,7 @@ from ...data.padding import pads
 from ...data.tokens import UNKNOWN
 from ...scene import Scene
 from ...scene.input import lengths, reading, text_input
+from ...scene.sets import classless
 from ..view import View
 from ._wording import grouped
 
@@ -66,7 +67,7 @@ class TreeView(View):
         if text_input(scene.kind) is None:
             return "it asks about the phrases of a text, and the input is not one text"
         if scene.task != "classification":
-            return "it shows how a text is classified phrase by phrase, and this model is not a classifier; use words"
+            return f"it shows how a text is classified phrase by phrase, and {classless(scene)}; use words"
         return None
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture]:
