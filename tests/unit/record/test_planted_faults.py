@@ -259,6 +259,7 @@ def test_a_class_that_never_is_in_the_training_is_found(tmp_path: Path, model: n
         if name == "filtered":
             assert found["missing_class"].keys == ("class:3",)
             assert f"Of these {(truth == 3).sum()} 0 are answered rightly" in found["missing_class"].text
+            assert "up to step 200" in found["missing_class"].text
 
 
 @pytest.mark.parametrize("how", ["Adam", "SGD"])

@@ -49,9 +49,10 @@ class MissingClass(Finding):
         return [Found(
             self.name, 0.75, f"{'A class is' if one else 'Classes are'} missing in the training",
             f"{said} {'is' if one else 'are'} the label of {np.isin(labels, list(gone)).mean():.0%} of the probe set, and of none of the "
-            f"{int(counts.sum()):,} labels of the training's batches that were read.{right}",
+            f"{int(counts.sum()):,} labels that were read of the training's batches, up to step {int(steps[-1]):,}.{right}",
             f"by the probe set's shares class {told[list(gone).index(most)]} was due {gone[most]:.0f} times",
-            tuple(number_key("class", each) for each in list(gone)[:8]), None, int(steps[0]), "Sure for the batches that were read.",
+            tuple(number_key("class", each) for each in list(gone)[:8]), None, int(steps[0]), "Sure for the batches that were read so far: what a "
+            "curriculum brings later is told until it comes.",
             "Look at what filters, joins or splits the training's examples, and at how labels are numbered there.", "confusion",
         )]
 

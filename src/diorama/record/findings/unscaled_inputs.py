@@ -23,7 +23,7 @@ class UnscaledInputs(Finding):
     """
 
     steady = True
-    rests = ("batch/std:readings", "steps:steps", "probe/loss|batch/accuracy")
+    rests = ("batch/std:readings", "steps:steps", "probe/loss|batch/labels")
     small: float = knob(0.1, "No input lies further from zero than this.", low=0.0, high=1.0)
     large: float = knob(1000.0, "Inputs lie so far apart (standard deviation).", low=1.0)
     steps: int = knob(100, "Steps that a run must have for this to be told.", low=10)
