@@ -163,7 +163,7 @@ FACTS: dict[str, tuple[Callable[[RunReader], bool], str]] = {
 """What a record either holds or not, by the name under which findings want it, with why it may not."""
 
 
-class Part(NamedTuple):
+class PartOfTraining(NamedTuple):
     """What not every training has."""
 
     there: Callable[[RunReader], bool | None]
@@ -204,20 +204,20 @@ def _texts(run: RunReader) -> bool | None:
     return False if "batch/passes" in run.series_names else None
 
 
-PARTS: dict[str, Part] = {
-    "next tokens": Part(_task("next_token"), "it tells no next token"),
-    "batch norm": Part(_read("mismatch"), "no batch norm was read"),
-    "bounded": Part(_read("saturated"), "no layer's answers are bounded"),
-    "carried": Part(_seen("batch/carried"), "no state of a recurrent layer is handed on"),
-    "classes": Part(_task("classification", "multi_label", "segmentation", "next_token"), "its answers are no classes"),
-    "code": Part(_seen("batch/code"), "no code of a variational autoencoder was seen"),
-    "critic": Part(_seen("batch/steep"), "no critic's scores were seen"),
-    "decay": Part(lambda run: bool(run.meta["held"].get("decay")) if run.meta.get("held") else None, "weights do not decay"),
-    "dropout": Part(lambda run: bool(run.meta.get("dropouts")) if run.meta.get("layers") else None, "nothing is dropped"),
-    "judge": Part(_seen("batch/fooled"), "it judges nothing that another network makes"),
-    "numbers": Part(_task("regression", "reconstruction"), "its answers are no numbers"),
-    "rectified": Part(_read("dead"), "no layer has a rectifier"),
-    "texts": Part(_texts, "it reads no texts"),
-    "scaler": Part(lambda run: "loss_scale" in run.series_names, "no gradient scaler is known: watch(state=[scaler])"),
+PARTS: dict[str, PartOfTraining] = {
+    "next tokens": PartOfTraining(_task("next_token"), "it tells no next token"),
+    "batch norm": PartOfTraining(_read("mismatch"), "no batch norm was read"),
+    "bounded": PartOfTraining(_read("saturated"), "no layer's answers are bounded"),
+    "carried": PartOfTraining(_seen("batch/carried"), "no state of a recurrent layer is handed on"),
+    "classes": PartOfTraining(_task("classification", "multi_label", "segmentation", "next_token"), "its answers are no classes"),
+    "code": PartOfTraining(_seen("batch/code"), "no code of a variational autoencoder was seen"),
+    "critic": PartOfTraining(_seen("batch/steep"), "no critic's scores were seen"),
+    "decay": PartOfTraining(lambda run: bool(run.meta["held"].get("decay")) if run.meta.get("held") else None, "weights do not decay"),
+    "dropout": PartOfTraining(lambda run: bool(run.meta.get("dropouts")) if run.meta.get("layers") else None, "nothing is dropped"),
+    "judge": PartOfTraining(_seen("batch/fooled"), "it judges nothing that another network makes"),
+    "numbers": PartOfTraining(_task("regression", "reconstruction"), "its answers are no numbers"),
+    "rectified": PartOfTraining(_read("dead"), "no layer has a rectifier"),
+    "texts": PartOfTraining(_texts, "it reads no texts"),
+    "scaler": PartOfTraining(lambda run: "loss_scale" in run.series_names, "no gradient scaler is known: watch(state=[scaler])"),
 }
 """What a finding may be about that not every training has."""

@@ -17,7 +17,7 @@ from diorama.record.past import Past
 from diorama.run import Run
 
 
-class _Asked(Past):
+class _AskedRecord(Past):
     """Notes whether anything that a finding asked for was there."""
 
     there = False
@@ -74,7 +74,7 @@ def test_a_finding_whose_readings_are_missing_is_named(tmp_path: Path, first: in
         named = {lack.finding: lack for lack in run.unjudged()}
         for name, finding in registry.findings.items():
             if name not in named and name not in _BY_FACTS:
-                record = _Asked(run)
+                record = _AskedRecord(run)
                 finding()(record)
                 assert record.there, (ZOO[number].name, name)
         assert {name for name, lack in named.items() if lack.why.startswith("no optimizer")} == (
