@@ -414,9 +414,9 @@ def test_what_few_readings_tell(name: str, fault: _Told, healthy: _Told, key: st
 
 
 def test_what_makes_steps_larger_is_named_beside_the_rate() -> None:
-    """Of sixteen passes that nobody divided the finding says so, and what to divide by."""
+    """Of sixteen passes that nobody divided the finding says so, and what to divide by, also where one step looked at other data."""
     run = _rated(_LEVEL, 0.3, floor=1.0)
-    run._found |= {"batch/passes": np.full(10, 16.0), "batch/weight": np.full(10, 1.0), "batch/count": np.full(10, 32.0)}
+    run._found |= {"batch/passes": np.array([16.0] * 9 + [23.0]), "batch/weight": np.full(10, 1.0), "batch/count": np.full(10, 32.0)}
     run._steps |= {f"batch/{name}": np.arange(1, 11) for name in ("passes", "weight", "count")}
     (found,) = findings["learning_rate_too_high"]()(run)  # type: ignore[arg-type]
     assert "adds up the gradients of 16 passes" in found.text

@@ -22,7 +22,7 @@ _SOON = 20
 """The step up to which a reading is one of the beginning."""
 _LOOKS = 4
 """Looks at the probe set from which on it is no chance that each is lower."""
-_MANY, _EXACT = 4, 0.03
+_MANY, _EXACT, _MOSTLY = 4, 0.03, 0.7
 """Passes or labels that are many, and how near what a loss weighs must come to a whole mean or sum."""
 _LARGE = 10.0
 """Inputs of a larger standard deviation are named beside a rate that is too high."""
@@ -114,7 +114,8 @@ def _added(run: RunReader) -> _Added:
     if not len(passes) or not len(weight) or not len(count):
         return _Added()
     many, usual, rows = float(np.median(passes)), float(np.median(weight)), float(np.median(count))
-    if many >= _MANY and passes.min() == passes.max() and abs(usual - 1) < _EXACT:
+    alike = np.mean(passes == many) >= _MOSTLY  # a look at other data within a step counts as passes too
+    if many >= _MANY and alike and abs(usual - 1) < _EXACT:
         return _Added(
             f" Each step adds up the gradients of {many:.0f} passes, and the loss of a pass is not divided by their number: steps are as large as "
             f"with {many:.0f} times the rate.", f"Divide the loss of each pass by {many:.0f}. ",
