@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor, isin
+from torch import Tensor, arange, isin, tensor
 
 from .kinds import Kind, Kinds, Tokens
 from .nesting import Nested, named
@@ -34,3 +34,27 @@ def worded(known: Kinds, x: Nested) -> Tensor | None:
     # A text that is nothing but padding is taken as a whole, as it stands.
     inside = (words.cumsum(1) > 0) & (words.flip(1).cumsum(1) > 0).flip(1)
     return inside | ~words.any(1, keepdim=True)
+
+
+def last_words(known: Kinds, x: Nested) -> Tensor | None:
+    """The place of each text's last token, (n,), where padding follows some of them; None where it follows none, or the inputs are no texts.
+
+    *Meaning* what is said of a text as a whole is asked there: behind its end a network was taught nothing.
+    """
+    words = worded(known, x)
+    return None if words is None or bool(words[:, -1].all()) else words.shape[1] - 1 - words.flip(1).long().argmax(1)
+
+
+def ends(known: Kinds | None, x: Nested, places: int) -> tuple[int, ...]:
+    """At which of so many ``places`` of a network's answer each text of a batch is asked: at its last token, where padding follows some of
+    them and there is a place for each token; else nothing, and the last place is asked."""
+    found = text_input(known) if known is not None else None
+    if known is None or found is None or (last := last_words(known, x)) is None or places != named(x)[found[0]].shape[1]:
+        return ()
+    return tuple(last.tolist())
+
+
+def at_ends(known: Kinds | None, x: Nested, answers: Tensor) -> Tensor:
+    """Of answers (n, places, …) the one of each text, (n, …), at its last token as :func:`ends` says, else at the last place."""
+    found = ends(known, x, answers.shape[1])
+    return answers[arange(len(found)), tensor(found)] if found else answers[:, -1]

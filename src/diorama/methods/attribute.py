@@ -22,7 +22,8 @@ from ..data import nesting
 from ..data.examples import Examples
 from ..data.kinds import Kind
 from ..data.nesting import Nested
-from ..data.wording import worded
+from ..data.wording import at_ends, last_words
+from ..data.wording import ends as ends_of
 from ..model.batch_size import batch_size, said
 from ..model.capture import Capture
 from ..model.duplicate import duplicate
@@ -201,7 +202,7 @@ def aim(look: Looking, x: Nested, target: Any = None) -> Target:
         single = scores.ndim == 1 or tuple(scores.shape[1:]) == (1,)
         if single and look.task != "classification":
             return _first(look)
-        last = scores[torch.arange(len(ends)), torch.tensor(ends)] if ends else scores[:, -1] if scores.ndim == 3 else scores
+        last = at_ends(look.kind, x, scores) if scores.ndim == 3 else scores
         if last.ndim > 2:
             last = last.flatten(2).mean(2)
         if look.task == "regression":
@@ -216,20 +217,17 @@ def aim(look: Looking, x: Nested, target: Any = None) -> Target:
         return each_class(look, tuple(int(number) for number in answers.reshape(-1)), ends=ends)
     if isinstance(target, int) and not isinstance(target, bool) and target == 0 and look.task == "regression":
         return _first(look)
-    if ends and isinstance(target, int) and not isinstance(target, bool) and target >= 0:
-        return each_class(look, (target,) * len(ends), ends=ends)
     named = isinstance(target, Pointing) or (isinstance(target, str) and ("/" in target or ":" in target))
     table = look.layers if named else None
-    return Target.of(target, look.classes, outputs=look.reading.outputs, layers=table, task=look.task)
+    return Target.of(target, look.classes, outputs=look.reading.outputs, layers=table, task=look.task, ends=ends)
 
 
 def _ends(look: Looking, x: Nested) -> tuple[int, ...]:
     """The place of each text's last token, where padding follows some of them and the network answers at each place; else nothing."""
-    if look.function or look.kind is None or (words := worded(look.kind, x)) is None or bool(words[:, -1].all()) or look.task != "next_token":
-        return ()
-    last = words.shape[1] - 1 - words.flip(1).long().argmax(1)
+    if look.function or look.kind is None or last_words(look.kind, x) is None:
+        return ()  # most often so: it is told without a pass
     scores = look.scores(nesting.select(x, slice(0, 1)))
-    return tuple(last.tolist()) if scores.ndim == 3 and scores.shape[1] == words.shape[1] else ()
+    return ends_of(look.kind, x, scores.shape[1]) if scores.ndim == 3 else ()
 
 
 def _unit(look: Looking) -> str:
@@ -251,20 +249,10 @@ def _rows(look: Looking, output: Any) -> int:
 
 def each_class(look: Looking, numbers: Sequence[int], text: str = "the predicted class", ends: Sequence[int] = ()) -> Target:
     """One class for each example, of texts at their ``ends``. A batch may hold the examples several times over, all of them in each turn."""
-    own = [Target.of(number, look.classes, outputs=look.reading.outputs, task=look.task) for number in numbers]
+    own = [Target.of(number, look.classes, outputs=look.reading.outputs, task=look.task, ends=ends) for number in numbers]
     distinct = list(dict.fromkeys(numbers))
-    if len(distinct) == 1 and not ends:
+    if len(distinct) == 1:
         return own[0]
-
-    def behind(output: Any, kept: Capture) -> Tensor:
-        scores = look.reading.scores(output)
-        if len(scores) % len(ends) or max(numbers) >= scores.shape[-1]:
-            raise UsageError(f"targets are tokens 0 to {scores.shape[-1] - 1} of {len(ends)} texts, and the batch holds {len(scores)}")
-        times = len(scores) // len(ends)
-        return scores[torch.arange(len(scores)), torch.tensor([*ends] * times), torch.tensor([*numbers] * times)]
-
-    if ends:
-        return EachClass(str(own[0]) if len(distinct) == 1 else text, (), behind, numbers=tuple(numbers), look=look, ends=tuple(ends))
 
     def take(output: Any, kept: Capture) -> Tensor:
         rows = len(look.reading.scores(output))
@@ -274,7 +262,10 @@ def each_class(look: Looking, numbers: Sequence[int], text: str = "the predicted
         columns = [own[numbers.index(number)](output, kept) for number in distinct]
         return torch.stack(columns, 1).gather(1, places.to(columns[0].device)[:, None])[:, 0]
 
-    return EachClass(text, (), take, numbers=tuple(numbers), look=look)
+    def some(part: slice) -> Target:
+        return each_class(look, numbers[part], ends=ends[part])
+
+    return EachClass(text, (), take, some=some, numbers=tuple(numbers))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -282,17 +273,11 @@ class EachClass(Target):
     """A class of its own for each example."""
 
     numbers: tuple[int, ...] = ()
-    look: Looking | None = dataclasses.field(default=None, repr=False, compare=False)
-    ends: tuple[int, ...] = ()
-    """Of texts the place at which each is asked."""
 
 
 def only(target: Target, which: int | slice) -> Target:
     """The target of one example alone, or of some in a row."""
-    if isinstance(target, EachClass) and target.look is not None:
-        some = slice(which, which + 1) if isinstance(which, int) else which
-        return each_class(target.look, target.numbers[some], ends=target.ends[some])
-    return target
+    return target if target.some is None else target.some(slice(which, which + 1) if isinstance(which, int) else which)
 
 
 def _raw(x: Any) -> bool:

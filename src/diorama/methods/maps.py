@@ -155,7 +155,7 @@ def mapped(look: Looking, x: Nested, target: Target, layer: str | None, *, slopi
         a, g = (_on_grid(by_unit(tap.layer, part.detach()), grid) for part in (at, slope))
         if frames:
             a, g = a.movedim(0, 1)[None], g.movedim(0, 1)[None]
-        touched = int(g.ne(0).any(1).any(0).sum())
+        touched = int(g.ne(0).any(1).flatten(1).sum(1).max())  # in one example: texts may be read at unlike places
         # What only the last step or the class token reads holds no map yet: the layers before it do.
         if touched > 1 or tap is taps[-1] or (tap.layer.spatial and touched):
             count = len(list(nesting.tensors(x)))

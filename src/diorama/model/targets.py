@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, arange, tensor
 
 from ..core.errors import NotApplicable, NotFound, UsageError, not_found
 from ..core.selection import KINDS, Key
@@ -43,6 +43,9 @@ class Target:
     call: Callable[..., Any] | None = dataclasses.field(default=None, repr=False)
     """The function that the target is (or is made of), where its text does not say it: two of them may share a text."""
 
+    some: Callable[[slice], Target] | None = dataclasses.field(default=None, repr=False, compare=False)
+    """The target of some of the examples alone, where it is another one for each."""
+
     @classmethod
     def of(
         cls,
@@ -52,13 +55,15 @@ class Target:
         outputs: Wanted = None,
         layers: LayerTable | None = None,
         task: str = "",
+        ends: Sequence[int] = (),
     ) -> Target:
         """Read a target: a class's index or name, a key, a pair of targets, a direction, or a callable from
         the output to numbers.
 
         ``outputs`` picks the scores from a tuple or dict. ``task`` says what they are: a single score stands for two
         classes in a classification, or where two classes have names; else it is one number. ``layers`` says where
-        the units of a layer lie; without it, the place is guessed from the activation's shape.
+        the units of a layer lie; without it, the place is guessed from the activation's shape. ``ends`` says of texts at
+        which place each is asked, where that is not the last: a batch may hold the texts several times over, all of them in each turn.
         *Raises* UsageError for a class, unit or place that is not there.
         """
         if isinstance(value, Target):
@@ -70,14 +75,21 @@ class Target:
         if isinstance(value, tuple | list):
             if len(value) != 2:
                 raise UsageError(f"a difference wants two targets, got {len(value)}")
-            a, b = (cls.of(part, classes, outputs=outputs, layers=layers, task=task) for part in value)
-            return cls(f"{a} − {b}", (*a.keep, *b.keep), lambda output, look: a(output, look) - b(output, look), a.call or b.call)
+            a, b = (cls.of(part, classes, outputs=outputs, layers=layers, task=task, ends=ends) for part in value)
+            return a._less(b)
         key = _key(value, classes)
         if key.kind == "class":
             number = key.number
             name = called(number, classes, task)
             two = task == "classification" or (not task and len(classes) == 2)
-            return cls(name, (), lambda output, look: _class(pick(output, outputs)[0], number, two))
+
+            def at(places: tuple[int, ...]) -> Target:
+                return cls(name, (), lambda output, look: _class(pick(output, outputs)[0], number, two, places), some=some(places))
+
+            def some(places: tuple[int, ...]) -> Callable[[slice], Target] | None:
+                return (lambda part: at(places[part])) if places else None
+
+            return at(tuple(ends))
         if layers is not None:
             key = layers.keyed(key)
         return cls(str(key), (key.name,), lambda output, look: _inside(look[key.name], key, layers))
@@ -88,6 +100,19 @@ class Target:
 
     def __str__(self) -> str:
         return self.text
+
+    def _less(self, other: Target) -> Target:
+        """The difference of two targets."""
+        some: Callable[[slice], Target] | None = None
+        if self.some is not None or other.some is not None:
+            def some(part: slice) -> Target:
+                a, b = (one if one.some is None else one.some(part) for one in (self, other))
+                return a._less(b)
+
+        return Target(
+            f"{self} − {other}", (*self.keep, *other.keep), lambda output, look: self(output, look) - other(output, look),
+            self.call or other.call, some,
+        )
 
 
 def called(number: int, classes: Sequence[str] = (), task: str = "") -> str:
@@ -136,12 +161,12 @@ def _numbers(value: Any) -> Tensor:
     return value
 
 
-def _class(scores: Tensor, number: int, two: bool) -> Tensor:
+def _class(scores: Tensor, number: int, two: bool, ends: tuple[int, ...]) -> Tensor:
     """The score of one class for each example, or one of its plain numbers; ``two``: a single score tells two classes apart."""
     if scores.ndim == 1:
         scores = scores[:, None]
     if scores.ndim == 3:
-        scores = scores[:, -1]
+        scores = _at(scores, ends) if ends else scores[:, -1]
     single = scores.shape[1] == 1
     if single and number and not two:
         raise UsageError(
@@ -154,6 +179,14 @@ def _class(scores: Tensor, number: int, two: bool) -> Tensor:
         # One score for two classes speaks for the second and against the first.
         return scores[:, 0] if number == 1 else -scores[:, 0]
     return scores[:, number].flatten(1).mean(1) if scores.ndim > 2 else scores[:, number]
+
+
+def _at(scores: Tensor, ends: tuple[int, ...]) -> Tensor:
+    """Of scores at each place of texts those at the place where each is asked."""
+    times, rest = divmod(len(scores), len(ends))
+    if rest:
+        raise UsageError(f"the target is asked at the ends of {len(ends)} texts, and the batch holds {len(scores)}")
+    return scores[arange(len(scores)), tensor([*ends] * times)]
 
 
 def _inside(activation: Tensor, key: Key, layers: LayerTable | None) -> Tensor:

@@ -16,6 +16,7 @@ from ..data.kinds import Image, Kinds, Strokes, Tokens
 from ..data.nesting import Nested, as_tensors, each, first, named
 from ..data.padding import pads, stretch
 from ..data.wording import kinds_of as kinds_of
+from ..data.wording import last_words
 from ..data.wording import text_input as text_input
 from ..data.wording import worded as worded
 from ..model.unwrap import fed
@@ -134,15 +135,12 @@ def ending(scene: Scene, x: Nested) -> int | None:
 
     *Meaning* what comes next is asked there: behind padding the network was taught nothing.
     """
-    texts = stretches(scene.kind, x) if scene.task == "next_token" else None
-    if not texts:
-        return None
+    ends, y = last_words(scene.kind, x) if scene.task == "next_token" else None, scene.live.y
     found = text_input(scene.kind)
-    assert found is not None
-    length, stop, y = named(x)[found[0]].shape[1], int(texts[0].stop), scene.live.y
-    if stop == length or (y is not None and y.ndim == 2 and y.shape[1] != length):
+    if ends is None or found is None or (y is not None and y.ndim == 2 and y.shape[1] != named(x)[found[0]].shape[1]):
         return None
-    return stop - 1
+    end = int(ends[0])
+    return end if end + 1 < named(x)[found[0]].shape[1] else None
 
 
 def asked(scene: Scene, x: Nested) -> Tensor:

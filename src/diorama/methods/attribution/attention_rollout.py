@@ -56,5 +56,5 @@ class AttentionRollout(Method):
             step = step / step.sum(-1, keepdim=True)
             chain = step if chain is None else step @ chain
         assert chain is not None
-        values, said = placed(x, chain)
+        values, said = placed(x, chain, look.kind)
         yield self.found(look, x, target, values, there.value, note=said)

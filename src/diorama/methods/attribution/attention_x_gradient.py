@@ -50,5 +50,5 @@ class AttentionTimesGradient(Method):
         pairs = zip(stacked(seen, count), stacked(slopes, count), strict=True)
         for weights, slope in pairs:
             chain = chain + (weights.detach() * slope).clamp(min=0).mean(1) @ chain
-        values, said = placed(x, chain - one)
+        values, said = placed(x, chain - one, look.kind)
         yield self.found(look, x, target, values, there.value, note=said)

@@ -52,7 +52,7 @@ class Cam(ClassActivation):
     def checks(self, maps: Maps, look: Looking, x: Nested, target: Target) -> dict[str, float]:
         """Whether the head is linear, and how far the sum is off."""
         here = self._measured(maps, look, x, target)
-        other = mapped(look, halved(_fine(x)), target, self.layer)
+        other = mapped(look, halved(_fine(x)), target, here.layer.name)  # of another input the target may read other places
         even = _even(here)
         bias = other.value - (even * other.activations).flatten(1).sum(1)
         gap = completeness((even * here.activations).sum(1), here.value - bias)

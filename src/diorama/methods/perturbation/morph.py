@@ -14,6 +14,7 @@ from ...core.errors import NotApplicable, UsageError
 from ...core.selection import Key, spoken
 from ...data import nesting
 from ...data.nesting import Nested
+from ...data.wording import last_words
 from ...model.edits import Edit
 from ...model.layers import Layer, units_first
 from ...model.targets import Target
@@ -33,7 +34,7 @@ class InputWay:
 
     *Meaning* floating-point inputs are mixed as they are, tokens by their embeddings. Whole numbers that no embedding
     reads (masks, lengths) stay those of the start.
-    *Raises* NotApplicable where the two inputs have different shapes, or have no points in between.
+    *Raises* NotApplicable where the two inputs have different shapes, end at different tokens, or have no points in between.
     """
 
     title = "straight way"
@@ -44,6 +45,8 @@ class InputWay:
             first, last = (", ".join(" × ".join(map(str, shape)) for shape in found) for found in shapes)
             raise NotApplicable(f"a way wants two inputs of one shape, and these have {first} and {last}")
         self.look, self.start, self.end = look, look.floats(start), look.floats(end)
+        self.at = asked_at(look, start, end)
+        """At which place of the answer texts are asked."""
         self.ends: tuple[Points, Points] = (_still(look.points(self.start)), _still(look.points(self.end)))
 
     def points(self, places: Sequence[float]) -> Points:
@@ -167,23 +170,38 @@ class Crossing:
     after: Tensor
 
 
-def decided(look: Looking, scores: Tensor) -> Tensor:
-    """What the network answers at each place: a row that changes where the answer flips, (n, numbers).
+def asked_at(look: Looking, *texts: Nested) -> int:
+    """The place at which texts are asked what comes next: their last token, before padding; -1 where none follows, or they are no texts.
+
+    *Raises* NotApplicable where the texts end at different tokens, as what lies between them ends nowhere.
+    """
+    ends = set[int]()
+    for x in texts if look.task == "next_token" else ():
+        found = None if look.kind is None else last_words(look.kind, x)
+        ends |= {-1} if found is None else set(found.tolist())
+    if len(ends) > 1:
+        said = " and ".join("their last place" if end < 0 else f"place {end}" for end in sorted(ends))
+        raise NotApplicable(f"these texts end at {said}, and what lies between them ends nowhere; choose texts of one length")
+    return ends.pop() if ends else -1
+
+
+def decided(look: Looking, scores: Tensor, at: int = -1) -> Tensor:
+    """What the network answers at each place of the way, texts ``at`` one of theirs: a row that changes where the answer flips, (n, numbers).
 
     The class, the likeliest next token, the labels; nothing for plain numbers. On the CPU.
     """
     scores = scores.detach().cpu()
     if look.task == "next_token":
-        return scores[:, -1].argmax(-1)[:, None]
+        return scores[:, at].argmax(-1)[:, None]
     if look.task in ("classification", "multi_label"):
         return look.reading.predictions(scores).reshape(len(scores), -1).long()
     return torch.zeros(len(scores), 1, dtype=torch.long)
 
 
-def answers(look: Looking, scores: Tensor) -> Tensor:
-    """Probabilities of classes, labels or next tokens, or the numbers of a regression, (n, answers)."""
+def answers(look: Looking, scores: Tensor, at: int = -1) -> Tensor:
+    """Probabilities of classes, labels or (of texts, ``at`` a place) next tokens, or the numbers of a regression, (n, answers)."""
     if look.task == "next_token":
-        return look.reading.probabilities(scores)[:, -1]
+        return look.reading.probabilities(scores)[:, at]
     if look.task in ("classification", "multi_label"):
         return look.reading.probabilities(scores).reshape(len(scores), -1)
     return scores.float().reshape(len(scores), -1)
@@ -203,7 +221,7 @@ def flips(way: InputWay, places: Sequence[float], decisions: Tensor) -> list[Cro
             high, after = places[right], wanted
             while high - low > FINE:
                 middle = (low + high) / 2
-                here = decided(way.look, way.run([middle]).scores)[0]
+                here = decided(way.look, way.run([middle]).scores, way.at)[0]
                 if torch.equal(here, before):
                     low = middle
                 else:

@@ -10,7 +10,9 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from ...core.errors import NotApplicable
 from ...data import nesting
+from ...data.kinds import Kinds
 from ...data.nesting import Nested
+from ...data.wording import at_ends, worded
 from ...model.points import points
 from ..method import Looking, Pass
 
@@ -71,7 +73,7 @@ def without(look: Looking, x: Nested) -> str | None:
     return None
 
 
-def read_out(chain: Tensor, extra: int) -> tuple[Tensor, str]:
+def read_out(chain: Tensor, extra: int, kind: Kinds | None, x: Nested) -> tuple[Tensor, str]:
     """How much each token gave to what the model answers from: (n, t), and a sentence that says which tokens those are.
 
     *Meaning* the first token where there is one more than the input has, the last where attention only looks back, and
@@ -80,8 +82,12 @@ def read_out(chain: Tensor, extra: int) -> tuple[Tensor, str]:
     if extra:
         return chain[:, 0, extra:], "Read at the first token, which stands for the whole input."
     if not bool(chain.triu(1).any()):
-        return chain[:, -1], "Read at the last token, as attention only looks back."
-    return chain.mean(1), "Read as the mean over all tokens."
+        return at_ends(kind, x, chain), "Read at the last token, as attention only looks back."
+    words = worded(kind, x) if kind is not None else None
+    if words is None or words.shape != chain.shape[:2] or bool(words.all()):
+        return chain.mean(1), "Read as the mean over all tokens."
+    own = words.to(chain)  # what fills a text up hears of it too, and nobody asks there
+    return (chain * own[:, :, None]).sum(1) / own.sum(1, keepdim=True), "Read as the mean over all tokens but padding."
 
 
 def extra_tokens(x: Nested, tokens: int) -> int:
@@ -135,7 +141,7 @@ def laid_out(x: Nested, given: Tensor) -> Nested:
     return nesting.each(x, lambda part: next(fresh).contiguous())
 
 
-def placed(x: Nested, chain: Tensor) -> tuple[Nested, str]:
+def placed(x: Nested, chain: Tensor, kind: Kinds | None) -> tuple[Nested, str]:
     """A chain of attention (n, t, t) as a map of the input, with the sentence that says where it was read.
 
     *Raises* NotApplicable where tokens cannot be told to parts of the input.
@@ -146,5 +152,5 @@ def placed(x: Nested, chain: Tensor) -> tuple[Nested, str]:
         raise NotApplicable(
             f"the model attends to {chain.shape[-1]} tokens, which do not lie on an input of shape {shape}; {WAY_OUT}"
         )
-    given, said = read_out(chain, extra)
+    given, said = read_out(chain, extra, kind, x)
     return laid_out(x, given), said

@@ -69,8 +69,8 @@ def worth(look: Looking, objective: Objective, x: Nested) -> Tensor:
     found = []
     for start in range(0, nesting.size(x), _BATCH):
         with look.opened(objective.keep, until=objective.until(look.layers)) as capture:
-            output = capture(nesting.select(x, slice(start, start + _BATCH)))
-            found.append(objective.across(SeenPass(output, capture, look.layers, look.reading)).detach().float())
+            some = nesting.select(x, slice(start, start + _BATCH))
+            found.append(objective.across(SeenPass(capture(some), capture, look, some)).detach().float())
     return torch.cat(found)
 
 

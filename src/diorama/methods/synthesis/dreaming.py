@@ -101,8 +101,8 @@ def _octave(
             at = planes.roll((down, over), (2, 3)).requires_grad_()
             with torch.enable_grad():
                 seen = at if fixed is None else resized(at, fixed)
-                output = capture(stage.frame.around(stage.frame.as_input(seen)))
-                value = objective(SeenPass(output, capture, look.layers, look.reading)).sum()
+                x = stage.frame.around(stage.frame.as_input(seen))
+                value = objective(SeenPass(capture(x), capture, look, x)).sum()
                 if not value.requires_grad:
                     raise NotApplicable(f"{objective} does not depend on the input in a differentiable way")
                 way = slopes(value, [at])[0]

@@ -135,7 +135,7 @@ def values_of(look: Looking, objective: Objective, x: Nested) -> Tensor:
     """The objective's value for each input, as it is, without any change, (n,)."""
     with look.opened(objective.keep, until=objective.until(look.layers)) as capture:
         output = capture(x)
-        return objective(SeenPass(output, capture, look.layers, look.reading)).detach()
+        return objective(SeenPass(output, capture, look, x)).detach()
 
 
 def _channels_last(x: Tensor) -> Tensor:
@@ -248,8 +248,8 @@ class _Climb:
             rules = self.canvas.rules(moved)
             for rule in rules:
                 stack.enter_context(OpMode().replace(rule))
-            output = self._answer(capture, self.canvas.fed(moved))
-            seen = SeenPass(output, capture, self.look.layers, self.look.reading)
+            x = self.canvas.fed(moved)
+            seen = SeenPass(self._answer(capture, x), capture, self.look, x)
             values = self.objective(seen).float()
             way = None
             if values.requires_grad:

@@ -11,21 +11,35 @@ from torch import Tensor
 
 from ...core.errors import NotApplicable, UsageError
 from ...core.selection import Key, spoken
+from ...data.nesting import Nested
+from ...data.wording import at_ends
 from ...model.capture import Capture
 from ...model.directions import Direction
 from ...model.layers import Layer, LayerTable, by_unit
 from ...model.outputs import Reading
 from ...model.targets import Target, called
+from ..method import Looking
 
 
 @dataclasses.dataclass(frozen=True)
 class SeenPass:
-    """What one forward pass showed: the output (None where the pass ended early) and the layers that were kept."""
+    """What one forward pass of inputs showed: the output (None where the pass ended early) and the layers that were kept."""
 
     output: Any
     look: Capture
-    table: LayerTable
-    reading: Reading
+    looking: Looking
+    """What it was looked with."""
+    x: Nested
+
+    @property
+    def table(self) -> LayerTable:
+        """The layers."""
+        return self.looking.layers
+
+    @property
+    def reading(self) -> Reading:
+        """How the output is read."""
+        return self.looking.reading
 
     def units(self, layer: str) -> Tensor:
         """A kept layer's activations with the units on axis 1."""
@@ -35,12 +49,12 @@ class SeenPass:
         return by_unit(known, found)
 
     def scores(self) -> Tensor:
-        """The scores of the output, (n, classes): of the last step of a text, the mean over the places of a map."""
+        """The scores of the output, (n, classes): at the last token of a text, the mean over the places of a map."""
         scores = self.reading.scores(self.output)
         if scores.ndim == 1:
             return scores[:, None]
         if scores.ndim == 3:
-            return scores[:, -1]
+            return at_ends(self.looking.kind, self.x, scores)
         return scores.flatten(2).mean(2) if scores.ndim > 3 else scores
 
 

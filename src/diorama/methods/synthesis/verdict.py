@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...data import nesting
 from ...data.nesting import Nested
+from ...data.wording import at_ends
 from .engine import values_of
 from .objectives import Objective
 from .stage import MadeInput
@@ -70,8 +71,8 @@ def verdict(
 
 
 def _chances(stage: MadeInput, x: Nested) -> Tensor:
-    """Probabilities of the classes, (n, classes): of the last step of a text."""
+    """Probabilities of the classes, (n, classes): at the last token of a text."""
     chances = stage.look.reading.probabilities(stage.look.scores(x)).detach().cpu()
     if chances.ndim == 3:
-        return chances[:, -1]
+        return at_ends(stage.look.kind, x, chances)
     return chances.flatten(2).mean(2) if chances.ndim > 3 else chances

@@ -19,6 +19,7 @@ from ...core.selection import Key, Selection, spoken
 from ...data.kinds import Strokes
 from ...data.nesting import Nested
 from ...data.tokens import visible
+from ...data.wording import ends
 from ...methods.attribute import EachClass, aim, attributions
 from ...methods.cost import Cost
 from ...methods.method import Attribution, Looking, Method
@@ -74,8 +75,8 @@ class Asked:
         """What the quickest forward pass so far took."""
         self.scores = self.timed()
         self.end = ending(scene, current.x)
-        aimed = _behind_text(scene, _aimed(scene, wanted(selection)), self.scores, self.end)  # which may be class 0
-        self.target = aim(self.look, current.x, one_of_many(scene, self.scores) if aimed is None else aimed)
+        aimed = _aimed(scene, wanted(selection))  # which may be class 0
+        self.target = aim(self.look, current.x, one_of_many(scene, self.scores, current.x) if aimed is None else aimed)
         self.number = self._class(selection)
         self.words = words(scene, selection, self.target, self.number)
 
@@ -172,26 +173,18 @@ def wanted(selection: Selection) -> Any:
     return key.number
 
 
-def one_of_many(scene: Scene, scores: Tensor) -> Target | None:
+def one_of_many(scene: Scene, scores: Tensor, x: Nested) -> Target | None:
     """What is explained by itself where a network answers with many numbers at each place: of a pen whether it is lifted, else the number
     that is largest at the last place; None where there is one answer."""
     if scene.task != "regression" or scores.ndim != 3 or not scores[0, -1].numel():
         return None
-    width = scores.shape[-1]
+    width, at = scores.shape[-1], (*ends(scene.kind, x, scores.shape[1]), -1)[0]
     if isinstance(scene.kind, Strokes) and curves(width) is not None:
         number, text = (0 if curves(width) else width - 1), "lifting the pen behind the last point"
     else:
-        number = int(scores[0, -1].abs().nan_to_num(0).argmax())
+        number = int(scores[0, at].abs().nan_to_num(0).argmax())
         text = f"number {number} of the {width} that it answers with at the last place, the largest there"
-    return Target(text, (), lambda output, kept: scene.reading.scores(output)[:, -1, number])
-
-
-def _behind_text(scene: Scene, aimed: Any, scores: Tensor, end: int | None) -> Any:
-    """The token that is asked for, or the likeliest, behind a text's last token, where padding follows that; else what was asked for."""
-    if end is None or not (aimed is None or isinstance(aimed, int)):
-        return aimed
-    number = int(scores[0, end].nan_to_num(float("-inf")).argmax()) if aimed is None else aimed
-    return Target(f"token {number}", (), lambda output, kept: scene.reading.scores(output)[:, end, number])
+    return Target(text, (), lambda output, kept: scene.reading.scores(output)[:, at, number])
 
 
 def _aimed(scene: Scene, chosen: Any) -> Any:

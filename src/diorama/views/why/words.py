@@ -22,7 +22,8 @@ from ...core.selection import Selection, number_key
 from ...data import nesting
 from ...data.kinds import Tokens
 from ...data.tokens import visible
-from ...methods.attribute import attributions
+from ...data.wording import ends
+from ...methods.attribute import aim, attributions
 from ...methods.method import Attribution, Looking
 from ...model.capture import Capture
 from ...model.targets import Target, called
@@ -143,15 +144,15 @@ class WordsView(View):
         chosen = selection.one("class")
         if scene.task != "next_token":
             number = chosen.number if chosen is not None else None
-            flat = scores.reshape(1, -1) if scores.ndim < 3 else scores[:, -1]
+            at = (*ends(scene.kind, current.x, scores.shape[1]), -1)[0] if scores.ndim == 3 else None
+            flat = scores.reshape(1, -1) if scores.ndim < 3 else scores[:, -1 if at is None else at]
             if number is None:
                 number = 0 if scene.task == "regression" else int(_best(scene, flat))
             if number >= max(2, flat.shape[1]):
                 raise UsageError(f"the model has answers 0 to {flat.shape[1] - 1}, got {number}")
             if scene.task == "regression":
-                return ExplainedTarget(_output(look, number), "the answer" if flat.shape[1] == 1 else f"output {number}", len(ids))
-            target = Target.of(number, scene.classes, outputs=look.reading.outputs, task=scene.task)
-            return ExplainedTarget(target, called(number, scene.classes, scene.task), len(ids))
+                return ExplainedTarget(_output(look, number, at), "the answer" if flat.shape[1] == 1 else f"output {number}", len(ids))
+            return ExplainedTarget(aim(look, current.x, number), called(number, scene.classes, scene.task), len(ids))
         end = ending(scene, current.x)
         length = len(ids) if end is None else end + 1
         if tags(scene):
@@ -302,9 +303,12 @@ def _best(scene: Scene, scores: Tensor) -> int:
     return int(scene.reading.predictions(scores).reshape(-1)[0])
 
 
-def _output(look: Looking, number: int) -> Target:
+def _output(look: Looking, number: int, at: int | None) -> Target:
+    """One of the numbers that are answered, of those at each token ``at`` one of these."""
+
     def take(output: Any, kept: Capture) -> Tensor:
         scores = look.reading.scores(output)
+        scores = scores if at is None or scores.ndim != 3 else scores[:, at]
         return scores.reshape(len(scores), -1)[:, number]
 
     return Target("the answer", (), take)

@@ -18,7 +18,7 @@ from ....core.picture import Picture, Progress
 from ....core.selection import Selection
 from ....data import nesting
 from ....methods.method import Looking
-from ....methods.perturbation.morph import InputWay, answers, parsed
+from ....methods.perturbation.morph import InputWay, answers, asked_at, parsed
 from ....methods.perturbation.morph_plane import DrawnWay, InputPlane
 from ....model.unwrap import fed
 from ....scene import Scene
@@ -142,8 +142,9 @@ class MorphView(View):
         scores = [look.scores(one.x) for one in (start, end)]
         if scene.task == "classification" and scores[0].ndim > 2:
             raise NotApplicable("it follows one answer an input, and this network answers at every place of it")
-        found = [answers(look, one)[0].double().cpu().numpy() for one in scores]
-        return Stops(scene, look, start, end, third, (found[0], found[1]))
+        at = asked_at(look, start.x, end.x)
+        found = [answers(look, one, at)[0].double().cpu().numpy() for one in scores]
+        return Stops(scene, look, start, end, third, (found[0], found[1]), at)
 
     @staticmethod
     def _number(scene: Scene, wanted: int | None, otherwise: int) -> int:
@@ -287,5 +288,5 @@ def _values(look: Looking, plane: InputPlane, extent: tuple[float, float, float,
     """The answers on a grid, (size, size, answers), the lowest y first."""
     x, y = np.linspace(*extent[:2], size), np.linspace(*extent[2:], size)
     grid = np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
-    found = torch.cat([answers(look, scores) for scores in plane.scores(grid)])
+    found = torch.cat([answers(look, scores, plane.way.at) for scores in plane.scores(grid)])
     return found.reshape(size, size, -1).numpy()

@@ -101,8 +101,8 @@ def travelled(way: InputWay, count: int) -> MeasuredWay:
     """The answers along a way and the places where they flip."""
     places = [k / (count - 1) for k in range(count)]
     scores = torch.cat([there.scores.detach() for _, there in walk(way, places, ())])
-    decisions = decided(way.look, scores).cpu()
-    found = answers(way.look, scores).double().cpu().numpy()
+    decisions = decided(way.look, scores, way.at).cpu()
+    found = answers(way.look, scores, way.at).double().cpu().numpy()
     return MeasuredWay(way, places, found, decisions, flips(way, places, decisions))
 
 

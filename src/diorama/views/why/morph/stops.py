@@ -38,6 +38,8 @@ class Stops:
     end: Current
     third: Current | None
     found: tuple[NDArray[np.float64], NDArray[np.float64]]
+    place: int = -1
+    """At which of its places a text is asked."""
 
     @cached_property
     def pair(self) -> tuple[int, int]:
@@ -74,7 +76,7 @@ class Stops:
         def score(output: Any, number: int) -> Tensor:
             scores = self.look.reading.scores(output)
             if self.scene.task == "next_token":
-                scores = scores[:, -1]
+                scores = scores[:, self.place]
             rows = scores.reshape(len(scores), -1)
             if self.scene.task == "classification" and rows.shape[1] == 1:
                 return rows[:, 0] if number == 1 else -rows[:, 0]
@@ -153,7 +155,7 @@ class Morphed:
         self.standing, searched = [], False
         for told in self.told:
             scores = told.way.run([at]).scores.detach()
-            place = Standing(answered(self.stops.look, scores)[0].double().cpu().numpy())
+            place = Standing(answered(self.stops.look, scores, self.stops.place)[0].double().cpu().numpy())
             self.standing.append(place)
             if isinstance(told.way, LayerWay) and pictures:
                 if told.strip is None and (found := told.way.found(measured.strip_places(told, window))) is not None:
