@@ -30,6 +30,7 @@ from ..model.outputs import Reading
 from ..model.own_labels import beside_labels
 from ..model.patterns import Sites
 from ..model.points import points
+from ..model.shorter import shorter
 from ..model.survey import LayersBeside
 from ..model.unwrap import fed, unwrap
 from .input import kinds_of
@@ -178,6 +179,9 @@ class SceneNetwork:
     def reading(self) -> Reading:
         """How the outputs are read: which piece, which task, which form."""
         shared = self.source.shared
+        if shared.reading is None and shared.layers is None and not self.function and self._costly(x := self.few()):
+            with contextlib.suppress(Exception):  # layers that cannot be told say so when they are asked for
+                shared.layers = self._told_together(x)
         if shared.reading is None:
             x = self.few()
             with blamed(), LayersBeside(self.model, x) as beside, Capture(self.model) as look:
@@ -187,6 +191,11 @@ class SceneNetwork:
             self._read(x, output, ending)
         assert shared.reading is not None
         return shared.reading
+
+    @staticmethod
+    def _costly(x: Nested) -> bool:
+        """Whether layers and how answers are read want the same pass: of one example, or of two texts so long that a second pass would be felt."""
+        return nesting.size(x) == 1 or (nesting.size(x) <= TOLD and shorter(x) is not None)
 
     def _told_together(self, x: Nested) -> LayerTable:
         """The layers and how answers are read, from the same pass where it takes the same examples: of a long text one costs seconds."""

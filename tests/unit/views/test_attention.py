@@ -262,6 +262,18 @@ def test_layers_and_how_answers_are_read_are_told_by_one_pass_over_a_long_text()
     assert read == [2]
 
 
+def test_a_text_that_is_alone_is_read_once_for_all_that_is_guessed_of_its_network() -> None:
+    """Where the probe set is one long text, or one example, layers and how answers are read take one pass, whichever is asked first."""
+    for length in (300, 12):
+        scene, other, read = _scene(length=length), _scene(length=length), list[int]()
+        alone, again = (Scene(one.model, one.live.x[:1], one.live.y[:1], inputs=one.kind) for one in (scene, other))
+        alone.model.register_forward_hook(lambda module, args, output, read=read, length=length: read.append(args[0].shape[1] == length))
+        assert alone.guessed == again.guessed
+        assert sum(read) == 1
+        assert [layer.name for layer in again.layers] == [layer.name for layer in alone.layers]
+        assert alone.network.reading == again.network.reading
+
+
 def test_a_long_text_that_looks_back_is_opened_and_measured_as_its_formula_says() -> None:
     """Some rows at a time the weights are those of the whole softmax, and each measure is the one counted cell by cell; also with fewer keys
     than queries have heads, and where a gradient is wanted."""
