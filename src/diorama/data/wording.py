@@ -57,4 +57,5 @@ def ends(known: Kinds | None, x: Nested, places: int) -> tuple[int, ...]:
 def at_ends(known: Kinds | None, x: Nested, answers: Tensor) -> Tensor:
     """Of answers (n, places, …) the one of each text, (n, …), at its last token as :func:`ends` says, else at the last place."""
     found = ends(known, x, answers.shape[1])
-    return answers[arange(len(found)), tensor(found)] if found else answers[:, -1]
+    at = answers.device
+    return answers[arange(len(found), device=at), tensor(found, device=at)] if found else answers[:, -1]

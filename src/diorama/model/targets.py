@@ -186,7 +186,7 @@ def _at(scores: Tensor, ends: tuple[int, ...]) -> Tensor:
     times, rest = divmod(len(scores), len(ends))
     if rest:
         raise UsageError(f"the target is asked at the ends of {len(ends)} texts, and the batch holds {len(scores)}")
-    return scores[arange(len(scores)), tensor([*ends] * times)]
+    return scores[arange(len(scores), device=scores.device), tensor([*ends] * times, device=scores.device)]
 
 
 def _inside(activation: Tensor, key: Key, layers: LayerTable | None) -> Tensor:
