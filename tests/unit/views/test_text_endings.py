@@ -151,3 +151,13 @@ def test_a_translation_is_answered_at_its_last_place() -> None:
     scene = Scene(model, x, y, inputs=diorama.Tokens(vocabulary=WORDS), task="next_token")
     caption = scene.view("answer", example=0).caption
     assert f"its answer: {WORDS[int(model(x[:1])[0, -1].argmax())]} at the last place (" in caption
+
+
+def test_the_largest_update_is_said_as_its_row_has_it() -> None:
+    """A share over one has no fewer digits in the sentence than in the table."""
+    torch.manual_seed(6)
+    model = nn.Sequential(_LoraByHand(nn.Linear(8, 6))).eval()
+    scene = Scene(model, torch.randn(5, 8), torch.arange(5))
+    with torch.no_grad():
+        model[0].up.mul_(3.0538 / scene.derive("adapters").value[0]["share"])
+    assert "the largest update, 305 % of its frozen weight" in Scene(model, scene.live.x, torch.arange(5)).view("adapters").caption

@@ -90,7 +90,7 @@ class AdaptersView(View):
         words = f"{counted(count, 'layers')} {'has' if count == 1 else 'have'} an adapter"
         if told:
             most = max(told, key=lambda one: one["share"])
-            words += f"; the largest update, {percent(most['share'])} of its frozen weight, is at {most['layer']}"
+            words += f"; the largest update, {percent(most['share'], 3)} of its frozen weight, is at {most['layer']}"
         words += "."
         if idle:
             same = "; ".join(f"{one['layer']} ({one['nothing']})" for one in idle[:4]) + ("; …" if len(idle) > 4 else "")
