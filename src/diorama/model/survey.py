@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -37,17 +38,15 @@ _ALONE = 4
 def surveyed(plain: nn.Module, more: Nested, few: Nested) -> LayerTable:
     """The layers that a few examples show; more of them are asked where a network does not treat all alike."""
     look = _looked(plain, few)
-    if batch_size(plain) is not None:
-        more = few
-    found = list(look.finished())
-    mixes = ""
+    return _table(plain, few if batch_size(plain) is not None else more, few, look)
+
+
+def _table(plain: nn.Module, more: Nested, few: Nested, look: LayerSurvey) -> LayerTable:
+    """What a pass showed, with what others beside it tell where its ops do not."""
+    found, mixes = list(look.finished()), ""
     if not look.apart:
         with contextlib.suppress(Exception):  # a model that is bound to its number of examples, or fails on some of them
             found, mixes = _compared(plain, more, few, look)
-    return _table(plain, few, look, found, mixes)
-
-
-def _table(plain: nn.Module, few: Nested, look: LayerSurvey, found: list[Layer], mixes: str) -> LayerTable:
     size = batch_size(plain)
     reasons: dict[str, list[str]] = {
         "rows are picked inside the network on the way to": [one.name for one in found if one.reason == company.PICKED],
@@ -73,27 +72,27 @@ def _looked(plain: nn.Module, x: Nested, like: LayerSurvey | None = None) -> Lay
     return look
 
 
-class LayersBeside:
-    """A context in which a model runs once for something else, and shows its layers too: :meth:`table`.
+class FirstLook:
+    """A context in which a model runs once to find out how it answers, and shows its layers too: :meth:`table`.
 
-    *Meaning* :attr:`around` goes round every op of that pass (:meth:`.mode.OpMode.around`). The layers are known where its ops tell that
-    each example is answered for itself; else they want passes of their own.
-    *Cost* some microseconds an op, and what the pass makes is held, up to 64 MB of it.
+    *Meaning* :attr:`around` goes round every op of that pass (:meth:`.mode.OpMode.around`). Where its ops tell that each example is answered
+    for itself, it shows the layers; where not, further passes beside it tell, if ``whole``: then nothing of it is left out.
+    *Cost* some microseconds an op. What the pass makes is held, up to 64 MB of it if not ``whole``.
     """
 
-    def __init__(self, model: nn.Module, x: Nested) -> None:
-        """Of a plain module, and of what it is given."""
-        self._plain, self._x, self._runs = model, x, 0
-        self._look = LayerSurvey(layer_modules(self._plain), nesting.size(x), self._plain.parameters())
-        self._look.graph = isinstance(self._plain, torch.fx.GraphModule)
-        self._look.brief, self._look.followed.on = True, False
+    def __init__(self, model: nn.Module, x: Nested, whole: bool = False) -> None:
+        """Of a plain module, and of what it is given: two examples if ``whole``, as layers are told by two."""
+        self._plain, self._x, self._whole, self._runs = model, x, whole, 0
+        self._look = LayerSurvey(layer_modules(model), nesting.size(x), model.parameters())
+        self._look.graph = isinstance(model, torch.fx.GraphModule)
+        self._look.brief, self._look.followed.on = not whole, False
         self.around = self._look.followed.around
 
-    def __enter__(self) -> LayersBeside:
+    def __enter__(self) -> FirstLook:
         look, followed = self._look, self._look.followed
-        rows = RowsApart(self._plain, self._x, followed.own, _HELD)
+        rows = RowsApart(self._plain, self._x, followed.own, math.inf if self._whole else _HELD)
         self._stack = contextlib.ExitStack()
-        if not rows.sure or look.examples < 2:
+        if not self._whole and (not rows.sure or look.examples < 2):
             return self
 
         def begun(module: nn.Module, args: Any) -> None:
@@ -117,10 +116,11 @@ class LayersBeside:
         self._look.followed.rows = None
 
     def table(self) -> LayerTable | None:
-        """The layers, where the pass told them."""
-        if not self._look.apart or self._runs != 1 or batch_size(self._plain) is not None:
+        """The layers, where the pass told them; None else, and of a model that had to run otherwise than once."""
+        if not (self._look.apart or self._whole) or self._runs != 1 or batch_size(self._plain) is not None:
             return None
-        return _table(self._plain, nesting.select(self._x, slice(0, 2)), self._look, list(self._look.finished()), "")
+        few = nesting.select(self._x, slice(0, 2))
+        return _table(self._plain, few, few, self._look)
 
 
 def _compared(plain: nn.Module, more: Nested, few: Nested, look: LayerSurvey) -> tuple[list[Layer], str]:

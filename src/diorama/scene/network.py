@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import re
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,7 @@ from ..data import nesting
 from ..data.examples import Examples
 from ..data.kinds import Kind, Tokens
 from ..data.nesting import Nested
-from ..model.batch_size import batch_size
-from ..model.capture import Capture
+from ..model.batch_size import called
 from ..model.ending import Ending, made_by
 from ..model.graph import Graph, graph
 from ..model.layers import SURVEYED, Layer, LayerTable, layers
@@ -31,8 +31,10 @@ from ..model.own_labels import beside_labels
 from ..model.patterns import Sites
 from ..model.points import points
 from ..model.shorter import shorter
-from ..model.survey import LayersBeside
-from ..model.unwrap import fed, unwrap
+from ..model.surroundings import Neutral, as_built
+from ..model.survey import FirstLook
+from ..model.untouched import Untouched
+from ..model.unwrap import dtype_of, fed
 from .input import kinds_of
 from .source import Source
 
@@ -131,9 +133,11 @@ class SceneNetwork:
         shared = self.source.shared
         if shared.layers is None:
             x = self.few(SURVEYED)
-            with blamed():
-                together = shared.reading is None and nesting.size(x) <= TOLD
-                shared.layers = self._told_together(x) if together else layers(self.model, x)
+            if shared.reading is None and nesting.size(x) <= TOLD:
+                self._looked(x, whole=True)
+            if shared.layers is None:
+                with blamed():
+                    shared.layers = layers(self.model, x)
         if shared.asked is None or shared.asked() is not self.source:
             known = shared.asked = weakref.ref(self.source)
             shared.layers.look_in(lambda: source.module() if (source := known()) is not None else None)
@@ -181,14 +185,9 @@ class SceneNetwork:
         shared = self.source.shared
         if shared.reading is None and shared.layers is None and not self.function and self._costly(x := self.few()):
             with contextlib.suppress(Exception):  # layers that cannot be told say so when they are asked for
-                shared.layers = self._told_together(x)
+                self._looked(x, whole=True)
         if shared.reading is None:
-            x = self.few()
-            with blamed(), LayersBeside(self.model, x) as beside, Capture(self.model) as look:
-                output, ending = made_by(self.model, x, look, beside.around)
-            if shared.layers is None:
-                shared.layers = beside.table()
-            self._read(x, output, ending)
+            self._looked(self.few())
         assert shared.reading is not None
         return shared.reading
 
@@ -197,14 +196,21 @@ class SceneNetwork:
         """Whether layers and how answers are read want the same pass: of one example, or of two texts so long that a second pass would be felt."""
         return nesting.size(x) == 1 or (nesting.size(x) <= TOLD and shorter(x) is not None)
 
-    def _told_together(self, x: Nested) -> LayerTable:
-        """The layers and how answers are read, from the same pass where it takes the same examples: of a long text one costs seconds."""
-        with Ending() as ending, _answers(self.model) as answers:
-            table = layers(self.model, x)
-        if answers and batch_size(unwrap(self.model)) is None:
-            with contextlib.suppress(Exception):  # what is wrong is told when it is asked for
-                self._read(x, answers[0], ending)
-        return table
+    def _looked(self, x: Nested, *, whole: bool = False) -> None:
+        """The one pass that tells how answers are read, and mostly the layers too: of a long text one costs seconds.
+
+        ``whole``: it is the layers that are asked for, and the pass takes no more examples than tell them.
+        """
+        shared = self.source.shared
+        model = self.model
+        with blamed(), Neutral():
+            first = FirstLook(model, x, whole) if shared.layers is None else None
+            with Untouched(model), torch.no_grad(), as_built(dtype_of(model)), first or contextlib.nullcontext():
+                output, ending = made_by(model, x, functools.partial(called, model), first.around if first is not None else None)
+            if first is not None:
+                shared.layers = first.table()
+            with contextlib.suppress(Exception) if whole else contextlib.nullcontext():  # what is wrong is told when it is asked for
+                self._read(x, output, ending)
 
     def _read(self, x: Nested, output: Any, ending: Ending) -> None:
         shared, given, y = self.source.shared, self.examples, self.examples.y
@@ -265,17 +271,6 @@ class SceneNetwork:
             longest = max((part.shape[1] for part in nesting.tensors(self.examples.x) if part.ndim > 1), default=0)
             count = min(count, max(2, LONG // max(1, longest)))
         return fed(self.model, self.examples.batch(list(range(min(count, len(self.examples))))))
-
-
-@contextlib.contextmanager
-def _answers(model: nn.Module) -> Iterator[list[Any]]:
-    """What a model answers, the first time it runs within."""
-    found: list[Any] = []
-    handle = unwrap(model).register_forward_hook(lambda module, args, output: None if found else found.append(output))
-    try:
-        yield found
-    finally:
-        handle.remove()
 
 
 def _named(value: Any) -> Any:
