@@ -13,6 +13,7 @@ class Dropout(Command):
     """Set how much the dropout layers leave out."""
 
     family = "structure"
+    shared = plain = True  # of several processes that train together each sets the same value after the same step, and reads no weight for it
     share: float = knob(0.5, "Which share of the activations.", low=0.0, high=1.0, main=True)
 
     def apply(self, training):

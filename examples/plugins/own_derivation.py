@@ -64,7 +64,9 @@ with diorama.watch(model, folder, probe=(x, y), optimizer=optimizer, snapshots=5
         loss.backward()
         optimizer.step()
         recorder.step(loss=loss)
-found = diorama.open(folder).scene().derive("shared_direction", layer="0", second="2")
+run = diorama.open(folder)
+found = run.scene().derive("shared_direction", layer="0", second="2")
+assert [each.scene.step for each in found.way] == run.snapshots[:-1]  # this first look worked those out as well, the oldest first
 rows = [values.double() - values.double().mean(0) for values in (model[0](x).detach(), model(x).detach())]
 assert np.isclose(found.value["shared"], torch.linalg.matrix_norm(rows[0].T @ rows[1] / 40, 2).item())
 print([each.scene.step for each in found.way], found.value["shared"])

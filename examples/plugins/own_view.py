@@ -8,25 +8,27 @@ from diorama.plugins import View, knob, marks
 
 
 class Norms(View):
-    """How strong is each layer's weight?"""
+    """How strong are the weights of each unit?"""
 
     room = "training"
-    needs = "snapshot"
-    question = "How strong is each layer's weight?"
-    layer: str | None = knob(None, "One layer alone; all of them when left out.", kind="layer")
-    order: str = knob("layer", "In which order the bars stand.", choices=("layer", "norm"))
+    question = "How strong are the weights of each unit?"
+    follows = ("layer", "unit")
+    layer: str | None = knob(None, "The layer; the chosen one, or the first with weights, when left out.", kind="layer")
+    order: str = knob("unit", "In which order the bars stand.", choices=("unit", "norm"))
 
     def pictures(self, scene, selection):
-        """One picture: a bar a weight."""
-        norms = {name: float(np.linalg.norm(values)) for name, values in scene.parameters().items() if values.ndim > 1}
-        if self.layer is not None:
-            norms = {name: norm for name, norm in norms.items() if name.rpartition(".")[0] == self.layer}
-        names = sorted(norms, key=norms.__getitem__, reverse=True) if self.order == "norm" else list(norms)
-        bars = marks.Bars(values=np.array([norms[name] for name in names]), labels=tuple(names))
-        yield self.picture(scene, selection, "Norms", bars, "Each bar is the Euclidean norm of one weight.")
+        """One picture: a bar a unit."""
+        layer = scene.layer(self.layer, selection, lambda layer: layer.weight is not None, wanted="layer with weights")
+        rows = scene.parameters()[layer.weight]
+        norms = np.linalg.norm(rows.reshape(len(rows), -1), axis=1)
+        units = np.argsort(-norms) if self.order == "norm" else np.arange(len(norms))
+        bars = marks.Bars(values=norms[units], labels=tuple(map(str, units)))
+        yield self.picture(scene, selection, f"Norms in {layer.name}", bars, "Each bar is the Euclidean norm of one unit's weights.")
 
 
 diorama.views.register("norms", Norms)
 
 model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 3))
-print(diorama.Scene(model, torch.randn(20, 8)).view("norms", order="norm"))
+scene = diorama.Scene(model, torch.randn(20, 8))
+assert scene.view("norms", select="unit:2/1").title == "Norms in 2"  # the chosen layer, where the knob names none
+print(scene.view("norms", order="norm"))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .core import registry
 from .core.blame import alone, answered, given
-from .core.errors import DioramaError, Faulty, Unavailable, UsageError, not_found
+from .core.errors import DioramaError, Faulty, Unavailable, UsageError, not_found, of_kind
 from .core.knobs import build, knobs_of
 from .core.selection import Key, as_key, is_point, own_name
 from .record import lock, requests
@@ -203,8 +203,9 @@ class Run(Line):
     def command(self, name: str, /, *, wait: float = 5.0, sender: str = "python", **knobs: Any) -> Acknowledged:
         """Ask the running training for a change, and wait until it has answered.
 
-        *Raises* NotFound for an unknown command or knob, UsageError when the training refuses it, Unavailable when no
-        training runs or it does not answer in time (the command is then still applied at its next step).
+        *Raises* NotFound for an unknown command or knob, Unavailable when no training runs or it does not answer in time (the command
+        is then still applied at its next step); where the training refuses it, what it was refused with: NotApplicable where it does
+        not fit this network or this moment, UsageError where a knob is wrong.
         """
         knobs = registry.commands[name].gathered(knobs)
         command = build(registry.commands[name], knobs)
@@ -229,7 +230,7 @@ class Run(Line):
                 raise Unavailable(f"the training ended before it could apply {name}")
             time.sleep(0.02)
         if not answer["ok"]:
-            raise UsageError(str(answer["text"]))
+            raise of_kind(str(answer["new"]), str(answer["text"]))
         return Acknowledged(answer["step"], answer["old"], answer["new"], answer["text"], number)
 
     def _check_place(self) -> None:

@@ -65,6 +65,19 @@ class LeftOut(UserWarning):
     """A plug-in cannot be used; the program goes on without it."""
 
 
+def kind_of(error: DioramaError) -> str:
+    """The name, in this tree, of an error's kind, for another process: see :func:`of_kind`."""
+    return next(each.__name__ for each in type(error).__mro__ if each.__module__ == __name__)
+
+
+def of_kind(name: str, text: str) -> DioramaError:
+    """The error whose kind was written down by another process; UsageError where none of this tree is called so."""
+    known: list[type[DioramaError]] = [DioramaError]
+    for each in known:
+        known += (one for one in each.__subclasses__() if one.__module__ == __name__)
+    return next((each for each in known if each.__name__ == name), UsageError)(text)
+
+
 def not_found(what: str, wanted: object, existing: Iterable[str]) -> NotFound:
     """Build the error for a name that does not exist, with the nearest names that do."""
     names = list(dict.fromkeys(str(name) for name in existing))

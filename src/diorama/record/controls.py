@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from ..core import registry
 from ..core.blame import charged, failure, said
-from ..core.errors import DioramaError, Faulty, NotApplicable, UsageError
+from ..core.errors import DioramaError, Faulty, NotApplicable, UsageError, kind_of
 from ..core.knobs import build
 from ..core.log import details
 from ..model.unwrap import processes
@@ -465,9 +465,9 @@ class Controls:
             elif reversal is None and lasting(command):
                 why, text = "gave no way back", f"{text}; it cannot be taken back: the command gives no way back{before(request.id, told)}"
         except DioramaError as error:
-            good, text, broken = False, said(error), left_by(self, done) if type(error) is Faulty else ""
+            good, new, text, broken = False, kind_of(error), said(error), left_by(self, done) if type(error) is Faulty else ""
         except (Exception, SystemExit) as error:
-            good, broken = False, left_by(self, done)
+            good, new, broken = False, DioramaError.__name__, left_by(self, done)  # nobody refused it: it failed
             text = f"{failure(error)}{details(error, f'while applying the command {request.name}')}"
         torch.set_grad_enabled(grads)  # also where the command broke off
         if broken:

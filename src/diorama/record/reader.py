@@ -446,7 +446,7 @@ class RunReader:
         return None if found is None else found[:2]
 
     def acknowledgement(self, command: int) -> dict[str, Any] | None:
-        """What the training answered to a command; None while it has not."""
+        """What the training answered to a command; None while it has not. Of a refusal ``new`` is the error's kind."""
         types = (int, int, str, str, str, (float, int))
         rows = self._rows("SELECT step, ok, old, new, text, time FROM acknowledged WHERE id = ?", (command,), types)
         return dict(zip(("step", "ok", "old", "new", "text", "time"), rows[0], strict=True)) if rows else None

@@ -35,7 +35,12 @@ _VIEWS = __name__.rpartition(".")[0]
 
 
 class View(Plugin, abc.ABC):
-    """Base of all views: knobs, what the page must know about the view, and the pictures it yields."""
+    """Base of all views: knobs, what the page must know about the view, and the pictures it yields.
+
+    A view of one layer has a knob of kind "layer" that is None by default, and asks ``scene.layer(self.layer, selection, fits)``: the layer
+    of the knob, else the chosen one, else the first that fits; one that is named and does not fit is refused in a sentence. With
+    ``follows = ("layer", "unit")`` the page asks again where another is chosen.
+    """
 
     room: ClassVar[str] = ""
     """The folder that the file lies in, set by the registry; a third party's class says it: "training", "why", "unit" or "relate"."""

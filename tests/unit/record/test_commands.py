@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from diorama.core import registry
-from diorama.core.errors import NotFound, Unavailable, UsageError
+from diorama.core.errors import DioramaError, NotApplicable, NotFound, NotRun, Unavailable, UsageError
 from diorama.core.knobs import knobs_of
 from diorama.record import controls, requests
 from diorama.record.recorder import Stopped, watch
@@ -155,6 +155,31 @@ def test_wrong_commands_are_refused_with_a_reason(training: _Training) -> None:
     assert training.optimizer.param_groups[0]["momentum"] == 0
     assert run.command("optimizer_value", setting="momentum", value=0.5, wait=120).new == "0.5"
     assert training.optimizer.param_groups[0]["momentum"] == 0.5
+
+
+class _Unfit(NotApplicable):
+    """A plug-in's own kind of one."""
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (NotApplicable, NotApplicable), (NotRun, NotRun), (_Unfit, NotApplicable), (UsageError, UsageError), (NotFound, NotFound),
+        (Unavailable, Unavailable), (ZeroDivisionError, DioramaError),
+    ],
+)
+def test_a_refusal_comes_as_what_it_is(
+    training: _Training, monkeypatch: pytest.MonkeyPatch, raised: type[Exception], told: type[DioramaError]
+) -> None:
+    """What a command raised while it was applied is raised where it was sent, as the same kind; what failed by itself is called no wrong knob."""
+
+    def apply(self: object, controls: object) -> None:
+        raise raised("this network has no such layer")
+
+    monkeypatch.setattr(registry.commands["learning_rate"], "apply", apply)
+    with pytest.raises(DioramaError, match="this network has no such layer") as found:
+        _run(training).command("learning_rate", factor=0.5, wait=120)
+    assert type(found.value) is told
 
 
 def test_a_snapshot_on_command_is_kept_with_a_checkpoint(training: _Training) -> None:

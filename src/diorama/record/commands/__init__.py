@@ -92,6 +92,11 @@ class Command(Plugin):
     ``training`` has more methods than a command needs: use ``subject``, ``groups()``, ``set_frozen``, ``set_factor``, ``set_value``,
     ``set_layer``, ``set_clip``, ``set_bend``, ``pause``, ``resume``, ``allow``, ``stop`` and ``keep``; the others are the recorder's.
 
+    Where several processes train together, each person's command reaches one of them, and is refused unless its class says how it is meant:
+    ``shared = True`` where every process shall apply it after the same step, and what it does follows from its knobs and the training
+    alone, not from a process's own batch or random numbers; ``plain = True`` besides where it looks at no weight, which may be spread over the
+    processes; ``alone = True`` where it is enough that one does it, as for a file that is written.
+
     A ``Setting`` is told by its ``slot``. Where a command sets what a built-in one sets, it uses that one's slot and function, so that
     taking back either leaves the other's value as it should be:
 
