@@ -2,7 +2,8 @@
 
 Stored runs, recorded by the older of both so that both can read them, are drawn by processes of the two in turn: each view
 that both have, of the last snapshot, cold, as in a scene and a run folder that nobody has looked at. What counts is a
-process's own time on the processor, the least of all rounds; what is drawn first in a process stands in a column of its own.
+process's own time on the processor, the least of all rounds; what is drawn first in a process stands in columns of its own, and so does
+the same view of the snapshot before, of the run that is open by then: it is what the slider asks for.
 A view is slower where it takes more than the other commit's own spread over its processes, and more than a millisecond.
 ``--view=NAME`` draws some, ``--quick`` takes three processes a side, not five.
 """
@@ -27,64 +28,71 @@ import torch, diorama
 torch.set_num_threads(1)
 path, rounds, enough, names = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), sys.argv[4:]
 found = {}
+
+def drawn(scene, name):
+    scene.model
+    torch.manual_seed(0)
+    gc.collect(), gc.disable()
+    began = time.process_time()
+    try:
+        scene.view(name)
+    finally:
+        gc.enable()
+    return 1e3 * (time.process_time() - began)
+
 with tempfile.TemporaryDirectory() as folder:
     copy = Path(folder) / path.name
     shutil.copytree(path, copy, ignore=shutil.ignore_patterns("derived"))
     for name in names or sorted(diorama.views):
         taken = []
-        while len(taken) < rounds + 1 and sum(taken) < 1e3 * enough:
-            shutil.rmtree(copy / "derived", ignore_errors=True)
-            run = diorama.open(copy)
-            scene = run.scene(step=run.snapshots[-1])
-            scene.model
-            torch.manual_seed(0)
-            gc.collect(), gc.disable()
-            began = time.process_time()
-            try:
-                scene.view(name)
-            except Exception as error:
-                taken = None
-                break
-            finally:
-                gc.enable()
-            taken.append(1e3 * (time.process_time() - began))
-        if taken:
-            found[name] = taken
+        try:
+            while len(taken) < rounds + 1 and sum(map(sum, taken)) < 1e3 * enough:
+                shutil.rmtree(copy / "derived", ignore_errors=True)
+                run = diorama.open(copy)
+                taken.append([drawn(run.scene(step=step), name) for step in run.snapshots[:-3:-1]])
+        except Exception:
+            continue
+        found[name] = taken
 print(json.dumps(found))
 """
 
 
-def drawn(root: Path, run: Path, names: list[str]) -> dict[str, list[float]]:
-    """Milliseconds of each drawing of each view, by one process with a checkout's sources."""
+def drawn(root: Path, run: Path, names: list[str]) -> dict[str, list[list[float]]]:
+    """Milliseconds of each drawing of each view, of the last snapshot and of the one before, by one process with a checkout's sources."""
     line = [sys.executable, "-c", CHILD, str(run), str(ROUNDS), str(ENOUGH), *names]
     environment = {**os.environ, "PYTHONPATH": str(root / "src")}
     done = subprocess.run(line, env=environment, cwd=root, capture_output=True, text=True, check=True)
-    found: dict[str, list[float]] = json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, list[list[float]]] = json.loads(done.stdout.splitlines()[-1])
     return found
+
+
+PARTS = (("before", slice(1, None), 0, "slower"), ("first before", slice(0, 1), 0, "slower at first"),
+         ("slid before", slice(None), -1, "slower at another step"))
+"""What stands in a line: of which rounds, of which of the two snapshots, and what is said where it is slower."""
 
 
 def compare(other: Path, run: Path, names: list[str], processes: int) -> list[str]:
     """Print a line a view; the views that are slower."""
-    before: list[dict[str, list[float]]] = []
-    now: list[dict[str, list[float]]] = []
+    before: list[dict[str, list[list[float]]]] = []
+    now: list[dict[str, list[list[float]]]] = []
     for _ in range(processes):
         before.append(drawn(other, run, names))
         now.append(drawn(HERE, run, list(before[0])))  # the views of the other commit, no others
-    print(f"\n{run.name}: milliseconds of the processor, least of {processes} × {ROUNDS}\n{'':16}{'before':>9}{'now':>9}{'ratio':>7}{'spread':>8}"
-          f"{'first before':>15}{'now':>9}{'ratio':>7}{'spread':>8}", flush=True)
+    head = "".join(f"{title:>15}{'now':>9}{'ratio':>7}{'spread':>8}" for title, *_ in PARTS)
+    print(f"\n{run.name}: milliseconds of the processor, least of {processes} × {ROUNDS}\n{'':16}{head}", flush=True)
     slower = []
     for name in before[0]:
         if any(name not in each for each in now):
             print(f"{name:16}is drawn before only")
             continue
         told, late = f"{name:16}", ""
-        for part in (slice(1, None), slice(0, 1)):
-            olds = [min(each[name][part] or each[name]) for each in before]
-            new, old = min(min(each[name][part] or each[name]) for each in now), min(olds)
+        for _, rounds, which, said in PARTS:
+            olds, news = ([min(both[which] for both in each[name][rounds] or each[name]) for each in side] for side in (before, now))
+            new, old = min(news), min(olds)
             spread = sorted(olds)[len(olds) // 2] / old - 1
             if new > old * (1 + spread) and new - old > 1:
-                late += ["  slower", "  slower at first"][part.start == 0]
-            told += f"{old:{9 if part.start else 15}.1f}{new:9.1f}{new / old:7.2f}{spread:8.0%}"
+                late += f"  {said}"
+            told += f"{old:15.1f}{new:9.1f}{new / old:7.2f}{spread:8.0%}"
         print(told + late)
         slower += [f"{run.name}/{name}"] * bool(late)
     return slower

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from zoo import ZOO, Specimen
 
 import diorama
 from diorama.data import nesting
+from diorama.model import survey
 from diorama.model.layers import layers
 from diorama.model.unwrap import unwrap
 from diorama.scene.network import LONG
@@ -78,3 +80,34 @@ def test_a_fault_in_the_labels_is_told_when_answers_are_read() -> None:
     assert [layer.kind for layer in scene.layers] == ["Linear"]
     with pytest.raises(diorama.DioramaError, match="missing"):
         scene.reading  # noqa: B018 - it raises
+
+
+def test_other_snapshots_of_an_open_run_are_looked_at_no_second_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The slider asks nothing of how the network is built; another architecture does, and so does the same run opened anew."""
+    looks: list[nn.Module] = []
+    made = survey.LayerSurvey.__init__
+    monkeypatch.setattr(survey.LayerSurvey, "__init__", lambda self, modules, *rest: looks.append(modules) or made(self, modules, *rest))
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)), torch.randn(6, 4)
+    with diorama.watch(model, tmp_path / "run", probe=(x, torch.arange(6) % 3), every=1, snapshots=1) as recorder:
+        for number in range(6):
+            if number == 3:
+                model[0], model[2] = nn.Linear(4, 9), nn.Linear(9, 3)
+            nn.functional.cross_entropy(model(x), torch.arange(6) % 3).backward()
+            recorder.step()
+    run = diorama.open(tmp_path / "run")
+    steps = {number: [step for step in run.snapshots if run.model_at(step) == number] for number in (0, 1)}
+    counted = []
+    for step in (*steps[0], *steps[1]):
+        looks.clear()
+        scene = run.scene(step=step)
+        scene.view("answer")
+        assert [layer.units for layer in scene.layers][-1] == 3
+        assert scene.layers["0"].units == (8 if step in steps[0] else 9)
+        counted.append(len(looks))
+    first, later = len(steps[0]), len(steps[1])
+    assert min(first, later) > 1
+    assert counted == [1, *[0] * (first - 1), 1, *[0] * (later - 1)]
+    looks.clear()
+    diorama.open(tmp_path / "run").scene().view("answer")
+    assert len(looks) == 1
