@@ -54,7 +54,7 @@ def test_layers_and_reading_are_the_same_in_either_order(specimen: Specimen, cou
 def test_a_long_text_goes_through_once_for_both(mixes: bool) -> None:
     """Of texts so long that only two are looked at, the pass that shows the layers tells how they are answered: none is added for it."""
 
-    class Texts(nn.Module):
+    class AveragedTexts(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.words, self.out = nn.Embedding(9, 4), nn.Linear(4, 9)
@@ -64,7 +64,7 @@ def test_a_long_text_goes_through_once_for_both(mixes: bool) -> None:
             return self.out(h - h.mean(0) if mixes else h)
 
     torch.manual_seed(0)
-    model, x = Texts(), torch.randint(0, 9, (3, LONG))
+    model, x = AveragedTexts(), torch.randint(0, 9, (3, LONG))
     runs = _runs(model)
     table = layers(model, x)
     alone = len(runs)
