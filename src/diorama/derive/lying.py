@@ -223,7 +223,8 @@ def _pooled(values: Tensor) -> Tensor:
         values = F.adaptive_avg_pool1d(values, SIDE * SIDE)
     elif values.ndim > 4 and prod(values.shape[2:]) > SIDE * SIDE:
         values = values.flatten(4)
-        values = F.adaptive_avg_pool3d(values, [min(side, SIDE // 2) for side in values.shape[2:]])
+        high, wide, deep = (min(side, SIDE // 2) for side in values.shape[2:])
+        values = F.adaptive_avg_pool3d(values, (high, wide, deep))
     return values.flatten(1)
 
 
