@@ -48,3 +48,11 @@ def test_padding_is_no_word_that_texts_share() -> None:
     names, columns = _of_texts(Tokens(WORDS), torch.tensor([[1, 2, 0, 0], [3, 3, 3, 1]]))
     assert names == ["“c”", "“a”", "“b”", "different tokens", "how many tokens"]
     assert columns.tolist() == [[0, 1, 1, 2, 2], [3, 1, 0, 2, 4]]
+
+
+def test_gates_are_told_at_the_last_word() -> None:
+    """By itself the formulas stand where the text ends, not in the padding behind it."""
+    torch.manual_seed(0)
+    scene = Scene(_Read().eval(), torch.tensor([[1, 2, 4, 3, 0, 0, 0], [1, 1, 2, 2, 3, 3, 4]]), torch.arange(2), inputs=Tokens(WORDS))
+    picture = scene.view("gates", saturation=False)
+    assert "“c”" in picture.caption and "<pad>" not in picture.caption

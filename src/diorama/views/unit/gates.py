@@ -16,6 +16,7 @@ from ...core.knobs import knob
 from ...core.marks import Column, Field, Group, Handle, Lines, Node, Series, Table, Text
 from ...core.picture import Check, Picture, Progress
 from ...core.selection import Selection, number_key, spoken, unit_key
+from ...data.wording import ends
 from ...model.layers import Layer
 from ...model.recurrent import States
 from ...scene import Scene
@@ -64,7 +65,7 @@ class GatesView(View):
         low=0, main=True,
     )
     moment: float | None = knob(
-        None, "The place whose numbers stand in the formulas; the chosen token, or the last, when left open.", kind="number", low=0
+        None, "The place whose numbers stand in the formulas; the chosen token, or the last, before padding, when left open.", kind="number", low=0
     )
     limit: int = knob(300, "The most places that are shown.", low=2, high=4000)
     saturation: bool = knob(True, "Count how often the gates of all cells are shut and open.")
@@ -81,11 +82,11 @@ class GatesView(View):
         current = scene.current(selection)
         restarts = Restarts.of(scene, current.x)
         if restarts is not None and current.index is not None:
-            yield from self._taken(scene, selection, current.index, restarts)
+            yield from self._taken(scene, selection, current, restarts)
         if restarts is None or not restarts.holds(scene):
             seen = self._seen(scene, selection, layer, current)
         else:
-            moment, start, stop = self._window(selection, restarts.total)
+            moment, start, stop = self._window(selection, restarts.total, _end(scene, current, restarts.total))
             for done in restarts.read(scene, start):
                 yield Progress(done=done, total=start, note=restarts.NOTE)
             seen = self._stretch(scene, selection, layer, current, restarts, moment, range(start, stop))
@@ -97,10 +98,10 @@ class GatesView(View):
                     yield stage.progress
             yield self._drawn(scene, selection, seen, stage.value, final=True)
 
-    def _taken(self, scene: Scene, selection: Selection, example: int, restarts: Restarts) -> Iterator[Progress]:
+    def _taken(self, scene: Scene, selection: Selection, current: Current, restarts: Restarts) -> Iterator[Progress]:
         """Take the states that are kept with the run, as far as the places shown; read on and keep them where nobody has."""
-        start = self._window(selection, restarts.total)[1]
-        for stage in scene.derive("restarts", example=example).stream():
+        start = self._window(selection, restarts.total, _end(scene, current, restarts.total))[1]
+        for stage in scene.derive("restarts", example=current.index).stream():
             if stage.final:
                 restarts.take(stage.value)
             elif stage.done > start or restarts.reached > start:
@@ -118,7 +119,8 @@ class GatesView(View):
             raise UsageError("the gates want a text of at least one place, got an empty one")
         cell = self._cell(asked, layer, values)
         own = scene.activations(layer.name, current.x)[layer.name][0].T if _returns(layer) else None
-        return SeenCell(layer, current, found, values, cell, self._window(selection, steps)[0], steps, 0, _gap(own, values["h"]))
+        moment, _, _ = self._window(selection, steps, _end(scene, current, steps))
+        return SeenCell(layer, current, found, values, cell, moment, steps, 0, _gap(own, values["h"]))
 
     def _stretch(
         self, scene: Scene, selection: Selection, layer: Layer, current: Current, restarts: Restarts, moment: int, places: range
@@ -131,10 +133,11 @@ class GatesView(View):
         cell = self._cell(asked, layer, values)
         return SeenCell(layer, current, found, values, cell, moment, restarts.total, places.start, _gap(own, values["h"]))
 
-    def _window(self, selection: Selection, steps: int) -> tuple[int, int, int]:
-        """The moment, and the places that are shown about it: from which to behind which."""
+    def _window(self, selection: Selection, steps: int, last: int | None = None) -> tuple[int, int, int]:
+        """The moment, by itself the ``last``, and the places that are shown about it: from which to behind which."""
         key = selection.one("token")
-        asked = self.moment if self.moment is not None else float(key.number if key is not None else steps - 1)
+        last = steps - 1 if last is None else last
+        asked = self.moment if self.moment is not None else float(key.number if key is not None else last)
         moment = min(round(asked), steps - 1)
         start = min(max(0, moment - self.limit // 2), max(0, steps - self.limit))
         return moment, start, min(steps, start + self.limit)
@@ -266,6 +269,12 @@ def _values(found: States) -> dict[str, Floats]:
     """The states of one example by letter, (places, cells)."""
     ran = found.mask[0]
     return {name: value[0][ran].double().numpy() for name, value in found.items()}
+
+
+def _end(scene: Scene, current: Current, steps: int) -> int | None:
+    """The place of the text's last token, where padding follows it and the layer reads place by place."""
+    found = ends(scene.kind, current.x, steps)
+    return found[0] if found else None
 
 
 def _returns(layer: Layer) -> bool:
