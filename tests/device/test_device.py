@@ -13,8 +13,8 @@ import pytest
 HERE = Path(__file__).parent
 LAWS = HERE.parent / "laws"
 ASKED = (
-    "(left_as_found and (residual or lstm_all or several_dict or custom_attention)) or (as_its_examples and functional) or plain_function",
-    "capture or (fits_any_network and (residual or lstm_all or dict_out or attention_late)) or (survives_weights and (images or letters))",
+    "(left_as_found and (residual or several_dict or custom_attention)) or (as_its_examples and functional) or plain_function",
+    "capture or (fits_any_network and (residual or lstm_all or dict_out)) or (survives_weights and images)",
     "recording",
 )
 """What is asked of the methods, of captures and views, and of a recorded training."""
