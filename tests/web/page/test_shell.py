@@ -380,6 +380,19 @@ def test_long_selections_are_kept_by_the_server(visit: Visit, server: Server) ->
     expect(page).to_have_url(re.compile("run=digits&"))
 
 
+def test_a_training_in_sight_is_not_left_for_another(visit: Visit, server: Server) -> None:
+    """Where a second training begins, the page stays with the one that it shows, also if nothing was chosen in it."""
+    page = visit.open(server.url)
+    name = page.get_by_role("button", name="Choose a run")
+    expect(name).to_contain_text("digits")
+    server.training.runs.insert(0, {"name": "begun", "steps": 1, "alive": True, "title": "another"})
+    server.push()
+    name.click()
+    expect(page.get_by_text("begun").first).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(name).not_to_contain_text("begun")
+
+
 def test_empty_states(visit: Visit, server: Server) -> None:
     """Without a run the page shows the lines to add; an unknown run and one before its first step say so."""
     runs, server.training.runs = server.training.runs, []

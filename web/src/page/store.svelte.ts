@@ -298,15 +298,16 @@ export class Page {
     this.follow();
   }
 
-  /** Other runs train than before: a run that has ended stays in sight, and so does any of which a moment or a part was chosen. */
+  /** Other runs train than before: a run that trains on stays in sight, and so does any of which a view, a moment or a part was chosen. */
   private renew(runs: RunEntry[]): void {
     const before = this.run;
     const same = runs.length === this.runs.length && runs.every((run, k) => run.name === this.runs[k]!.name);
     this.runs = runs;
-    const { step, selection } = this.address;
-    const busy = step !== "" || selection.a.length > 0 || selection.b.length > 0;
+    const { view, step, selection } = this.address;
+    const busy = view !== "" || step !== "" || selection.a.length > 0 || selection.b.length > 0;
+    const alive = runs.find((run) => run.name === before)?.alive;
     const left = before !== this.run && runs.some((run) => run.name === before);
-    if (left && (busy || !this.entry?.alive)) this.go({ run: before });
+    if (left && (busy || alive || !this.entry?.alive)) this.go({ run: before });
     if (!same || this.run !== before) this.follow();
   }
 
