@@ -139,6 +139,7 @@ def connections(model: nn.Module, x: Nested, layers: Sequence[Layer]) -> Connect
     fed_by = _Fed(plain, trail, names)
     with Untouched(plain), trail, torch.no_grad(), OpMode().on_op(follow.ran).on_op(fed_by.ran):
         follow.begin()
+        fed_by.begin()
         nesting.call(plain, few)
     writes = [_streams(follow, follow.layers.get(layer.name)) for layer in layers]
     reads = [_reader(follow, layer, own) for layer, own in zip(layers, writes, strict=True)]
@@ -158,12 +159,16 @@ class _Fed:
     """Weights that are not those of a layer asked for."""
 
     def __init__(self, model: nn.Module, trail: Trail, names: tuple[str, ...]) -> None:
-        self.trail, self.names = trail, names
-        self.weights = {id(one) for one in model.parameters() if one.ndim > 1}
+        self.model, self.trail, self.names = model, trail, names
+        self.weights: set[int] = set()
         self.made: dict[int, frozenset[str]] = {}
         self.alive: list[Tensor] = []
         self.by: defaultdict[str, set[str]] = defaultdict(set)
         """Of each layer, and of others together, whose answers it reads."""
+
+    def begin(self) -> None:
+        """Know the weights, as they are during the pass."""
+        self.weights = {id(one) for one in self.model.parameters() if one.ndim > 1}
 
     def ran(self, name: str, func: Any, args: Any, kwargs: Any, result: Any) -> None:
         """An op ran: what it answers is made of what it was given, or of weights."""

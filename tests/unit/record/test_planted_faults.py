@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -259,7 +260,8 @@ def test_a_class_that_never_is_in_the_training_is_found(tmp_path: Path, model: n
         if name == "filtered":
             assert found["missing_class"].keys == ("class:3",)
             assert f"Of these {(truth == 3).sum()} 0 are answered rightly" in found["missing_class"].text
-            assert "up to step 200" in found["missing_class"].text
+            # Up to the last reading, which comes the later the busier the machine is.
+            assert re.search(r"up to step \d+0\b", found["missing_class"].text)
 
 
 @pytest.mark.parametrize("how", ["Adam", "SGD"])

@@ -55,4 +55,5 @@ def test_gates_are_told_at_the_last_word() -> None:
     torch.manual_seed(0)
     scene = Scene(_Read().eval(), torch.tensor([[1, 2, 4, 3, 0, 0, 0], [1, 1, 2, 2, 3, 3, 4]]), torch.arange(2), inputs=Tokens(WORDS))
     picture = scene.view("gates", saturation=False)
-    assert "“c”" in picture.caption and "<pad>" not in picture.caption
+    assert "“c”" in picture.caption
+    assert "<pad>" not in picture.caption

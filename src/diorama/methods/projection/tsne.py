@@ -95,8 +95,7 @@ class TSNE(Projection):
                 points = tsne.prepare_initial(affinities=affinities, initialization=DRAWN_IN * start)
             else:
                 points = tsne.prepare_initial(rows, initialization=start)
-        total, done, origin = sum(phases), 0, np.array(points)
-        pulled = held is not None and start is not None
+        total, done, origin, pulled = sum(phases), 0, np.array(points), held is not None and start is not None
         shape = points.shape
         if (state := begun_at(begun, points=shape, gains=shape, update=shape)) is not None:
             done, points[:] = min(int(state["done"]), total), state["points"]

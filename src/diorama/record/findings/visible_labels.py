@@ -18,7 +18,7 @@ class VisibleLabels(Finding):
     causal mask is missing). The loss falls far, and nothing is learnt that helps to write.
     """
 
-    rests = ("batch/copied:readings",)
+    rests = ("batch/copied:readings|probe.ahead",)
     about = "next tokens"
 
     share: float = knob(0.95, "The share of labels that are the token at their own place from which on it is told.", low=0.5, high=1.0)
