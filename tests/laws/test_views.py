@@ -147,7 +147,7 @@ def _look(scene: Scene, name: str, most: int | None = None, **more: Any) -> list
     """All pictures of a view (or as many), or none when it says in one sentence that it does not fit."""
     known = knobs_of(views[name])
     try:
-        return list(itertools.islice(scene.stream(name, **_quick(name), **{knob: value for knob, value in more.items() if knob in known}), most))
+        return list(itertools.islice(scene.stream(name, **_quick(name), **{k: more[k] for k in more if k in known}), most))
     except NotApplicable as error:
         sentence = str(error)
     assert len(sentence) > 20
@@ -167,13 +167,11 @@ def test_a_view_fits_any_network_or_says_why(name: str, specimen: Specimen, met:
     """Every view draws every network of the zoo or refuses in one sentence, and leaves the model as it was found."""
     if specimen.name not in met:
         met[specimen.name] = Scene(*specimen())
-    model = met[specimen.name].model
-    before = _state(model)
+    before = _state(met[specimen.name].model)
     # What a unit would like to see is asked of two of them: it is the same search in all.
-    pictures = _look(met[specimen.name], name, synthesize=specimen.name in ("residual", "lstm_all"))
-    for picture in pictures:
+    for picture in _look(met[specimen.name], name, synthesize=specimen.name in ("residual", "lstm_all")):
         checked(picture)
-    assert _state(model) == before
+    assert _state(met[specimen.name].model) == before
 
 
 OF_THE_TRAINING = ("influence",)
