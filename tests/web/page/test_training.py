@@ -22,6 +22,10 @@ DRAWN_OR_GONE = """name => {
 }"""
 
 
+# Long tests go first, and on one worker: each worker that takes some of these trains a network of its own beside them.
+pytestmark = pytest.mark.timeout(900)
+
+
 def _draw_a_three(page: Page) -> None:
     box = page.get_by_label("Drawing pad").bounding_box()
     assert box
@@ -164,7 +168,6 @@ def demos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     page.close()
 
 
-@pytest.mark.timeout(900)
 def test_every_address_of_the_catalogue_opens(browser: Browser, demos: Served) -> None:
     """Each entry opens on its own demo with a picture, from its address alone."""
     visit = Visit(browser, viewport={"width": 1440, "height": 420})  # what is not in sight is not computed
