@@ -480,7 +480,7 @@ class Answered(_FromServer, tag="command"):
     id: int
     ok: bool
     message: str
-    run: str | UnsetType = UNSET  # the new run that came of it, beside this one
+    run: str | UnsetType = UNSET  # the new run that came of it, beside this one; it may not have begun yet
 
 
 class Kept(_FromServer):

@@ -6,7 +6,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import msgspec
@@ -322,7 +322,7 @@ class Hub:
     # Touching.
 
     def command(self, run: str, name: str, knobs: dict[str, Any]) -> tuple[str, str | None]:
-        """Send a command to a training and wait for its answer: a sentence, and the new run that trains on beside it."""
+        """Send a command to a training and wait for its answer: a sentence, and the new run that trains on beside it, or is about to."""
         from ..core.knobs import build
         from ..core.registry import commands
         from ..run import open_run
@@ -335,7 +335,10 @@ class Hub:
             self._tracker(run).told = 0.0  # who asked for it sees at once what came of it
             self._woken.set()
             path = Path(source["path"])
-            child = None if asked.living else self._beside(path, answer.new) or self._found(path, answer.new)
+            if asked.living:
+                return str(answer.text), None
+            # A busy machine starts a training so slowly that the answer comes first: what it will be called in the list is known.
+            child = self._beside(path, answer.new) or self._found(path, answer.new) or str(PurePath(run).with_name(answer.new))
             return str(answer.text), child
         finally:
             opened.close()

@@ -23,7 +23,7 @@ from diorama.core.errors import DioramaError, NotApplicable, NotFound, NotRun, U
 from diorama.core.knobs import knobs_of
 from diorama.record import controls, requests
 from diorama.record.recorder import Stopped, watch
-from diorama.run import Run, open_run
+from diorama.run import Acknowledged, Run, open_run
 from diorama.training.surgery import layers, starts, units
 
 
@@ -288,6 +288,17 @@ def test_a_pause_from_the_page_ends_when_its_server_is_gone(
     assert [event["ok"] for event in plain if event.get("event") == "command"] == [True]
     assert "went on by itself" in run.events[-1].text
     assert not training.recorder.controls.paused
+
+
+def test_a_branch_that_has_not_begun_is_named_to_who_asked(training: _Training, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine too busy to start it in time: the page is told what the run will be called in its list, beside the one it came of."""
+    from diorama.live.hub import Hub
+
+    path = training.recorder.path
+    hub, answer = Hub([path.parent.parent]), Acknowledged(0, "400", "run-2", "a branch is being started")
+    monkeypatch.setattr("diorama.run.Run.command", lambda *_, **__: answer)
+    assert hub.command(f"{path.parent.name}/{path.name}", "branch", {}) == ("a branch is being started", f"{path.parent.name}/run-2")
+    assert hub.command(f"{path.parent.name}/{path.name}", "pause", {})[1] is None
 
 
 def test_who_sends_a_command_waits_for_no_torch() -> None:

@@ -172,6 +172,8 @@ class Training:
         self.commands: list[tuple[str, dict[str, Any]]] = []
         self.steered: dict[str, Any] | None = None
         self.kept: dict[str, str] = {}
+        self.child = "older/digits"
+        """The run that a branch or a twin is said to train in."""
         self.family: dict[str, Any] = {}
         """What its state tells of checkpoints, branches and the run in which it goes on."""
         rng = np.random.default_rng(0)

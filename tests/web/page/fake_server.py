@@ -148,7 +148,7 @@ class Server:
                 if message["name"] in ("pause", "resume"):
                     training.paused = message["name"] == "pause"
                 said = f"{message['name']} at step {training.last}" if ok else "the disk is full; free some space"
-                new = {"run": "older/digits"} if message["name"] in ("branch", "twin") else {}
+                new = {"run": training.child} if message["name"] in ("branch", "twin") else {}
                 await ws.send_json({"event": "command", "id": message["id"], "ok": ok, "message": said, **new})
                 await self._tell(ws)
             case "keep":

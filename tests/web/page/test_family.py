@@ -40,6 +40,27 @@ def test_going_back_and_branching(visit: Visit, server: Server) -> None:
     ]
 
 
+def test_a_branch_that_begins_late_is_compared_when_it_does(visit: Visit, server: Server) -> None:
+    """A busy machine starts a training so slowly that the answer comes before the run: it stands beside the other as soon as it is there."""
+    server.training.family = {"checkpoints": [100, 400], "way": {"line": "", "folder": "", "at_once": True, "refused": ""}}
+    server.training.child = "digits-2"
+    page = visit.open(server.url)
+    page.get_by_role("button", name="Steer the training").click()
+    page.locator("summary", has_text="Time").click()
+    page.get_by_role("button", name="Branch off from step").click()
+    expect(page.get_by_role("log")).to_contain_text("branch at step")
+    chooser = page.get_by_role("button", name="Choose a run")
+    expect(chooser).not_to_contain_text("↔")
+    server.training.runs.append({"name": "digits-2", "steps": 400, "alive": True, "title": "a CNN on digits"})
+    server.push()
+    expect(chooser).to_contain_text("↔ digits-2")
+    server.training.runs.append({"name": "digits-3", "steps": 1, "alive": True, "title": "a CNN on digits"})
+    server.push()
+    page.get_by_role("button", name="Choose a run").click()
+    expect(page.get_by_text("digits-3").first).to_be_visible()
+    expect(chooser).not_to_contain_text("digits-3")
+
+
 def test_a_chosen_checkpoint_stays_chosen(visit: Visit, server: Server) -> None:
     """The list is renewed while the training goes on: what was chosen stays, and where it is kept no more that is said, and none taken for it."""
     server.training.family = {"checkpoints": [100, 400, 1200], "way": {"line": "", "folder": "", "at_once": True, "refused": ""}}

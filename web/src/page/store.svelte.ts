@@ -10,6 +10,7 @@ import type {
   FromServer, Hello, KnobValue, RawInput, Room, RunEntry, RunState, ToServer, View,
 } from "../protocol.ts";
 import type { Picture } from "../types.ts";
+import { Messages, type Message } from "./messages.svelte.ts";
 import { madeOf, withPart, type Part } from "./parts.ts";
 import { knobsFor, knobText, moveOf, othersOf, type Edit, type Situation } from "./requests.ts";
 import { viewOf } from "./arrange.ts";
@@ -22,15 +23,8 @@ export type Mode = "training" | "input";
 /** Keys of these kinds in set B name a second run and step. */
 const ASIDE = ["run", "step"];
 
-export interface Message {
-  id: number;
-  tone: "plain" | "bad";
-  text: string;
-}
-
 /** A selection longer than this is stored by the server and named in the address. */
 const LONG = 600;
-const SHORT_LIFE = 5000;
 /** The view that shows two runs side by side. */
 const BESIDE = "compare";
 /** So long the pointer rests on something before it is tried out, and is gone before that ends. */
@@ -52,7 +46,7 @@ export class Page {
   /** The drawn, uploaded or typed input; null looks at the chosen probe example. */
   input = $state.raw<RawInput | null>(null);
   readonly time = new Time(this);
-  messages = $state.raw<Message[]>([]);
+  readonly messages = new Messages();
   /** What is asked before a command is sent. */
   question = $state.raw<Question | null>(null);
   hovered = $state.raw<string | null>(null);
@@ -66,6 +60,7 @@ export class Page {
   readonly lastPictures = new Map<string, Picture>();
   /** Answers to what was asked by number: commands, kept and recalled selections. */
   private waiting = new Map<number, (message: FromServer) => void>();
+  private coming: { beside: string; run: string } | null = null;
   private channels = new Map<number, Channel>();
   private ids = 0;
   private connection: Connection | null = null;
@@ -309,6 +304,7 @@ export class Page {
     const left = before !== this.run && runs.some((run) => run.name === before);
     if (left && (busy || alive || !this.entry?.alive)) this.go({ run: before });
     if (!same || this.run !== before) this.follow();
+    this.meet();
   }
 
   /** The training that is followed went back: it is followed into the run in which it goes on, with all that is chosen. */
@@ -465,25 +461,26 @@ export class Page {
   /** Send it without a question. */
   async commandNow(name: string, knobs: Record<string, KnobValue>): Promise<boolean> {
     const run = this.run;
-    const starting = name === "branch" || name === "twin" ? this.say("a training is being started …", "plain", true) : null;
+    const starting = name === "branch" || name === "twin" ? this.messages.say("a training is being started …", "plain", true) : null;
     const answer = await this.ask((id) => ({ do: "command", id, run, name, knobs }));
-    if (starting !== null) this.unsay(starting);
+    if (starting !== null) this.messages.unsay(starting);
     if (answer.event !== "command") return false;
     this.say(answer.message, answer.ok ? "plain" : "bad");
-    if (answer.ok && answer.run && this.run === run) this.compareAlso(answer.run);
+    if (answer.ok && answer.run) this.coming = { beside: run, run: answer.run };
+    this.meet();
     return answer.ok;
   }
 
-  /** Say something for a while, or until it is taken back; its number. */
-  say(text: string, tone: Message["tone"] = "plain", stays = false): number {
-    const message = { id: ++this.ids, tone, text };
-    this.messages = [...this.messages.slice(-2), message];
-    if (!stays) setTimeout(() => this.unsay(message.id), tone === "bad" ? 2 * SHORT_LIFE : SHORT_LIFE);
-    return message.id;
+  /** A run that was started from the one in sight stands beside it once it has begun, however long that takes. */
+  private meet(): void {
+    const coming = this.coming;
+    if (!coming || !this.runs.some((run) => run.name === coming.run)) return;
+    this.coming = null;
+    if (this.run === coming.beside) this.compareAlso(coming.run);
   }
 
-  unsay(id: number): void {
-    this.messages = this.messages.filter((message) => message.id !== id);
+  say(text: string, tone: Message["tone"] = "plain"): void {
+    this.messages.say(text, tone);
   }
 
   /** Why a view cannot be shown here, or null. */
