@@ -53,7 +53,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_setup() -> None:
     """Whatever a test or its fixtures draw without a seed of their own is the same alone and among others, in whichever order."""
     random.seed(0)
-    for name, seed in (("numpy", "random.seed"), ("torch", "manual_seed")):
+    # torch.manual_seed would also note, with the whole stack, what every kind of device is to do once there is one.
+    for name, seed in (("numpy", "random.seed"), ("torch", "default_generator.manual_seed")):
         if name in sys.modules:
             attrgetter(seed)(sys.modules[name])(0)
 

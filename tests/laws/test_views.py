@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from attentions import Adapted
+from pairings import pairs
 from picture_rules import ONE_OF_MANY, checked, words_in
 from torch import Tensor, nn
 from zoo import ZOO, Specimen, crooked
@@ -34,7 +35,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors"),
 ]
 EVERY_VIEW = pytest.mark.parametrize("name", list(views))
-EVERY_NET = pytest.mark.parametrize("specimen", ZOO, ids=lambda specimen: specimen.name)
 HOLE = re.compile(r"(^|[\s(])/\d|^ |  | [,.;:)]| $|''")
 """Where a name is missing."""
 KEY = re.compile(r"[a-z]+:")
@@ -129,7 +129,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
 
 def _state(model: nn.Module) -> list[Any]:
     """What a look could change in a model and in the process."""
-    found: list[Any] = [torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()]
+    found: list[Any] = [bytes(torch.get_rng_state().numpy()), random.getstate(), bytes(np.random.get_state()[1])]
     found.append(torch.get_num_threads())
     for name, module in model.named_modules():
         found.append((name, module.training, len(module._forward_hooks), len(module._forward_pre_hooks)))
@@ -161,8 +161,7 @@ def met() -> dict[str, Scene]:
     return {}
 
 
-@EVERY_VIEW
-@EVERY_NET
+@pairs("specimen, name", ZOO, list(views), 3, lambda each: getattr(each, "name", each))
 def test_a_view_fits_any_network_or_says_why(name: str, specimen: Specimen, met: dict[str, Scene]) -> None:
     """Every view draws every network of the zoo or refuses in one sentence, and leaves the model as it was found."""
     if specimen.name not in met:

@@ -8,6 +8,7 @@ from typing import Any
 import networks
 import pytest
 import torch
+from pairings import pairs
 
 from diorama.core.errors import NotApplicable
 from diorama.core.knobs import knobs_of
@@ -82,8 +83,7 @@ def _drawn(scene: Scene, name: str) -> Picture | None:
         return None
 
 
-@pytest.mark.parametrize("view", list(views))
-@pytest.mark.parametrize("name", networks.NETWORKS)
+@pairs("name, view", list(networks.NETWORKS), list(views), 2)
 def test_every_view_that_fits_draws_the_network(name: str, view: str, scenes: dict[str, Scene]) -> None:
     """A view whose ``fits`` says yes ends with a final picture, which can be stored and read, or says why not."""
     scene = _few(scenes, name)

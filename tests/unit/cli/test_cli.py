@@ -231,6 +231,15 @@ def test_quick_commands_do_not_load_torch(run_folder: Path, words: list[str]) ->
     assert done.stderr.strip().endswith("False")
 
 
+def test_a_demo_begins_without_the_others(tmp_path: Path) -> None:
+    """On the very first start, when nothing is known of the demos yet, only the one that is asked for is imported."""
+    program = "import sys, diorama.cli as c\ntry:\n    c.main()\nfinally:\n    print(*(m for m in sys.modules if 'gallery.' in m))"
+    line = [sys.executable, "-c", program, "demo", "moons", "--headless", "--steps", "1", "--run", "r"]
+    fresh = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = subprocess.run(line, capture_output=True, text=True, check=True, cwd=tmp_path, env=fresh)
+    assert not {f"diorama.gallery.{name}" for name in diorama.demos if name != "moons"} & set(done.stdout.split())
+
+
 def test_headless_demo_records_and_ends(say: Any, tmp_path: Path) -> None:
     """A headless demo trains in this process, records, and prints where."""
     said = say("demo", "moons", "--headless", "--steps", 12, "--pace", 0, "--run", "r")
