@@ -43,7 +43,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def live(recorded: Path) -> Iterator[str]:
     """The address of a page on a network that learns digits at this moment."""
-    command = demo("digits", "--no-browser", "--port", "0", "--run", str(recorded))
+    command = demo("digits", "--no-browser", "--port", "0", "--pace", "8", "--run", str(recorded))
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as training:
         assert training.stdout is not None
         yield training.stdout.readline().strip()
