@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import subprocess
 import tempfile
 import types
@@ -20,6 +21,8 @@ from torch.utils.cpp_extension import include_paths
 
 SOURCE = Path(__file__).with_name("accelerator.cpp")
 NAME = "accel"
+ELSEWHERE = ("parallel", "compiled")
+"""Specimens that choose their devices themselves."""
 
 
 def built() -> Path:
@@ -76,13 +79,20 @@ def pytest_configure(config: pytest.Config) -> None:
 
     def moved(self: Any) -> Any:
         model, x = made(self)
+        for module in model.modules():  # what a network keeps beside its buffers does not go with it by itself
+            for name, value in vars(module).items():
+                if isinstance(value, torch.Tensor):
+                    setattr(module, name, value.to(NAME))
         return model.to(NAME), there(x)
 
     zoo.Specimen.__call__ = moved  # type: ignore[method-assign]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The networks of the views' laws live there too, with their examples and what is right."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The networks of the views' laws live there too, with their examples and what is right; not those that choose their devices themselves."""
+    apart = [item for item in items if set(ELSEWHERE) & {*re.split(r"\W", item.name)}]
+    config.hook.pytest_deselected(items=apart)
+    items[:] = [item for item in items if item not in apart]
     module = next((item.module for item in items if item.module.__name__ == "test_views"), None)  # type: ignore[attr-defined]
     if module is not None:
         made = module._made

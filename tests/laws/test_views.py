@@ -181,8 +181,7 @@ def _refusing(*told: object, **named: object) -> None:
     raise AssertionError("the weights that were not moved are asked")
 
 
-@EVERY_VIEW
-@pytest.mark.parametrize("kind", MAKES)
+@pairs("kind, name", MAKES, list(views), 2)
 def test_a_view_works_at_every_moment(name: str, kind: str, runs: dict[str, Run], monkeypatch: pytest.MonkeyPatch) -> None:
     """A view that fits a run works at step 0 and half-way (its first pictures) and at the newest step, and says which step it shows;
     half-way the weights are moved, and it tells so and asks nothing of those that were not, but for the view that moves them."""
@@ -289,8 +288,7 @@ def broken() -> dict[str, tuple[Scene, Scene]]:
     return pairs
 
 
-@EVERY_VIEW
-@pytest.mark.parametrize("kind", MAKES)
+@pairs("kind, name", MAKES, list(views), 2)
 def test_a_view_survives_weights_that_are_not_numbers(name: str, kind: str, broken: dict[str, tuple[Scene, Scene]]) -> None:
     """With NaN in its weights a network is still drawn by every view that fits it, and nothing is claimed of an answer that it has not."""
     pictures = _look(broken[kind][0], name)
