@@ -117,8 +117,8 @@ class FirstBadFinder:
     same random numbers gives the same numbers, op by op. A step that a gradient scaler leaves out is looked at when
     it is over. What is found is told once. An optimizer that runs the passes itself (LBFGS) is not followed.
     *Cost* while all is finite: a reference to the batch and the numbers of two small gradients a step, 2 to 3 µs in warm caches. Where the
-    step at a reading drew random numbers, the state of the generator is held too, 5 µs more. On an accelerator, which would have to be
-    waited for, steps of less than 20 ms are looked at only where readings are due.
+    first step, or that at a reading, drew random numbers, the state of the generator is held too, 5 µs more. On an accelerator, which would
+    have to be waited for, steps of less than 20 ms are looked at only where readings are due.
     """
 
     def __init__(self, subject: Subject, number: Callable[[], int], note: Note, report: Callable[[Exception], None]) -> None:
@@ -135,14 +135,16 @@ class FirstBadFinder:
         """The same, where all are."""
         self._device = "cpu"
         self._draws = True
-        """Whether a step draws random numbers, as far as is known; seen again at each reading."""
+        """Whether a step draws random numbers, as far as is known: seen at the first step, and again at each reading."""
         self._busy = self.done = False
         self._skipped = 0
         self._last = self._step_time = 0.0
         self._due, self.plain = True, False
         """Whether a reading is due, and whether nothing but the batch is to be held."""
         self._drawn: bool | None = None
-        """Whether the step at which a reading is due drew random numbers between its first pass and the optimizer's step."""
+        """Whether the step at which that was to be seen drew random numbers between its first pass and the optimizer's step."""
+        self._asked = True
+        """Whether no step was seen yet: readings may lie very far apart."""
         self._redrawn = False
         """Whether a pass was run again with other random numbers than it had."""
 
@@ -157,6 +159,7 @@ class FirstBadFinder:
         # A layer that the loss does not reach is no witness, so one is taken from each end.
         ends = [min(part, key=nn.Parameter.numel) for part in (learnt[:3], learnt[-3:]) if part]
         self._device, self._draws, self._drawn = learnt[0].device.type if learnt else "cpu", True, None
+        self._asked = True
         self._watched = tuple(
             (p, p.numel() <= _SMALL and p.ndim == 1 and self._device == "cpu") for p in {id(p): p for p in ends}.values()
         )
@@ -172,7 +175,7 @@ class FirstBadFinder:
         """A step is about to begin, at which a reading is due or not."""
         self._due = due
         if self._drawn is not None:
-            self._draws, self._drawn = self._drawn, None
+            self._draws, self._drawn, self._asked = self._drawn, None, False
         plain = self._sized and self._handle is not None and self._device == "cpu" and not (due or self._draws or self._skipped)
         self.plain = plain and bool(self._short)
 
@@ -217,7 +220,7 @@ class FirstBadFinder:
             return
         if self._bad():
             self._tell(skipped=False)
-        elif self._due and (random := passes[0][2]) is not None:
+        elif (self._due or self._asked) and (random := passes[0][2]) is not None:
             self._drawn = bool(self._drawn) or not torch.equal(random, torch.default_generator.get_state())
         passes.clear()
 

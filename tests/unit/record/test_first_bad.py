@@ -303,3 +303,23 @@ def test_a_call_that_somebody_puts_in_its_place_stays(tmp_path: Path) -> None:
             recorder.step()
     assert calls == [3, 4, 5]
     assert vars(model)["_compiled_call_impl"] is theirs
+
+
+@pytest.mark.parametrize(("dropout", "passes"), [(0.0, 1), (0.0, 2), (0.3, 1)])
+def test_whether_steps_draw_random_numbers_is_known_after_the_first(tmp_path: Path, dropout: float, passes: int) -> None:
+    """Where readings lie very far apart too: the state of the generator, five kilobytes, is held from then on only where steps draw."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 8), nn.Dropout(dropout), nn.Linear(8, 2))
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    held = []
+    with diorama.watch(model, tmp_path / "run", optimizer=optimizer, every=10**6, snapshots=10**6) as recorder:
+        finder = recorder._observer.first_bad
+        assert finder is not None
+        for number in range(6):
+            optimizer.zero_grad()
+            for _ in range(passes):
+                model(torch.randn(4, 3) if number else torch.ones(4, 3)).square().mean().backward()
+            held.append([each[2] is not None for each in finder.passes])
+            optimizer.step()
+            recorder.step()
+    assert held == [[True] * passes] + [[dropout > 0] * passes] * 5
