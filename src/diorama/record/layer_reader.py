@@ -18,7 +18,7 @@ from ..model.batch_size import real
 from ..model.layers import LayerTable
 from ..model.packed import Lengths, step_rows
 from ..model.unwrap import layer_modules
-from .own_hooks import OwnHook, compiled
+from .own_hooks import UNSOUGHT, OwnHook, compiled
 from .reduction import flattened, reduce
 from .step import LayerReading
 
@@ -78,6 +78,7 @@ class LayerReader:
     def follow(self, model: nn.Module, table: LayerTable | None) -> None:
         """Read these layers from now on."""
         self.disarm()
+        self._model = model
         self._found, self._calls = {}, {}  # what was read of a step in which the layers became other ones is given up
         self._modules = {
             path: module
@@ -106,6 +107,7 @@ class LayerReader:
         inside = self._compiled() if only_training else set[int]()  # looks at the probe set run what is plain
         told = [path for path, module in self._modules.items() if id(module) in inside]
         self.lack = _CLOSED.format(len(told), len(self._modules), ", ".join(told[:3]) + (", …" if len(told) > 3 else "")) if told else ""
+        self.lack += f", {UNSOUGHT}" if told and compiled(self._model) else ""
         for module in self._containers:
             if id(module) in inside:
                 continue

@@ -13,6 +13,8 @@ PREPARED = "__prepare_scriptable__"
 """What torch asks a module for before it scripts it: hooks are taken off there, since no script can hold them."""
 CALLED = "_compiled_call_impl"
 """What torch calls in a module's place, where a module has one of its own; copies and what is stored leave it out."""
+UNSOUGHT = "nor is it looked for where a first NaN or infinity comes from"
+"""What is said of a model that is compiled as a whole, beside what else is not read of it."""
 _KINDS = ("_forward_pre_hooks", "_forward_hooks")
 _ABOUT = ("_forward_pre_hooks_with_kwargs", "_forward_hooks_with_kwargs", "_forward_hooks_always_called")
 

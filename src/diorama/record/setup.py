@@ -31,7 +31,7 @@ from . import snapshots
 from .architecture import facts_of, read_as, structure_of
 from .holding import ahead, likeness
 from .layer_reader import LayerReader
-from .own_hooks import compiled
+from .own_hooks import UNSOUGHT, compiled
 from .pace import Pace
 from .padding import looks_at_padding
 from .run_folder import Content
@@ -150,7 +150,8 @@ def prepared(told: Watched, report: Callable[[Exception], None]) -> Setup | None
         left_out += snapshots.unkept(plain)
     if closed:
         known = " (those on the probe set are read)" if examples is not None else ""
-        left_out.append(f"activations on training batches are not read while a compiled model trains{known}: hooks would make it compile again")
+        unread = f"activations on training batches are not read while a compiled model trains{known}, {UNSOUGHT}"
+        left_out.append(f"{unread}: hooks would make it compile again")
     return Setup(
         path, content, examples, reading, subject, signals, pace, reader, probe_reader, tuple(left_out)
     )

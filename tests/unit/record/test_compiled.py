@@ -94,7 +94,8 @@ def _model() -> Halves:
 def test_what_is_compiled_in_place_takes_no_hook_along(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], at: int, compile_it: Callable[[Halves, Counted], None],
 ) -> None:
-    """Whether it was compiled before it is watched or while it is: it is compiled as often as unwatched, to the same ops, and learns the same."""
+    """Whether it was compiled before it is watched or while it is: it is compiled as often as unwatched, to the same ops, and learns the same. What
+    is not read, and not looked for in a whole model, is told."""
     bare, wanted, _ = _trained(_model(), None, at, compile_it)
     counted, got, late = _trained(_model(), tmp_path / "run", at, compile_it)
     assert counted.ops == bare.ops != []
@@ -102,4 +103,5 @@ def test_what_is_compiled_in_place_takes_no_hook_along(
     said = capsys.readouterr().err
     assert "activations on training batches" in said
     assert "compile" in said
+    assert ("nor is it looked for where a first NaN" in said) is (compile_it is _whole)
     assert late == ({"last"} if compile_it is _part else set())
