@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _LIVE_PERIOD = 1.0
 _LIVE_SHARE = 0.02
 _ASKED_AGAIN = 1000
-_LIVE_WITHIN = 4.0
+LIVE_WITHIN = 4.0
 """Seconds for which one sign of a watcher counts."""
 
 
@@ -170,7 +170,7 @@ class Copies:
         if not touched and (now < self._live_at or self._live_step == number):
             return
         self._live_at = now + 0.25
-        if self._subject.spread or self._background.busy or not watched(Path(self._folder), _LIVE_WITHIN):
+        if self._subject.spread or self._background.busy or not watched(Path(self._folder), LIVE_WITHIN):
             return
         self._subject.look()
         self.settle()

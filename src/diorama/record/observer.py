@@ -33,7 +33,8 @@ from .step import LayerReading, Step
 
 LOOK = frozenset({"probe"})
 """What a look at the probe set is read for."""
-_NEVER = 2**62
+NEVER = 2**62
+"""No step has this number."""
 _OF_THE_OPTIMIZER = frozenset({"gradients", "updates"})
 """What is read where an optimizer steps."""
 Report = Callable[[Exception], None]
@@ -157,7 +158,7 @@ class Observer:
         periods = [
             period or self.pace.every for signal, period in self._periods if period != 1 and (looks or signal.needs != LOOK)
         ]
-        return min(((number // period + 1) * period for period in periods), default=_NEVER) - 1
+        return min(((number // period + 1) * period for period in periods), default=NEVER) - 1
 
     def _adopt(self) -> None:
         """The training changed: what was copied before does not go with its tensors any more."""

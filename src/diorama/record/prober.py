@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import random
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from ..model.outputs import Reading
 from ..model.untouched import Untouched
 from ..model.unwrap import fed
 from .layer_reader import LayerReader
+from .look_pace import LookPace
 from .packing import Row
 from .step import LayerReading, ProbeReading
 
@@ -28,21 +28,14 @@ MOST = 512
 """Examples that are looked at: the first ones."""
 BATCH = 64
 """As many as scenes look at together, so that a network whose answers depend on their company answers both alike."""
-SHARE = 0.01
-"""The part of the training's time that looking may take."""
-LAYERS_EVERY = 4
-"""Only one look in so many reads the layers too: loss and accuracy alone cost a fraction of it, and are wanted more often."""
-_CHEAP = 0.1
-"""Seconds that a look may cost to be taken a few times early in a short run all the same …"""
-_EARLY = 6
-_RARE = 4.0
-"""… if it costs no more than so many steps together; and seconds that looks may take besides."""
-_FREE = 0.005
+_SHORT = 2.0
+"""A first look of fewer seconds is taken twice."""
+_SURE = 3
+"""Batches of one look that tell what one of them usually takes: the first may also compile something, or read it from the disk."""
 
 
 class Prober:
-    """Runs the model on the probe set in eval mode: at step 0, at the end, and as often as its share of the time
-    allows.
+    """Runs the model on the probe set in eval mode: at step 0, at the end, and when its pace says that there is time.
 
     Weights, buffers, modes, gradients and all random numbers are left bitwise as they were.
     """
@@ -53,52 +46,39 @@ class Prober:
         self._model, self._reading, self._reader, self._reread = model, reading, reader, reread
         self._examples = examples.first(MOST)
         self._undo: list[Callable[[], Any]] = []
-        self._began = time.monotonic()
-        self._looks = self._next = 0
-        self._spent = 0.0
-        self._costs = {True: 0.0, False: 0.0}
-
-    @property
-    def cost(self) -> float:
-        """Seconds that the next look is expected to take, from the last one of its kind."""
-        return self._costs[self._whole] or self._costs[True] / 4
-
-    @property
-    def _whole(self) -> bool:
-        return self._looks % LAYERS_EVERY == 0
-
-    def start(self) -> None:
-        """The training begins: what was spent before does not count."""
-        # The look at step 0 read the layers, so the next ones need not.
-        self._began, self._looks, self._next, self._spent = time.monotonic(), 1, 0, 0.0
+        self.pace = LookPace()
+        """When there is time for a look."""
+        self._batches: list[float] = []
+        self._layers = 0.0
 
     def affordable(self, number: int) -> bool:
         """Whether a look at a step fits into the share of the time, or is one of the few that every run has."""
-        elapsed = time.monotonic() - self._began
-        if self._looks <= _EARLY and number >= self._next and self.cost < min(_CHEAP, _RARE * elapsed / max(1, number)):
-            self._next = 2 * number
-            return True
-        return self._spent + self.cost <= SHARE * elapsed + _FREE
+        return self.pace.affordable(number)
 
-    def rests(self) -> tuple[bool, float]:
-        """Whether a look may come at any step from here on; and if not, the time before which there is none."""
-        at = self._began + (self._spent + self.cost - _FREE) / SHARE
-        if (self._looks <= _EARLY and self.cost < _CHEAP) or at <= time.monotonic():
-            return True, math.inf
-        return False, at
+    def first_look(self) -> ProbeReading:
+        """Look before the training begins, at the layers too; a short look is taken twice, since the first also warms up."""
+        found = self.look(whole=True)
+        if self.pace.unsure and self.pace.dearest < _SHORT:
+            with contextlib.suppress(Exception):  # what fails here fails at the next look, which tells it
+                self.look(whole=False)
+        return found
 
-    def look(self) -> ProbeReading:
-        """Look once."""
-        began, whole = time.monotonic(), self._whole
+    def look(self, whole: bool | None = None) -> ProbeReading:
+        """Look once, at the layers too where that is wanted (``whole``), or where there is time for it."""
+        whole = self.pace.whole() if whole is None else whole
+        began, self._batches, self._layers = time.perf_counter(), [], 0.0
         self._enter()
         try:
             found = self._look(whole)
         finally:
             self.leave()
-            self._costs[whole] = time.monotonic() - began
-            self._spent += self._costs[whole]
-            self._looks += 1
+            self.pace.took(self._usual(time.perf_counter() - began - self._layers), self._layers if whole else None)
         return found
+
+    def _usual(self, seconds: float) -> float:
+        """What a look that took so long would have taken, had no batch been slower than is usual among them."""
+        batches = sorted(self._batches)
+        return seconds if len(batches) < _SURE else seconds - sum(batches) + len(batches) * batches[len(batches) // 2]
 
     def _enter(self) -> None:
         self._undo.append(_random_state())
@@ -117,17 +97,23 @@ class Prober:
     def _look(self, whole: bool) -> ProbeReading:
         examples, y = self._examples, self._examples.y
         scores: list[Tensor] = []
+        began = time.perf_counter()
         if whole:
             self._reader.arm(only_training=False)
+            self._layers = time.perf_counter() - began
         with contextlib.ExitStack() as stack:
             stack.enter_context(torch.no_grad())
             for kind in self._kinds():
                 stack.enter_context(torch.autocast(kind, enabled=False))
             for start in range(0, len(examples), BATCH):
+                began, read = time.perf_counter(), self._reader.seconds
                 stop = min(start + BATCH, len(examples))
                 x = fed(self._model, nesting.select(examples.x, slice(start, stop)))
                 scores.append(self._reading.scores(called(self._model, x)).detach().cpu())
+                self._batches.append(time.perf_counter() - began - (self._reader.seconds - read if whole else 0.0))
+            began = time.perf_counter()
             layers: dict[str, LayerReading] = self._reader.finish() if whole else {}
+            self._layers += time.perf_counter() - began + self._reader.seconds if whole else 0.0
             wanted = self._reading.wanted(examples.x, y)
             if wanted is None:
                 return ProbeReading(None, None, layers)

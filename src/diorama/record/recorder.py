@@ -23,16 +23,18 @@ from .background import Background
 from .batch_reader import BatchReader
 from .branch import Entry
 from .controls import Controls
-from .copies import Copies
+from .copies import LIVE_WITHIN, Copies
 from .doubts import Doubts
 from .first_bad import FirstBadFinder
 from .holding import holding
 from .idle_optimizers import IdleOptimizers
 from .lines import StepLines, lines_of
-from .observer import LOOK, Observer
+from .look_pace import LookPace
+from .observer import LOOK, NEVER, Observer
 from .pace import SHARE, timed
 from .prober import Prober
 from .ranks import Follower, follower, leader
+from .requests import watched
 from .run_folder import Begun
 from .setup import Watched, prepared
 from .signals import Signal
@@ -110,6 +112,7 @@ class Recorder:
         self._data = TrainingData(setup.subject.state, setup.examples)
         self._prober = None if setup.examples is None or setup.reading is None or setup.probe_reader is None else Prober(
             setup.content.model, setup.examples, setup.reading, setup.probe_reader, self._reread)
+        self._looks = LookPace() if self._prober is None else self._prober.pace
         self.path = setup.path
         begun = entry.begin(setup, self._first_reading)
         try:
@@ -127,7 +130,7 @@ class Recorder:
         observer = Observer(self._setup.subject, self._setup.signals, self._setup.pace, None, None, self._mishap)
         self._weights_cost = timed(observer.weights)
         step = Step(number, {}, {}, observer.weights)
-        step.probe = self._guarded(self._prober.look) if self._prober is not None else None
+        step.probe = self._guarded(self._prober.first_look) if self._prober is not None else None
         return values_of(self._setup.signals, step, self._mishap)
 
     def _start(self, begun: Begun) -> None:
@@ -156,8 +159,7 @@ class Recorder:
         self.controls.idle = IdleOptimizers(setup.subject, self._observer.counts, self._observer.taken, self._event)
         self.controls.idle.begin(self.number)
         self._copies = Copies(begun, told, setup, self._background, self._event, self.controls, lambda why: self._say((), why))
-        self._told_at = time.monotonic()
-        self._last_probe = self.number
+        self._told_at, self._last_probe = time.monotonic(), self.number
         self._say((*setup.left_out, self._copies.warning), setup.content.facts.get("model_error"))
         self._troubles.begin(self._event)
         if begun.resumed:
@@ -171,8 +173,7 @@ class Recorder:
         if self._observer.groups:
             count = len(setup.subject.parameters)
             self._event("grouped", "watch", f"{count:,} parameters are read in {len(self._observer.groups)} groups, by module")
-        if self._prober is not None:
-            self._prober.start()
+        self._looks.start(self.number)
         setup.pace.start(self.number, self._weights_cost)
         self._observer.prepare(self.number + 1)
         setup.subject.tell(lambda another: self._attend())
@@ -311,8 +312,8 @@ class Recorder:
             self._event("pace", "every", f"from here on {observer.pace.every} steps lie between two readings: one costs "
                         f"{observer.pace.cost * 1e3:.3g} ms, and they may take {SHARE * 100:.2g} % of the training's time")
         if not (controls.touched or self._copies.waits):
-            looks, until = self._prober.rests() if self._prober is not None else (False, math.inf)
-            self._rest = min(observer.rests_until(number + 1, looks), self._copies.rest_until(number))
+            looks, step, until = self._looks.rests(number) if self._prober is not None else (False, NEVER, math.inf)
+            self._rest = min(observer.rests_until(number + 1, looks), NEVER if looks else step, self._copies.rest_until(number))
             self._rounds.rest(until)
             self._lines = lines_of(controls.steady if observer.plain else None, self._lines)
 
@@ -344,9 +345,11 @@ class Recorder:
                 self._turn()
                 continue
             self.controls.wait(lambda: self._copies.show_live(self.number, time.monotonic(), self.controls.last))
-            self._observer.pace.rested(time.monotonic() - now)
+            for pace in (self._observer.pace, self._looks):
+                pace.rested(time.monotonic() - now)
         if now - self._told_at > 1.0:
             self._told_at = now
+            self._looks.watched = watched(Path(self.path), LIVE_WITHIN)
             self._warn(self._lock.away, grave=True)
             self._tell_held()
             self._warn(self._data.look())
@@ -369,10 +372,10 @@ class Recorder:
         if observer.reads:
             observer.pace.spent(time.perf_counter() - began + observer.seconds + self._background.seconds_a_reading)
 
-    def _probe(self, step: Step) -> None:
+    def _probe(self, step: Step, whole: bool | None = None) -> None:
         assert self._prober is not None
         self._last_probe = step.number
-        step.probe = self._prober.look()
+        step.probe = self._prober.look(whole)
 
     _told_held: Any = None
 
@@ -388,11 +391,10 @@ class Recorder:
         self._guarded(self._tell_held)
         self._subject.look()
         self._copies.settle()
-        if self._prober is not None and self._last_probe != self.number and self._prober.cost < 10.0:
+        if self._prober is not None and self._last_probe != self.number and self._looks.dearest < 10.0:
             step = Step(self.number, {})
-            self._guarded(lambda: self._probe(step))
-            probe = [signal for signal in self._setup.signals if "probe" in signal.needs]
-            self._background.put(self.number, moment(), values_of(probe, step, self._mishap))
+            self._guarded(lambda: self._probe(step, whole=True))
+            self._background.put(self.number, moment(), values_of([s for s in self._setup.signals if "probe" in s.needs], step, self._mishap))
         self._copies.last(self.number)
 
     # Going back.

@@ -16,7 +16,7 @@ from torch import nn
 
 import diorama
 from diorama.core.errors import NotFound, Unavailable, Untrusted, UsageError
-from diorama.record import background, models, prober, snapshots, trust
+from diorama.record import background, look_pace, models, prober, snapshots, trust
 from diorama.record import copies as copies_module
 from diorama.record.recorder import watch
 from diorama.record.snapshots import Plan
@@ -116,7 +116,7 @@ def test_dead_units_are_seen(tmp_path: Path) -> None:
 
 def test_step_zero_and_the_end_are_always_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first snapshot is before any training and the last one after it; the probe is looked at in both, and between where time allows."""
-    monkeypatch.setattr(prober, "SHARE", 1e9)  # however busy the machine is
+    monkeypatch.setattr(look_pace, "SHARE", 1e9)  # however busy the machine is
     model = _network()
     before = copy.deepcopy(model.state_dict())
     _train(model, 37, path=tmp_path / "run")
@@ -447,7 +447,7 @@ def test_what_cannot_be_looked_into_stops_no_training(tmp_path: Path, monkeypatc
     model, x = nn.ModuleList([nn.Linear(4, 3)]), torch.randn(6, 4)
     model.forward = lambda rows: torch.vmap(model[0])(rows) if hidden else model[0](rows)  # type: ignore[method-assign]
     if not hidden:
-        monkeypatch.setattr(prober.Prober, "look", lambda self: 1 / 0)
+        monkeypatch.setattr(prober.Prober, "look", lambda self, whole: 1 / 0)
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     with watch(model, tmp_path / "run", probe=(x, torch.arange(6) % 3), optimizer=optimizer, every=1) as recorder:
         for _ in range(3):

@@ -14,7 +14,7 @@ import diorama
 from diorama.core.errors import NotApplicable, UsageError
 from diorama.core.marks import Field, Number
 from diorama.core.picture import Picture
-from diorama.record import prober
+from diorama.record import look_pace
 from diorama.run import Run
 from diorama.scene import Scene
 from diorama.scene.weight_planes import drawn
@@ -45,7 +45,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     optimizer = torch.optim.SGD(model.parameters(), 0.3, momentum=0.8)
     path = tmp_path_factory.mktemp("slice") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prober, "SHARE", 1e9)
+        patch.setattr(look_pace, "SHARE", 1e9)
         with diorama.watch(model, path, probe=(x, y), optimizer=optimizer, every=1, snapshots=1) as recorder:
             for _ in range(6):
                 optimizer.zero_grad()

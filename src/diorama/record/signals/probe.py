@@ -17,8 +17,8 @@ class ProbeSignal(Signal):
 
     *Meaning* the probe set is the same at every step, so a change is the model's; a loss that rises here while it
     falls on the training batches says that the model overfits.
-    *Cost* kept within 1 % of the training's time: a slow model is looked at less often than due; one look in four reads the
-    layers too.
+    *Cost* kept within 1 % of the training's time, 2.5 % while somebody looks at the training as it goes on: a slow model is looked at less often
+    than due; at most one look in four reads the layers too.
     """
 
     needs = frozenset({"probe"})
