@@ -127,7 +127,7 @@ _WHY = {
     "batch/cut": "no answers of a regression were read",
     "batch/alike": "no pull of a regression's loss at one number an example was read",
 } | {f"batch/{name}": _LABELS for name in (
-    "accuracy", "answers", "balance", "confused", "copied", "count", "form", "labels", "most", "place", "column",
+    "accuracy", "answers", "balance", "confused", "copied", "count", "form", "labels", "most", "place", "column", "parted",
 )}
 
 

@@ -155,8 +155,8 @@ class Cuts:
             self._found = {}
 
     def told(self) -> dict[str, float]:
-        """``cut``: the share that the column which tells most tells rightly; ``cut_next``: that of the next one; ``cut_at``: which one it is;
-        ``cut_apart``: how far the means of neighbouring classes lie apart in it at least, in their two standard deviations together."""
+        """``parted``: the share that the column which tells most tells rightly; ``parted_next``: that of the next; ``parted_at``: which one it is;
+        ``parted_apart``: how far the means of neighbouring classes lie apart in it at least, in their two standard deviations together."""
         if not self._found and len(self._rows) >= _OTHERS:
             self._found = _cuts(np.stack(self._rows), np.array(self._truth))
         return self._found
@@ -177,5 +177,6 @@ def _cuts(rows: NDArray[np.float64], truth: NDArray[np.int64]) -> dict[str, floa
         apart[column] = (np.diff(mean) / (spread[1:] + spread[:-1])).min()
     at = int(right.argmax())
     return {
-        "cut": float(right[at]), "cut_next": float(np.delete(right, at).max()), "cut_at": float(at), "cut_apart": float(min(apart[at], 100.0)),
+        "parted": float(right[at]), "parted_next": float(np.delete(right, at).max()),
+        "parted_at": float(at), "parted_apart": float(min(apart[at], 100.0)),
     }

@@ -21,7 +21,7 @@ class Shortcut(Finding):
     """
 
     steady = True
-    rests = ("batch/place:readings|batch/column:readings|batch/cut:readings|probe.spread",)
+    rests = ("batch/place:readings|batch/column:readings|batch/parted:readings|probe.spread",)
     apart: float = knob(3.0, "How many standard deviations must lie between the class and all others.", low=1.0)
     readings: int = knob(3, "How many readings in a row.", low=1)
     wide: float = knob(50.0, "How much further classes must lie apart in a column of a table than one of them is wide.", low=1.0)
@@ -35,8 +35,8 @@ class Shortcut(Finding):
 
     def _cuts(self, run: RunReader) -> list[Found]:
         """A column of a small table that tells all classes by one cut each, with much room at each, where no other column comes near."""
-        steps, right = series(run, "batch/cut")
-        second, at, apart = (series(run, f"batch/cut_{name}")[1] for name in ("next", "at", "apart"))
+        steps, right = series(run, "batch/parted")
+        second, at, apart = (series(run, f"batch/parted_{name}")[1] for name in ("next", "at", "apart"))
         if len(right) < self.readings or not len(right) == len(second) == len(at) == len(apart):
             return []
         told = (right >= self.cut) & (apart >= self.beyond) & (second < _NEAR) & (at == at[-1])

@@ -38,7 +38,7 @@ class BatchSignal(Signal):
     ``batch/turned`` is 1 where a judge pulls at what is made the same way as its maker does. ``batch/code`` is the share of a variational
     autoencoder's code that differs from input to input; ``batch/carried`` 1 where a recurrent layer begins where it ended at the batch before,
     ``batch/strange`` the share of rows that came again behind another one. ``batch/column`` is how much further classes lie apart in
-    one column of a small table than one of them is wide, ``batch/cut`` the share of examples that one column alone tells by one cut a class.
+    one column of a small table than one of them is wide, ``batch/parted`` the share of examples that one column alone tells by one cut a class.
     ``batch/twins`` is the share of rows that are rows of the probe set, ``batch/met`` the share of the probe set's that were met so far;
     ``batch/tokens`` how far the shares of tokens lie from those in the probe set.
     ``batch/weight`` is what the loss of all examples of a pass weighs in the step: 1 of a mean, their number of a sum. ``batch/absent/<class>``
