@@ -30,6 +30,8 @@ _ALIKE = 0.1
 """The plain cross-entropy weighs all rows alike; factors that differ by more than this share come of another loss."""
 _SPAN = 0.6
 """Rows whose chances of the truth lie within less than this have one factor under many a loss."""
+_NOTHING = 1e-7
+"""A row that pulls by less than this beside the one that pulls most says nothing."""
 _NUMBERS = 200_000
 """So many slopes are looked at for that, and 16 rows in any case."""
 _LOOKS = 100
@@ -192,7 +194,9 @@ def _plain(values: NDArray[np.float64], slopes: NDArray[np.float64]) -> bool | N
 
     None where too few rows can tell: one factor goes with many losses where the chances of the truth are alike, or near one.
     """
-    told = np.flatnonzero(slopes.any(1))[: max(16, _NUMBERS // values.shape[1])]
+    # A row that is sure and right pulls at nothing; what rounding leaves there tells no truth.
+    size = np.abs(slopes).sum(1)
+    told = np.flatnonzero((size > _NOTHING * size.max()) & (slopes.min(1) < 0))[: max(16, _NUMBERS // values.shape[1])]
     values, slopes = values[told], slopes[told]
     chances = np.exp(values - values.max(1, keepdims=True))
     chances /= chances.sum(1, keepdims=True)

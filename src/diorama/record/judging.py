@@ -160,7 +160,7 @@ def _pull(one: _JudgedPass, slopes: NDArray[np.float64]) -> _Pull | None:
     some = slopes[slopes != 0]
     if not len(some) or not np.isfinite(some).all() or (some > 0).any() == (some < 0).any():
         return None
-    even = np.ptp(some) <= 1e-4 * abs(some[0])
+    even = _even(some)
     chance = _chances(_array(one.answers))
     wanted = np.abs(chance - (some[0] < 0))
     scale = np.abs(slopes) / np.maximum(wanted, 1e-12)
@@ -180,8 +180,9 @@ def _steepest(x: Tensor, answers: Tensor) -> Tensor:
 
 def _of_critic(passes: list[tuple[_JudgedPass, NDArray[np.float64]]]) -> dict[str, float]:
     """Of a loss that takes scores as they are (Wasserstein): one pass is pulled down and another up, each example as much as any other."""
-    even = [(one, slopes) for one, slopes in passes if len(slopes) > 1 and slopes[0] and np.ptp(slopes) <= 1e-4 * abs(slopes[0])]
-    if len({bool(slopes[0] > 0) for _, slopes in even}) < 2 or any(one.made for one, _ in even):
+    own = [(one, slopes) for one, slopes in passes if not one.made]  # its partner's pass may have come before the step
+    even = [(one, slopes) for one, slopes in own if len(slopes) > 1 and slopes[0] and _even(slopes)]
+    if len({bool(slopes[0] > 0) for _, slopes in even}) < 2:
         return {}
     return {"steep": max(float(one.steep) for one, _ in even)}
 
@@ -197,6 +198,8 @@ def of_one_number(
     clear = np.abs(chance - labels) > 1e-3
     if usual <= 0 or not clear.any() or np.abs(scale[clear] / usual - 1).max() > 1e-2 or np.ptp(scores) < 1e-6:
         return None, None
+    if _even(np.abs(slopes[clear])):  # as of a loss that takes scores as they are, where these are large
+        return None, None
     return labels, np.stack([1 - chance, chance], 1)
 
 
@@ -204,6 +207,10 @@ def _chances(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     with np.errstate(over="ignore"):
         found: NDArray[np.float64] = 1 / (1 + np.exp(-scores))
     return found
+
+
+def _even(slopes: NDArray[np.float64]) -> bool:
+    return bool(np.ptp(slopes) <= 1e-4 * abs(slopes[0]))
 
 
 def _array(values: Tensor) -> NDArray[np.float64]:

@@ -66,6 +66,15 @@ def test_slopes_of_a_loss_over_classes_are_known(loss: Callable[[Tensor], Tensor
         assert ("smoothed" in said[0][0]) == (fits == "smoothed")
 
 
+@pytest.mark.parametrize("size", [20.0, 60.0, 300.0])
+def test_scores_that_are_far_too_sure_make_no_other_loss(size: float) -> None:
+    """Of rows that are sure and right hardly anything comes back, or nothing: the plain cross-entropy stays that."""
+    reading, said = Reading(task="classification"), list[tuple[str, str]]()
+    doubts = Doubts(reading, False, lambda *told: said.append(told))
+    for seed in range(2 * READINGS):
+        doubts.look(*_slopes(reading, lambda z: F.cross_entropy(z, Y), seed, size=size, about=size * F.one_hot(Y, 5))[:1], {}, 1, 1.0)
+    assert not said
+
 
 def test_sigmoids_on_one_hot_rows_are_seen_behind_what_came_out_of_them() -> None:
     """A model that ends in sigmoids is no doubt of its classes; sigmoids on other labels still are one."""

@@ -273,6 +273,62 @@ def test_a_critic_with_a_turned_sign_is_found(tmp_path: Path, kind: str) -> None
     assert not diorama.open(tmp_path / "right").series("batch/turned")[1].any()
 
 
+class _Judging(nn.Module):
+    """A judge of rows of numbers that looks from part to part."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.look, self.leave = nn.Linear(3, 12), nn.MultiheadAttention(12, 2, batch_first=True), nn.Linear(12, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A score a row."""
+        x = F.leaky_relu(self.first(x.reshape(-1, 3, 3)))
+        return self.leave(F.leaky_relu(x + self.look(x, x, x, need_weights=False)[0]).mean(1))
+
+
+JUDGES: dict[str, Callable[[], nn.Module]] = {
+    "dense": lambda: nn.Sequential(nn.Linear(9, 24), nn.LeakyReLU(0.2), nn.Linear(24, 1)),
+    "convolutional": lambda: nn.Sequential(nn.Unflatten(1, (1, 3, 3)), nn.Conv2d(1, 8, 2), nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(32, 1)),
+    "attention": _Judging,
+}
+
+
+def _judged(path: Path, kind: str, critic: bool, rate: float, held: bool = False) -> dict[str, Found]:
+    """A judge that steps in turns with a maker that hardly learns, each seeing what the other did; the alarms are the judge's."""
+    torch.manual_seed(0)
+    generator, make, judge = torch.Generator().manual_seed(0), nn.Sequential(nn.Linear(4, 24), nn.ReLU(), nn.Linear(24, 9)), JUDGES[kind]()
+    ours, theirs = torch.optim.Adam(make.parameters(), 1e-4), torch.optim.Adam(judge.parameters(), rate, (0.5, 0.9))
+    with diorama.watch(judge, path, probe=None, optimizer=theirs, **_often(5)) as recorder:
+        for _ in range(70):
+            real, made = 0.3 * torch.randn(32, 9, generator=generator) + 1.5, make(torch.randn(32, 4, generator=generator))
+            one, other = judge(made.detach()), judge(real)
+            loss = (one - other).mean() if critic else (F.softplus(one) + F.softplus(-other)).mean()
+            theirs.zero_grad()
+            loss.backward()
+            theirs.step()
+            with torch.no_grad():
+                for weight in judge.parameters() if held else ():
+                    weight.clamp_(-0.2, 0.2)
+            recorder.step(loss=loss.detach())
+            ours.zero_grad()
+            answer = judge(made)
+            (-answer if critic else F.softplus(-answer)).mean().backward()
+            ours.step()
+    return _alarms(path)
+
+
+@pytest.mark.parametrize("kind", list(JUDGES))
+def test_a_critic_that_nothing_holds_and_a_judge_that_is_too_strong_are_found(tmp_path: Path, kind: str) -> None:
+    """A critic whose slope grows for ever is told and one whose weights are clipped is not, where both networks step in turns too; so is a judge
+    that its partner never fools. Scores of a critic are no chances."""
+    assert set(_judged(tmp_path / "free", kind, critic=True, rate=0.03)) == {"critic_not_held"}
+    assert "batch/fooled" not in diorama.open(tmp_path / "free").series_names
+    assert not _judged(tmp_path / "held", kind, critic=True, rate=0.03, held=True)
+    assert len(diorama.open(tmp_path / "held").series("batch/steep")[1]) > 5
+    assert "judge_too_strong" in _judged(tmp_path / "strong", kind, critic=False, rate=0.03)
+    assert "judge_too_strong" not in _judged(tmp_path / "usual", kind, critic=False, rate=1e-3)
+
+
 def test_weights_that_the_loop_clips_are_neither_copies_nor_stopped(tmp_path: Path) -> None:
     """Of a network whose weights the loop cuts after each step, as a Wasserstein critic's, most come to lie at the ends, where units are alike and
     layers stand still: neither is told."""
