@@ -31,9 +31,9 @@ class _Training(NamedTuple):
 
 def _train(
     monkeypatch: pytest.MonkeyPatch, count: int, step: float, answers: Costs, layers: float = 0.0, watched: bool = False,
-    waits: dict[int, float] | None = None,
+    waits: dict[int, float] | None = None, told: bool = True,
 ) -> _Training:
-    """Train so many steps of so many seconds, with looks that take what comes next; at some steps a person lets it wait."""
+    """Train so many steps of so many seconds, with looks that take what comes next; at some steps it waits, and may not tell."""
     clock = SimpleNamespace(now=1000.0)
     monkeypatch.setattr(look_pace, "time", SimpleNamespace(monotonic=lambda: clock.now))
     pace, found = LookPace(), _Training([], [], [], [], 0.0)
@@ -49,8 +49,9 @@ def _train(
         clock.now += 10 * step
         if waits and number in waits:
             clock.now += waits[number]
-            pace.rested(waits[number])
             began += waits[number]
+            if told:
+                pace.rested(waits[number])
         looks = pace.affordable(number)
         # Whoever goes by what it said before misses none.
         assert not looks or number > resting[0] or clock.now >= resting[1]
@@ -130,6 +131,8 @@ def test_an_hour_that_a_person_let_the_training_wait_buys_no_looks(monkeypatch: 
     usual = _train(monkeypatch, 4000, 0.05, _same(0.3)())
     paused = _train(monkeypatch, 4000, 0.05, _same(0.3)(), waits={1000: 3600.0})
     assert paused.steps == usual.steps
+    away = _train(monkeypatch, 4000, 0.05, _same(0.3)(), waits={1000: 3600.0}, told=False)
+    assert len(usual.steps) <= len(away.steps) <= len(usual.steps) + 2
 
 
 def test_a_slow_batch_in_a_look_says_nothing_of_the_next_look() -> None:
