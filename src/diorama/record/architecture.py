@@ -55,6 +55,7 @@ def structure_of(content: Content) -> dict[str, Any]:
         "parameters": [
             [name, list(tensor.shape), str(tensor.dtype)] for name, tensor in snapshots.state_of(content.model).items()
         ],
+        "buffers": sorted({name for name, _ in content.model.named_buffers()}),
         "weights": sum(weight.numel() for weight in content.model.parameters() if not is_lazy(weight)),
         "layers": [
             {

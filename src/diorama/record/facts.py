@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -130,7 +131,7 @@ class Parent(msgspec.Struct):
 
 TYPES: dict[str, Any] = {
     "name": str, "model": str, "task": str, "model_error": str | None, "classes": list[str], "examples": Count,
-    "parameters": list[tuple[str, list[int], str]], "layers": list[LayerFact], "guessed": list[str],
+    "parameters": list[tuple[str, list[int], str]], "buffers": list[str] | None, "layers": list[LayerFact], "guessed": list[str],
     "form": str, "reread": Count, "doubt": str, "measure": str, "mixing": str, "dropouts": list[tuple[str, float]],
     "inputs": dict[str, Any] | None, "optimizer": list[Any], "architecture": Count, "dropped": Count,
     "versions": dict[str, Any], "command": list[str], "parent": Parent | None,
@@ -141,6 +142,7 @@ TYPES: dict[str, Any] = {
     "acts": list[ActFact], "memory": list[MemoryFact],
 }
 """What the readers of a run rely on; other facts may be any plain data."""
+_STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
 _OWN = "architecture-"
 """Facts of this name and a number hold some of the others, as one architecture has them."""
 
@@ -158,3 +160,12 @@ def fact(key: str, text: str) -> Any:
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
         raise Damaged(f"it holds a fact {key!r} that cannot be read: {error}") from None
     return value
+
+
+def learnable(structure: Mapping[str, Any]) -> list[tuple[str, list[int], str]]:
+    """The parameters of an architecture: what a snapshot holds beside them, as the running statistics of a batch norm, is no weight."""
+    buffers = structure.get("buffers")
+    told: list[tuple[str, list[int], str]] = list(structure.get("parameters") or ())
+    if buffers is None:  # a run of an earlier version
+        return [one for one in told if not one[0].endswith(_STATISTICS)]
+    return [one for one in told if one[0] not in set(buffers)]

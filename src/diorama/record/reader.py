@@ -23,7 +23,7 @@ from .writer import TIME, last_step
 if TYPE_CHECKING:
     from torch import Tensor
 
-OWN = ("model", "parameters", "weights", "layers", "model_error", "units")
+OWN = ("model", "parameters", "buffers", "weights", "layers", "model_error", "units")
 """The facts that belong to one architecture; all others are the whole run's."""
 
 

@@ -13,6 +13,7 @@ import diorama
 from diorama.core.errors import NotApplicable
 from diorama.core.marks import Lines
 from diorama.core.picture import Picture
+from diorama.record.facts import learnable
 from diorama.run import Run
 
 
@@ -54,6 +55,26 @@ def test_the_most_moved_come_first_with_their_numbers_at_every_snapshot(run: Run
     assert lines.series[0].key == "weight:2/1,3"
     np.testing.assert_allclose(lines.series[0].y, [float(state["2.weight"][1, 3]) for state in states], rtol=1e-6)
     np.testing.assert_array_equal(lines.series[0].x, run.snapshots)
+
+
+def test_running_statistics_are_no_weights(tmp_path: Path) -> None:
+    """Those of a batch norm move far and are not among the weights, nor are they in a record that does not say what is a buffer."""
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    x = 1000 * torch.randn(16, 3, generator=torch.Generator().manual_seed(1))
+    with diorama.watch(model, tmp_path / "run", probe=(x, torch.arange(16) % 2), optimizer=optimizer, snapshots=1) as recorder:
+        for _ in range(3):
+            model(x).square().mean().backward()
+            optimizer.step()
+            recorder.step()
+    count = sum(weight.numel() for weight in model.parameters())
+    run = diorama.open(tmp_path / "run")
+    picture = run.scene().view("weight_series", count=100)
+    assert picture.caption.startswith(f"The {count} of the {count} weights ")
+    own = {f"weight:{name}" for name in ("0", "0.bias", "1", "1.bias", "2", "2.bias")}
+    assert {str(series.key).partition("/")[0] for series in _lines(picture).series} <= own
+    assert learnable({**run.meta, "buffers": None}) == learnable(run.meta)
+    assert len(learnable(run.meta)) == 6
 
 
 def test_chosen_weights_and_layers_are_followed(run: Run) -> None:

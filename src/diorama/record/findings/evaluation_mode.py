@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..facts import learnable
 from . import Finding, Found, series, since
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class EvaluationMode(Finding):
             return []
         first = since(steps, mode > 0)
         still = len((run.meta.get("held") or {}).get("still", ()))
-        tuned = 2 * still > len(run.meta.get("parameters", ()))  # most of it rests: then this is how one tunes the rest
+        tuned = 2 * still > len(learnable(run.meta))  # most of it rests: then this is how one tunes the rest
         return [Found(
             self.name, 0.3 if tuned else 0.75, "It is trained in evaluation mode",
             f"{'At every reading' if mode.all() else f'Since step {first}'} the network stood in evaluation mode while it was trained: "

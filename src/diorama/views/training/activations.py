@@ -87,7 +87,7 @@ class ActivationsView(View):
             if dead:
                 marked = DEAD if any(isinstance(mark, Heatmap) and any(DEAD in name for name in _named(mark)) for mark in marks) else ""
                 caption += f"; {count or 'no'} unit{'s' * (count != 1)} of the ReLU layers{f' ({marked})' if marked else ''} "
-                caption += f"{'is' if count == 1 else 'are'} dead: off for all {counted(len(scene.live), 'examples')}"
+                caption += f"{'is' if count == 1 else 'are'} dead (off for all {counted(len(scene.live), 'examples')})"
             caption += "."
         caption = caption.replace(".;", ";")
         body = marks[0] if len(marks) == 1 else Group(children=tuple(marks))

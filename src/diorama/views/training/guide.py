@@ -18,6 +18,7 @@ from ...core.marks import Column, Group, Node, Parallel, Table
 from ...core.picture import Picture, Progress
 from ...core.saying import percent, plain
 from ...core.selection import Key, Selection
+from ...record.facts import learnable
 from ...record.lineage import neighbours
 from ...run import Run, open_run
 from .. import recorded
@@ -38,7 +39,6 @@ NEAR = 0.1
 NAN = float("nan")
 _VALUES = ("learning_rate", "last_learning_rate", "momentum", "weight_decay")
 """Values of the optimizer that are shown where they are recorded; others where they differ."""
-_COUNTED = ("running_mean", "running_var", "num_batches_tracked")
 _ANSWERS = ("separation", "middle", "calibration", "loss", "right")
 SURE = 0.05
 """Differences that chance explains in more than one of twenty cases are none."""
@@ -154,8 +154,7 @@ class _RankedRow:
         structure = run.structure(run.last_step)
         parameters = structure["weights"]
         if parameters is None:  # a run of an earlier version: all that was stored, but for what norms count
-            stored = structure["parameters"] or ()
-            parameters = sum(math.prod(shape) for key, shape, *_ in stored if not key.endswith(_COUNTED))
+            parameters = sum(math.prod(shape) for _, shape, *_ in learnable(structure))
         groups = run.meta.get("optimizer") or [{}]
         values = {
             key: float(value) for key, value in groups[0].items()

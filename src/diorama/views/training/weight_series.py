@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from ...core.knobs import knob
 from ...core.marks import Column, Group, Lines, Series, Table
 from ...core.picture import Picture, Progress
 from ...core.selection import Key, Selection, without_call
+from ...record.facts import learnable
 from ...scene import Scene
 from ...scene.weight_planes import sampled
 from .. import recorded
@@ -140,8 +140,7 @@ def _names(scene: Scene, steps: Sequence[int], state: Mapping[str, Tensor], laye
 
     *Raises* NotApplicable where that has none.
     """
-    told: Sequence[Any] = scene.run.meta.get("parameters", ()) if scene.run is not None else ()
-    known = {str(one[0]) for one in told}
+    known = {one[0] for one in learnable(scene.run.meta)} if scene.run is not None else set()
     names = [name for name, value in state.items() if name in known and (value.is_floating_point() or value.is_complex())]
     path = without_call(layer or "")
     own = [name for name in names if name == path or name.startswith(f"{path}.")] if path else names
