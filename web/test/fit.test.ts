@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { folded } from "../src/page/fit.ts";
-import type { Number as NumberMark } from "../src/types.ts";
+import { fit, folded, mapWidth } from "../src/page/fit.ts";
+import type { Node, Number as NumberMark, Scatter } from "../src/types.ts";
 
 const finding = (label: string): NumberMark => ({
   mark: "number", id: "", title: "", caption: "", handle: null, label, value: null, unit: "", tone: "bad", note: "What was seen, and what helps. ".repeat(6), key: "layer:a", actions: [],
@@ -19,4 +19,28 @@ test("in a low place findings keep their titles and fold their notes, the first 
   assert.equal(some[4], true);
   // What is open is open from the first on.
   assert.deepEqual(some, [...some].sort((a, b) => Number(a) - Number(b)));
+});
+
+const map = { mark: "scatter", id: "", title: "", caption: "", handle: null, limits: null, classes: ["0", "1"], size: 520 } as unknown as Scatter;
+const alone = { mark: "group", id: "", title: "", caption: "", handle: null, direction: "row", children: [map] } as unknown as Node;
+
+test("in a wide, low place a map takes the height, and the words of its card stand beside it", () => {
+  // A card of a narrow window, and an enlarged one of a wide window.
+  for (const [width, height, enlarged] of [[864, 412, false], [1110, 690, true]] as const) {
+    const taken = mapWidth(alone, width, height)!;
+    assert.ok(taken <= width - 200);
+    const body = fit(alone, { width: taken, height, enlarged }).body;
+    const side = (body.mark === "group" ? (body.children[0] as Scatter) : map).size;
+    assert.ok(side > 0.95 * height && side <= height, `${side} of ${height}`);
+  }
+  // Where its names find no room beside it too, they stay below it.
+  const taken = mapWidth(alone, 864, 660)!;
+  assert.ok(taken > 0.9 * 660 && taken < 660);
+});
+
+test("a map in a narrow place, and any other picture, has its words below", () => {
+  assert.equal(mapWidth(alone, 437, 640), null);
+  assert.equal(mapWidth(alone, 300, 120), null);
+  assert.equal(mapWidth({ ...alone, children: [map, map] } as Node, 864, 412), null);
+  assert.equal(mapWidth({ ...map, mark: "field" } as unknown as Node, 864, 412), null);
 });

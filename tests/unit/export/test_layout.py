@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from paper import PICTURES, with_checks
 
+from diorama.core.colour import symmetric
 from diorama.core.errors import LeftOut
 from diorama.core.marks import MARKS, Bars, Block, Blocks, Column, Edge, Group, Lines, Number, Series, Table
 from diorama.core.picture import Check, Picture
@@ -17,7 +18,7 @@ from diorama.export.figure import checked, compose
 from diorama.export.marks import draw
 from diorama.export.marks.heatmap import named_rows
 from diorama.export.sheet import Shape, Sheet, TextLine
-from diorama.export.style import Style
+from diorama.export.style import SOFT, Style
 
 
 def _texts(sheet: Sheet) -> list[tuple[str, tuple[float, float, float, float]]]:
@@ -164,6 +165,15 @@ def test_a_table_that_needs_the_whole_width_stands_alone_and_keeps_its_words() -
     assert lines.count("automobile") == 8
     assert set(names) <= set(lines)
     assert any("…" in line for line in lines)
+
+
+def test_a_bar_that_begins_in_the_middle_is_led_to_from_its_name() -> None:
+    """Where bars may go both ways, each has a track as those have that go one way: from beside its name to beside its number."""
+    for limits in (None, symmetric(np.array([1.0, 3.0]))):
+        sheet = draw(Bars(values=np.array([1.0, 3.0]), labels=("a", "b"), limits=limits), Style(400.0))
+        names = [box for item, box in sheet.boxes() if isinstance(item, TextLine) and item.text in ("a", "b")]
+        tracks = [box for item, box in sheet.boxes() if isinstance(item, Shape) and item.fill == SOFT]
+        assert [round(left - name[2]) for name, (left, *_) in zip(names, tracks, strict=True)] == [8, 8]
 
 
 def test_every_character_can_be_drawn() -> None:

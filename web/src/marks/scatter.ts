@@ -22,6 +22,8 @@ const CLICK = 6; // a shorter stroke is a click
 const REACH = 9;
 const REST = 180; // milliseconds after the last move, when all is drawn again
 const FOOT = 24;
+/** So much width beside the points takes what stands below them, as the style sheet has it. */
+export const ASIDE = 112 + 12;
 /** So many chosen points are followed from map to map; lines of more would hide the maps. */
 const FOLLOWED = 24;
 /** The names of more classes would fill the picture's place: the pointer tells them. */
@@ -45,6 +47,8 @@ export const draw: Draw<Scatter> = (element, first, context) => {
     see(FIRST);
   });
   const said = make("span", "scatter-said");
+  /** Below the points; beside them where the place is wide. */
+  const aside = make("div", "scatter-aside");
   tools.append(...buttons.map(([, button]) => button), whole, said);
   const names = make("div", "scatter-classes");
   const scratch = document.createElement("canvas");
@@ -71,7 +75,8 @@ export const draw: Draw<Scatter> = (element, first, context) => {
     element.dispatchEvent(new CustomEvent(MOVED, { bubbles: true }));
     setText(said, [marked ? `${marked.toLocaleString("en-US")} chosen` : "", painted].filter(Boolean).join(" · "));
   });
-  frame.body.append(tools, names);
+  aside.append(tools, names);
+  frame.body.append(aside);
   const loop = svg("svg", { class: "scatter-loop", "aria-hidden": "true" });
   const line = svg("polygon", {});
   loop.append(line);
@@ -215,6 +220,7 @@ export const draw: Draw<Scatter> = (element, first, context) => {
     names.replaceChildren(...parts);
     classKeys.set(parts, listed.map((name, i) => ({ keys: listed.length > 1 ? [`class:${i}`] : [], describe: () => [name] })));
     drawn = stateOf(context, true);
+    surface.element.style.flexBasis = `${mark.size}px`;
     surface.paint();
     const count = mark.points.shape[0] ?? 0;
     touch.reset(`${mark.title || "points"}: ${counted(count, "point")}${wrongIn(mark)}; arrow keys read them${isSpace(mark) ? ", with Shift they turn the space" : ""}, plus and minus come nearer, Shift and Enter chooses all from the last one to this, a loop drawn round them chooses them`);
@@ -303,7 +309,8 @@ function loopOf(stroke: readonly Point[], hand: Hand): Point[] {
 }
 
 export function height(mark: Scatter, width: number, factor: number): number {
-  return Math.min(mark.size * factor, width) + FOOT + (mark.classes.length && !mark.limits ? 22 : 0);
+  const side = Math.min(mark.size * factor, width);
+  return side + ASIDE <= width ? side : side + FOOT + (mark.classes.length && !mark.limits ? 22 : 0);
 }
 
 export function width(mark: Scatter, factor: number): number {

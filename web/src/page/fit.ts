@@ -3,6 +3,7 @@
 import { LEAST, type Fitted, type Half, type Measures, type Space } from "../marks/half.ts";
 import { HALVES } from "../marks/halves.ts";
 import { titleLines } from "../marks/image.ts";
+import { ASIDE } from "../marks/scatter.ts";
 import type { Folding } from "../marks/number.ts";
 import type { Group, Node, Number as NumberMark } from "../types.ts";
 
@@ -66,6 +67,24 @@ function fitted(body: Node, space: Space): Fitted {
       return { body: MEASURES.scaled(terse, factor), width: null };
   }
   return { body: MEASURES.scaled(space.enlarged ? body : terse, space.enlarged ? LEAST.scale : COMFORT), width: null };
+}
+
+/** Words beside a map want such a width, and it must gain so much by them standing there. */
+const WORDS = 200;
+const GAIN = 1.05;
+
+/**
+ * How wide a map stands with the words of its card beside it, where it is larger so than above them: it is square, and in a wide, low place
+ * most would stay empty. Null for any other picture, and where there is no room.
+ */
+export function mapWidth(body: Node, width: number, height: number): number | null {
+  const mark = body.mark === "group" && body.children.length === 1 ? body.children[0]! : body;
+  if (mark.mark !== "scatter") return null;
+  const tall = height - around(mark);
+  const low = height - MEASURES.height(mark, 0, 1);
+  const [side, taken] = tall + ASIDE <= width - WORDS ? [tall, tall + ASIDE] : [low, low];
+  const before = Math.min(width, low - 2 * LINE);
+  return side >= LEAST.picture && taken <= width - WORDS && side >= GAIN * before ? taken : null;
 }
 
 /** Findings in a low place: all their titles are in sight, and of the first as many notes as there is room for; the others unfold. */

@@ -58,8 +58,8 @@ def _list(mark: Bars, indices: range, room: float) -> Sheet:
         y = row * ROW
         face = BOLD if mark.strong == index else PLAIN
         sheet.text(labels, y + 12, typeset.fit(mark.labels[index], LABEL, labels, face), LABEL, INK, face, "right")
-        if low == 0:
-            sheet.rect(start, y + 3.5, stop - start, 10, fill=SOFT)
+        # Where bars go both ways too: it leads from a name to a bar that begins in the middle.
+        sheet.rect(start, y + 3.5, stop - start, 10, fill=SOFT)
         _bar(sheet, mark, index, zero, y + 3.5, scale, start, stop)
         if mark.reference is not None and np.isfinite(mark.reference[index]):
             at = zero + float(np.clip(mark.reference[index], low, high)) * scale
