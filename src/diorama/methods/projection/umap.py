@@ -11,9 +11,9 @@ from ...core.errors import NotApplicable, Unavailable
 from ...core.knobs import knob
 from ..projecting import Floats, Placed, Projection, alike, own_dice, principal, quiet, sized, usable
 
-AGAIN = 0.2
+AGAIN = 0.18
 """From an earlier step so large a part of the epochs is enough."""
-GENTLY = 0.05
+GENTLY = 0.02
 """And so large a part of the way that a point goes in each: more would let points wander and neighbours be lost."""
 TINY = 1e-4
 """Points of an earlier map that lie at one place are put so far apart, as a part of its spread: else they would never part."""
@@ -28,7 +28,7 @@ class UMAP(Projection):
 
     *Meaning* near points are alike; distances between groups say little.
     *Error* the trustworthiness, and the neighbours that are lost.
-    *Cost* the nearest neighbours of each example, then up to 500 epochs; a fifth of them from an earlier step.
+    *Cost* the nearest neighbours of each example, then up to 500 epochs; less than a fifth of them from an earlier step.
     *Source* McInnes, Healy & Melville 2018, as umap-learn makes it.
     """
 
