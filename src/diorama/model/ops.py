@@ -163,6 +163,11 @@ FORM = _FORM | (TURNS - {"t"}) | {"contiguous"}
 FORWARDED = FORM | named("dropout", "cast") | {"mul", "roll"}
 """What may lie between a layer's answer and the residual sum that it goes into: dropout, a scale, form."""
 
+RECURRENT = frozenset({
+    "lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell", "quantized_lstm", "quantized_gru",
+})
+"""Kernels that read a sequence place by place, or one place of it."""
+
 _SECOND = ("conv", "max_pool", "avg_pool", "lp_pool", "adaptive_", "batch_norm", "group_norm", "instance_norm",
            "fractional_max_pool", "pixel_", "interpolate", "upsample", "local_response_norm", "prelu")
 _LAST = frozenset({"linear", "layer_norm", "rms_norm", "embedding", "embedding_bag", "multi_head_attention_forward", "addmm",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from . import ops
 from .op_survey import OpRecord
@@ -53,6 +53,8 @@ class Stream:
     """Other layers have added to it before it begins, in a way that was not followed."""
     further: str = ""
     """The layer that adds to it behind its last sum in a way that was not followed; empty where there is none."""
+    read_on: str = ""
+    """The recurrent layer behind its end, which reads it place by place; empty where there is none."""
 
     @property
     def points(self) -> tuple[str, ...]:
@@ -183,17 +185,26 @@ class _StreamSearch:
         if known is None or known.layouts[0].axis is None or not self.alike(start, best[0]):
             start = ""
         late = bool(start) and any(self.joins(name) for name in self.between(start, ""))
-        return Stream(sums, start, tuple(self.points[f"op:{best[-1]}"].shape), late, self.further(best[-1]))
+        return Stream(sums, start, tuple(self.points[f"op:{best[-1]}"].shape), late, self.further(best[-1]), self.read_on(best[-1]))
 
     def further(self, end: str) -> str:
         """The layer that adds to a stream behind its end; empty where none does."""
+        for record, behind in self.behind(end):
+            if self.joins(record.name, behind, end):
+                return record.here or "the model"
+        return ""
+
+    def read_on(self, end: str) -> str:
+        """The recurrent layer that reads a stream behind its end; empty where none does."""
+        return next((record.here or record.name for record, _ in self.behind(end) if record.op in ops.RECURRENT), "")
+
+    def behind(self, end: str) -> Iterator[tuple[OpRecord, set[str]]]:
+        """What is made of the end of a stream, op by op, and all of it so far."""
         behind = {end}
         for name, record in self.records.items():
             if name not in behind and not behind.isdisjoint(map(ops.plain, record.given)):
                 behind.add(name)
-                if self.joins(name, behind, end):
-                    return record.here or "the model"
-        return ""
+                yield record, behind
 
     def joins(self, name: str, among: Collection[str] | None = None, end: str = "") -> bool:
         """Whether an op joins a tensor, handed on with no layer in between, with what a layer made of it.
@@ -235,19 +246,41 @@ class _StreamSearch:
         for name in chain:
             old, branch = self.residual[name]
             here = self.records[name].here
-            made = self.source(branch)
-            label = _label(here, made.here if made is not None else "")
+            label = self.label(here, branch, old)
             times[label] = time = times.get(label, 0) + 1
             apart = self.addends(branch, here)
             parts: list[tuple[str, str]] = []
             for part in apart if len(apart) > 1 else ():
-                by = self.source(part)
-                own = _label(here, by.here if by is not None else "")
+                own = self.label(here, part, old)
                 times[own] = count = times.get(own, 0) + 1
                 parts.append((own if count == 1 else f"{own} ({count})", part))
             attends = tuple(label for op, label in attentions.items() if op in self.between(branch, old))
             found.append(Sum(name, label if time == 1 else f"{label} ({time})", branch, attends, self.bare(old), tuple(parts)))
         return tuple(found)
+
+    def label(self, here: str, branch: str, old: str) -> str:
+        """What adds to the stream: the layer that made what is added; where it was made in the same code, the one or two layers that it was
+        made of there, else the op that made it."""
+        made = self.source(branch)
+        if made is None or made.here != here:
+            return _label(here, made.here if made is not None else "")
+        while made.op.removesuffix("_") in _SCALED | ops.FORM and (kept := self.records.get(_kept(made))) is not None and kept.here == here:
+            made = kept
+        found = list(dict.fromkeys(_label(here, layer) for layer in self.layers(made.name, old, here)))
+        return " and ".join(found) if 1 <= len(found) <= 2 else made.name
+
+    def layers(self, branch: str, old: str, here: str) -> list[str]:
+        """The layers whose answers the code of a block took to make what is added, in the order in which they ran."""
+        least = self.order.get(old, -1)
+        line, seen, found = [branch], {branch}, set[str]()
+        while line:
+            record = self.records.get(line.pop())
+            for name in map(ops.plain, record.given) if record is not None else ():
+                if name in seen or self.order.get(name, -1) <= least:
+                    continue
+                seen.add(name)
+                (line.append if self.records[name].here == here else found.add)(name)
+        return [self.records[name].here for name in sorted(found, key=self.order.__getitem__)]
 
     def addends(self, branch: str, here: str) -> list[str]:
         """What was summed, in the same code, before it was added to the stream: the answers of layers in parallel."""
@@ -261,7 +294,9 @@ class _StreamSearch:
         """The op that made what is added, behind dropout and changes of form."""
         record = self.records.get(branch)
         while record is not None and record.op.removesuffix("_") in ops.FORWARDED and record.given:
-            before = self.records.get(ops.plain(record.given[0]))
+            # A product of two answers is none of them; of an answer and a scale, the answer counts, whichever stands first.
+            taken = _kept(record) if record.op.removesuffix("_") == "mul" else ops.plain(record.given[0])
+            before = self.records.get(taken)
             if before is None:
                 break
             record = before

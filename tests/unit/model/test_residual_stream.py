@@ -173,7 +173,7 @@ def test_sums_are_followed_however_a_block_adds(way: str) -> None:
     found = stream(points(_Blocks(way, way).eval(), torch.randn(5, 3, 3)))
     assert found is not None
     assert found.layers == ("embedding", "a.0", "b.0", "a.1", "b.1")
-    assert found.names == (("embedding", "the model", "the model (2)") if way == "together" else found.layers)
+    assert found.names == (("embedding", "a.0 and b.0", "a.1 and b.1") if way == "together" else found.layers)
     assert (found.late, found.further, all(one.bare for one in found.sums)) == (False, "", way != "scaled")
 
 
@@ -185,3 +185,29 @@ def test_a_stream_that_is_cut_short_says_so() -> None:
     assert early is not None
     assert (late.names, late.further) == (("all before a.1", "a.1", "b.1"), "")
     assert (early.names, early.further) == (("embedding", "a.0", "b.0"), "the model")
+
+
+class _Unnamed(nn.Module):
+    """Sums in the model itself of what its own code made: of one layer and a scale, of weights alone, of many layers, of a gate and a layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Linear(3, 6), nn.Linear(6, 4)
+        self.a, self.q, self.k, self.v, self.gate, self.way = (nn.Linear(6, 6) for _ in range(6))
+        self.scale, self.weight = nn.Parameter(torch.ones(6)), nn.Parameter(torch.randn(6, 6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        h = h + self.scale * self.a(h)
+        h = h + (h.tanh() @ self.weight + self.scale)
+        h = h + (self.q(h) @ self.k(h).transpose(-1, -2)).softmax(-1) @ self.v(h)
+        h = h + self.gate(h).sigmoid() * self.way(h)
+        found: Tensor = self.head(h)
+        return found
+
+
+def test_what_the_model_itself_adds_is_called_by_what_made_it() -> None:
+    """No sum is called by the model that it lies in: the layers that it was made of, or the op, tell it from the others."""
+    found = stream(points(_Unnamed().eval(), torch.randn(5, 4, 3)))
+    assert found is not None
+    assert found.names == ("embedding", "a", "matmul", "matmul#3", "gate and way")

@@ -142,3 +142,31 @@ def test_layers_behind_the_stream_are_named() -> None:
     with pytest.raises(NotApplicable, match="2 adds to it in another way"):
         scene.view("contributions")
     assert "What 2 and layers behind it add" in scene.view("lens").note
+
+
+class _ReadOn(nn.Module):
+    """A recurrent layer, or a cell in a loop, between a residual stream and the answer."""
+
+    def __init__(self, kind: type[nn.Module]) -> None:
+        super().__init__()
+        self.embed, self.block, self.head = nn.Embedding(10, 4), _Block(), nn.Linear(4, 10)
+        self.reader = kind(4, 4) if "Cell" in kind.__name__ else kind(4, 4, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.block(self.embed(x))
+        if isinstance(self.reader, nn.GRUCell):
+            state = h.new_zeros(len(h), 4)
+            h = torch.stack([state := self.reader(h[:, k], state) for k in range(h.shape[1])], 1)
+        else:
+            h = self.reader(h)[0]
+        out: torch.Tensor = self.head(h)
+        return out
+
+
+@pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM, nn.RNN, nn.GRUCell])
+def test_a_recurrent_layer_behind_the_stream_is_refused_by_name(kind: type[nn.Module]) -> None:
+    """What layers add to a state that bends it at every place is not defined, and no bars are drawn for it."""
+    x = torch.randint(0, 10, (6, 5))
+    scene = Scene(_ReadOn(kind).eval(), x, x.roll(-1, 1), inputs=diorama.Tokens(vocabulary=LETTERS), task="next_token")
+    with pytest.raises(NotApplicable, match="reader reads it place by place"):
+        scene.view("contributions")

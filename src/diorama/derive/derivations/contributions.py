@@ -51,6 +51,11 @@ class ContributionsDerivation(Derivation):
         if (reason := without_stream(scene)) is not None:
             return reason
         line = residual_stream(scene)
+        if line.read_on:
+            return (
+                f"behind the residual stream {line.read_on} reads it place by place, and what it makes of a sum is no sum of what it makes of the "
+                "parts, so what each layer adds to the answer is not defined; use patching, or lesion a layer"
+            )
         if line.further:
             return (
                 f"behind {line.names[-1]}, the last sum of the residual stream that can be followed, {line.further} adds to it in another "
