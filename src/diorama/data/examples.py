@@ -7,7 +7,7 @@ import dataclasses
 import json
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from . import kinds, metadata
 from .fingerprint import fingerprint, written
 from .metadata import Column, columns
 from .nesting import Nested, Padded, as_tensors, each, first, named, select, size, tensors, to
+from .wording import filled
 
 _LABELS_BESIDE = "guessed: the labels beside the inputs are the truth."
 _BY_NUMBERS = "guessed: the classes are named by their numbers."
@@ -85,6 +86,7 @@ class Examples:
             apart = getattr(kind, "separator", "") or (" " if words else "")
             kind, guessed = kinds.Tokens(vocabulary=names, separator=apart, sentence=said), (said,)
             kind = kind.fitted(first(x))
+        kind = filled(kind, x, labels)
         return cls(x, labels, names, kind, (*guessed, *more), metadata=columns(metadata, size(x)))
 
     @classmethod
@@ -112,6 +114,11 @@ class Examples:
         if metadata is not None:
             found = dataclasses.replace(found, metadata={**found.metadata, **columns(metadata, len(self))})
         return found
+
+    def filled(self, numbers: Collection[int]) -> Examples:
+        """The same examples, of which it is known that one of some ``numbers`` fills texts up, where it stands at their ends alone."""
+        kind = filled(self.kind, self.x, self.y, numbers) if numbers else self.kind
+        return self if kind == self.kind else dataclasses.replace(self, kind=kind)
 
     @property
     def fingerprint(self) -> str:

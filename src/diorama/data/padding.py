@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+FILLING = "<pad>"
+"""What fills texts up is called so where no vocabulary names it."""
 _PADDING = re.compile(r"[<\[]\W*pad\W*[>\]]", re.IGNORECASE)
 
 
@@ -20,12 +22,6 @@ def stripped(tokens: Sequence[str]) -> list[str]:
     """A text without the padding at its ends."""
     inside = [k for k, token in enumerate(tokens) if not pads(token)]
     return list(tokens[inside[0] : inside[-1] + 1]) if inside else []
-
-
-def stretch(tokens: Sequence[str]) -> slice:
-    """Where a text stands between the padding at its ends; the whole where there is nothing but padding."""
-    inside = [k for k, token in enumerate(tokens) if not pads(token)]
-    return slice(inside[0], inside[-1] + 1) if inside else slice(0, len(tokens))
 
 
 def folded(tokens: Sequence[str], values: NDArray[np.floating]) -> tuple[tuple[str, ...], NDArray[np.float64]]:

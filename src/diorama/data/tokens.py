@@ -13,6 +13,7 @@ from torch import Tensor
 from ..core.errors import UsageError, not_found
 from ..core.protocol import LONGEST_TEXT
 from .kind import Kind, unfit
+from .padding import FILLING, pads
 
 SOME = 1000
 """So many tokens of a vocabulary tell how it is read."""
@@ -25,7 +26,8 @@ UNKNOWN = ("<unk>", "[UNK]", "�")
 @dataclasses.dataclass(frozen=True)
 class Tokens(Kind):
     """Texts as numbers; ``vocabulary`` lists the tokens by number, or ``encode`` and ``decode`` are functions that do
-    it; ``annotations`` are functions that tell something of each token of a text, such as its part of speech."""
+    it; ``annotations`` are functions that tell something of each token of a text, such as its part of speech. ``padding`` is the
+    number that fills texts up, where no token's name tells it; left open, it is learnt from the model's embedding or the labels."""
 
     word: ClassVar[str] = "tokens"
     vocabulary: Sequence[str] | None = None
@@ -35,18 +37,20 @@ class Tokens(Kind):
     length: int | None = None
     size: int | None = None
     annotations: Mapping[str, Callable[[list[str]], Sequence[object]]] = dataclasses.field(default_factory=dict, hash=False)
+    padding: int | None = None
 
     def __init__(
         self, vocabulary: Sequence[str] | None = None, encode: Callable[[str], Any] | None = None,
         decode: Callable[[Any], Any] | None = None, separator: str = "", *, length: int | None = None,
         size: int | None = None, sentence: str = "", encode_with: Callable[[str], Any] | None = None,
         decode_with: Callable[[Any], Any] | None = None, annotations: Mapping[str, Callable[[list[str]], Sequence[object]]] | None = None,
+        padding: int | None = None,
     ) -> None:
         fields = {
             "vocabulary": None if vocabulary is None else tuple(vocabulary), "encode_with": encode or encode_with,
             "decode_with": decode or decode_with, "separator": separator, "length": length,
             "size": len(vocabulary) if vocabulary is not None else size, "sentence": sentence,
-            "annotations": dict(annotations or {}),
+            "annotations": dict(annotations or {}), "padding": padding,
         }
         for name, value in fields.items():
             object.__setattr__(self, name, value)
@@ -112,7 +116,11 @@ class Tokens(Kind):
         if self.decode_with is not None:
             text = self.decode_with([number])
             return text if isinstance(text, str) else str(text[0])
-        return str(number)
+        return FILLING if number == self.padding else str(number)
+
+    def pads(self, number: int) -> bool:
+        """Whether a token fills texts up: by its number, where that is known, else by its name."""
+        return number == self.padding or pads(self.token(number))
 
     def annotated(self, name: str, tokens: Sequence[str]) -> list[str]:
         """What an annotation tells of each token, in words. *Raises* UsageError where it cannot, or tells of more or fewer."""

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+from collections.abc import Collection
+
 from torch import Tensor, arange, isin, tensor
 
 from .kinds import Kind, Kinds, Tokens
 from .nesting import Nested, named
 from .padding import pads
+
+IGNORED = -100
+"""The label that says nothing, as in torch's losses; a reading of answers gives it for every such label."""
+BESIDE = re.compile(r"(mask|token_type_ids|position_ids)$")
+"""What stands beside a text has such a name, in Hugging Face's models and those made after them."""
 
 
 def kinds_of(kind: Kinds) -> dict[str, Kind]:
@@ -24,32 +33,52 @@ def text_input(known: Kinds) -> tuple[str, Tokens] | None:
     return told[0] if len(told) == 1 else None
 
 
-def worded(known: Kinds, x: Nested) -> Tensor | None:
-    """Which places of the texts of a batch (n, places) are none of the padding at their ends; None where the inputs are no texts."""
+def answered_at(known: Kinds, x: Nested, places: int) -> str | None:
+    """The name of the text at whose tokens a network answers with so many places: the one that is read; of several, such as a source and what
+    was said of it so far, the last of so many tokens. None where there is none."""
+    parts = named(x)
     found = text_input(known)
-    part = named(x).get(found[0]) if found is not None else None
-    if found is None or not isinstance(part, Tensor) or part.ndim != 2 or (found[1].vocabulary is None and found[1].decode_with is None):
+    names = [found[0]] if found is not None else [name for name in _texts(known) if not BESIDE.search(name)]
+    long = [name for name in names if isinstance(part := parts.get(name), Tensor) and part.ndim == 2 and part.shape[1] == places]
+    return long[-1] if long else None
+
+
+def worded(known: Kinds, x: Nested, name: str | None = None) -> Tensor | None:
+    """Which places of the texts of a batch (n, places) are none of the padding at their ends; None where the inputs are no texts, or it is
+    not known what fills them up. Of several texts those of a ``name``."""
+    if name is None:
+        found = text_input(known)
+        if found is None:
+            return None
+        name = found[0]
+    kind, part = kinds_of(known).get(name), named(x).get(name)
+    if not isinstance(kind, Tokens) or not isinstance(part, Tensor) or part.ndim != 2 or not _tells(kind):
         return None
-    words = ~isin(part, part.new_tensor([number for number in part.unique().tolist() if pads(found[1].token(int(number)))]))
+    words = ~isin(part, part.new_tensor([number for number in part.unique().tolist() if kind.pads(int(number))]))
     # A text that is nothing but padding is taken as a whole, as it stands.
-    inside = (words.cumsum(1) > 0) & (words.flip(1).cumsum(1) > 0).flip(1)
-    return inside | ~words.any(1, keepdim=True)
+    return _inside(words) | ~words.any(1, keepdim=True)
 
 
-def last_words(known: Kinds, x: Nested) -> Tensor | None:
+def last_words(known: Kinds, x: Nested, name: str | None = None) -> Tensor | None:
     """The place of each text's last token, (n,), where padding follows some of them; None where it follows none, or the inputs are no texts.
 
-    *Meaning* what is said of a text as a whole is asked there: behind its end a network was taught nothing.
+    *Meaning* what is said of a text as a whole is asked there: behind its end a network was taught nothing. Of several texts those of a
+    ``name``.
     """
-    words = worded(known, x)
+    words = worded(known, x, name)
     return None if words is None or bool(words[:, -1].all()) else words.shape[1] - 1 - words.flip(1).long().argmax(1)
+
+
+def fills_up(known: Kinds, x: Nested) -> bool:
+    """Whether padding follows some text of a batch."""
+    return any(last_words(known, x, name) is not None for name in _texts(known))
 
 
 def ends(known: Kinds | None, x: Nested, places: int) -> tuple[int, ...]:
     """At which of so many ``places`` of a network's answer each text of a batch is asked: at its last token, where padding follows some of
     them and there is a place for each token; else nothing, and the last place is asked."""
-    found = text_input(known) if known is not None else None
-    if known is None or found is None or (last := last_words(known, x)) is None or places != named(x)[found[0]].shape[1]:
+    name = answered_at(known, x, places) if known is not None else None
+    if known is None or name is None or (last := last_words(known, x, name)) is None:
         return ()
     return tuple(last.tolist())
 
@@ -59,3 +88,52 @@ def at_ends(known: Kinds | None, x: Nested, answers: Tensor) -> Tensor:
     found = ends(known, x, answers.shape[1])
     at = answers.device
     return answers[arange(len(found), device=at), tensor(found, device=at)] if found else answers[:, -1]
+
+
+def filled(known: Kinds, x: Nested, y: Tensor | None = None, told: Collection[int] = ()) -> Kinds:
+    """The kinds with what fills texts up, where no name of a token tells it.
+
+    *Meaning* a number is padding where it stands in texts at their ends alone, and either it is ``told`` (the padding index of a model's
+    embedding), or it is all that stands behind the last label that says something, but for the token that this label may be.
+    """
+    parts, found = named(x), kinds_of(known)
+    for name in _texts(known):
+        kind, part = found[name], parts.get(name)
+        assert isinstance(kind, Tokens)
+        if kind.padding is not None or not isinstance(part, Tensor) or part.ndim != 2 or part.is_floating_point():
+            continue
+        if any("pad" in token.lower() and pads(token) for token in kind.vocabulary or ()):
+            continue
+        numbers = {number for number in {*told, *_behind(part, y)} if _only_at_ends(part, number)}
+        if len(numbers) == 1:
+            found[name] = dataclasses.replace(kind, padding=numbers.pop())
+    return found if isinstance(known, dict) else found[""]
+
+
+def _behind(part: Tensor, y: Tensor | None) -> set[int]:
+    """The one number that stands behind the last labels of texts; nothing where others stand there too."""
+    if y is None or y.shape != part.shape or y.is_floating_point():
+        return set()
+    says = y != IGNORED
+    last = y.shape[1] - 1 - says.flip(1).long().argmax(1, keepdim=True)
+    behind = part[(arange(y.shape[1], device=y.device)[None] > last + 1) & says.any(1, keepdim=True)].unique()
+    return {int(behind[0])} if len(behind) == 1 else set()
+
+
+def _only_at_ends(part: Tensor, number: int) -> bool:
+    here = part == number
+    return bool(here.any()) and not bool((here & _inside(~here)).any())
+
+
+def _inside(words: Tensor) -> Tensor:
+    """From the first word of each row to its last."""
+    return (words.cumsum(1) > 0) & (words.flip(1).cumsum(1) > 0).flip(1)
+
+
+def _texts(known: Kinds) -> list[str]:
+    return [name for name, kind in kinds_of(known).items() if isinstance(kind, Tokens) and name != "labels"]
+
+
+def _tells(kind: Tokens) -> bool:
+    """Whether it is known which of its numbers fill texts up."""
+    return kind.vocabulary is not None or kind.decode_with is not None or kind.padding is not None

@@ -22,11 +22,12 @@ from ..data import nesting
 from ..data.examples import Examples
 from ..data.kinds import Kind
 from ..data.nesting import Nested
-from ..data.wording import at_ends, last_words
 from ..data.wording import ends as ends_of
+from ..data.wording import fills_up
 from ..model.batch_size import batch_size, said
 from ..model.capture import Capture
 from ..model.duplicate import duplicate
+from ..model.filling import padding_numbers
 from ..model.function import of_function
 from ..model.outputs import Wanted
 from ..model.surroundings import Neutral
@@ -100,7 +101,7 @@ def _attributed(
     if nesting.size(ready) == 0:
         raise UsageError("an attribution wants at least one example, got none")
     look = Looking(
-        module, x=ready, kind=Examples.of(ready, inputs=inputs).kind, progress=progress, **told,
+        module, x=ready, kind=Examples.of(ready, inputs=inputs).filled(padding_numbers(module)).kind, progress=progress, **told,
         baseline=None if baseline is None else fed(module, nesting.as_tensors(baseline)),
     )
     chosen = method if isinstance(method, Method) else None
@@ -202,7 +203,9 @@ def aim(look: Looking, x: Nested, target: Any = None) -> Target:
         single = scores.ndim == 1 or tuple(scores.shape[1:]) == (1,)
         if single and look.task != "classification":
             return _first(look)
-        last = at_ends(look.kind, x, scores) if scores.ndim == 3 else scores
+        last = scores
+        if scores.ndim == 3:
+            last = scores[torch.arange(len(ends)), torch.tensor(ends)] if ends else scores[:, -1]
         if last.ndim > 2:
             last = last.flatten(2).mean(2)
         if look.task == "regression":
@@ -224,7 +227,9 @@ def aim(look: Looking, x: Nested, target: Any = None) -> Target:
 
 def _ends(look: Looking, x: Nested) -> tuple[int, ...]:
     """The place of each text's last token, where padding follows some of them and the network answers at each place; else nothing."""
-    if look.function or look.kind is None or last_words(look.kind, x) is None:
+    if look.end is not None and nesting.size(x) == 1:
+        return (look.end,)
+    if look.function or look.kind is None or not fills_up(look.kind, x):
         return ()  # most often so: it is told without a pass
     scores = look.scores(nesting.select(x, slice(0, 1)))
     return ends_of(look.kind, x, scores.shape[1]) if scores.ndim == 3 else ()

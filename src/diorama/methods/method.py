@@ -103,6 +103,8 @@ class Looking:
         """Whether the model computes parts of itself again on the way back, from checkpoints, once a pass has told: all parts of a look know."""
         self._derivable = False
         """Whether it was seen that autograd knows all ops on the way to a target."""
+        self.end: int | None = None
+        """The place at which the one input is asked, where labels or padding tell that it is not the last."""
         self.passing: Capture | None = None
         """The capture of the pass that is running, for rules that need what was kept so far."""
         self._progress, self._reading, self._table, self._x = progress, reading, table, x

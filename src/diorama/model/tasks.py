@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ..data.wording import IGNORED as IGNORED
 from .ending import Made
 
 Task = Literal["classification", "multi_label", "regression", "next_token", "segmentation", "reconstruction", ""]
@@ -15,8 +16,6 @@ Task = Literal["classification", "multi_label", "regression", "next_token", "seg
 TASKS = ("classification", "multi_label", "regression", "next_token", "segmentation", "reconstruction")
 CLASSES = ("classification", "next_token", "segmentation")
 """Tasks whose answers are one class each: for an example, a step or a place."""
-IGNORED = -100
-"""The label that says nothing, as in torch's losses; :meth:`Reading.truth` gives it for every such label."""
 Form = Literal["scores", "probabilities", "log_probabilities", "values"]
 
 

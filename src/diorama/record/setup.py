@@ -21,6 +21,7 @@ from ..data.examples import Examples
 from ..data.steered import Steered
 from ..model.batch_size import called
 from ..model.ending import made_by
+from ..model.filling import padding_numbers
 from ..model.layers import LayerTable, layers
 from ..model.outputs import Reading
 from ..model.own_labels import beside_labels
@@ -122,7 +123,7 @@ def prepared(told: Watched, report: Callable[[Exception], None]) -> Setup | None
     snapshots.Plan(told.snapshots, int(told.budget))
     subject = subject_of(told)
     plain = subject.model
-    examples = _examples(told)
+    examples = _examples(told, plain)
     reading = table = None
     if examples is not None and not subject.spread:
         reading, table = _tried(plain, examples, told)
@@ -235,7 +236,7 @@ def _several(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
-def _examples(told: Watched) -> Examples | None:
+def _examples(told: Watched, model: nn.Module) -> Examples | None:
     probe = told.probe
     if probe is None:
         return None
@@ -252,7 +253,7 @@ def _examples(told: Watched) -> Examples | None:
     if told.device is not None:
         x = nesting.to(examples.x, torch.device(told.device))
         examples = dataclasses.replace(examples, x=x, held_out=None)
-    return examples
+    return examples.filled(padding_numbers(model))
 
 
 def _output(model: nn.Module, x: Any) -> Any:

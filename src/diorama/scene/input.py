@@ -14,9 +14,8 @@ from ..core.selection import Selection
 from ..data.examples import Examples
 from ..data.kinds import Image, Kinds, Strokes, Tokens
 from ..data.nesting import Nested, as_tensors, each, first, named
-from ..data.padding import pads, stretch
+from ..data.wording import fills_up, last_words
 from ..data.wording import kinds_of as kinds_of
-from ..data.wording import last_words
 from ..data.wording import text_input as text_input
 from ..data.wording import worded as worded
 from ..model.unwrap import fed
@@ -119,28 +118,57 @@ def encoded(examples: Examples, raw: Any) -> tuple[Nested, str]:
 
 
 def stretches(known: Kinds, x: Nested) -> list[slice] | None:
-    """Where each text of a batch stands between the padding at its ends; None where the inputs are no texts, or their words not known."""
-    found = text_input(known)
-    part = named(x).get(found[0]) if found is not None else None
-    if found is None or not isinstance(part, Tensor) or part.ndim != 2 or (found[1].vocabulary is None and found[1].decode_with is None):
+    """Where each text of a batch stands between the padding at its ends; None where the inputs are no texts, or their padding is not known."""
+    words = worded(known, x)
+    if words is None:
         return None
-    names = {int(number): found[1].token(int(number)) for number in part.unique()}
-    if not any(map(pads, names.values())):
-        return [slice(0, part.shape[1])] * len(part)
-    return [stretch([names[number] for number in row]) for row in part.tolist()]
+    first, last = words.long().argmax(1).tolist(), (words.shape[1] - words.flip(1).long().argmax(1)).tolist()
+    return [slice(start, stop) for start, stop in zip(first, last, strict=True)]
 
 
 def ending(scene: Scene, x: Nested) -> int | None:
-    """The place of a text's last token, where padding follows and the network says at each place what comes next; else None.
+    """The place at which one text is asked, where padding follows and the network says at each place what comes next; else None.
 
-    *Meaning* what comes next is asked there: behind padding the network was taught nothing.
+    *Meaning* what comes next is asked at the last token, of a translation at what was said of it last: behind padding the network was taught
+    nothing. An answer with places of its own ends, for an example with labels, at the last one that says something.
     """
-    ends, y = last_words(scene.kind, x) if scene.task == "next_token" else None, scene.live.y
-    found = text_input(scene.kind)
-    if ends is None or found is None or (y is not None and y.ndim == 2 and y.shape[1] != named(x)[found[0]].shape[1]):
+    found = endings(scene, x)
+    return None if found is None or found[0] < 0 else found[0]
+
+
+def endings(scene: Scene, x: Nested) -> list[int] | None:
+    """The same for each text of a batch, −1 where its last place is asked; None where that holds of all."""
+    from .reads import text_at
+
+    if scene.task != "next_token":
         return None
-    end = int(ends[0])
-    return end if end + 1 < named(x)[found[0]].shape[1] else None
+    y, parts = scene.live.y, named(x)
+    found = text_input(scene.kind)
+    name = found[0] if found is not None else text_at(scene) if fills_up(scene.kind, x) else None
+    part = parts.get(name) if name is not None else None
+    if y is not None and y.ndim == 2 and (part is None or part.ndim != 2 or y.shape[1] != part.shape[1]):
+        ends, width = _last_labels(scene, parts), y.shape[1]
+    else:
+        last = last_words(scene.kind, x, name) if name is not None else None
+        ends, width = ([] if last is None else last.tolist()), 0 if part is None else part.shape[1]
+    ends = [-1 if end + 1 >= width else end for end in ends]
+    return ends if any(end >= 0 for end in ends) else None
+
+
+def _last_labels(scene: Scene, parts: Mapping[str, Tensor]) -> list[int]:
+    """The last place of the answers to some inputs whose label says something; −1 of an input that is none of the examples."""
+    live, found = scene.live, []
+    if live.y is None or any(parts[name].shape[1:] != own.shape[1:] for name, own in named(live.x).items()):
+        return []
+    says = scene.reading.known(live.y)
+    if says.ndim != 2 or bool(says[:, -1].all()):
+        return []
+    for row in range(len(next(iter(parts.values())))):
+        same = [(own == parts[name][row].to(own.device)).reshape(len(own), -1).all(1) for name, own in named(live.x).items()]
+        examples = torch.stack(same).all(0).nonzero()
+        told = says[int(examples[0])].nonzero() if len(examples) else []
+        found.append(int(told[-1]) if len(told) else -1)
+    return found
 
 
 def asked(scene: Scene, x: Nested) -> Tensor:

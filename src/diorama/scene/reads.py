@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import re
-
 import torch
 from torch import Tensor
 
 from ..data.kinds import Tokens
 from ..data.nesting import Nested, each, named
-from ..data.padding import pads
+from ..data.wording import BESIDE
 from .scene import Scene
 from .states import hidden, readable, told
 
 TRIED = 6
 """So many examples tell where a layer's places are."""
-BESIDE = re.compile(r"(mask|token_type_ids|position_ids)$")
-"""What stands beside a text has such a name, in Hugging Face's models and those made after them."""
 
 
 def text_at(scene: Scene, layer: str = "") -> str:
@@ -181,8 +177,8 @@ def _other(scene: Scene, one: Nested, name: str, place: int | None = None) -> Ne
     own, kind = named(one)[name], scene.kinds[name]
     assert isinstance(kind, Tokens)
     row = own[0].tolist()
-    last = next((k for k in reversed(range(len(row))) if not pads(kind.token(int(row[k])))), len(row) - 1) if place is None else place
-    words = [int(word) for word in named(scene.live.x)[name].unique().tolist() if word != row[last] and not pads(kind.token(int(word)))]
+    last = next((k for k in reversed(range(len(row))) if not kind.pads(int(row[k]))), len(row) - 1) if place is None else place
+    words = [int(word) for word in named(scene.live.x)[name].unique().tolist() if word != row[last] and not kind.pads(int(word))]
     if not words:
         return one
     changed = own.clone()

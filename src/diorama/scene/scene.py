@@ -22,6 +22,7 @@ from ..data.kinds import Kind
 from ..data.nesting import Nested
 from ..model.duplicate import duplicate
 from ..model.edits import Edit
+from ..model.filling import padding_numbers
 from ..model.function import of_function
 from ..model.graph import Graph
 from ..model.layers import Layer, LayerTable, by_unit
@@ -64,6 +65,8 @@ class Scene:
         criterion: Callable[[Tensor, Tensor], Tensor] | None = None, device: Any = None, metadata: Mapping[str, Any] | None = None,
     ) -> None:
         examples = None if x is None else Examples.taken(x, y, classes, inputs, metadata)
+        if examples is not None and isinstance(model, nn.Module):
+            examples = examples.filled(padding_numbers(model))
         self._set(Given(model if isinstance(model, nn.Module) else of_function(model), device), examples, outputs, task, criterion)
 
     @classmethod

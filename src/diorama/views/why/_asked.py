@@ -140,10 +140,12 @@ def looking(scene: Scene, current: Current, *, compared: bool = False) -> Lookin
     """What methods look with; ``compared`` gives them examples of the probe set to compare with."""
     live = scene.live
     others = fed(scene.model, live.batch(list(range(min(COMPARED, len(live)))))) if compared else None
-    return Looking(
+    look = Looking(
         scene.model, x=current.x, kind=scene.kind, reading=scene.reading, classes=scene.classes, table=scene.layers,
         cancel=scene.cancel, edits=scene.edits, baseline=others,
     )
+    look.end = ending(scene, current.x)
+    return look
 
 
 def explained(look: Looking, x: Nested, target: Any, method: Method) -> tuple[Method, Attribution, str]:

@@ -17,6 +17,7 @@ from ...data.nesting import Nested
 from ...data.tokens import visible
 from ...scene import Scene
 from ...scene.input import Current
+from ...scene.reads import text_at
 from ..answers import token
 
 EXTRA = 8
@@ -68,6 +69,19 @@ def positions(scene: Scene, current: Current, count: int, inputs: tuple[str, ...
             names = (f"row {row}, column {column}" for row in range(grid[0]) for column in range(grid[1]))
             return Positions((*_own(extra), *names), extra, grid=grid, pixels=np.asarray(kind.decode(part)[0]))
     return Positions(tuple(str(k) for k in range(count)))
+
+
+def said_at(scene: Scene, current: Current, count: int, point: str = "") -> Positions:
+    """What stands at the positions of an answer, or at those of a ``point`` on the way to it: the tokens of the text that it goes along with;
+    places that are nobody's tokens have their numbers."""
+    if translates(scene) == count:
+        return Positions(tuple(map(str, range(count))))
+    own, texts = text_at(scene), [name for name, kind in scene.kinds.items() if isinstance(kind, Tokens)]
+    if len(texts) < 2:
+        return positions(scene, current, count)
+    # What is made of the source alone lies along that; what has heard of both, along what was said of it so far.
+    of = asked_of(scene, current.x, (point,))[0] if point else (own,)
+    return positions(scene, current, count, (own,) if own in of or not of else of)
 
 
 def of_features(scene: Scene, x: Nested, point: str, width: int) -> bool:

@@ -23,7 +23,7 @@ from ...scene import Scene
 from ...scene.input import Current, ending
 from .. import answers
 from ..view import View
-from ._positions import Positions, positions
+from ._positions import Positions, said_at, translates
 
 COLUMNS = 64
 """At most so many positions are shown."""
@@ -120,10 +120,11 @@ class LensView(View):
         )
 
     def _window(self, selection: Selection, first: int, count: int, ended: int | None = None) -> tuple[slice, int | None]:
-        """The positions that are shown, and the chosen one: that which answers with the chosen token's successor."""
+        """The positions that are shown, none of padding unless it is chosen, and the chosen one: that which answers with its successor."""
         key = selection.one("token")
         place = key.number if key is not None and count > 1 and first <= key.number < count else ended
-        stop = count if place is None else min(count, max(place + 1, first + self.limit))
+        end = count if ended is None else max(ended + 1, first + 1)
+        stop = end if place is None else max(place + 1, min(end, first + self.limit))
         return slice(max(first, stop - self.limit), stop), place
 
     def _heat(self, scene: Scene, current: Current, rows: tuple[str, ...], shown: Tensor, answered: int, told: slice) -> Heatmap:
@@ -140,7 +141,7 @@ class LensView(View):
             values=values.numpy(), limits=magnitude(values.numpy(), 0.0, 1.0, "probability", unit="probability"),
             row_labels=rows, column_labels=columns, cell_texts=tuple(name for row in names for name in row),
             column_keys=tuple(number_key("token", k) for k in range(told.start, told.start + shown.shape[1])) if answered > 1 else (),
-            column_title="the token that is read" if answered > 1 else "", size=17,
+            column_title="" if answered < 2 else "place of the answer" if translates(scene) == answered else "the token that is read", size=17,
         )
 
 
@@ -163,7 +164,7 @@ def _columns(scene: Scene, current: Current, answered: int, told: slice) -> tupl
     """What is read at each shown position; nothing for a single answer."""
     if answered == 1:
         return ()
-    whole: Positions = positions(scene, current, answered)
+    whole: Positions = said_at(scene, current, answered)
     return whole.names[told.start : told.stop]
 
 

@@ -17,10 +17,10 @@ from ...data import nesting
 from ...derive.derivations.patching import WHERE, Pair, spots
 from ...derive.streams import residual_stream, without_stream
 from ...scene import Scene
-from ...scene.input import stretches
+from ...scene.input import endings
 from .. import answers
 from ..view import View
-from ._positions import Positions, positions
+from ._positions import Positions, said_at
 
 
 class PatchingView(View):
@@ -97,7 +97,7 @@ class PatchingView(View):
         self, scene: Scene, selection: Selection, numbers: tuple[int, int], pair: Pair, found: NDArray[np.float64], whole: Any,
     ) -> Picture:
         clean, other = (scene.current(example=number) for number in numbers)
-        told, there = (positions(scene, each, found.shape[1]) for each in (clean, other))
+        told, there = (said_at(scene, each, found.shape[1], pair.line.points[-1]) for each in (clean, other))
         names = spots(residual_stream(scene, pair.x), self.where)[1]
         columns = told.names
         differ = [k for k, (a, b) in enumerate(zip(told.names, there.names, strict=True)) if a != b]
@@ -124,7 +124,7 @@ class PatchingView(View):
             ),)
         return self.picture(
             scene, selection, "Where lies what tells the two apart?", Group(children=marks), words, checks=checks, final=whole is not None,
-            note="" if differ or not told.tokens else "Both texts are the same.",
+            note="" if differ or not told.tokens else f"Both texts are the same{'' if len(scene.kinds) < 2 else '; what else was given may not be'}.",
         )
 
 
@@ -132,8 +132,7 @@ def answered(scene: Scene) -> NDArray[Any]:
     """What each live example is answered with, as one number each: of a text the answer at its last token, before padding."""
     given = scene.answers().predictions
     rows = given.reshape(len(given), -1).numpy()
-    spans = stretches(scene.kind, scene.live.x) if scene.task == "next_token" else None
-    ends = [-1 if span.stop > rows.shape[1] else span.stop - 1 for span in spans or []] or [-1] * len(rows)
+    ends = [-1 if end >= rows.shape[1] else end for end in endings(scene, scene.live.x) or []] or [-1] * len(rows)
     return np.asarray(rows[np.arange(len(rows)), ends])
 
 

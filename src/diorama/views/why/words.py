@@ -161,7 +161,7 @@ class WordsView(View):
         if own or text_at(scene) not in ("", _name(scene)):
             # A translator's answer has places of its own: what stands there is none of the tokens that it read.
             other = Selection(tuple(key for key in selection.a if key.kind != "token"), selection.b)
-            return self._tag(scene, other, look, scores, scores.shape[1], len(ids))
+            return self._tag(scene, other, look, scores, scores.shape[1] if end is None else end + 1, len(ids))
         place = self._place(selection, length, min(len(ids), scores.shape[1]))
         row = scores[0, place - 1]
         follows = scores.shape[1] == len(ids) and place not in (length, len(ids))
