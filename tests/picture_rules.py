@@ -38,7 +38,9 @@ def checked(picture: Picture) -> None:
     assert not (one := [text for text in told if ONE_OF_MANY.search(text)]), f"a sentence says that there is 1 of what it calls many: {one}"
     assert picture.provenance is not None
     assert picture.provenance.method
-    assert set(picture.idle) <= set(knobs_of(views[picture.provenance.method])), "a knob that changes nothing here is one of the view's"
+    known = knobs_of(views[picture.provenance.method])
+    every = {*known, *(f"{name}={choice}" for name, knob in known.items() for choice in knob.choices)}
+    assert set(picture.idle) <= every, "a knob, or a choice of one, that changes nothing here is one of the view's"
     for mark in picture.marks():
         assert isinstance(mark, (*MARKS.values(), Group))
         if isinstance(mark, Network) and len(mark.places):

@@ -51,7 +51,8 @@ class Draft:
 
 class Picture(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
     """What a view yields. ``final`` is False while refinements follow; ``note`` says what is missing or unusual; ``hint`` what can
-    be done with it in the page, and stands there alone; ``idle`` names knobs that change nothing as the others stand, each with a sentence why."""
+    be done with it in the page, and stands there alone; ``idle`` names knobs that change nothing as the others stand, and choices of
+    one that do not apply (``knob=choice``), each with a sentence why."""
 
     title: str
     body: Node

@@ -70,7 +70,7 @@ class AboutUnit:
     def caption(self, probed: bool = False) -> str:
         """What is seen, for a newcomer."""
         size = self.shown.layer
-        said = f"Unit {self.number}, one of {size.units} of {spoken(self.layer)}"
+        said = f"Unit {self.number}{answers.stands_for(self.scene, size, self.number)}, one of {size.units} of {spoken(self.layer)}"
         said += f" ({self.shown.words})" if self.shown.words else ""
         said += f", on {self.current.label}."
         if probed and self._share is not None:

@@ -14,6 +14,7 @@ from ..core.selection import number_key
 from ..data import kinds
 from ..data.kinds import Strokes, Tokens
 from ..data.tokens import visible
+from ..model.layers import Layer
 from ..model.mixtures import NextStep, curves
 from ..model.outputs import CLASSES
 from ..model.targets import called
@@ -186,6 +187,21 @@ def token(scene: Scene, number: int) -> str:
     kind = read[1] if read is not None else next((kind for kind in scene.kinds.values() if isinstance(kind, Tokens)), None)
     text = kind.token(number) if kind is not None else str(number)
     return visible(text)
+
+
+def foretold(scene: Scene, layer: Layer, number: int) -> str:
+    """The token that a unit of a layer stands for, where these are a network's answers about the token that comes next; else empty."""
+    last = max(one.order for one in scene.layers.leaves)
+    if scene.task != "next_token" or layer.order != last or not layer.sequence or tags(scene):
+        return ""
+    fits = any(isinstance(kind, Tokens) and kind.reads and layer.units == kind.size for kind in scene.kinds.values())
+    return token(scene, number) if fits else ""
+
+
+def stands_for(scene: Scene, layer: Layer, number: int) -> str:
+    """The same as it stands behind a unit's name: " (“e”)"; empty where it stands for none."""
+    told = foretold(scene, layer, number)
+    return f" (“{told}”)" if told else ""
 
 
 NOTHING = "nothing: its scores are not numbers"

@@ -28,8 +28,8 @@ CURVE = (28, 56)
 """Pictures in tables and strips have at most so many pixels a side."""
 MANY = 200
 """A row of more numbers than this is drawn as a line."""
-LETTERS = 60
-"""Texts in tables are cut after so many characters."""
+LETTERS = 240
+"""Texts in tables are cut after so many characters: the page shows three lines of them, and all that is here in a row's note."""
 
 
 def property_names(scene: Scene) -> list[str]:

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from ..core.colour import Limits, magnitude, symmetric
-from ..core.errors import NotRun
+from ..core.errors import NotApplicable, NotRun
 from ..core.saying import counted
-from ..core.selection import spoken
+from ..core.selection import Key, Selection, spoken
 from ..data.nesting import Nested
 from ..model.capture import Capture
 from ..model.layers import Layer, by_unit
@@ -112,6 +112,31 @@ def running(scene: Scene, one: ShownLayer, current: Current) -> tuple[Current, T
             with contextlib.suppress(NotRun):
                 return other, look(scene, [one], other.x)[one.name][0]
         raise
+
+
+def unit_of(scene: Scene, selection: Selection) -> Key:
+    """The chosen unit, else the one of the chosen layer that responds most to the input.
+
+    With nothing chosen it is of the last recurrent layer (its memory cells), else of the last with maps, else of the last.
+    """
+    key = next((key for key in reversed(selection.a) if key.kind in ("unit", "layer")), None)
+    if key is not None and key.kind == "unit":
+        return key
+    if key is not None:
+        one = shown(scene, scene.layers[key.name])
+    else:
+        layers = telling_layers(scene)
+        if not layers:
+            raise NotApplicable("the model has no layer with units to look at")
+        cells = {layer.name for layer in scene.layers.recurrent}
+        one = next(
+            (one for one in reversed(layers) if one.layer.name in cells),
+            next((one for one in reversed(layers) if one.layer.spatial), layers[-1]),
+        )
+    _, values = running(scene, one, scene.current(selection))
+    if not values.ndim:
+        raise NotApplicable(f"{one.name} puts out one number, which has no units; choose a unit of another layer")
+    return Key("unit", one.name, (int(strength(values).argmax()),))
 
 
 def small(values: Tensor, limit: int) -> np.ndarray:

@@ -122,7 +122,8 @@ class View(Plugin, abc.ABC):
         idle: Mapping[str, str] | None = None,
     ) -> Picture:
         """Make a picture with its step and provenance; ``source`` names the paper or formula, ``hint`` says what can be done with the
-        picture in the page (a file does not say it), ``idle`` names the knobs that change nothing here, each with the reason."""
+        picture in the page (a file does not say it), ``idle`` names the knobs that change nothing here, and choices that do not apply
+        (``knob=choice``), each with the reason."""
         checks = tuple(
             msgspec.structs.replace(check, sentence=_plainly(check.sentence)) if isinstance(check, Check) else check for check in checks
         )

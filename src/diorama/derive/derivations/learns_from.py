@@ -19,8 +19,9 @@ class LearnsFromDerivation(Derivation):
     """Every token of some examples with what the loss makes of it: whether it is learnt from, and what it costs.
 
     *Meaning* a record a token: its ``example`` and ``position``, the ``token`` and its ``text``; ``learnt`` where some place
-    before it has to answer it, with the ``label`` there and its ``loss`` (the cross-entropy); else it is masked, with the label
-    −100 and a loss of 0. ``special`` names tokens that are no text: end, padding, and the like. A label that is not the token
+    before it has to answer it, with the ``label`` there and its ``loss`` (the cross-entropy); else it is masked, or the first of a
+    text, before which nothing stands, with the label −100 and a loss of 0.
+    ``special`` names tokens that are no text: end, padding, and the like. A label that is not the token
     itself (a masked word, labels shifted wrongly) is told by its number.
     *Units* nats.
     *Error* the mean of the losses of what is learnt is the loss of the examples; where the model computes its own, that is

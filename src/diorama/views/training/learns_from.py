@@ -93,7 +93,7 @@ class LearnsFromView(View):
         words += f": it is taken on {len(learnt)} of {len(value)} tokens ({percent(len(learnt) / max(1, len(value)))})"
         mean = float(np.mean([one["loss"] for one in learnt])) if learnt else float("nan")
         words += f"; their mean is {mean:.3g} nats." if np.isfinite(mean) else "."
-        words = f"{' '.join(wrong)} {words}" if wrong else f"{words} Struck out is what is masked; the brighter, the costlier."
+        words = f"{' '.join(wrong)} {words}" if wrong else f"{words} {_struck(value, moved)}"
         note = self._left_out(value, numbers[: self.examples], len(numbers))
         return self.picture(scene, selection, "What the loss is taken on", Group(children=tuple(marks)), words, note=note)
 
@@ -114,7 +114,7 @@ class LearnsFromView(View):
         caption += f"their mean is {mean:.3g} nats." if np.isfinite(mean) else "no mean of them can be told."
         if not learnt:
             caption = f"The loss is taken on none of {len(value)} tokens."
-        caption = f"{' '.join(wrong)} {caption}" if wrong else f"{caption} Struck out is what is masked; the brighter, the costlier."
+        caption = f"{' '.join(wrong)} {caption}" if wrong else f"{caption} {_struck(value, told.offset)}"
         return self.picture(
             scene, selection, "What the loss is taken on", Group(children=tuple(marks)), caption, checks=_checks(told, learnt, first),
             note=self._left_out(value, numbers, len({one["example"] for one in value})),
@@ -135,6 +135,16 @@ class LearnsFromView(View):
             struck=np.array([not one["learnt"] for one in shown]), limits=magnitude([one["loss"] for one in shown], 0.0, largest, unit="nats"),
             keys=tuple(number_key("token", one["position"]) for one in shown) if keyed else (), characters=single, title=title,
         )
+
+
+def _struck(value: Sequence[Record], moved: int | None) -> str:
+    """What is struck out, in a sentence: tokens that are masked, and where a place answers the next token, the first of each text."""
+    out = [one for one in value if not one["learnt"]]
+    first = moved == 1 and any(not one["position"] for one in out)
+    told = ["what is masked"] if any(one["position"] or not first for one in out) else []
+    told += ["the first token of each text, which is not predicted, as nothing stands before it"] if first else []
+    struck = f"Struck out is {' and '.join(told)}; the" if told else "The"
+    return f"{struck} brighter, the costlier."
 
 
 def _recorded(scene: Scene) -> bool:

@@ -21,7 +21,7 @@ from ...methods.synthesis.objectives import Objective
 from ...methods.synthesis.stage import MadeInput
 from ...scene import Scene
 from .. import inputs
-from ..units import main_layers
+from ..units import main_layers, unit_of
 
 _LARGEST = 240
 """Pictures of many pixels are shown as large as they are, up to this."""
@@ -33,13 +33,13 @@ def staged(scene: Scene, selection: Selection, seed: int, layer: str = "") -> Ma
 
 
 def chosen(scene: Scene, selection: Selection) -> Key:
-    """The unit, class, layer or direction that was chosen last; else the first class, else a unit of the last layer."""
+    """The unit, class, layer or direction that was chosen last; else the first class, else the unit on which its card opens."""
     for key in reversed(selection.a):
         if key.kind in ("class", "layer", "unit", "direction"):
             return key
     if scene.task in ("classification", "multi_label"):
         return Key("class", "", (0,))
-    return Key("unit", main_layers(scene)[-1].name, (0,))
+    return unit_of(scene, selection)
 
 
 def before(scene: Scene, key: Key) -> str | None:

@@ -13,14 +13,14 @@ from ...core.knobs import knob
 from ...core.marks import Bars, Box, Group, Image, Node, Number, Ridges, RidgeSet, Tiles
 from ...core.picture import Draft, Picture, Progress
 from ...core.rounding import alike
-from ...core.selection import Key, Selection, spoken, unit_key
+from ...core.selection import Selection, spoken, unit_key
 from ...data.kinds import Tokens
 from ...data.nesting import Nested, join
 from ...derive.scanning import SeenUnits, known, seen
 from ...scene import Scene, wiring
-from .. import about, crops
+from .. import about, answers, crops
 from ..crops import ChosenExamples, Place
-from ..units import ShownLayer, running, shown, strength, telling_layers
+from ..units import ShownLayer, running, unit_of
 from ..view import View
 from . import _preferred
 from ._facts import listed, off, profiled, selective
@@ -106,8 +106,9 @@ class CardView(View):
         yield self._picture(scene, selection, card, final=True)
 
     def _picture(self, scene: Scene, selection: Selection, card: _Card, final: bool) -> Picture:
+        title = f"{card.title}{answers.stands_for(scene, card.one.layer, card.unit)}"
         return self.picture(
-            scene, selection, card.title, Group(children=tuple(card.marks())), card.caption(), final=final,
+            scene, selection, title, Group(children=tuple(card.marks())), card.caption(), final=final,
             note=card.note, hint=card.hint(), idle={} if card.pictured else {"back": "the input is no picture"},
         )
 
@@ -115,31 +116,6 @@ class CardView(View):
     def ways(self) -> tuple[str, ...]:
         """The ways in which signals are sent back."""
         return {"both": ("deconvnet", "guided"), "none": ()}.get(self.back, (self.back,))
-
-
-def unit_of(scene: Scene, selection: Selection) -> Key:
-    """The chosen unit, else the one of the chosen layer that responds most to the input.
-
-    With nothing chosen it is of the last recurrent layer (its memory cells), else of the last with maps, else of the last.
-    """
-    key = next((key for key in reversed(selection.a) if key.kind in ("unit", "layer")), None)
-    if key is not None and key.kind == "unit":
-        return key
-    if key is not None:
-        one = shown(scene, scene.layers[key.name])
-    else:
-        layers = telling_layers(scene)
-        if not layers:
-            raise NotApplicable("the model has no layer with units to look at")
-        cells = {layer.name for layer in scene.layers.recurrent}
-        one = next(
-            (one for one in reversed(layers) if one.layer.name in cells),
-            next((one for one in reversed(layers) if one.layer.spatial), layers[-1]),
-        )
-    _, values = running(scene, one, scene.current(selection))
-    if not values.ndim:
-        raise NotApplicable(f"{one.name} puts out one number, which has no units; choose a unit of another layer")
-    return Key("unit", one.name, (int(strength(values).argmax()),))
 
 
 class _Card:
@@ -406,8 +382,10 @@ class _Card:
             names = [f"{spoken(wires.layer)}/{int(k)}" for k in order]
             last = max(one.order for one in self.scene.layers.leaves if one.weight is not None)
             output = self.scene.layers[wires.layer].order == last
-            if output and self.scene.layers[wires.layer].units == len(self.scene.classes):
+            own = self.scene.layers[wires.layer]
+            if output and own.units == len(self.scene.classes):
                 names = [self.scene.classes[int(k)] for k in order]
+            names = [answers.foretold(self.scene, own, int(k)) or name for k, name in zip(order, names, strict=True)]
             yield Bars(
                 values=values, labels=tuple(names), keys=tuple(unit_key(wires.layer, int(k)) for k in order),
                 limits=symmetric(values), title=f"{words}: weights of {spoken(wires.layer)}",
@@ -415,7 +393,7 @@ class _Card:
 
     def caption(self) -> str:
         """What is seen, for a newcomer."""
-        said = f"Unit {self.unit} of {self.one.layer.units} in {spoken(self.key.name)}"
+        said = f"Unit {self.unit}{answers.stands_for(self.scene, self.one.layer, self.unit)} of {self.one.layer.units} in {spoken(self.key.name)}"
         said += f", {self.one.words}" if self.one.words else ""
         fine = np.isfinite(self.here)
         said += f": {f'{self.here:.3g}' if fine else 'no number'} on {self.current.label}"

@@ -45,12 +45,12 @@ class CellsView(View):
     *Meaning* blue where the cell is positive, orange where it is negative: a cell that is blue inside quotes keeps in
     mind that a quote is open. An LSTM's cell is coloured by its memory, of which it says only a part at a time. Below each
     character stands what the network expected in its place, the bluer the surer (or says of it, where it reads it first). The table
-    offers the cells whose value goes along best with a property of the text: brackets, quotes, a regular expression, or the tokens that
-    you choose in the text; of a melody with pitch, beat and silence.
+    offers the cells of all recurrent layers, or of the chosen one, whose value goes along best with a property of the text: brackets,
+    quotes, a regular expression, or the tokens that you choose in the text; of a melody with pitch, beat and silence.
     *Error* cells are ranked by the correlation (−1 to 1) over the first half of at most 32 texts; ``held out`` is that
-    over the other half, and ``by chance`` how often the best of all cells does as well when the property is shifted along
+    over the other half, and ``by chance`` how often the best of all cells of its layer does as well when the property is shifted along
     the texts and in each of them. A cell may well mean something else that merely goes along with the property.
-    *Cost* one forward pass of the text; once a step one of 32 texts.
+    *Cost* one forward pass of the text; once a step one of 32 texts for each recurrent layer.
     *Source* Karpathy, Johnson & Fei-Fei 2015, section 4.
     """
 
@@ -64,7 +64,7 @@ class CellsView(View):
     demo = "text"
 
     layer: str | None = knob(
-        None, "The layer, any that answers at each token; the first recurrent one, or the chosen one, when left open.", kind="layer"
+        None, "The layer, any that answers at each token; the chosen one, or all recurrent ones, when left open.", kind="layer"
     )
     cell: str | None = knob(
         None, "The cell; the chosen one, or the best match, when left open.", kind="cell", main=True
@@ -100,18 +100,36 @@ class CellsView(View):
         current = scene.current(selection)
         if reason := misplaced(scene, layer.name):
             raise NotApplicable(f"{spoken(layer.name)} {reason}{ELSE}")
-        seen = yield from self._seen(scene, layer, current, kept)
+        if self.property == CHOSEN or given is not None:
+            seen = yield from self._seen(scene, layer, current, kept)
         if given is not None:
             yield self._drawn(scene, selection, seen, given, None)
         if self.property == CHOSEN:
             offered = _chosen(selection, seen)
-        else:
-            for stage in scene.derive("properties", layer=layer.name, pattern=self.pattern, state=self.state).stream():
+            yield self._drawn(scene, selection, seen, given if given is not None else offered[0].cell if offered else 0, offered)
+            return
+        found: dict[str, dict[str, Any]] = {}
+        layers = self._ranked(scene, selection, layer)
+        for number, one in enumerate(layers):
+            for stage in scene.derive("properties", layer=one.name, pattern=self.pattern, state=self.state).stream():
                 if not stage.final:
-                    yield stage.progress
-            offered = self._offered(stage.value, given)
+                    share = (number + stage.done / stage.total) / len(layers)
+                    yield Progress(done=share * stage.total, total=stage.total, note=stage.note)
+            found[one.name] = stage.value
+        offered = self._offered(found, given)
+        if given is None:
+            best = offered[0].layer if offered else layer.name
+            seen = yield from self._seen(scene, scene.layers[best], current, keeps(scene, best, self.state))
         cell = given if given is not None else offered[0].cell if offered else 0
-        yield self._drawn(scene, selection, seen, cell, offered)
+        yield self._drawn(scene, selection, seen, cell, offered, found[seen.layer.name])
+
+    def _ranked(self, scene: Scene, selection: Selection, layer: Layer) -> list[Layer]:
+        """The layers whose cells are offered: the one that was chosen, else all recurrent ones that read the same text."""
+        chosen = any((key := selection.one(kind)) is not None and key.name == layer.name for kind in ("unit", "layer"))
+        if chosen or self.layer is not None or self.cell is not None:
+            return [layer]
+        read = text_at(scene, layer.name)
+        return [one for one in scene.layers.stepwise if not misplaced(scene, one.name) and text_at(scene, one.name) == read] or [layer]
 
     def _layer(self, scene: Scene, selection: Selection) -> Layer:
         good = set(told(scene))
@@ -136,19 +154,25 @@ class CellsView(View):
         key = selection.one("unit")
         return key.number if key is not None and key.name == layer.name else None
 
-    def _offered(self, found: dict[str, Any], given: int | None) -> list[Match]:
-        """The best cells for the wanted property, or the best ones of each; of a given cell what it follows most.
+    def _offered(self, found: dict[str, dict[str, Any]], given: int | None) -> list[Match]:
+        """The best cells of all layers for the wanted property, or the best ones of each; of a given cell what it follows most.
 
         What is one property in these texts is offered once, under all its names.
         """
-        each, rows = [], [row for row, first in enumerate(found["same"].tolist()) if row == first]
+        each, told = list[Match](), next(iter(found.values()))
+        rows = [row for row, first in enumerate(told["same"].tolist()) if row == first]
         if self.property != "any":
-            rows = [int(found["same"][found["names"].index(self.property)])]
+            rows = [int(told["same"][told["names"].index(self.property)])]
+        most = 2 if self.property == "any" else 12
         for row in rows:
-            strong = np.argsort(-np.abs(found["first"][row]), kind="stable")[: 2 if self.property == "any" else 12]
-            each += [Match.of(found, row, int(cell)) for cell in strong]
+            some = [
+                Match.of(own, row, int(cell), name) for name, own in found.items()
+                for cell in np.argsort(-np.abs(own["first"][row]), kind="stable")[:most]
+            ]
+            each += sorted(some, key=lambda match: -abs(match.first))[:most]
         if given is not None:
-            each.append(max((Match.of(found, row, given) for row in rows), key=lambda match: abs(match.first)))
+            name, own = next(iter(found.items()))
+            each.append(max((Match.of(own, row, given, name) for row in rows), key=lambda match: abs(match.first)))
         # A property that the texts do not have is followed by none.
         each = [match for match in each if match.first]
         return sorted(dict.fromkeys(each), key=lambda match: -abs(match.first))
@@ -163,7 +187,7 @@ class CellsView(View):
             yield Progress(done=done, total=start, note=restarts.NOTE)
         return SeenText(layer, current, restarts.states(scene, layer.name, start, restarts.total)["c"][0].T.tanh(), kept, start)
 
-    def _drawn(self, scene: Scene, selection: Selection, seen: SeenText, cell: int, offered: list[Match] | None) -> Picture:
+    def _drawn(self, scene: Scene, selection: Selection, seen: SeenText, cell: int, offered: list[Match] | None, found: Any = None) -> Picture:
         layer, current = seen.layer, seen.current
         read = text_at(scene, layer.name)
         tokens = texts.tokens(current.shown, read)
@@ -187,14 +211,14 @@ class CellsView(View):
             note += f"{'; ' if note else ''}what the network expects stands at the tokens of {elsewhere}, and this layer reads {read}: it is left out"
         if offered:
             marks.append(_offer(layer, offered))
-            own = next((match for match in offered if match.cell == cell), None)
+            own = next((match for match in offered if match.cell == cell and match.layer in ("", layer.name)), None)
             checks = own.checks if own is not None else ()
         elif offered is not None:
             what = "any property" if self.property == "any" else f"“{self.pattern if self.property == PATTERN else self.property}”"
             note += ("; " if note else "") + f"no cell is offered: {what} does not come and go in those texts by which cells are ranked"
         return self.picture(
             scene, selection, f"Cell {cell} of {spoken(layer.name)}", Group(children=tuple(marks)), words, checks=checks,
-            note=note, final=offered is not None,
+            note=note, final=offered is not None, idle=_unfit(texts.kind(scene, read), found),
         )
 
     def _text(self, scene: Scene, seen: SeenText, tokens: list[str], cell: int, start: int, guessed: str | None) -> Text:
@@ -239,13 +263,15 @@ class Match:
     """By which it was ranked."""
     held_out: float | None
     chance: float
+    layer: str = ""
+    """Empty where it is the one that is shown."""
 
     @classmethod
-    def of(cls, found: dict[str, Any], row: int, cell: int) -> Match:
+    def of(cls, found: dict[str, Any], row: int, cell: int, layer: str) -> Match:
         """One cell and property of the derivation's value."""
         first, held_out, chance = (float(found[name][row, cell]) for name in ("first", "held_out", "chance"))
         names = [name for name, one in zip(found["names"], found["same"].tolist(), strict=True) if one == row]
-        return cls(SAME.join(names), cell, first, held_out, chance)
+        return cls(SAME.join(names), cell, first, held_out, chance, layer)
 
     @property
     def checks(self) -> tuple[Check, ...]:
@@ -254,9 +280,19 @@ class Match:
         where = "on this text" if self.held_out is None else "on texts by which it was not chosen"
         sentence = (
             f"How well this cell goes along with “{self.follows}” {where}: 1 or −1 wholly, 0 not at all. With the property "
-            f"shifted along the text, {SHIFTS} times, the best of all cells did as well {round(self.chance * (1 + SHIFTS)) - 1} times."
+            f"shifted along the text, {SHIFTS} times, the best of all its layer’s cells did as well {round(self.chance * (1 + SHIFTS)) - 1} times."
         )
         return (Check(name=f"correlation with {self.follows}", value=value, sentence=sentence, good=abs(value) > 0.5 and self.chance <= SURE),)
+
+
+def _unfit(kind: Tokens, found: Any) -> dict[str, str]:
+    """The choices of ``property`` that say nothing of such texts, each with the reason."""
+    told = told_of(kind)
+    unfit = {name: "these tokens have no such property" for name in (*PROPERTIES, *MUSIC) if name not in told}
+    if found is not None:
+        still = [name for name, row in zip(found["names"], found["first"], strict=True) if name in told and not np.any(row)]
+        unfit |= dict.fromkeys(still, "it does not come and go in these texts")
+    return {f"property={name}": reason for name, reason in unfit.items()}
 
 
 def _chosen(selection: Selection, seen: SeenText) -> list[Match]:
@@ -324,10 +360,12 @@ def _offer(layer: Layer, best: list[Match]) -> Table:
         ),
         Column(
             name="by chance", kind="share", numbers=np.array([match.chance for match in best]),
-            note="how often the best of all cells does as well when the property is shifted along the texts",
+            note="how often the best of all cells of its layer does as well when the property is shifted along the texts",
         ),
     ]
     if best[0].held_out is None:
         del columns[3]
-    keys = tuple(unit_key(layer.name, match.cell) for match in best)
+    if len({match.layer for match in best}) > 1:
+        columns.insert(1, Column(name="layer", kind="text", texts=tuple(spoken(match.layer or layer.name) for match in best)))
+    keys = tuple(unit_key(match.layer or layer.name, match.cell) for match in best)
     return Table(columns=tuple(columns), row_keys=keys, title="Cells that match a property best")

@@ -25,7 +25,7 @@ from ...methods.synthesis.priors import Priors
 from ...methods.synthesis.stage import START, MadeInput
 from ...methods.synthesis.verdict import Verdict, verdict
 from ...scene import Scene
-from .. import inputs
+from .. import answers, inputs
 from ..units import main_layers, telling_layers
 from ..view import View
 from . import _made
@@ -322,7 +322,9 @@ def _share(value: Tensor) -> str:
 
 
 def _with_kind(scene: Scene, key: Key, name: str) -> str:
-    """A class's own name with the word before it; one by its number has it: "class 7", "output 7"."""
+    """A class's own name with the word before it; one by its number has it: "class 7", "output 7"; a unit's with the token that it stands for."""
+    if key.kind == "unit":
+        return f"{name}{answers.stands_for(scene, scene.layers[key.name], key.number)}"
     return f"class {name}" if key.kind == "class" and key.number < len(scene.classes) else name
 
 
