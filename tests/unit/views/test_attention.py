@@ -374,3 +374,36 @@ def test_heads_over_a_training(tmp_path: Path) -> None:
     assert (f"Most rises {most.name}" if rises else "No head has more") in drawn.caption
     with pytest.raises(NotApplicable, match="only one moment"):
         Scene(model, x, inputs=diorama.Tokens(vocabulary=LETTERS)).view("attention", show="training")
+
+
+def _looks_at(block: nn.Module, ahead: int) -> None:
+    """Make both heads of a block look, sharply, at the place so many before the one that asks, wherever that is."""
+    size = 4
+    with torch.no_grad():
+        for parameter in block.parameters():
+            parameter.zero_()
+        for head in range(2):
+            block.qkv.weight[head * size : head * size + 2, :2] = 600.0 * torch.eye(2)
+            turn = torch.tensor(0.3 * ahead)
+            block.qkv.weight[8 + head * size : 8 + head * size + 2, :2] = torch.tensor([[turn.cos(), -turn.sin()], [turn.sin(), turn.cos()]])
+
+
+@pytest.mark.parametrize("sharp", [0, 1])
+def test_it_opens_on_the_layer_that_tells_most(sharp: int) -> None:
+    """Of a layer that looks at itself or everywhere and one that looks at the token before, the latter is shown, and why; a chosen one stays."""
+    scene = _scene()
+    model = scene.model
+    with torch.no_grad():
+        model.embed.weight.zero_()
+        model.place.weight.zero_()
+        angles = 0.3 * torch.arange(2048.0)
+        model.place.weight[:, 0], model.place.weight[:, 1] = angles.cos(), angles.sin()
+    _looks_at(model.blocks[sharp], 1)
+    _looks_at(model.blocks[1 - sharp], 0)
+    scene = Scene(model, scene.live.x[:, :16], scene.live.x[:, :16].roll(-1, 1), inputs=scene.kind)
+    for picture in scene.stream("attention"):
+        assert picture.title == f"Where the heads of blocks.{sharp} look"
+        assert picture.note.startswith("No layer is chosen: this one has the head that looks most sharply")
+    kept = scene.view("attention", layer=f"blocks.{1 - sharp}")
+    assert kept.title == f"Where the heads of blocks.{1 - sharp} look"
+    assert "No layer is chosen" not in kept.note

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -41,6 +42,7 @@ SUMS = 1e-4
 """Rows whose sums differ from 1 by less sum to 1."""
 MOST = 1024
 """Longer inputs are put together into so many stretches."""
+OPENED = "No layer is chosen: this one has the head that looks most sharply at others than itself and the first token."
 HEADS = 24
 """At most so many heads of a vision transformer are laid over the picture."""
 
@@ -70,7 +72,10 @@ class AttentionView(View):
     input = True
     demo = "repeats"
 
-    layer: str | None = knob(None, "The attention, or the block that holds it; the chosen one, or the first.", kind="layer", main=True)
+    layer: str | None = knob(
+        None, "The attention, or the block that holds it; the chosen one, or that of the most telling head (of rollout the last).",
+        kind="layer", main=True,
+    )
     head: int | None = knob(None, "The head that is shown large; the chosen one, or the one that looks at the fewest tokens.",
                             kind="integer", low=0)
     show: str = knob("weights", "The weights of the heads; rollout: all layers up to this one, multiplied; or the measure over the training.",
@@ -91,18 +96,27 @@ class AttentionView(View):
         current = scene.current(selection)
         layers = attention_layers(scene, current.x)
         layer, chosen = self._asked(layers, selection)
-        found = self._found(scene, current, layers, layer)
-        told = _told(scene, current, layer, found)
-        found = _unpadded(found, told[0])
-        head = self._head(found, chosen)
         known = scene.derive("heads")
-        if not known.known:
-            yield self._picture(scene, selection, current, layer, found, head, told, None)
+        told: _Shown | None = None if layer is None else self._seen(scene, current, layers, layer, chosen)
+        if told is not None and not known.known:
+            yield self._picture(scene, selection, told, None)
         for stage in known.stream():
+            if told is None:
+                told = self._seen(scene, current, layers, layers[most_telling(stage.value, layers)], chosen, opened=True)
+                if not stage.final:
+                    yield self._picture(scene, selection, told, None)
             if stage.final:
-                yield self._picture(scene, selection, current, layer, found, head, told, stage.value)
+                yield self._picture(scene, selection, told, stage.value)
             else:
                 yield stage.progress
+
+    def _seen(
+        self, scene: Scene, current: Current, layers: Sequence[AttentionLayer], layer: AttentionLayer, chosen: int | None, opened: bool = False,
+    ) -> _Shown:
+        found = self._found(scene, current, layers, layer)
+        asking, asked = _told(scene, current, layer, found)
+        found = _unpadded(found, asking)
+        return _Shown(current, layer, found, self._head(found, chosen), asking, asked, opened)
 
     def _over_training(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         for found in measured_over_training(scene, self.measure):
@@ -117,12 +131,13 @@ class AttentionView(View):
                 risen(self.measure, steps, heads, values),
             )
 
-    def _asked(self, layers: Sequence[AttentionLayer], selection: Selection) -> tuple[AttentionLayer, int | None]:
-        """The layer, and the head of it that was chosen: named by a knob, else chosen, else left open."""
+    def _asked(self, layers: Sequence[AttentionLayer], selection: Selection) -> tuple[AttentionLayer | None, int | None]:
+        """The layer, and the head of it that was chosen: named by a knob, else chosen, else left open; rollout goes through all of them."""
+        layer, head = None, None
         if self.layer is not None:
-            layer, head = named(layers, self.layer), None
-        else:
-            layer, head = layers[0], None
+            layer = named(layers, self.layer)
+        elif len(layers) == 1 or self.show == "rollout":
+            layer = layers[-1]
         for key in selection.a:
             try:
                 own = named(layers, key.name) if key.kind in ("head", "layer", "unit") and key.name else None
@@ -160,11 +175,8 @@ class AttentionView(View):
             return chosen
         return int(np.nan_to_num(_spread(found), nan=np.inf).argmin())
 
-    def _picture(
-        self, scene: Scene, selection: Selection, current: Current, layer: AttentionLayer, found: NDArray[np.float32], head: int,
-        told: tuple[Positions, Positions], kinds: Any,
-    ) -> Picture:
-        asking, asked = told
+    def _picture(self, scene: Scene, selection: Selection, shown: _Shown, kinds: Any) -> Picture:
+        current, layer, found, head, asking, asked = shown.current, shown.layer, shown.found, shown.head, shown.asking, shown.asked
         place = _place(selection, asking, found.shape[1])
         place = None if place is not None and np.isnan(found[head, place]).all() else place  # of padding there is no row
         small = _small(layer, found, head, self.show == "rollout")
@@ -184,7 +196,7 @@ class AttentionView(View):
             scene, selection, f"Where {'attention leads up to' if self.show == 'rollout' else 'the heads of'} {spoken(layer.name)}"
             + ("" if self.show == "rollout" else " look"), Group(children=tuple(marks)),
             self._caption(current, found, head, asking, asked, place, kinds), checks=(check,), final=kinds is not None,
-            note=_note(found, asking, asked),
+            note=" ".join(filter(None, (OPENED if shown.opened else "", _note(found, asking, asked)))),
             hint="" if place is not None or found.shape[1] == 1 or not (asked.tokens or asked.grid) else (
                 f"Point at a {'patch' if asked.grid else 'token'} to see what it takes from where."
             ),
@@ -228,6 +240,33 @@ class AttentionView(View):
         if kinds is not None:
             words += f" The last map has a row a layer and a column a head: {MEANINGS[self.measure].replace('token', what)}."
         return words
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shown:
+    """One layer's weights of an input, and what stands at their positions."""
+
+    current: Current
+    layer: AttentionLayer
+    found: NDArray[np.float32]
+    head: int
+    asking: Positions
+    asked: Positions
+    opened: bool = False
+    """The layer was left open, and is the most telling one."""
+
+
+def most_telling(kinds: Any, layers: Sequence[AttentionLayer]) -> int:
+    """The layer with the head that looks most sharply at others than itself and the first token; the first of several, and where none is told.
+
+    *Meaning* how far a head's entropy lies below that of one that looks everywhere alike, times the share of its attention that goes to
+    neither: a head that always looks at the first token, or at the one that asks, is sharp and tells nothing of a text.
+    """
+    values = kinds["values"]
+    spread, idle = values[MEASURES.index("entropy")], np.nan_to_num(values[[MEASURES.index("first"), MEASURES.index("itself")]]).max(0)
+    widest = np.log([[max(2, layer.shape[-1])] for layer in layers])
+    told = (1 - spread / widest) * (1 - idle)
+    return int(np.nan_to_num(told, nan=-np.inf).max(1).argmax())
 
 
 def _weights(scene: Scene, current: Current, layer: AttentionLayer) -> NDArray[np.float32]:
