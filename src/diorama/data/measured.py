@@ -62,17 +62,29 @@ class Table(Kind):
 
 @dataclasses.dataclass(frozen=True)
 class Series(Kind):
-    """Measurements over time (n, channels, moments); ``rate`` is the number of moments a second."""
+    """Measurements over time (n, channels, moments), or with the ``layout`` "NTC" (n, moments, channels), which a model's layers mostly
+    tell; ``rate`` is the number of moments a second."""
 
     word: ClassVar[str] = "series"
     rate: float | None = None
     channels: int | None = None
     length: int | None = None
     dimensions: int = 3
+    layout: str | None = None
+
+    @property
+    def turned(self) -> bool:
+        """Whether channels stand last."""
+        return self.layout == "NTC" and self.dimensions == 3
+
+    def __post_init__(self) -> None:
+        if self.layout not in (None, "NCT", "NTC"):
+            raise UsageError(f"a {self.word} has the layout NCT (channels, then moments) or NTC, got {self.layout!r}")
 
     def decode(self, batch: Tensor) -> NDArray[np.float32]:
         """Series (n, channels, moments)."""
         array = real(batch, torch.float32).numpy()
+        array = array.swapaxes(1, 2) if self.turned and array.ndim == 3 else array
         return array[:, None] if array.ndim == 2 else array.reshape(len(array), array.shape[1], -1)
 
     def encode(self, raw: Any) -> Tensor:
@@ -85,12 +97,13 @@ class Series(Kind):
         if array.ndim != 2 or (self.channels is not None and len(array) != self.channels):
             raise UsageError(f"a {self.word} wants an array of shape ({self.channels}, moments), got {array.shape}")
         batch = torch.from_numpy(array)[None]
-        return batch[:, 0] if self.dimensions == 2 else batch
+        return batch[:, 0] if self.dimensions == 2 else batch.transpose(1, 2).contiguous() if self.turned else batch
 
     def fitted(self, x: Tensor) -> Series:
         """Channels and length."""
-        channels = int(x.shape[1]) if x.ndim == 3 else 1
-        return dataclasses.replace(self, channels=channels, length=int(x.shape[-1]), dimensions=x.ndim)
+        last = self.layout == "NTC" and x.ndim == 3
+        channels = int(x.shape[2 if last else 1]) if x.ndim == 3 else 1
+        return dataclasses.replace(self, channels=channels, length=int(x.shape[1 if last else -1]), dimensions=x.ndim)
 
     def describe(self) -> dict[str, Any]:
         """Channels, length and rate."""

@@ -27,8 +27,8 @@ from ..data.wording import fills_up
 from ..model.batch_size import batch_size, said
 from ..model.capture import Capture
 from ..model.duplicate import duplicate
-from ..model.filling import padding_numbers
 from ..model.function import of_function
+from ..model.given import as_read
 from ..model.outputs import Wanted
 from ..model.surroundings import Neutral
 from ..model.targets import Pointing, Target
@@ -101,7 +101,7 @@ def _attributed(
     if nesting.size(ready) == 0:
         raise UsageError("an attribution wants at least one example, got none")
     look = Looking(
-        module, x=ready, kind=Examples.of(ready, inputs=inputs).filled(padding_numbers(module)).kind, progress=progress, **told,
+        module, x=ready, kind=as_read(module, Examples.of(ready, inputs=inputs)).kind, progress=progress, **told,
         baseline=None if baseline is None else fed(module, nesting.as_tensors(baseline)),
     )
     chosen = method if isinstance(method, Method) else None

@@ -14,7 +14,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from ..core.errors import NotApplicable
 from ..core.rounding import rounding
 from ..data import nesting
-from ..data.kinds import Image, Kind
+from ..data.kinds import Image, Kind, Series
 from ..data.nesting import Nested
 from ..data.volumes import stacked
 from ..model.incremental import Incremental
@@ -78,6 +78,8 @@ def _laid(number: int, part: Tensor, kind: Kind | None) -> Laid | None:
         return Laid(number, image, back, True, depth)
     if part.ndim == 3 and isinstance(kind, Image):
         return Laid(number, part[:, None], lambda image: image[:, 0], True)
+    if part.ndim == 3 and isinstance(kind, Series) and kind.turned:
+        return Laid(number, part.transpose(1, 2)[:, :, None], lambda image: image[:, :, 0].transpose(1, 2).contiguous(), False)
     if part.ndim == 3:
         return Laid(number, part[:, :, None], lambda image: image[:, :, 0], False)
     if part.ndim == 2:

@@ -105,4 +105,6 @@ def part_mark(title: str, values: Tensor, x: Tensor | None, kind: kinds.Kind | N
         pixels = np.asarray(kind.decode(x)[0])
         if pixels.shape[:2] == numbers.shape:
             return marks.Image(title=title, pixels=numbers, limits=limits, size=240)
+    if isinstance(kind, kinds.Series) and kind.turned and numbers.ndim == 2:
+        numbers = numbers.T  # time goes to the right
     return marks.Heatmap(title=title, values=numbers.reshape(len(numbers), -1), limits=limits)

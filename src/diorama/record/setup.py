@@ -21,7 +21,7 @@ from ..data.examples import Examples
 from ..data.steered import Steered
 from ..model.batch_size import called
 from ..model.ending import made_by
-from ..model.filling import padding_numbers
+from ..model.given import as_read
 from ..model.layers import LayerTable, layers
 from ..model.outputs import Reading
 from ..model.own_labels import beside_labels
@@ -253,7 +253,7 @@ def _examples(told: Watched, model: nn.Module) -> Examples | None:
     if told.device is not None:
         x = nesting.to(examples.x, torch.device(told.device))
         examples = dataclasses.replace(examples, x=x, held_out=None)
-    return examples.filled(padding_numbers(model))
+    return as_read(model, examples)
 
 
 def _output(model: nn.Module, x: Any) -> Any:

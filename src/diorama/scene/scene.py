@@ -22,8 +22,8 @@ from ..data.kinds import Kind
 from ..data.nesting import Nested
 from ..model.duplicate import duplicate
 from ..model.edits import Edit
-from ..model.filling import padding_numbers
 from ..model.function import of_function
+from ..model.given import as_read
 from ..model.graph import Graph
 from ..model.layers import Layer, LayerTable, by_unit
 from ..model.outputs import Reading
@@ -66,7 +66,7 @@ class Scene:
     ) -> None:
         examples = None if x is None else Examples.taken(x, y, classes, inputs, metadata)
         if examples is not None and isinstance(model, nn.Module):
-            examples = examples.filled(padding_numbers(model))
+            examples = as_read(model, examples)
         self._set(Given(model if isinstance(model, nn.Module) else of_function(model), device), examples, outputs, task, criterion)
 
     @classmethod

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...core.saying import counted
 from ...data import nesting
-from ...data.kinds import Image
+from ...data.kinds import Image, Series
 from ...data.nesting import Nested
 from ...model.mode import Rule
 from .colours import Colours
@@ -221,6 +221,9 @@ class RowCanvas(Canvas):
 
     def __init__(self, frame: Frame, start: Tensor, examples: Tensor, *, series: bool = False) -> None:
         self.frame, self.smooth = frame, series
+        self.turned = isinstance(frame.kind, Series) and frame.kind.turned
+        if self.turned:  # what is made of a series has its channels first
+            start, examples = start.transpose(1, 2), examples.transpose(1, 2)
         axes = (0, *range(2, examples.ndim)) if series else (0,)
         values = examples.detach().float()
         clean = torch.where(torch.isfinite(values), values, torch.zeros_like(values))
@@ -235,7 +238,8 @@ class RowCanvas(Canvas):
 
     def fed(self, planes: Tensor) -> Nested:
         """The row in the model's numbers."""
-        return self.frame.around(planes * self.width + self.low)
+        made = planes * self.width + self.low
+        return self.frame.around(made.transpose(1, 2) if self.turned else made)
 
     def hold(self) -> None:
         """Cut at the ends of the columns' ranges; a column that never changes stays."""
