@@ -264,6 +264,7 @@ export interface InputKind {
   vocabulary?: number | null;
   length?: number | null;
   separator?: string | null;
+  typed?: boolean;
   parts?: Record<string, InputKind>;
 }
 

@@ -10,7 +10,7 @@ export interface NdArray {
   readonly data: Numbers;
 }
 
-/** What a view yields. ``final`` is False while refinements follow; ``note`` says what is missing or unusual; ``hint`` what can be done with it in the page, and stands there alone; ``idle`` names knobs that change nothing as the others stand, each with a sentence why. */
+/** What a view yields. ``final`` is False while refinements follow; ``note`` says what is missing or unusual; ``hint`` what can be done with it in the page, and stands there alone; ``idle`` names knobs that change nothing as the others stand, and choices of one that do not apply (``knob=choice``), each with a sentence why. */
 export interface Picture {
   readonly title: string;
   readonly body: Node;

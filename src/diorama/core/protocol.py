@@ -164,6 +164,7 @@ class InputKind(_Struct):
     vocabulary: int | None | UnsetType = UNSET
     length: int | None | UnsetType = UNSET
     separator: str | None | UnsetType = UNSET  # what stands between the tokens of a text that is made of a vocabulary's
+    typed: bool | UnsetType = UNSET  # of tokens: a text can be typed, as it is known which numbers its words are
     parts: dict[str, InputKind] | UnsetType = UNSET  # of a network with several inputs, by name; all else is then unset
 
 

@@ -44,7 +44,7 @@ def _one(x: Tensor) -> kinds.Kind:
     if x.ndim == 2 and whole and (not x.numel() or int(x.min()) >= 0):
         tokens = kinds.Tokens().fitted(x)
         said = f"guessed: whole numbers of shape {shape} are tokens, {tokens.size} different at most"
-        return dataclasses.replace(tokens, sentence=said + "; their texts are not known.")
+        return dataclasses.replace(tokens, sentence=f"{said}; their texts are not known: tell them by inputs=diorama.Tokens(vocabulary=…).")
     if x.is_floating_point() and x.ndim in (2, 3) and x.shape[-1] >= 4000:
         sound = kinds.Sound().fitted(x)
         return dataclasses.replace(sound, sentence=f"guessed: {x.shape[-1]} numbers in a row are a sound.")
