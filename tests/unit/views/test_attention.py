@@ -14,6 +14,7 @@ import diorama
 from diorama.core.errors import NotApplicable, NotFound, UsageError
 from diorama.core.marks import Heatmap, Image, Lines, Text, Tiles
 from diorama.core.picture import Picture
+from diorama.derive.derivations import heads as heads_of
 from diorama.derive.derivations.attention import AttentionDerivation
 from diorama.derive.heads import MEASURES, attention_layers, gathered, looked_back, measured
 from diorama.model.attention import dot_product
@@ -407,3 +408,19 @@ def test_it_opens_on_the_layer_that_tells_most(sharp: int) -> None:
     kept = scene.view("attention", layer=f"blocks.{1 - sharp}")
     assert kept.title == f"Where the heads of blocks.{1 - sharp} look"
     assert "No layer is chosen" not in kept.note
+
+
+def test_induction_is_measured_where_it_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random tokens are read for the measure of induction alone, and what is known of it is used for the others."""
+    asked = list[int]()
+    own = heads_of._induction  # type: ignore[attr-defined]
+    monkeypatch.setattr(heads_of, "_induction", lambda *given: asked.append(1) or own(*given))
+    scene = _scene()
+    heads = [_marks(scene.view("attention"), Heatmap)[-1].values]
+    assert not asked
+    shown = _marks(scene.view("attention", measure="induction"), Heatmap)[-1].values
+    assert asked == [1]
+    assert np.isfinite(shown).all()
+    heads.append(_marks(scene.view("attention"), Heatmap)[-1].values)
+    assert asked == [1]
+    np.testing.assert_allclose(*heads, atol=1e-6)

@@ -52,6 +52,7 @@ class HeadsDerivation(Derivation):
 
     examples: int = knob(8, "So many examples are looked at; fewer where their texts are long.", low=1, high=512)
     seed: int = knob(0, "What the random tokens are drawn from.", low=0)
+    induction: bool = knob(True, "Also look at random tokens that are said twice; without, induction is told of no head.")
 
     def fits(self, scene: Scene) -> str | None:
         """The model attends."""
@@ -59,7 +60,7 @@ class HeadsDerivation(Derivation):
 
     def cost(self, scene: Scene) -> Cost:
         """A pass an example, and one for each random sequence."""
-        return Cost(min(self.examples, len(scene.live)) + REPEATS)
+        return Cost(min(self.examples, len(scene.live)) + REPEATS * self.induction)
 
     def stages(self, scene: Scene, begun: Plain = None, before: Plain = None) -> Iterator[Stage]:
         """The means over ever more examples; induction at last."""
@@ -72,7 +73,7 @@ class HeadsDerivation(Derivation):
                 own.extend(rows)
             done = float(min(start + size, count))
             yield Stage(_value(layers, total, None), done, count + 1.0, f"{done:g} of {count} examples")
-        yield Stage(_value(layers, total, _induction(scene, layers, self.seed)), count + 1.0, count + 1.0)
+        yield Stage(_value(layers, total, _induction(scene, layers, self.seed) if self.induction else None), count + 1.0, count + 1.0)
 
     def check(self, scene: Scene, value: Plain) -> None:
         """A number for each measure of each head."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +12,19 @@ from ...core.errors import NotApplicable
 from ...core.marks import Lines, Series
 from ...core.picture import Progress
 from ...core.selection import Key, Selection
+from ...derive.derivation import Derived
 from ...derive.heads import MEANINGS, MEASURES
 from ...scene import Scene
 
 SNAPSHOTS, COLOURED = 24, 8
 """So many moments of a training are looked at, and so many heads have a colour and a name."""
 Floats = NDArray[np.float64]
+
+
+def kinds_of_heads(scene: Scene, measure: str) -> Derived:
+    """The measures of all heads: without that of induction, which costs four passes more, unless it is the one that is shown, or known."""
+    whole = scene.derive("heads")
+    return whole if measure == "induction" or whole.known else scene.derive("heads", induction=False)
 
 
 def measured_over_training(scene: Scene, measure: str) -> Iterator[Progress | tuple[list[int], list[str], Floats]]:
@@ -29,7 +37,7 @@ def measured_over_training(scene: Scene, measure: str) -> Iterator[Progress | tu
     for number, step in enumerate(steps):
         yield Progress(done=number, total=len(steps), note=f"the heads at {len(steps)} snapshots")
         at = scene if step == scene.step else scene.at(step)
-        kinds = at.derive("heads").value
+        kinds: Any = kinds_of_heads(at, measure).value
         for name, row in zip(kinds["layers"], kinds["values"][MEASURES.index(measure)], strict=True):
             own = [Key("head", name, (head,)) for head in range(len(row))]
             now = scene.run.elsewhere(own, scene.step, step) if scene.run is not None else own

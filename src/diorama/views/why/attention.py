@@ -34,7 +34,7 @@ from ...scene.input import Current
 from .. import inputs
 from ..view import View
 from ._positions import Positions, along, answered, answers, asked_of, of_features, positions, translates
-from ._rising import curves, measured_over_training, risen
+from ._rising import curves, kinds_of_heads, measured_over_training, risen
 
 SMALL, LARGE = 48, 192
 """A small map shows at most so many stretches a side, and a large one."""
@@ -57,7 +57,8 @@ class AttentionView(View):
     snapshots, such as when heads of induction come to be.
     *Units* shares: a row sums to 1. Rows of padding are left out.
     *Error* the check tells how far any row's sum is from 1.
-    *Cost* one forward pass; twelve more for the map of all heads, once a step; those at every snapshot for ``training``.
+    *Cost* one forward pass; eight more for the map of all heads, once a step, and four for the measure of induction; those at every snapshot for
+    ``training``.
     *Source* Vaswani et al. 2017; Clark et al. 2019; Olsson et al. 2022; Abnar & Zuidema 2020, equation 1 (rollout).
     """
 
@@ -96,7 +97,7 @@ class AttentionView(View):
         current = scene.current(selection)
         layers = attention_layers(scene, current.x)
         layer, chosen = self._asked(layers, selection)
-        known = scene.derive("heads")
+        known = kinds_of_heads(scene, self.measure)
         told: _Shown | None = None if layer is None else self._seen(scene, current, layers, layer, chosen)
         if told is not None and not known.known:
             yield self._picture(scene, selection, told, None)
