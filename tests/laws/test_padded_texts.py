@@ -16,10 +16,8 @@ from diorama.scene import Scene
 
 WORDS = ("<pad>", "ant", "bee", "cat", "dog", "elk")
 OVER_ALL = {
-    "cells": "which cell is shown first hangs on all places of a layer",
     "dictionary": "features are learnt from all places of a layer",
     "directions": "a direction is made of means over all places of a layer",
-    "matches": "the threshold of a cell is told from all places of a layer",
 }
 """Views whose numbers are of a layer's places in all texts, where padding is a place, and not of what is answered to a text."""
 DRAWN = ("discrepancy", "expected_gradients", "feature_ablation", "kernel_shap", "lime", "shapley_sampling", "smooth_grad")

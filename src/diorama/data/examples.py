@@ -262,7 +262,7 @@ def _kind(x: Nested, inputs: Any) -> tuple[kinds.Kinds, tuple[str, ...]]:
         if name in told:
             found[name] = told[name].fitted(part)
         else:
-            one, sentence = kinds.guess(part)
+            one, sentence = kinds.guess(part, name=name)
             assert isinstance(one, kinds.Kind)  # of one tensor
             found[name] = one
             guessed.append(f"Input {name!r}: {sentence}")

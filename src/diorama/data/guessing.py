@@ -17,23 +17,24 @@ from .drawing import Drawing
 from .nesting import as_tensors, named, real
 from .strokes import are_strokes
 from .volumes import slices
+from .wording import BESIDE
 
 _LOOKED_AT = 512
 _DRAWABLE = 128
 """Images up to this side may be drawings; a pad cannot stand in for larger ones."""
 
 
-def kind_of(x: Any) -> tuple[kinds.Kinds, str]:
+def kind_of(x: Any, name: str = "") -> tuple[kinds.Kinds, str]:
     """The kind of an input and the sentence that says what was guessed and why."""
     x = as_tensors(x)
     if isinstance(x, Tensor):
-        kind = _one(x)
+        kind = _one(x, name)
         return kind, kind.sentence
-    found: dict[str, kinds.Kind] = {name: _one(part) for name, part in named(x).items()}
+    found: dict[str, kinds.Kind] = {name: _one(part, name) for name, part in named(x).items()}
     return found, " ".join(f"Input {name!r}: {kind.sentence}" for name, kind in found.items())
 
 
-def _one(x: Tensor) -> kinds.Kind:
+def _one(x: Tensor, name: str) -> kinds.Kind:
     shape = "×".join(map(str, x.shape[1:]))
     if are_strokes(x):
         said = f"guessed: {x.shape[1]} rows of two numbers and a 0 or 1 are steps of a pen and where it is lifted."
@@ -43,6 +44,8 @@ def _one(x: Tensor) -> kinds.Kind:
         return kinds.Image().fitted(x)
     if x.ndim == 2 and whole and (not x.numel() or int(x.min()) >= 0):
         tokens = kinds.Tokens().fitted(x)
+        if BESIDE.search(name):
+            return dataclasses.replace(tokens, sentence=f"guessed: whole numbers of shape {shape} stand beside a text, as the name says.")
         said = f"guessed: whole numbers of shape {shape} are tokens, {tokens.size} different at most"
         return dataclasses.replace(tokens, sentence=f"{said}; their texts are not known: tell them by inputs=diorama.Tokens(vocabulary=…).")
     if x.is_floating_point() and x.ndim in (2, 3) and x.shape[-1] >= 4000:

@@ -52,8 +52,8 @@ def describe(kinds: Kinds) -> dict[str, Any]:
     return kinds.describe()
 
 
-def guess(x: Any, y: Any = None) -> tuple[Kinds, str]:
-    """Guess what inputs are from their shapes and numbers; the sentence says what was guessed and why."""
+def guess(x: Any, y: Any = None, name: str = "") -> tuple[Kinds, str]:
+    """Guess what inputs are from their shapes and numbers, one of several by its ``name`` too; the sentence says what was guessed and why."""
     from .guessing import kind_of
 
-    return kind_of(x)
+    return kind_of(x, name)

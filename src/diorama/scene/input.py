@@ -166,7 +166,7 @@ def _last_labels(scene: Scene, parts: Mapping[str, Tensor]) -> list[int]:
     for row in range(len(next(iter(parts.values())))):
         same = [(own == parts[name][row].to(own.device)).reshape(len(own), -1).all(1) for name, own in named(live.x).items()]
         examples = torch.stack(same).all(0).nonzero()
-        told = says[int(examples[0])].nonzero() if len(examples) else []
+        told = says[int(examples[0])].nonzero() if len(examples) else examples
         found.append(int(told[-1]) if len(told) else -1)
     return found
 

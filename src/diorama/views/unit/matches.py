@@ -18,6 +18,7 @@ from ...core.picture import Picture, Progress
 from ...core.saying import percent
 from ...core.selection import Key, Selection, number_key, spoken
 from ...data.kinds import Tokens
+from ...data.padding import pads
 from ...derive.derivations.matches import bounds
 from ...derive.phrases import THRESHOLD, PhraseSearch, chosen, levels_of, reached
 from ...scene import Scene
@@ -166,15 +167,16 @@ class SeenPhrase:
 
 
 def _word(tokens: list[str]) -> tuple[int, int]:
-    """The first word from the middle of a text on, or the token there."""
-    for start in range(len(tokens) // 2, len(tokens)):
+    """The first word from the middle of a text on, or the token there; what fills it up is none of the text."""
+    own = [k for k, token in enumerate(tokens) if not pads(token)] or list(range(len(tokens)))
+    middle = (own[0] + own[-1] + 1) // 2
+    for start in range(middle, own[-1] + 1):
         if tokens[start].isalpha() and (not start or not tokens[start - 1].isalpha()):
             stop = start
             while stop < len(tokens) and tokens[stop].isalpha() and texts.single(tokens[start : stop + 1]):
                 stop += 1
             if stop - start > 2:
                 return start, stop
-    middle = len(tokens) // 2
     return middle, middle + 1
 
 
