@@ -109,3 +109,15 @@ def test_properties_that_do_not_occur_are_not_offered(scene: Scene) -> None:
     assert {"property=pitch", "property=silence", "property=digit", "property=blank"} <= set(idle)
     assert not {"property=vowel", "property=any", "property=chosen tokens"} & set(idle)
     assert "property=pitch" in scene.view("cells", cell="rnn.l0/2").idle
+
+
+def test_tokens_that_are_words_stand_apart_where_they_are_listed() -> None:
+    """Numbers of tokens, and words without blanks of their own, are no one word in the list of what spoke for an answer; characters stay together."""
+    x = torch.tensor([[7, 0, 9, 3, 1, 5, 2, 8]] * 3)
+    scene = Scene(_Writer().eval(), x, x.roll(-1, 1), task="next_token")
+    for kind, apart in ((None, True), (diorama.Tokens(vocabulary=tuple(f"w{k}" for k in range(10)), separator=" "), True), (WORDS, False)):
+        own = Scene(scene.model, x, x.roll(-1, 1), inputs=diorama.Tokens(vocabulary=kind) if kind is WORDS else kind, task="next_token")
+        tables = [mark for mark in own.view("words", group="tokens", method="gradient").marks() if isinstance(mark, Table)]
+        near = [text for table in tables for column in table.columns if column.name == "where" for text in column.texts]
+        assert near
+        assert all((" " in text) == apart for text in near)

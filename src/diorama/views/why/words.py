@@ -204,7 +204,7 @@ class WordsView(View):
         shown, cut = self._shown(scene, current, words, asked, found, limits)
         single = self._single(scene)
         listed = [
-            _listed(before, self.listed, signed=found.signed, least=least, single=single) for least in (False, True)
+            _listed(before, self.listed, _kind(scene) if single else None, signed=found.signed, least=least) for least in (False, True)
         ]
         speaks = f"Speak most for {asked.name}" if found.signed else f"Matter most for {asked.name}"
         against = f"Speak most against {asked.name}" if found.signed else "Matter least"
@@ -352,10 +352,10 @@ class Row:
     near: str = ""
 
 
-def _listed(words: Sequence[Word], count: int, *, signed: bool, least: bool, single: bool) -> list[Row]:
-    """The words with the largest (or smallest) values, all occurrences together; single tokens one by one."""
-    if single:
-        found = [Row(word.text, word.value, [word], _near(words, k)) for k, word in enumerate(words)]
+def _listed(words: Sequence[Word], count: int, single: Tokens | None, *, signed: bool, least: bool) -> list[Row]:
+    """The words with the largest (or smallest) values, all occurrences together; single tokens of a kind one by one."""
+    if single is not None:
+        found = [Row(word.text, word.value, [word], _near(words, k, single.joined(["", ""]))) for k, word in enumerate(words)]
     else:
         same: dict[str, list[Word]] = {}
         for word in words:
@@ -369,11 +369,11 @@ def _listed(words: Sequence[Word], count: int, *, signed: bool, least: bool, sin
     return found[:count]
 
 
-def _near(words: Sequence[Word], index: int) -> str:
-    """What stands around a token: "mouth[s] be c"."""
+def _near(words: Sequence[Word], index: int, between: str) -> str:
+    """What stands around a token: "mouth[s] be c"; with a blank ``between`` tokens that bring none: "12 8 [6] 10"."""
     before, behind = words[max(0, index - NEAR) : index], words[index + 1 : index + 1 + NEAR]
-    joined = ["".join(word.text for word in part) for part in (before, behind)]
-    return f"{joined[0]}[{words[index].text}]{joined[1]}".replace("\n", "↵").replace("\t", "⇥")
+    told = [*(word.text for word in before), f"[{words[index].text}]", *(word.text for word in behind)]
+    return between.join(told).replace("\n", "↵").replace("\t", "⇥")
 
 
 def _table(rows: Sequence[Row], title: str) -> Table:
