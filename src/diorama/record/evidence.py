@@ -198,6 +198,12 @@ def _read(ending: str) -> Callable[[RunReader], bool | None]:
     return there
 
 
+def _norms(run: RunReader) -> bool | None:
+    """Whether a batch norm was read beside its batch; not known of one that trains compiled."""
+    there = _read("mismatch")(run)
+    return None if there is False and any("BatchNorm" in layer.get("kind", "") for layer in run.meta.get("layers", ())) else there
+
+
 def _texts(run: RunReader) -> bool | None:
     if _task("next_token")(run) or "texts/tokens" in run.row_names or "batch/tokens" in run.series_names or _probe("turned")(run):
         return True
@@ -206,7 +212,7 @@ def _texts(run: RunReader) -> bool | None:
 
 PARTS: dict[str, PartOfTraining] = {
     "next tokens": PartOfTraining(_task("next_token"), "it tells no next token"),
-    "batch norm": PartOfTraining(_read("mismatch"), "no batch norm was read"),
+    "batch norm": PartOfTraining(_norms, "no batch norm was read"),
     "bounded": PartOfTraining(_read("saturated"), "no layer's answers are bounded"),
     "carried": PartOfTraining(_seen("batch/carried"), "no state of a recurrent layer is handed on"),
     "classes": PartOfTraining(_task("classification", "multi_label", "segmentation", "next_token"), "its answers are no classes"),

@@ -130,6 +130,12 @@ class LayerReader:
                 inside |= set(map(id, module.modules())) - {id(module)}
         return inside
 
+    def closed(self, whole: bool) -> frozenset[str]:
+        """The layers that run compiled while the model trains, so that their answers to training batches cannot be read; all where the ``whole``
+        model is known to."""
+        inside = self._compiled()
+        return frozenset(path for path, module in self._modules.items() if whole or id(module) in inside)
+
     def disarm(self) -> None:
         """Take the hooks off."""
         while self._handles:

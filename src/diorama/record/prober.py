@@ -42,9 +42,12 @@ class Prober:
 
     def __init__(
         self, model: nn.Module, examples: Examples, reading: Reading, reader: LayerReader, reread: Callable[[Reading], object] | None = None,
+        compiled: bool | None = None,
     ) -> None:
         self._model, self._reading, self._reader, self._reread = model, reading, reader, reread
         self._examples = examples.first(MOST)
+        self._compiled = compiled
+        """Whether the whole model trains compiled; None where nobody asks for what is then told in place of training batches."""
         self._undo: list[Callable[[], Any]] = []
         self.pace = LookPace()
         """When there is time for a look."""
@@ -67,9 +70,11 @@ class Prober:
         """Look once, at the layers too where that is wanted (``whole``), or where there is time for it."""
         whole = self.pace.whole() if whole is None else whole
         began, self._batches, self._layers = time.perf_counter(), [], 0.0
+        # Asked before the look: during it nothing runs compiled.
+        closed = self._reader.closed(self._compiled) if whole and self._compiled is not None else frozenset[str]()
         self._enter()
         try:
-            found = self._look(whole)
+            found = self._look(whole, closed)
         finally:
             self.leave()
             self.pace.took(self._usual(time.perf_counter() - began - self._layers), self._layers if whole else None)
@@ -94,7 +99,7 @@ class Prober:
             self._undo.pop()
         self._reader.disarm()
 
-    def _look(self, whole: bool) -> ProbeReading:
+    def _look(self, whole: bool, closed: frozenset[str]) -> ProbeReading:
         examples, y = self._examples, self._examples.y
         scores: list[Tensor] = []
         began = time.perf_counter()
@@ -116,13 +121,13 @@ class Prober:
             self._layers += time.perf_counter() - began + self._reader.seconds if whole else 0.0
             wanted = self._reading.wanted(examples.x, y)
             if wanted is None:
-                return ProbeReading(None, None, layers)
+                return ProbeReading(None, None, layers, closed=closed)
             whole_scores = torch.cat(scores)
             if (reading := self._reading.reread(whole_scores)) is not self._reading:
                 self._reading = reading
                 if self._reread is not None:
                     self._reread(reading)
-            return ProbeReading(*self._judged(whole_scores, wanted), layers, self._standing(whole_scores, wanted))
+            return ProbeReading(*self._judged(whole_scores, wanted), layers, self._standing(whole_scores, wanted), closed)
 
     def _kinds(self) -> set[str]:
         kinds = {parameter.device.type for parameter in self._model.parameters()} | {"cpu"}

@@ -110,8 +110,9 @@ class Recorder:
             return
         self._setup, self._told, self._way, self._left_out = setup, told, WayBack(setup), list[str]()
         self._data = TrainingData(setup.subject.state, setup.examples)
+        compiled = setup.reader is None if any("activations" in signal.needs for signal in setup.signals) else None
         self._prober = None if setup.examples is None or setup.reading is None or setup.probe_reader is None else Prober(
-            setup.content.model, setup.examples, setup.reading, setup.probe_reader, self._reread)
+            setup.content.model, setup.examples, setup.reading, setup.probe_reader, self._reread, compiled)
         self._looks = LookPace() if self._prober is None else self._prober.pace
         self.path = setup.path
         begun = entry.begin(setup, self._first_reading)

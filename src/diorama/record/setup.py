@@ -150,7 +150,7 @@ def prepared(told: Watched, report: Callable[[Exception], None]) -> Setup | None
     if not subject.spread:
         left_out += snapshots.unkept(plain)
     if closed:
-        known = " (those on the probe set are read)" if examples is not None else ""
+        known = " (those on the probe set are, in their place)" if examples is not None else ""
         unread = f"activations on training batches are not read while a compiled model trains{known}, {UNSOUGHT}"
         left_out.append(f"{unread}: hooks would make it compile again")
     return Setup(

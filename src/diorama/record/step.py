@@ -62,6 +62,8 @@ class ProbeReading:
     layers: Mapping[str, LayerReading]
     examples: Mapping[str, Row] = dataclasses.field(default_factory=_no_values)
     """How each example stands: its loss, answer and margin, as :meth:`Reading.standing` gives them."""
+    closed: frozenset[str] = frozenset()
+    """Layers whose answers to training batches cannot be read, as they run compiled there."""
 
 
 Lazy = Callable[[], Mapping[str, HistogramValue]]

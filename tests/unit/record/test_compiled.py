@@ -79,8 +79,15 @@ def _trained(model: Halves, path: Path | None, at: int, compile_it: Callable[[Ha
         return counted, model.last.weight.detach(), set()
     recorder.close()
     told = diorama.open(path)
-    read = [name for name in told.series_names if name.startswith("activations/") and "probe" not in name and told.series(name)[0][-1] == STEPS]
-    late = {name.split("/")[1] for name in read}
+    kept = {name: told.distributions(name).steps for name in told.histogram_names if name.startswith("activations/")}
+    late = {name.removeprefix("activations/") for name, steps in kept.items() if steps[-1] == STEPS and not name.endswith("/probe")}
+    # What is not read of the batches is told of the probe set, which is the batch here.
+    first = nn.functional.linear(x, model.first.layer.weight, model.first.layer.bias)
+    last = nn.functional.linear(torch.tanh(first), model.last.weight, model.last.bias)
+    for name, answers in (("first.layer", first), ("last", last)):
+        steps, means = told.series(f"activations/{name}/mean")
+        assert steps[-1] == STEPS
+        assert name in late or means[-1] == pytest.approx(float(answers.detach().mean()), abs=1e-5)  # those of a batch are from before the step
     return counted, model.last.weight.detach(), late
 
 

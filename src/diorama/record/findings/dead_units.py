@@ -64,7 +64,7 @@ class DeadUnits(Finding):
             gone = lowest >= _ALMOST_ALL and any(weight.startswith(f"{name}.") for weight, *_ in run.meta.get("parameters", ()))
             found.append(Found(
                 self.name, _severity(lowest, grown), f"{percent(now, 3)} of {called(name)} is dead",
-                f"{percent(now, 3)} of the units of {called(name)} answered nothing to the whole batch that was read last"
+                f"{percent(now, 3)} of the units of {called(name)} answered nothing to all examples that were read last"
                 + (f", {percent(lowest, 3)} or more since step {first}" if now > lowest else f", and have not since step {first}")
                 + f"; {percent(float(values[0]), 3)} at the first reading. While they are silent they pass no gradient"
                 + (", and what lies before them hardly learns: drawn anew the layer can begin again."
@@ -75,7 +75,7 @@ class DeadUnits(Finding):
         if calm:
             told = named([f"{called(name)} ({percent(share, 3)})" for name, share in calm])
             found.append(Found(
-                self.name, 0.1, "Some units are silent", f"Units of {told} answered nothing to the whole batch that was read "
+                self.name, 0.1, "Some units are silent", f"Units of {told} answered nothing to all examples that were read "
                 "last: about as many as at the first reading, or fewer. Healthy networks have such units too.",
                 f"The share of silent units has grown by less than {percent(self.growth)} of the units",
                 tuple(layer_key(name) for name, _ in calm), None, 0,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from . import Signal
 
 if TYPE_CHECKING:
-    from ..step import Step
+    from ..step import LayerReading, Step
     from . import Values
 
 
@@ -21,6 +21,7 @@ class ActivationsSignal(Signal):
     an embedding, has no dead units. Of several forward passes in a step (parts of a batch, the closures of LBFGS, the two of a
     GAN's discriminator, what a checkpoint computes again) the first is read; ``act#2`` is the second call of a layer within one
     pass.
+    What runs compiled takes no hook: there the numbers are of the probe set, from the signal ``probe``, at its looks at the layers.
     *Error* histograms count every n-th activation of large layers; dead units are found over all of them.
     """
 
@@ -31,12 +32,19 @@ class ActivationsSignal(Signal):
         found: dict[str, object] = {}
         for name, reading in step.activations.items():
             found[f"activations/{name}"] = reading.values
-            if reading.values.statistics[4]:
-                found[f"activations/{name}/mean"], found[f"activations/{name}/std"] = reading.values.statistics[2:4].tolist()
-            if reading.dead is not None:
-                found[f"activations/{name}/dead"] = reading.dead
-            if reading.saturated is not None:
-                found[f"activations/{name}/saturated"] = reading.saturated
+            found |= numbers_of(name, reading)
             if reading.mismatch is not None:
                 found[f"activations/{name}/mismatch"] = reading.mismatch
         return found  # type: ignore[return-value]
+
+
+def numbers_of(name: str, reading: LayerReading) -> dict[str, float]:
+    """The mean and standard deviation of a layer's answers, and the shares of dead and of saturated units, as series."""
+    found = {}
+    if reading.values.statistics[4]:
+        found["mean"], found["std"] = reading.values.statistics[2:4].tolist()
+    if reading.dead is not None:
+        found["dead"] = reading.dead
+    if reading.saturated is not None:
+        found["saturated"] = reading.saturated
+    return {f"activations/{name}/{what}": value for what, value in found.items()}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...core.selection import without_call
 from ..pace import FIRST
 from . import Signal
+from .activations import numbers_of
 
 if TYPE_CHECKING:
     from ..step import Step
@@ -28,7 +30,8 @@ class ProbeSignal(Signal):
         return self.every or every or FIRST
 
     def __call__(self, step: Step) -> Values:
-        """``probe/loss``, ``probe/accuracy``, ``activations/<layer>/probe`` and ``examples/<what>``."""
+        """``probe/loss``, ``probe/accuracy``, ``activations/<layer>/probe`` and ``examples/<what>``; of a layer that trains compiled also what
+        the signal ``activations`` tells of others, where that is recorded."""
         if step.probe is None:
             return {}
         found: dict[str, object] = {}
@@ -38,6 +41,8 @@ class ProbeSignal(Signal):
             found["probe/accuracy"] = step.probe.accuracy
         for name, reading in step.probe.layers.items():
             found[f"activations/{name}/probe"] = reading.values
+            if without_call(name) in step.probe.closed:
+                found |= numbers_of(name, reading)
         for name, row in step.probe.examples.items():
             found[f"examples/{name}"] = row
         return found  # type: ignore[return-value]
