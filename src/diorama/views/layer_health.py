@@ -152,6 +152,7 @@ def _beginning(found: Readings, layers: Sequence[Entry]) -> Floats:
     return np.array(first)[:, None]
 
 
+_TO = "to a batch, where compiled to the probe set"
 MEASURES = (
     Measure(
         "update", _weight("updates", "ratio"), ranges.UPDATE_RATIO_BESIDE,
@@ -159,10 +160,9 @@ MEASURES = (
     ),
     Measure("gradient", _weight("gradients", "norm"), ranges.GRADIENT, "The length of its weight's gradient.", _largest_gradient,
             log=True),
-    Measure("mean", _activation("mean"), ranges.ACTIVATION_MEAN, "The mean of its answers to a batch, where compiled to the probe set."),
-    Measure("spread", _activation("std"), ranges.ACTIVATION_SPREAD, "The standard deviation of its answers to a batch, where compiled to the probe set.",
-            _middle, log=True),
-    Measure("dead", _activation("dead", "rectified"), ranges.DEAD, "The share of its units that answer nothing to a batch, where compiled to the probe set."),
+    Measure("mean", _activation("mean"), ranges.ACTIVATION_MEAN, f"The mean of its answers {_TO}."),
+    Measure("spread", _activation("std"), ranges.ACTIVATION_SPREAD, f"The standard deviation of its answers {_TO}.", _middle, log=True),
+    Measure("dead", _activation("dead", "rectified"), ranges.DEAD, f"The share of its units that answer nothing {_TO}."),
     Measure("saturated", _activation("saturated"), ranges.SATURATED, "The share of its answers at an end of their range."),
     Measure("weights", _weight("weights", "norm"), ranges.WEIGHT_NORM, "The length of its weight.", _beginning, log=True),
     Measure("moved", _weight("updates", "moved"), ranges.MOVED, "The share of its weights that a step changed at all."),
