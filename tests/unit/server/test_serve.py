@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import http.client
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -24,6 +25,7 @@ from torch import nn
 import diorama
 from diorama.core.errors import UsageError
 from diorama.core.picture import Picture
+from diorama.live.session import Session
 from diorama.server.serve import Page, _kept, importable_name
 from diorama.server.socket import Outgoing
 
@@ -360,6 +362,32 @@ async def _never_read(messages: int) -> None:
         outgoing.put(b"a frame")
     await asyncio.wait_for(hung_up.wait(), 20)
     sender.cancel()
+
+
+def test_what_waits_for_a_page_that_never_reads_is_bounded(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over a real socket: who shakes hands and reads nothing more is hung up when as much waits as may, whatever goes on being sent."""
+    monkeypatch.setattr("diorama.server.socket.MOST_WAITING", 4_000_000)
+    ended, pushed = threading.Event(), list[int]()
+
+    def opened(session: Session) -> None:
+        def push() -> None:
+            while not ended.wait(0.002) and len(pushed) < 2000:
+                session.channels._send_frame(1, len(pushed), bytes(100_000))
+                pushed.append(1)
+            ended.set()
+
+        threading.Thread(target=push, daemon=True).start()
+
+    monkeypatch.setattr(Session, "open", opened)
+    monkeypatch.setattr(Session, "close", lambda session: ended.set())
+    port, token = re.search(r":(\d+)/\?token=(.+)", page.url).groups()  # type: ignore[union-attr] # else the test fails
+    head = (f"GET /socket HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nOrigin: http://127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Key: {'A' * 22}==\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: diorama, {token}\r\n\r\n")
+    with socket.create_connection(("127.0.0.1", int(port))) as wire:
+        wire.sendall(head.encode())
+        assert wire.recv(12) == b"HTTP/1.1 101"
+        assert ended.wait(100)
+    assert len(pushed) < 2000
 
 
 def test_functions_are_named_for_workers() -> None:
