@@ -152,7 +152,7 @@ class HealthView(View):
         own = [str(layer["name"]) for layer in health.layers if "of" not in layer]
         bad = [row for row in range(len(names)) if health.severity(row) > 0]
         if not bad:
-            told = f"At step {step} all numbers of {'the' if len(own) == 1 else 'all'} {layers_said(own)} lie in their healthy ranges. "
+            told = f"At step {step} all numbers of the {layers_said(own)} here lie in their healthy ranges. "
             told += _still(health, step)
         else:
             worst, ill = min(bad, key=health.order), len({own_module(layer_health.key_of(health.layers[row])) for row in bad})
