@@ -45,7 +45,6 @@ LONGEST_MESSAGE = 24_000_000
 """Bytes of one message from the page: a large photograph, encoded."""
 LONGEST_TEXT = 50_000
 """Characters of a text that somebody types or uploads: a network would take minutes for more."""
-
 Number = Annotated[int, Meta(ge=0, lt=2**32)]
 """Of a channel, a frame, a question."""
 

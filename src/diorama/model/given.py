@@ -12,8 +12,10 @@ from ..data.nesting import named
 from ..data.wording import kinds_of
 
 
-def as_read(model: nn.Module, examples: Examples) -> Examples:
-    """The examples with what a model's layers tell of their kinds; what was told of them, or is told by nothing, stays."""
+def as_read(model: object, examples: Examples) -> Examples:
+    """The examples with what a model's layers tell of their kinds; what was told of them, or is told by nothing (as by a function), stays."""
+    if not isinstance(model, nn.Module):
+        return examples
     found = examples.filled(padding_numbers(model))
     known, parts = kinds_of(found.kind), named(found.x)
     turned = {name: _turned(model, kind, parts[name]) for name, kind in known.items() if isinstance(kind, Series) and name in parts}

@@ -64,9 +64,7 @@ class Scene:
         inputs: Any = None, outputs: str | int | Callable[[Any], Tensor] | None = None, task: str | None = None,
         criterion: Callable[[Tensor, Tensor], Tensor] | None = None, device: Any = None, metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        examples = None if x is None else Examples.taken(x, y, classes, inputs, metadata)
-        if examples is not None and isinstance(model, nn.Module):
-            examples = as_read(model, examples)
+        examples = None if x is None else as_read(model, Examples.taken(x, y, classes, inputs, metadata))
         self._set(Given(model if isinstance(model, nn.Module) else of_function(model), device), examples, outputs, task, criterion)
 
     @classmethod
@@ -262,8 +260,7 @@ class Scene:
         return device_of(self.model)
 
     def activations(self, names: str | Iterable[str], x: Nested | None = None, mode: Mode = "eval") -> dict[str, Tensor]:
-        """Activations by layer, (n, units, …) on the CPU, of an input or (kept for next time) of the live examples; whole, so that places behind
-        the ends of texts, which :meth:`responses` leaves out, are among them."""
+        """Activations by layer, (n, units, …) on the CPU, of an input or (kept) of the live examples; places behind texts are among them."""
         wanted = [names] if isinstance(names, str) else list(names)
         found = {name: self.layers[name] for name in wanted}
         if x is None:

@@ -98,7 +98,7 @@ class AttentionView(View):
         layers = attention_layers(scene, current.x)
         layer, chosen = self._asked(layers, selection)
         known = kinds_of_heads(scene, self.measure)
-        told: _Shown | None = None if layer is None else self._seen(scene, current, layers, layer, chosen)
+        told: _ShownWeights | None = None if layer is None else self._seen(scene, current, layers, layer, chosen)
         if told is not None and not known.known:
             yield self._picture(scene, selection, told, None)
         for stage in known.stream():
@@ -113,11 +113,11 @@ class AttentionView(View):
 
     def _seen(
         self, scene: Scene, current: Current, layers: Sequence[AttentionLayer], layer: AttentionLayer, chosen: int | None, opened: bool = False,
-    ) -> _Shown:
+    ) -> _ShownWeights:
         found = self._found(scene, current, layers, layer)
         asking, asked = _told(scene, current, layer, found)
         found = _unpadded(found, asking)
-        return _Shown(current, layer, found, self._head(found, chosen), asking, asked, opened)
+        return _ShownWeights(current, layer, found, self._head(found, chosen), asking, asked, opened)
 
     def _over_training(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         for found in measured_over_training(scene, self.measure):
@@ -176,7 +176,7 @@ class AttentionView(View):
             return chosen
         return int(np.nan_to_num(_spread(found), nan=np.inf).argmin())
 
-    def _picture(self, scene: Scene, selection: Selection, shown: _Shown, kinds: Any) -> Picture:
+    def _picture(self, scene: Scene, selection: Selection, shown: _ShownWeights, kinds: Any) -> Picture:
         current, layer, found, head, asking, asked = shown.current, shown.layer, shown.found, shown.head, shown.asking, shown.asked
         place = _place(selection, asking, found.shape[1])
         place = None if place is not None and np.isnan(found[head, place]).all() else place  # of padding there is no row
@@ -244,7 +244,7 @@ class AttentionView(View):
 
 
 @dataclasses.dataclass(frozen=True)
-class _Shown:
+class _ShownWeights:
     """One layer's weights of an input, and what stands at their positions."""
 
     current: Current
