@@ -319,3 +319,18 @@ class Adapted(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.linear(x) + self.scale * (x @ self.down.T @ self.up.T)
+
+
+class LooksBack(nn.Module):
+    """A block of attention that sees neither what comes later nor padding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.attn = nn.Embedding(6, 8), nn.MultiheadAttention(8, 2, batch_first=True)
+        self.mlp, self.head = nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 8)), nn.Linear(8, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        later = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1)
+        h = self.embed(x)
+        h = h + self.attn(h, h, h, attn_mask=later, key_padding_mask=x == 0)[0]
+        return self.head(h + self.mlp(h))

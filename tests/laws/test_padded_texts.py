@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from attentions import LooksBack
 
 import diorama
 from diorama.core import registry
@@ -24,26 +24,11 @@ DRAWN = ("discrepancy", "expected_gradients", "feature_ablation", "kernel_shap",
 """Methods that draw at random, or cut a text into parts, over all its places: other ones where there are more."""
 
 
-class _LooksBack(nn.Module):
-    """A block of attention that sees neither what comes later nor padding."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embed, self.attn = nn.Embedding(6, 8), nn.MultiheadAttention(8, 2, batch_first=True)
-        self.mlp, self.head = nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 8)), nn.Linear(8, 6)
-
-    def forward(self, x: Tensor) -> Tensor:
-        later = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1)
-        h = self.embed(x)
-        h = h + self.attn(h, h, h, attn_mask=later, key_padding_mask=x == 0)[0]
-        return self.head(h + self.mlp(h))
-
-
 @pytest.fixture(scope="module")
 def pair() -> tuple[Scene, Scene]:
     """Texts with three places of padding behind them, and the same texts without."""
     torch.manual_seed(2)
-    model, x = _LooksBack().eval(), torch.randint(1, 6, (6, 7))
+    model, x = LooksBack().eval(), torch.randint(1, 6, (6, 7))
     filled = torch.cat([x, torch.zeros(6, 3, dtype=torch.long)], 1)
     kind = diorama.Tokens(vocabulary=WORDS)
     return tuple(Scene(model, each, inputs=kind, task="next_token") for each in (filled, x))  # type: ignore[return-value]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from attentions import LooksBack
 from torch import Tensor, nn
 
 import diorama
@@ -13,21 +14,6 @@ from diorama.derive.attended import AttendedTokens
 from diorama.scene import Scene
 
 WORDS = ("<pad>", "a", "b", "c", "d", "e")
-
-
-class _Causal(nn.Module):
-    """One block of attention upon embeddings, which sees neither what comes later nor padding."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embed, self.attn = nn.Embedding(6, 8), nn.MultiheadAttention(8, 2, batch_first=True)
-        self.mlp, self.head = nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 8)), nn.Linear(8, 6)
-
-    def forward(self, x: Tensor) -> Tensor:
-        later = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1)
-        h = self.embed(x)
-        h = h + self.attn(h, h, h, attn_mask=later, key_padding_mask=x == 0)[0]
-        return self.head(h + self.mlp(h))
 
 
 class _Gated(nn.Module):
@@ -45,13 +31,13 @@ class _Gated(nn.Module):
 def pair() -> tuple[Scene, Scene]:
     """Texts with three places of padding behind them, and the same texts without."""
     torch.manual_seed(2)
-    model, x = _Causal().eval(), torch.randint(1, 6, (6, 7))
+    model, x = LooksBack().eval(), torch.randint(1, 6, (6, 7))
     filled = torch.cat([x, torch.zeros(6, 3, dtype=torch.long)], 1)
     kind = diorama.Tokens(vocabulary=WORDS)
     return tuple(Scene(model, each, inputs=kind, task="next_token") for each in (filled, x))  # type: ignore[return-value]
 
 
-class _AdaptedCausal(_Causal):
+class _AdaptedLooksBack(LooksBack):
     """The same with an adapter by hand upon its last layer, which is frozen."""
 
     def __init__(self) -> None:
@@ -73,7 +59,7 @@ class _LoraByHand(nn.Module):
 def test_what_is_said_of_answers_leaves_padding_out(pair: tuple[Scene, Scene]) -> None:
     """The inspector, adapters switched off and the pair that patching chooses go by the answers at the texts' last tokens."""
     torch.manual_seed(4)
-    adapted = _AdaptedCausal().eval()
+    adapted = _AdaptedLooksBack().eval()
     for name, knobs in (("inspector", {"select": "example:2"}), ("patching", {"example": 2}), ("adapters", {"example": 2})):
         scenes = pair if name != "adapters" else tuple(Scene(adapted, one.live.x, inputs=one.kind, task="next_token") for one in pair)
         filled, plain = (scene.view(name, **knobs) for scene in scenes)
