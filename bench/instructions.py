@@ -24,8 +24,8 @@ from diorama.record.recorder import Recorder, watch
 
 WARM = 20
 """Steps before those that are counted."""
-COUNTED = {"a net of 33 weights": 40, "300 layers": 5}
-"""Steps that are counted."""
+COUNTED = {"a net of 33 weights": 40}
+"""Nets, by their names in ``bench/recording.py``, with the steps of each that are counted."""
 FAR = 10**6
 Run = Callable[[int], None]
 
