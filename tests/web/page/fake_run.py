@@ -212,7 +212,8 @@ class Training:
             "known": True,
             "task": "classification",
             "nature": self.nature,
-            "input": {"parts": {"image": self.image, "question": {"kind": "tokens", "separator": " "}}} if self.several else self.image,
+            "input": {"parts": {"image": self.image, "question": {"kind": "tokens", "separator": " "}, "question_mask": {"kind": "tokens"}}}
+            if self.several else self.image,
             "examples": 64,
             "layers": [{"name": n, "units": u, "kind": "Conv2d", "shape": [u, *s]} for n, u, s in LAYERS],
             "series": ["loss", "accuracy"],

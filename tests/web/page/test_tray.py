@@ -84,3 +84,19 @@ def test_each_part_of_an_input_is_made_by_itself(visit: Visit, server: Server) -
     expect(field).to_have_value("")
     field.blur()
     expect(field).to_have_value("is it a 0")
+
+
+def test_a_text_that_is_too_long_is_said_to_be_so(visit: Visit, server: Server) -> None:
+    """A pasted book is not sent, and the field holds again what it held; a mask beside a text is no text to be typed."""
+    server.training.several = True
+    page = visit.open(server.url)
+    field = page.get_by_role("textbox", name="question")
+    expect(page.locator(".tray textarea")).to_have_count(1)
+    expect(field).to_have_value("is it a 0")
+    field.fill("is it a 7")
+    expect(page.get_by_text("looking at your own question")).to_be_visible()
+    field.evaluate("field => { field.value = 'ab '.repeat(20000); field.dispatchEvent(new Event('input', { bubbles: true })); }")
+    expect(page.get_by_role("log")).to_contain_text("Your text has 60,000 characters; at most 50,000 are looked at")
+    expect(field).to_have_value("is it a 7")
+    inputs = [request["input"] for request in server.asked("activations") if request["input"]]
+    assert all(len(made["parts"]["question"]["text"]) < 100 for made in inputs)
