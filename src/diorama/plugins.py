@@ -12,8 +12,10 @@ taken stays with whoever has it, unless ``register`` is told ``replace=True``. O
 ``diorama.views.broken`` says why, and alike for the other kinds.
 
 A knob is a field with its default, ``rounds: int = knob(50, "How often.", low=1)``; a name that is looked up in the scene has a kind,
-``layer: str | None = knob(None, "Which layer; the first when left out.", kind="layer")``, and the page offers what there is: a layer, a
-unit, a class, a step. With the default None its menu begins with "auto", and the plug-in takes one itself where ``self.layer`` is None. A
+``layer: str | None = knob(None, "Which layer; the first when left out.", kind="layer")``, and the page offers what there is: a "layer", "unit"
+(``conv1/3``), "class", "column" of a table, "example" of the probe set, recorded "signal" or "series", "step", "run" or "cell" of a recurrent
+layer. Other kinds follow from the default: "number", "integer", "flag", "text", and "choice" where ``choices`` are given; "numbers" are several,
+"units" a layer's units by number, "examples" numbers of a data set, "labels" one for each of these, and "span" a stretch such as ``4:12``. With the default None its menu begins with "auto", and the plug-in takes one itself where ``self.layer`` is None. A
 default of "" is for a name that must be given, as of a command: its menu begins with a blank line.
 
 Pictures and their parts take keywords only: ``Progress(done=3, total=10, note="rounds")``, ``Check(name="error", value=0.01)``, and each
@@ -25,6 +27,13 @@ A view says in which room of the page it stands: ``room = "training"``, "why", "
 third party's is not among them: it is added to any room by the + at the right of the room's question ("Add a view"), where a view that does
 not fit the run is grey with the reason. The catalogue lists it too, and opens it alone in its ``room``.
 
+A mark that colours numbers wants their ``limits``: ``magnitude(values)`` from zero on, ``symmetric(values)`` where the sign counts, or ``Limits``
+of your own. A layer of ``scene.layers`` is a ``Layer``: its ``name``, ``kind``, ``units`` and shapes, and ``scene.layers["conv1"]``
+finds one by its name.
+
+What is broken is named and left out. A finding of a third party's that has not judged a run after 20 seconds is ended and left out too, since
+all others wait for it.
+
 Two kinds of things are no plug-ins. A mark has a half that draws in the browser, in TypeScript, and is built into the page: it is added in
 the project itself; ``docs/marks.md`` says how, and what its halves may rely on. A kind of input is told to ``watch`` and ``Scene`` as
 ``inputs=``, out of those that there are: the page has a control for each.
@@ -33,6 +42,7 @@ the project itself; ``docs/marks.md`` says how, and what its halves may rely on.
 from __future__ import annotations
 
 from .core import marks
+from .core.colour import Limits, magnitude, symmetric
 from .core.errors import DioramaError, Faulty, NotApplicable, Unavailable, UsageError
 from .core.knobs import Knob, Plugin, knob
 from .core.picture import Check, Draft, Picture, Progress
@@ -46,6 +56,7 @@ from .gallery._demo import Demo
 from .methods.cost import Cost
 from .methods.method import Attribution, Looking, Method, Pass
 from .methods.projecting import Placed, Projection
+from .model.layers import Layer, LayerTable
 from .record.acts import Act, Reversal, Setting, SettingsReversal
 from .record.commands import Applied, Command
 from .record.controls import Controls
@@ -60,7 +71,8 @@ from .views.view import View
 
 __all__ = [
     "Act", "Applied", "Attribution", "Check", "Command", "Controls", "Cost", "Demo", "Derivation", "Derived", "DioramaError", "Draft", "Examples",
-    "Faulty", "Finding", "Following", "Found", "HistogramValue", "Key", "Knob", "LayerReading", "Looking", "Method", "NotApplicable", "Pass",
-    "Picture", "Placed", "Plugin", "ProbeReading", "Progress", "Projection", "Reversal", "RunReader", "Saver", "Scene", "Selection",
-    "Setting", "SettingsReversal", "Signal", "Stage", "Step", "Subject", "Unavailable", "UsageError", "View", "knob", "marks", "savers",
+    "Faulty", "Finding", "Following", "Found", "HistogramValue", "Key", "Knob", "Layer", "LayerReading", "LayerTable", "Limits", "Looking",
+    "Method", "NotApplicable", "Pass", "Picture", "Placed", "Plugin", "ProbeReading", "Progress", "Projection", "Reversal", "RunReader", "Saver",
+    "Scene", "Selection", "Setting", "SettingsReversal", "Signal", "Stage", "Step", "Subject", "Unavailable", "UsageError", "View", "knob",
+    "magnitude", "marks", "savers", "symmetric",
 ]

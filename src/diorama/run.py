@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import importlib
 import os
 import time
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .core import registry
 from .core.blame import alone, answered, given
+from .core.deadline import within
 from .core.errors import DioramaError, Faulty, Unavailable, UsageError, not_found, of_kind
 from .core.knobs import build, knobs_of
 from .core.selection import Key, as_key, is_point, own_name
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 _NEWEST = 3.0
 """Seconds for which a preview waits for the weights of now."""
+_LONGEST = 20.0
+"""Seconds in which a third party's finding should have judged a run: all others wait for it."""
 
 
 class Acknowledged(NamedTuple):
@@ -332,7 +336,9 @@ class Run(Line):
             if judge and plugin.steady:
                 continue
             try:
-                found += [checked(plugin, one) for one in given(plugin, plugin()(record), list, tuple)]
+                judged = functools.partial(plugin(), record)
+                told = judged() if registry.is_own(plugin) else within(_LONGEST, registry.findings.told(name), judged)
+                found += [checked(plugin, one) for one in given(plugin, told, list, tuple)]
             except Faulty as error:
                 registry.findings.leave_out(name, error)
             except DioramaError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 import subprocess
@@ -69,6 +70,28 @@ def test_a_broken_plug_in_is_named_and_left_out(kind: Registry, offered: Any) ->
         with pytest.raises(Unavailable, match="update or uninstall mine") as told:
             kind[fault.__name__]
         assert SAID.get(fault, "") in str(told.value)
+
+
+class _Endless(plugins.Finding):
+    """Judges for ever, whatever is raised in it."""
+
+    def __call__(self, run: plugins.RunReader) -> list[plugins.Found]:
+        while True:
+            with contextlib.suppress(Exception):
+                int("no number")
+
+
+def test_a_finding_that_never_ends_is_ended_and_named(offered: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All others wait for it: after a while it is ended, named and left out, and theirs are told."""
+    monkeypatch.setattr("diorama.run._LONGEST", 0.2)
+    with diorama.watch(nn.Linear(2, 2), tmp_path / "run"):
+        pass
+    run = diorama.open(tmp_path / "run")
+    before = run.findings()
+    offered(registry.findings, "endless", lambda: _Endless)
+    with pytest.warns(LeftOut, match=r"'endless' of mine took longer than 0.2 seconds and was ended"):
+        assert run.findings() == before
+    assert run.findings() == before
 
 
 @pytest.mark.parametrize("kind", REGISTRIES, ids=lambda kind: kind.kind)

@@ -212,7 +212,9 @@ class Derived:
     ) -> Iterator[Stage]:
         """Every stage as it is reached, the last with the final value; closing the iterator stops the work.
 
-        Work that another view or process does already is not done twice: its stages are seen here. *Raises* Cancelled.
+        Work that another view or process does already is not done twice: its stages are seen here. A view hands no ``cancel`` on: the scene that it
+        was given ends by itself what nobody wants any more. Of what follows a training only the stages of this step come; ``way`` has the steps
+        before, and a view that asks each for ``carried`` in turn can tell how far it is. *Raises* Cancelled.
         """
         asked = self.scene.cancelled_by(cancel) if cancel is not None else self.scene
         found = self.found()

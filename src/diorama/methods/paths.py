@@ -31,8 +31,8 @@ def baseline_points(look: Looking, x: Nested, points: Sequence[Tensor], wanted: 
         for start, at in zip(given, points, strict=True):
             if start.shape[1:] != at.shape[1:] or len(start) not in (1, len(at)):
                 raise UsageError(
-                    f"a baseline wants one input, or one for each of the {len(at)} examples, of shape "
-                    f"{tuple(at.shape[1:])}, got shape {tuple(start.shape)}"
+                    f"a baseline wants one input of shape {(1, *at.shape[1:])}, or one for each of the {len(at)} examples of shape "
+                    f"{tuple(at.shape)}, got shape {tuple(start.shape)}"
                 )
         return tuple(start.detach().expand_as(at) for start, at in zip(given, points, strict=True))
     last = isinstance(look.kind, kinds.Image) and look.kind.layout == "NHWC"

@@ -52,6 +52,9 @@ class Reversal(ABC):
                 self.weight.copy_(self.old)
                 return "bit by bit"
 
+    A training that runs on has another weight one step later, so that this one can be taken back while it is paused. Where taking back should
+    hold later too, keep what was added and take that off again, as the sentence that ``back`` returns should then say.
+
     What an optimizer remembers of the weight it leaves alone. Where ``back`` raises anything else than NotApplicable or UsageError, the act is in
     force as before and can be tried again.
     """

@@ -54,7 +54,7 @@ class Table(Mark, frozen=True, kw_only=True, omit_defaults=True):
 
     columns: tuple[Column, ...]
     row_keys: tuple[str, ...] = ()
-    sort: str = ""  # the column it comes sorted by
+    sort: str = ""  # the column by which the rows are shown sorted, whatever their order here
     descending: bool = False
     flagged: Array | None = None  # (rows,) bool: told apart (wrong predictions)
     steps: Array | None = None  # (steps,): the common time axis of all histories

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from ...core.colour import BLUE, class_colour, magnitude
@@ -25,36 +27,52 @@ def draw(mark: Table, style: Style) -> Sheet:
     """A header and the first rows; numbers stand right, shares are bars, flagged rows have a mark at the left."""
     sheet = Sheet()
     total = mark.columns[0].rows() if mark.columns else 0
-    count = min(total, style.rows)
-    widths = _widths(mark, count, style)
+    rows = order(mark)[: style.rows]
+    count = len(rows)
+    widths = _widths(mark, rows, style)
     flags = 10.0 if mark.flagged is not None else 0.0
     high = PICTURE + 4 if any(c.kind == "image" for c in mark.columns) else ROW
-    tall = [max([high, *(LINE * len(_lines(c, row, w)) + ROW - LINE for c, w in zip(mark.columns, widths, strict=True))]) for row in range(count)]
-    top = [20 + sum(tall[:row]) for row in range(count + 1)]
+    tall = [max([high, *(LINE * len(_lines(c, row, w)) + ROW - LINE for c, w in zip(mark.columns, widths, strict=True))]) for row in rows]
+    top = [20 + sum(tall[:place]) for place in range(count + 1)]
     x = flags
     for column, wide in zip(mark.columns, widths, strict=True):
         right = column.kind in ("number", "history")
         arrow = (" ↓" if mark.descending else " ↑") if column.name == mark.sort else ""
         head = typeset.fit(column.name, LABEL, wide - typeset.width(arrow, LABEL, BOLD), BOLD) + arrow
         sheet.text(x + (wide if right else 0), 12, head, LABEL, MUTED, BOLD, "right" if right else "left")
-        for row in range(count):
+        for place, row in enumerate(rows):
             if column.kind == "history":
-                _history(sheet, mark, column, row, x, top[row], wide, tall[row])
+                _history(sheet, mark, column, row, x, top[place], wide, tall[place])
             else:
-                _cell(sheet, column, row, x, top[row], wide, tall[row], style)
+                _cell(sheet, column, row, x, top[place], wide, tall[place], style)
         x += wide + GAP
     full = x - GAP if mark.columns else 0.0
     for y in top:
         sheet.line([0, full], [y - 2] * 2, HAIRLINE, 0.7)
-    for row in range(count):
+    for place, row in enumerate(rows):
         if mark.flagged is not None and mark.flagged[row]:
-            sheet.rect(0, top[row] + 1, 3, tall[row] - 6, fill=WARN)
+            sheet.rect(0, top[place] + 1, 3, tall[place] - 6, fill=WARN)
     sheet.grow(full, top[-1])
     if count < total:
         y = sheet.height + 2
         words = f"the first {count:,} of {total:,} rows; .json and .npz hold all of them"
         sheet.grow(sheet.text(0, y + 11, words, LABEL, MUTED), y + 14)
     return sheet
+
+
+def order(mark: Table) -> list[int]:
+    """The rows in the order in which the mark comes sorted, as the page has them; NaN always comes last."""
+    column = next((each for each in mark.columns if each.name == mark.sort), None)
+    rows = list(range(mark.columns[0].rows() if mark.columns else 0))
+    if column is None or column.kind == "image":
+        return rows
+    if column.kind == "text":
+        # Numbers within a text count as numbers: unit 10 comes after unit 9.
+        parts = [[int(part) if k % 2 else part for k, part in enumerate(re.split(r"([0-9]+)", text.casefold()))] for text in column.texts]
+        return sorted(rows, key=parts.__getitem__, reverse=mark.descending)
+    values = [float("nan")] * len(rows) if column.numbers is None else [float(value) for value in column.numbers]
+    missing = [row for row in rows if np.isnan(values[row])]
+    return sorted((row for row in rows if not np.isnan(values[row])), key=values.__getitem__, reverse=mark.descending) + missing
 
 
 def _said(column: Column, row: int) -> str:
@@ -81,14 +99,14 @@ def _lines(column: Column, row: int, wide: float) -> list[str]:
     return lines if len(lines) <= LONG else [*lines[: LONG - 1], typeset.fit(" ".join(lines[LONG - 1 :]), LABEL, wide)]
 
 
-def _widths(mark: Table, count: int, style: Style) -> list[float]:
+def _widths(mark: Table, rows: list[int], style: Style) -> list[float]:
     wanted = []
     for column in mark.columns:
         head = typeset.width(column.name + " ↓" * (column.name == mark.sort), LABEL, BOLD)
         if column.kind == "image":
             wanted.append(max(PICTURE * _ratio(column), min(head, 90.0)))
             continue
-        said = max((typeset.width(_said(column, row), LABEL) for row in range(count)), default=0.0)
+        said = max((typeset.width(_said(column, row), LABEL) for row in rows), default=0.0)
         extra = {"share": 58.0, "class": 14.0, "history": HISTORY + 12}.get(column.kind, 0.0)
         wanted.append(max(min(said, 320.0) + extra, min(head, 130.0)))
     over = sum(wanted) + GAP * (len(wanted) - 1) + 10 - style.width
