@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import re
 import subprocess
 import tempfile
 import types
@@ -90,7 +89,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The networks of the views' laws live there too, with their examples and what is right; not those that choose their devices themselves."""
-    apart = [item for item in items if set(ELSEWHERE) & {*re.split(r"\W", item.name)}]
+    apart = [item for item in items if any(word in item.name for word in ELSEWHERE)]
     config.hook.pytest_deselected(items=apart)
     items[:] = [item for item in items if item not in apart]
     module = next((item.module for item in items if item.module.__name__ == "test_views"), None)  # type: ignore[attr-defined]

@@ -403,7 +403,7 @@ def test_every_weight_of_a_layer_has_a_row(tmp_path: Path) -> None:
     known = sum("weights/" + name + "/norm" in run.series_names and len(p.shape) > 1 for name, p in _Asking().named_parameters())
     assert int(np.isfinite(_numbers(table, "weights")).sum()) == known, "each weight once"
     layers = {layer["name"] for layer in run.structure(run.last_step)["layers"]}
-    assert f"all {len(layers)} layers" in picture.caption or f"of {len(layers)} layers" in picture.caption, "layers are counted, not weights"
+    assert f"the {len(layers)} layers here" in picture.caption or f"of {len(layers)} layers" in picture.caption, "layers are counted, not weights"
     chosen = list(run.scene().stream("health", select=["layer:ask"]))[-1]
     assert {mark.title for mark in chosen.marks()} >= {"ask", "ask.out_proj"}
 
