@@ -11,12 +11,14 @@ The groups are ``diorama.views``, ``diorama.methods``, ``diorama.derivations``, 
 taken stays with whoever has it, unless ``register`` is told ``replace=True``. One that cannot be used is named and left out:
 ``diorama.views.broken`` says why, and alike for the other kinds.
 
-A knob is a field with its default, ``rounds: int = knob(50, "How often.", low=1)``; a name that is looked up in the scene has a kind,
-``layer: str | None = knob(None, "Which layer; the first when left out.", kind="layer")``, and the page offers what there is: a "layer", "unit"
-(``conv1/3``), "class", "column" of a table, "example" of the probe set, recorded "signal" or "series", "step", "run" or "cell" of a recurrent
-layer. Other kinds follow from the default: "number", "integer", "flag", "text", and "choice" where ``choices`` are given; "numbers" are several,
-"units" a layer's units by number, "examples" numbers of a data set, "labels" one for each of these, and "span" a stretch such as ``4:12``. With the default None its menu begins with "auto", and the plug-in takes one itself where ``self.layer`` is None. A
-default of "" is for a name that must be given, as of a command: its menu begins with a blank line.
+A knob is a field with its default, ``rounds: int = knob(50, "How often.", low=1)``; a name that is looked up in the
+scene has a kind, ``layer: str | None = knob(None, "Which layer; the first when left out.", kind="layer")``, and the
+page offers what there is: a "layer", "unit" (``conv1/3``), "class", "column" of a table, "example" of the probe set,
+recorded "signal" or "series", "step", "run" or "cell" of a recurrent layer. Other kinds follow from the default:
+"number", "integer", "flag", "text", and "choice" where ``choices`` are given; "numbers" are several, "units" a
+layer's units by number, "examples" numbers of a data set, "labels" one for each of these, and "span" a stretch such
+as ``4:12``. With the default None its menu begins with "auto", and the plug-in takes one itself where ``self.layer``
+is None. A default of "" is for a name that must be given, as of a command: its menu begins with a blank line.
 
 Pictures and their parts take keywords only: ``Progress(done=3, total=10, note="rounds")``, ``Check(name="error", value=0.01)``, and each
 mark, as in ``marks.Number(label="loss", value=0.3)``. So do their parts: a button that sends a command is
@@ -27,9 +29,9 @@ A view says in which room of the page it stands: ``room = "training"``, "why", "
 third party's is not among them: it is added to any room by the + at the right of the room's question ("Add a view"), where a view that does
 not fit the run is grey with the reason. The catalogue lists it too, and opens it alone in its ``room``.
 
-A mark that colours numbers wants their ``limits``: ``magnitude(values)`` from zero on, ``symmetric(values)`` where the sign counts, or ``Limits``
-of your own. A layer of ``scene.layers`` is a ``Layer``: its ``name``, ``kind``, ``units`` and shapes, and ``scene.layers["conv1"]``
-finds one by its name.
+A mark that colours numbers wants their ``limits``: ``magnitude(values)`` from zero on, ``symmetric(values)`` where
+the sign counts, or ``Limits`` of your own. A layer of ``scene.layers`` is a ``Layer``: its ``name``, ``kind``,
+``units`` and shapes, and ``scene.layers["conv1"]`` finds one by its name.
 
 What is broken is named and left out. A finding of a third party's that has not judged a run after 20 seconds is ended and left out too, since
 all others wait for it.
