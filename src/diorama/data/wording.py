@@ -59,6 +59,13 @@ def worded(known: Kinds, x: Nested, name: str | None = None) -> Tensor | None:
     return _inside(words) | ~words.any(1, keepdim=True)
 
 
+def worded_each(known: Kinds, x: Nested) -> list[Tensor]:
+    """The same of the text that is read; where several are, of each of them that tells."""
+    found = text_input(known)
+    masks = (worded(known, x, name) for name in (_texts(known) if found is None else [found[0]]))
+    return [one for one in masks if one is not None]
+
+
 def last_words(known: Kinds, x: Nested, name: str | None = None) -> Tensor | None:
     """The place of each text's last token, (n,), where padding follows some of them; None where it follows none, or the inputs are no texts.
 

@@ -246,7 +246,7 @@ def _alone(scene: Scene, names: list[str]) -> Scan:
     y = truth(scene, scene.live.y)
     single = ((x, None if y is None else y[number : number + 1]) for number, x in each_alone(scene))
     return run_through(
-        scene.model, single, names, classes=_classes(scene), bottom=True, table=scene.layers, edits=scene.edits, cancel=scene.cancel
+        scene.model, single, names, classes=_classes(scene), bottom=True, table=scene.layers, kind=scene.kind, edits=scene.edits, cancel=scene.cancel
     )
 
 

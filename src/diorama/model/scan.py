@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from ..core.errors import Damaged, UsageError, not_found
 from ..data import nesting
 from ..data.examples import shared_as_usual
+from ..data.kinds import Kinds
 from ..data.nesting import Nested
 from .capture import Capture
 from .edits import Edit
 from .layers import LayerTable, by_unit
 from .layers import layers as find_layers
-from .packed import steps
+from .own_places import Owners, alike_long
 from .statistics import ClassMeans, Histograms, Moments, TopK, Whole, rows
 
 Batch = tuple[Nested, Tensor | None]
@@ -64,17 +65,17 @@ class Statistics:
             places=tuple(places),
         )
 
-    def add(self, units: Tensor, y: Whole | None, start: int) -> None:
-        """Take in a batch (n, units, …) whose first example has the number ``start``."""
+    def add(self, units: Tensor, y: Whole | None, start: int, first: int = 0) -> None:
+        """Take in a batch (n, units, …) whose first example has the number ``start``; before its places were ``first`` others."""
         flat = units.reshape(units.shape[0], units.shape[1], -1)
         flat = flat if flat.is_floating_point() else flat.float()
         by_class = self.positive is not None and y is not None
         means, norms, low, high, *positives = rows(flat, positive=by_class)
         self.moments = self.moments.merge(Moments.from_rows(means, norms, low, high, flat.shape[2]))
-        self.top = self.top.add(flat, start, high)
+        self.top = self.top.add(flat, start, high, first)
         self.on = self.on + (high > 0).sum(0)
         if self.bottom is not None:
-            self.bottom = self.bottom.add(flat, start, low)
+            self.bottom = self.bottom.add(flat, start, low, first)
         if self.classes is not None and y is not None:
             self.classes = self.classes.add(means, y)
         if self.positive is not None and y is not None:
@@ -233,6 +234,7 @@ def scan(
     until: str | None = None,
     into: Scan | None = None,
     table: LayerTable | None = None,
+    kind: Kinds | None = None,
     edits: Sequence[Edit | Mapping[str, Any]] = (),
     cancel: Callable[[], object] | None = None,
     progress: Callable[[Scan], object] | None = None,
@@ -241,7 +243,8 @@ def scan(
 
     *Meaning* ``start`` is the number of the first example, so that parts of a data set can be scanned apart and merged;
     ``into`` goes on with a scan: the data then begins behind what it has seen. ``until`` stops each pass after a
-    layer. ``table`` are the model's layers, found from the first batch when left out. ``progress`` hears of the scan
+    layer. ``table`` are the model's layers, found from the first batch when left out. ``kind`` tells what fills texts up:
+    what a layer makes of that is not counted. ``progress`` hears of the scan
     after each batch.
     *Shapes* as in Moments, TopK, ClassMeans and Histograms.
     *Cost* about 1.3 forward passes over the data on a large network, with histograms 1.5; memory for one batch,
@@ -251,6 +254,7 @@ def scan(
     found = into if into is not None else Scan(start=start)
     done, began = found.start + found.examples, found.examples
     labels: Whole | None = None
+    owners = Owners(kind)
 
     def take(name: str, tensor: Tensor) -> None:
         layer = table[name] if table is not None and table.has(name) else None
@@ -261,8 +265,8 @@ def scan(
             found.layers[name] = Statistics.empty(
                 units.shape[1], k, classes, bottom, histogram, layer.rectified, units.shape[2:]
             )
-        for part, own in _answered(units):
-            found.layers[name].add(own, None if labels is None else labels[part], done + part.start)
+        for part, first, own in alike_long(units, owners.own(units)):
+            found.layers[name].add(own, None if labels is None else labels[part], done + part.start, first)
 
     with Capture(model, layers, reduce=take, edits=edits, cancel=cancel, until=until) as look:
         for x, y in data:
@@ -270,7 +274,7 @@ def scan(
                 table = find_layers(look.model, x)
             count = nesting.size(x)
             labels = _labels(y) if classes else None
-            look(x)
+            look(owners.read(x))
             done += count
             found.examples += count
             if progress is not None:
@@ -278,19 +282,6 @@ def scan(
     if found.examples == 0 or (into is None and found.examples == began):
         raise UsageError("a scan wants at least one batch, got none")
     return found
-
-
-def _answered(units: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """What a layer answered (n, units, …), in parts of equal length: of packed sequences without the zeros behind their ends."""
-    ends = steps()
-    if ends is None or units.ndim < 3 or units.shape[2] < int(ends.max()):
-        yield slice(0, len(units)), units
-        return
-    start = 0
-    for stop in range(1, len(ends) + 1):
-        if stop == len(ends) or ends[stop] != ends[start]:
-            yield slice(start, stop), units[start:stop, :, : int(ends[start])]
-            start = stop
 
 
 def _labels(y: Tensor | None) -> Whole | None:

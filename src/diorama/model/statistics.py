@@ -149,8 +149,8 @@ class TopK:
         none = np.full((units, k), -1)
         return cls(k, np.full((units, k), np.nan), none, none.copy(), largest)
 
-    def add(self, units: Tensor, start: int, best: Floats | None = None) -> TopK:
-        """With a batch (n, units, places) whose first example has the number ``start``.
+    def add(self, units: Tensor, start: int, best: Floats | None = None, first: int = 0) -> TopK:
+        """With a batch (n, units, places) whose first example has the number ``start``, and whose first place the number ``first``.
 
         ``best`` is each unit's extreme value in each example, (n, units), when it is known already.
         """
@@ -173,7 +173,7 @@ class TopK:
         merged = self._join(added)
         new = merged.places == _UNKNOWN
         owners, _ = np.nonzero(new)
-        merged.places[new] = self._extremes(units.detach(), merged.examples[new] - start, owners)
+        merged.places[new] = self._extremes(units.detach(), merged.examples[new] - start, owners) + first
         return merged
 
     def _extremes(self, units: Tensor, examples: Whole, owners: Whole) -> Whole:

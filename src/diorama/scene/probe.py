@@ -20,7 +20,7 @@ from ..model import company
 from ..model.capture import Capture
 from ..model.layers import Layer, by_unit
 from ..model.outputs import CLASSES, Reading
-from ..model.packed import steps
+from ..model.own_places import Owners
 from ..model.untouched import Mode
 from .input import worded
 from .memory import Memory
@@ -157,26 +157,20 @@ class Probe:
         found = {name: known for name in layers if (known := self.memory.get(f"responses/{name}")) is not None}
         missing = {name: layer for name, layer in layers.items() if name not in found}
         if missing:
-
-            words: Tensor | None = None
+            owners = Owners(self.examples.kind)
 
             def summary(name: str, tensor: Tensor) -> Tensor:
                 values = by_unit(missing[name], tensor).float()
-                flat = values.ndim < 4
+                if (own := owners.own(values)) is not None:
+                    return _of_places(values, own).cpu()
                 values = values.flatten(2) if values.ndim > 2 else values[:, :, None]
-                if (ends := steps()) is not None and values.shape[2] >= int(ends.max()):
-                    own = torch.arange(values.shape[2]) < ends[:, None].cpu()
-                    return _of_places(values, own.to(values.device)).cpu()
-                if words is not None and flat and words.shape == (len(values), values.shape[2]):
-                    return _of_places(values, words.to(values.device)).cpu()
                 return torch.stack(
                     [values.amax(2), values.amin(2), values.mean(2), values.clamp_min(0).mean(2)], 1
                 ).cpu()
 
             parts: dict[str, list[Tensor]] = {name: [] for name in missing}
             for chosen, x in batches:
-                words = worded(self.examples.kind, x)
-                for name, value in kept(x, missing, reduce=summary).items():
+                for name, value in kept(owners.read(x), missing, reduce=summary).items():
                     parts[name].append(value)
                 yield chosen.stop
             for name, values in parts.items():

@@ -12,6 +12,7 @@ from ...core.knobs import knob
 from ...methods.cost import Cost
 from ...model.directions import BASES, based
 from ...model.layers import by_unit
+from ...model.own_places import Owners
 from ...model.statistics import sampled
 from ...scene import Scene
 from ...scene.directions import checked_direction
@@ -31,6 +32,8 @@ class BaseDerivation(Derivation):
     *Source* Pearson 1901; Lee & Seung 1999.
     """
 
+    version = 2
+
     layer: str = knob("", "The layer.", kind="layer")
     how: str = knob("pca", "Principal components, or non-negative parts.", choices=BASES)
 
@@ -48,14 +51,14 @@ class BaseDerivation(Derivation):
         """The base, at once."""
         layer = scene.layers[self.layer]
         parts: list[Tensor] = []
+        owners = Owners(scene.kind)
         for chosen, x in scene.batches():
 
             def take(name: str, tensor: Tensor, start: int = chosen.start) -> Tensor:
                 units = by_unit(layer, tensor).float()
-                flat = units.flatten(2) if units.ndim > 2 else units[:, :, None]
-                return sampled(flat, start, PLACES).transpose(1, 2).flatten(0, 1).cpu()
+                return owners.each(units, start, lambda part, first: sampled(part, first, PLACES)).cpu()
 
-            parts.append(scene.kept(x, [layer.name], reduce=take)[layer.name])
+            parts.append(scene.kept(owners.read(x), [layer.name], reduce=take)[layer.name])
         found, note = based(layer.name, torch.cat(parts).double().numpy(), self.how, COUNT)  # type: ignore[arg-type]
         yield Stage({"directions": [dataclasses.asdict(one) for one in found], "note": note})
 

@@ -21,6 +21,7 @@ from ...methods.cost import Cost
 from ...methods.grouping import clusters, matched, ordered
 from ...model.layers import Layer, by_unit
 from ...model.outputs import CLASSES
+from ...model.own_places import Owners
 from ...model.unwrap import fed
 from ...scene import Scene
 from ...scene.input import text_input
@@ -53,7 +54,7 @@ class ClustersDerivation(Derivation):
     """
 
     on = "examples"
-    version = 3
+    version = 4
 
     layers: str | None = knob(None, "Several layers with + between; by itself up to eight that stand for the whole network.")
     inside: str = knob("", "A module: layers inside it alone.")
@@ -217,6 +218,7 @@ class SeenAnswers:
 
     def over(self) -> Iterator[int]:
         """Look at the examples, batch by batch."""
+        owners = Owners(self.scene.kind)
         by_source = {source.name: source for source in self.sources.values()}
         while self.seen < self.count:
             start, stop = self.seen, min(self.seen + min(BATCH, max(FIRST, self.seen)), self.count)
@@ -224,7 +226,7 @@ class SeenAnswers:
             told = self.truth[start:stop] if self.places and self.by == "class" else None  # type: ignore[index]
             marked = None if told is None else torch.from_numpy(np.searchsorted(self.classes, told.numpy())), told
             kept = self.scene.kept(
-                x, by_source, reduce=lambda name, tensor: self._reduced(by_source[name], tensor, marked)  # noqa: B023 - used at once
+                owners.read(x), by_source, reduce=lambda name, tensor: self._reduced(by_source[name], tensor, marked, owners)  # noqa: B023 - used at once
             )
             for name, source in self.sources.items():
                 means, sums = kept[source.name]
@@ -237,10 +239,12 @@ class SeenAnswers:
             self.seen = stop
             yield stop
 
-    def _reduced(self, layer: Layer, tensor: Tensor, marked: tuple[Tensor | None, Tensor | None]) -> tuple[Floats, Floats | None]:
+    def _reduced(
+        self, layer: Layer, tensor: Tensor, marked: tuple[Tensor | None, Tensor | None], owners: Owners
+    ) -> tuple[Floats, Floats | None]:
         values = by_unit(layer, tensor).float()
         values = values.clamp_min(0) if layer.rectified else values
-        means = values.flatten(2).mean(2) if values.ndim > 2 else values
+        means = owners.mean(values)
         index, told = marked
         sums = None
         if index is not None and told is not None:

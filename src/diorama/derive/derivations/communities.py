@@ -21,6 +21,7 @@ from ...model.capture import Capture
 from ...model.edits import Edit
 from ...model.layers import by_unit
 from ...model.outputs import CLASSES
+from ...model.own_places import Owners
 from ...model.unwrap import fed
 from ...scene import Scene
 from ...scene.probe import by_example
@@ -44,7 +45,7 @@ class CommunitiesDerivation(ClustersDerivation):
     *Source* Newman & Girvan 2004 for modularity; lesions as in Morcos et al. 2018.
     """
 
-    version = 4
+    version = 5
 
     count: int = knob(0, "Regions, or as near to so many as comes; 0: as many as have the largest modularity, up to ten.", low=0, high=24)
     units: int = knob(256, "The most units of a layer that are told: those that vary most.", low=1, high=100_000)
@@ -162,21 +163,20 @@ class Lesions:
         """Losses, rights, and scores of each example, and each told unit's mean answer."""
         scene, reading = self.scene, self.scene.reading
         losses, rights, weights, counts, scores, rows = [], [], [], [], [], [[] for _ in self.names]  # type: ignore[var-annotated]
-        y = scene.examples.y
+        y, owners = scene.examples.y, Owners(scene.kind)
         for chosen, x in self._batches():
             with Capture(
                 scene.model, keep=tuple({source.name for source in self.sources.values()}), edits=(*scene.edits, *edits), cancel=scene.cancel,
                 reduce=lambda name, tensor: tensor,
             ) as look:
-                answer = reading.scores(look(x)).detach().cpu()
+                answer = reading.scores(look(owners.read(x))).detach().cpu()
                 for number, name in enumerate(self.names):
                     source = self.sources[name]
                     # A network that picks rows may pick others where units are silenced.
                     by_example(source, len(look[source.name]), len(chosen))
                     values = by_unit(source, look[source.name]).float()
                     values = values.clamp_min(0) if source.rectified else values
-                    means = values.flatten(2).mean(2) if values.ndim > 2 else values
-                    rows[number].append(means.double().cpu().numpy()[:, self.value["units"][number]])
+                    rows[number].append(owners.mean(values).double().cpu().numpy()[:, self.value["units"][number]])
             wanted = reading.wanted(x, y[chosen.start : chosen.stop] if y is not None else None) if scene.task else None
             if wanted is not None:
                 wanted = wanted.cpu()

@@ -16,6 +16,7 @@ from ...methods.grouping.dictionary import SparseDictionary, learn
 from ...model.capture import Capture
 from ...model.edits import Edit
 from ...model.layers import Layer, units_first
+from ...model.own_places import Owners, alike_long
 from ...model.statistics import sampled
 from ...model.unwrap import fed
 from ...scene import Scene
@@ -48,6 +49,8 @@ class DictionaryDerivation(Derivation):
     *Cost* two passes over the live examples, and its own steps: seconds for a small layer, on one core.
     *Source* Gao et al. 2024, arXiv:2406.04093; Bricken et al. 2023.
     """
+
+    version = 2
 
     layer: str = knob("", "The layer.", kind="layer")
     features: int = knob(0, "How many features; 0: four for each unit, up to 512, or as many as there are units.", low=0, high=MOST)
@@ -152,17 +155,21 @@ def held_out(number: int) -> bool:
 def _rows(scene: Scene, layer: Layer) -> Tensor:
     """The places that it learns from, (rows, units)."""
     seen = sum(not held_out(k) for k in range(len(scene.live)))
-    parts = []
-    for start, flat in _passed(scene, layer):
-        few = sampled(flat, start, max(1, ROWS // seen))
-        parts += [one.T for k, one in enumerate(few) if not held_out(start + k)]
-    return torch.cat(parts)
+    passed = (one for one in _passed(scene, layer) if not held_out(one[0]))
+    return torch.cat([sampled(own[None], number, max(1, ROWS // seen))[0].T for number, _, own in passed])
 
 
-def _passed(scene: Scene, layer: Layer) -> Iterator[tuple[int, Tensor]]:
-    """The layer's activations (n, units, places) of all examples, some at a time, with the number of the first."""
+def _passed(scene: Scene, layer: Layer) -> Iterator[tuple[int, int, Tensor]]:
+    """Of each example its number, its first place, and the layer's activations (units, places) from there on, as far as they are its own."""
+    owners = Owners(scene.kind)
+
+    def take(name: str, tensor: Tensor) -> list[tuple[int, Tensor]]:
+        parts = alike_long(_flat(layer, tensor), owners.own(units_first(layer, tensor)))
+        return [(first, one) for _, first, part in parts for one in part]
+
     for chosen, x in scene.batches():
-        yield chosen.start, scene.kept(x, [layer.name], reduce=lambda name, tensor: _flat(layer, tensor))[layer.name]
+        for k, (first, own) in enumerate(scene.kept(owners.read(x), [layer.name], reduce=take)[layer.name]):
+            yield chosen.start + k, first, own
 
 
 def _components(rows: Tensor, count: int) -> Callable[[Tensor], Tensor]:
@@ -177,9 +184,8 @@ def _components(rows: Tensor, count: int) -> Callable[[Tensor], Tensor]:
 def _judged(scene: Scene, layer: Layer, found: SparseDictionary, principal: Callable[[Tensor], Tensor]) -> Plain:
     """All that is told of a dictionary, from one pass over all examples and a few over those that were held out."""
     tally = _Tally(found, principal)
-    for start, flat in _passed(scene, layer):
-        for k, one in enumerate(flat):
-            tally.add(start + k, one.T)
+    for number, first, own in _passed(scene, layer):
+        tally.add(number, own.T, first)
     measures = {**tally.measures(), **_losses(scene, layer, found, principal)}
     parts = {name: getattr(found, name).numpy() for name in ("encoder", "encoder_bias", "decoder", "bias")}
     return {**parts, **tally.told(), "active": found.active, "measures": {name: measures[name] for name in MEASURES}}
@@ -197,8 +203,8 @@ class _Tally:
         self.unseen, self.active = 0, 0
         self.total, self.squares, self.left, self.rest = torch.zeros(units, dtype=torch.double), 0.0, 0.0, 0.0
 
-    def add(self, number: int, rows: Tensor) -> None:
-        """The places (places, units) of one example."""
+    def add(self, number: int, rows: Tensor, first: int = 0) -> None:
+        """The places (places, units) of one example, from its ``first`` on."""
         high, at = torch.full((len(self.on),), -torch.inf), torch.zeros(len(self.on), dtype=torch.long)
         for start in range(0, len(rows), self.found.chunk):
             part = rows[start : start + self.found.chunk]
@@ -217,7 +223,7 @@ class _Tally:
         self.places += len(rows)
         weakest = self.value.argmin(1, keepdim=True)
         better = (high > self.value.gather(1, weakest)[:, 0]) & (high > 0)
-        for held, new in ((self.value, high), (self.top, torch.full_like(at, number)), (self.place, at)):
+        for held, new in ((self.value, high), (self.top, torch.full_like(at, number)), (self.place, at + first)):
             held.scatter_(1, weakest, torch.where(better, new, held.gather(1, weakest)[:, 0])[:, None])
 
     def measures(self) -> dict[str, float]:

@@ -16,6 +16,7 @@ from ...core.knobs import build, knob
 from ...data import nesting
 from ...methods.cost import Cost
 from ...model.layers import Layer, by_unit
+from ...model.own_places import Owners
 from ...model.permutations import Permutations, UnitGroup, permutations, taken
 from ...model.statistics import sampled
 from ...scene import Scene
@@ -43,7 +44,7 @@ class MatchingDerivation(Derivation):
     *Source* Ainsworth, Hayase & Srinivasa 2022, Git Re-Basin, algorithm 1; Li et al. 2016, Convergent learning; Kuhn 1955.
     """
 
-    version = 3
+    version = 4
 
     how: str = knob("weights", "Match by the weights (Git Re-Basin), or by what units answer to the probe set.",
                     choices=("weights", "activations"))
@@ -252,13 +253,15 @@ class _Crossed:
         for chosen, x in scene.batches():
 
             def rows(looked: Scene, start: int = chosen.start, x: Any = x) -> Mapping[str, Floats]:
+                owners = Owners(looked.kind)
+
                 def take(layer: str, tensor: Tensor) -> Floats:
                     units = by_unit(looked.layers[layer], tensor)
-                    flat = sampled(units.flatten(2) if units.ndim > 2 else units[:, :, None], start, PLACES)
-                    found: Floats = flat.transpose(0, 1).flatten(1).double().cpu().numpy()
+                    seen = owners.each(units, start, lambda part, first: sampled(part, first, PLACES))
+                    found: Floats = seen.T.double().cpu().numpy()
                     return found
 
-                return looked.kept(nesting.to(x, looked.device), self.names, reduce=take)
+                return looked.kept(owners.read(nesting.to(x, looked.device)), self.names, reduce=take)
 
             one, two = rows(scene), rows(other)
             for name in self.names:

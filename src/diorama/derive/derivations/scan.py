@@ -41,6 +41,7 @@ class ScanDerivation(Derivation):
     """
 
     on = "examples"
+    version = 2
 
     data: str = knob("", "A file of examples; the whole probe set when left out, or its live examples: live.")
     layers: str = knob("all", "All layers, or some with + between.")
@@ -112,7 +113,7 @@ class ScanDerivation(Derivation):
             made = run_through(
                 scene.model, some(), names, k=self.k, classes=_classes(scene), bottom=True, histogram=self.histogram,
                 start=self.start, into=made, until=None if last is None or whole else last.name, table=scene.layers,
-                edits=scene.edits, cancel=scene.cancel,
+                kind=scene.kind, edits=scene.edits, cancel=scene.cancel,
             )
             shown.prune(made)
             if not end:

@@ -19,6 +19,7 @@ from ...derive.columns import columns
 from ...derive.derivations.communities import silenced
 from ...model.capture import Capture
 from ...model.layers import by_unit
+from ...model.own_places import Owners
 from ...scene import Scene
 from ..answers import drawn
 from ..samples import broken, layers_said, looked_at, noted, part, single, standing
@@ -144,14 +145,15 @@ def _untried(found: dict[str, Any]) -> str:
 def _driven(scene: Scene, found: dict[str, Any], x: Any) -> list[np.ndarray]:
     """How many standard deviations above its mean over the live examples the input drives each unit."""
     sources = {name: scene.layers.handed(scene.layers[name]) for name in found["layers"]}
+    owners = Owners(scene.kind)
 
     def mean(name: str, tensor: Tensor) -> Tensor:
         source = next(one for one in sources.values() if one.name == name)
         values = by_unit(source, tensor).float()
         values = values.clamp_min(0) if source.rectified else values
-        return (values.flatten(2).mean(2) if values.ndim > 2 else values).cpu()
+        return owners.mean(values).cpu()
 
-    kept = scene.kept(x, {source.name for source in sources.values()}, reduce=mean)
+    kept = scene.kept(owners.read(x), {source.name for source in sources.values()}, reduce=mean)
     seen = scene.responses([source.name for source in sources.values()])
     rows = []
     for name, units in zip(found["layers"], found["units"], strict=True):

@@ -13,6 +13,7 @@ from ...core.marks import Bars, Column, Event, Group, Lines, Node, Number, Ridge
 from ...core.selection import Key, layer_key, spoken, unit_key
 from ...model.directions import Direction, finite
 from ...model.layers import by_unit
+from ...model.own_places import Owners
 from ...scene import Scene
 from ...scene.directions import codes, recipes
 from ...scene.input import Current, last
@@ -187,15 +188,17 @@ def along(scene: Scene, directions: list[Direction]) -> tuple[np.ndarray, np.nda
     layer = scene.layers[directions[0].layer]
     ways = torch.from_numpy(np.stack([one.vector for one in directions])).float()
     high, place = [], []
+    owners = Owners(scene.kind)
 
     def take(name: str, tensor: Tensor) -> tuple[Tensor, Tensor]:
         units = by_unit(layer, tensor).float().nan_to_num(0, 0, 0)
-        flat = units.flatten(2) if units.ndim > 2 else units[:, :, None]
-        best = torch.einsum("nup,du->ndp", flat, ways.to(flat)).max(2)
+        own, flat = owners.own(units), units.flatten(2) if units.ndim > 2 else units[:, :, None]
+        found = torch.einsum("nup,du->ndp", flat, ways.to(flat))
+        best = (found if own is None else found.masked_fill(~own[:, None], -torch.inf)).max(2)
         return best.values.cpu(), best.indices.cpu()
 
     for _, x in scene.batches():
-        found = scene.kept(x, [layer.name], reduce=take)[layer.name]
+        found = scene.kept(owners.read(x), [layer.name], reduce=take)[layer.name]
         high.append(found[0])
         place.append(found[1])
     values = torch.cat(high).double().numpy()
