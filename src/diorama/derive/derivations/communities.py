@@ -150,6 +150,7 @@ class Lesions:
     def __init__(self, scene: Scene, names: list[str], value: dict[str, Any], count: int, labels: Sequence[int]) -> None:
         self.scene, self.names, self.value, self.count, self.labels = scene, names, value, count, labels
         self.sources = {name: scene.layers.handed(scene.layers[name]) for name in names}
+        self.asked = 0
         self.whole = self._run(())
         moving = [_finite(rows).std(0) for rows in self.whole[1]]
         self.spread = [np.where(each > 1e-9, each, np.inf) for each in moving]
@@ -163,7 +164,7 @@ class Lesions:
         """Losses, rights, and scores of each example, and each told unit's mean answer."""
         scene, reading = self.scene, self.scene.reading
         losses, rights, weights, counts, scores, rows = [], [], [], [], [], [[] for _ in self.names]  # type: ignore[var-annotated]
-        y, owners = scene.examples.y, Owners(scene.kind)
+        y, owners, asked = scene.examples.y, Owners(scene.kind), 0
         for chosen, x in self._batches():
             with Capture(
                 scene.model, keep=tuple({source.name for source in self.sources.values()}), edits=(*scene.edits, *edits), cancel=scene.cancel,
@@ -186,7 +187,13 @@ class Lesions:
                 losses.append(np.where(known, reading.losses(answer, wanted).double().numpy(), np.nan))
                 if scene.task in CLASSES:
                     rights.append(np.where(known, reading.right(answer, wanted).double().numpy(), np.nan))
-            scores.append(answer.reshape(len(answer), -1).abs() if answer.is_complex() else answer.reshape(len(answer), -1))
+            told = answer.abs() if answer.is_complex() else answer
+            # Behind a text nothing is asked for, so nothing is lost there.
+            own = owners.own(told.movedim(-1, 1)) if told.ndim == 3 else None
+            told = told if own is None else told.masked_fill(~own[:, :, None], 0)
+            asked += told.numel() if own is None else int(own.sum()) * told.shape[-1]
+            scores.append(told.reshape(len(told), -1))
+        self.asked = asked
         return {
             "losses": np.concatenate(losses) if losses else None, "rights": np.concatenate(rights) if rights else None,
             "weights": np.concatenate(weights) if weights else None, "counts": np.concatenate(counts) if counts else None,
@@ -206,7 +213,7 @@ class Lesions:
             if before is not None and after is not None and counted is not None:
                 value[key][number] = _apart(after, before, counted)
         if base["losses"] is None and base["scores"] is not None and told["scores"] is not None:
-            value["loss"][number] = float(np.abs(_finite(told["scores"]) - _finite(base["scores"])).mean())
+            value["loss"][number] = float(np.abs(_finite(told["scores"]) - _finite(base["scores"])).sum() / self.asked)
         classes = value["by_class"].shape[1]
         counts = base["counts"]
         if classes and base["rights"] is not None and told["rights"] is not None and counts is not None and self.scene.examples.y is not None:

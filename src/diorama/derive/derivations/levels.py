@@ -33,6 +33,8 @@ class LevelsDerivation(Derivation):
 
     on = "examples"
 
+    version = 2
+
     layer: str = knob("", "The layer: any that answers at each token.", kind="layer")
 
     def fits(self, scene: Scene) -> str | None:
@@ -67,13 +69,14 @@ class LevelsDerivation(Derivation):
         for start in range(0, count, part):
             some = list(range(start, min(start + part, count)))
             values = hidden(scene, self.layer, scene.examples.batch(some, scene.device)).float().numpy()
-            if scale is None:
-                largest = float(np.abs(np.nan_to_num(values, nan=0, posinf=0, neginf=0)).max(initial=0.0)) or 1.0
-                scale = 1.0 if largest <= 1 and (layer.part or layer.loop) else largest
-            put(levels[:, start : start + len(some)], levels_of(values, scale)[:, :, :tokens])
             shown = scene.examples.shown(some)
             texts = next(part for part in shown.values() if isinstance(part, list)) if isinstance(shown, dict) else shown
             filled = np.array([[pads(token) for token in text] for text in texts])
+            if scale is None:
+                own = values.transpose(0, 2, 1)[:, : filled.shape[1]][~filled]
+                largest = float(np.abs(np.nan_to_num(own, nan=0, posinf=0, neginf=0)).max(initial=0.0)) or 1.0
+                scale = 1.0 if largest <= 1 and (layer.part or layer.loop) else largest
+            put(levels[:, start : start + len(some)], levels_of(values, scale)[:, :, :tokens])
             levels[:, start : start + len(some)][:, filled] = 0
             if start + part < count:
                 yield Stage(None, start + len(some), count, "texts read")

@@ -19,7 +19,8 @@ from ...core.selection import Key, Selection, number_key, spoken
 from ...data.kinds import Tokens
 from ...derive.derivations.dictionary import features, listed, of_plain, unfit
 from ...model.directions import DICTIONARY
-from ...model.layers import Layer
+from ...model.layers import Layer, units_first
+from ...model.own_places import Owners
 from ...scene import Scene
 from ...scene.directions import default_layer, feature
 from ...scene.input import Current, last
@@ -149,7 +150,11 @@ class _Shown:
     def __init__(self, scene: Scene, current: Current, layer: Layer, value: Any) -> None:
         self.scene, self.current, self.layer, self.value = scene, current, layer, value
         raw = scene.kept(current.x, [layer.name])[layer.name]
-        self.here: NDArray[np.float32] = features(layer, of_plain(value), raw)[0].numpy()
+        found, owners = features(layer, of_plain(value), raw)[:1], Owners(scene.kind)
+        owners.read(current.x)
+        if len(raw) == 1 and (own := owners.own(units_first(layer, raw))) is not None:
+            found[~own.cpu()] = 0  # what only fills a text up says nothing
+        self.here: NDArray[np.float32] = found[0].numpy()
         self.strongest = self.here.max(0)
         self.number = 0
         self.moved: Any = None

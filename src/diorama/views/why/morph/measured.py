@@ -29,6 +29,7 @@ from ....methods.perturbation.morph import (
 )
 from ....methods.readout import ReadOut, fit, pooled
 from ....model.layers import Layer, by_unit
+from ....model.own_places import Owners
 from ....model.targets import Target
 from ....model.unwrap import fed
 from ....scene import Scene
@@ -120,11 +121,13 @@ def look_inside(told: MeasuredWay, layers: Sequence[ShownLayer], reads: dict[str
     """Activity, mean activations and read-outs along a way; one more walk."""
     chosen = [one for one in layers if told.way.after(one.source)]
     found: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {one.name: [] for one in chosen}
-    for _, there in walk(told.way, told.places, [one.source for one in chosen]):
+    owners = Owners(told.way.look.kind)
+    for places, there in walk(told.way, told.places, [one.source for one in chosen]):
+        owners.read(nesting.join([told.way.start] * len(places)))
         for one in chosen:
             values = _units(one, there[one.source.name])
-            active = (values > 0).float().flatten(1).mean(1)
-            means = values.flatten(2).mean(2) if values.ndim > 2 else values
+            active = owners.mean((values > 0).float()).mean(1)
+            means = owners.mean(values)
             found[one.name].append((active, means, pooled(values)))
     for name, parts in found.items():
         active, means, rows = (torch.cat(part) for part in zip(*parts, strict=True))
