@@ -1,4 +1,4 @@
-"""Padding behind a text changes nothing that is said of it, in every view that takes an input and every method of attribution."""
+"""Padding behind a text, or before it, changes nothing that is said of it: of an input, of the units over all texts, of what methods find."""
 
 from __future__ import annotations
 
@@ -8,20 +8,50 @@ import numpy as np
 import pytest
 import torch
 from attentions import LooksBack
+from torch import Tensor
 
 import diorama
 from diorama.core import registry
 from diorama.core.errors import DioramaError, NotApplicable
+from diorama.core.marks import Table
 from diorama.scene import Scene
 
 WORDS = ("<pad>", "ant", "bee", "cat", "dog", "elk")
-OVER_ALL = {
-    "dictionary": "features are learnt from all places of a layer",
-    "directions": "a direction is made of means over all places of a layer",
-}
-"""Views whose numbers are of a layer's places in all texts, where padding is a place, and not of what is answered to a text."""
-DRAWN = ("discrepancy", "expected_gradients", "feature_ablation", "kernel_shap", "lime", "shapley_sampling", "smooth_grad")
-"""Methods that draw at random, or cut a text into parts, over all its places: other ones where there are more."""
+OF_UNITS = (
+    "active", "clusters", "communities", "dictionary", "directions", "neighbourhood", "projection", "springs", "subgroup", "surprises", "units",
+)
+"""Views of what units do over all texts."""
+LONG = ("expected_gradients", "kernel_shap", "lime", "shapley_sampling", "smooth_grad")
+"""Methods that take long."""
+
+
+class _LooksPast(LooksBack):
+    """The same, of which also padding sees something: itself. So that it may stand before a text."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        here = torch.eye(x.shape[1], dtype=torch.bool)
+        later = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1)
+        mask = ((later | (x == 0)[:, None]) & ~here).repeat_interleave(2, 0)
+        h = self.embed(x)
+        h = h + self.attn(h, h, h, attn_mask=mask)[0]
+        answer: Tensor = self.head(h + self.mlp(h))
+        return answer
+
+
+@pytest.fixture(scope="module", params=["behind", "before"])
+def sided(request: pytest.FixtureRequest) -> tuple[Scene, Scene]:
+    """Labelled texts of unlike length with padding behind or before them, so that the shortest have most, and with three places more."""
+    torch.manual_seed(2)
+    model, kind = _LooksPast().eval(), diorama.Tokens(vocabulary=WORDS)
+    texts = [torch.randint(1, 6, (count,)) for count in (7, 5, 7, 6, 7, 4, 7, 7)]
+    scenes = []
+    for wide in (10, 7):
+        x, y = torch.zeros(8, wide, dtype=torch.long), torch.full((8, wide), -100)
+        for k, text in enumerate(texts):
+            start = wide - len(text) if request.param == "before" else 0
+            x[k, start : start + len(text)], y[k, start : start + len(text) - 1] = text, text[1:]
+        scenes.append(Scene(model, x, y, inputs=kind, task="next_token"))
+    return scenes[0], scenes[1]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +72,42 @@ def _said(scene: Scene, name: str, **knobs: Any) -> tuple[str, str, str]:
     return "", found.title, found.caption
 
 
-@pytest.mark.parametrize("name", sorted(name for name, view in registry.views.items() if view.input and name not in OVER_ALL))
+def _numbers(scene: Scene, name: str) -> list[np.ndarray]:
+    marks = scene.view(name, select=("example:2",)).marks()
+    columns = [column for mark in marks if isinstance(mark, Table) for column in mark.columns]
+    return [np.asarray(column.numbers, np.float64) for column in columns if column.numbers is not None]
+
+
+@pytest.mark.parametrize("name", OF_UNITS)
+def test_units_do_over_texts_what_they_do_without_padding(name: str, sided: tuple[Scene, Scene]) -> None:
+    """Title, caption and the numbers in the tables of views of units, with more padding and with less, behind and before."""
+    filled, plain = (_said(scene, name) for scene in sided)
+    assert filled == plain
+    assert filled[0] == ""
+    for one, other in zip(*(_numbers(scene, name) for scene in sided), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+
+
+def test_a_scan_counts_the_words_of_texts_alone(sided: tuple[Scene, Scene]) -> None:
+    """Moments, histograms and strongest examples are those of the words, counted one by one; places are those where the words stand."""
+    for scene in sided:
+        part = diorama.scan(scene, store=False)["mlp.2"]
+        values = scene.activations(["mlp.2"])["mlp.2"].double()
+        own = scene.live.x != 0
+        words = values.movedim(1, 2)[own]
+        assert part.moments.count == len(words)
+        np.testing.assert_allclose(part.moments.mean, words.mean(0), atol=1e-5)
+        np.testing.assert_allclose(part.moments.std, words.std(0), rtol=1e-4)
+        np.testing.assert_allclose(part.moments.high, words.amax(0), atol=1e-6)
+        assert part.histogram is not None
+        assert (part.histogram.counts.sum(1) == len(words)).all()
+        best = values.masked_fill(~own[:, None], -torch.inf).flatten(0).reshape(values.shape).amax(2)
+        for unit in range(values.shape[1]):
+            example, place = int(part.top.examples[unit, 0]), int(part.top.places[unit, 0])
+            assert float(values[example, unit, place]) == pytest.approx(float(best[:, unit].amax()), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(name for name, view in registry.views.items() if view.input))
 def test_views_say_the_same_of_a_text_with_padding_behind_it(name: str, pair: tuple[Scene, Scene]) -> None:
     """Title and caption of every view that takes an input; it fits both texts or neither."""
     filled, plain = (_said(scene, name) for scene in pair)
@@ -54,8 +119,8 @@ def test_methods_explain_the_answer_behind_the_last_token(target: Any, pair: tup
     """Maps and scores of all methods, whatever is explained: a class, or one rather than another."""
     told = set()
     for name in sorted(registry.methods):
-        if name in DRAWN and target != (3, 1):
-            continue  # these take long, and all targets go one way
+        if name in LONG and target != (3, 1):
+            continue  # all targets go one way
         options = {"method": name, "inputs": pair[0].kind, "task": "next_token"}
         try:
             filled, plain = (diorama.attribute(scene.model, scene.live.x[:2], target, **options) for scene in pair)
@@ -63,9 +128,24 @@ def test_methods_explain_the_answer_behind_the_last_token(target: Any, pair: tup
             continue
         told.add(name)
         np.testing.assert_allclose(filled.scores, plain.scores, rtol=1e-3, atol=1e-5, err_msg=name)
-        if name not in DRAWN and registry.methods[name].group != "class activation":  # those go by means over all places
-            np.testing.assert_allclose(filled.values[:, :7], plain.values, rtol=1e-2, atol=1e-4, err_msg=name)
+        np.testing.assert_allclose(filled.values[:, :7], plain.values, rtol=1e-2, atol=1e-4, err_msg=name)
     assert told >= {"gradient", "input_x_gradient", "integrated_gradients", "lrp", "occlusion", "attention_rollout"}
+
+
+def test_methods_explain_texts_of_unlike_length_wherever_their_padding_stands(sided: tuple[Scene, Scene]) -> None:
+    """Scores, and the numbers at the words, of every method."""
+    told = set()
+    words = [scene.live.x[:2].numpy() != 0 for scene in sided]
+    for name in sorted(registry.methods):
+        options = {"method": name, "inputs": sided[0].kind, "task": "next_token"}
+        try:
+            filled, plain = (diorama.attribute(scene.model, scene.live.x[:2], (3, 1), **options) for scene in sided)
+        except DioramaError:
+            continue
+        told.add(name)
+        np.testing.assert_allclose(filled.scores, plain.scores, rtol=1e-3, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(filled.values[words[0]], plain.values[words[1]], rtol=1e-2, atol=1e-4, err_msg=name)
+    assert told >= {"smooth_grad", "lime", "kernel_shap", "shapley_sampling", "grad_cam", "score_cam", "eigen_cam", "layer_cam", "attention_rollout"}
 
 
 def test_a_way_between_texts_is_asked_where_they_end(pair: tuple[Scene, Scene]) -> None:

@@ -16,6 +16,7 @@ from ..data import nesting
 from ..data.nesting import Nested
 from ..model.mode import OpMode
 from ..model.ops import GENERATED
+from ..model.own_places import Owners
 from ..model.randomness import RandomKept
 from ..model.targets import Target
 from .attribute import only
@@ -152,13 +153,15 @@ class Parts:
         self.together = together(look, self._x, BATCH)
         """How many times it goes through the model in one pass."""
         given = laid_out(nesting.select(look.baseline, [0]), look.kind) if look.baseline is not None else []
+        owners = Owners(look.kind)
+        owners.read(self._x)
         self._ids: list[Tensor] = []
         self._covers: list[Tensor] = []
         self.count = 0
         broken: list[Tensor] = []
         for k, laid in enumerate(self._laid):
-            ids = _segments(laid, method.segments)
-            self._ids.append((ids + self.count).to(laid.image.device))
+            ids = _segments(laid, method.segments, owners)
+            self._ids.append(torch.where(ids < 0, _STAYS, ids + self.count).to(laid.image.device))
             self.count += int(ids.max()) + 1
             broken.append(self._ids[-1][~laid.image.isfinite().all(1)[0]])
             cover = Covers(
@@ -167,15 +170,16 @@ class Parts:
             )
             self._covers.append(cover.whole(0))
         kept = torch.ones(self.count, dtype=torch.bool)
-        kept[torch.cat([ids.cpu() for ids in broken])] = False
+        kept[torch.cat([ids[ids >= 0].cpu() for ids in broken])] = False
         self._kept = kept.nonzero()[:, 0]
         self.fine = len(self._kept)
         """How many parts hold finite numbers only."""
 
     def covered(self, fine: Tensor) -> Nested:
         """The example once a row (n, fine parts), with the parts covered whose number is zero."""
-        present = fine.new_zeros(len(fine), self.count)
+        present = fine.new_zeros(len(fine), self.count + 1)
         present[:, self._kept] = fine
+        present[:, _STAYS] = 1
         parts = [part.expand(len(present), *part.shape[1:]) for part in nesting.tensors(self._x)]
         for laid, ids, cover in zip(self._laid, self._ids, self._covers, strict=True):
             there = present.to(ids.device)[:, ids][:, None] > 0.5
@@ -185,8 +189,9 @@ class Parts:
 
     def spread(self, fine: Tensor) -> Nested:
         """One number a fine part as one a place, in the input's structure; none for the places of the others."""
-        numbers = fine.new_full((self.count,), torch.nan)
+        numbers = fine.new_full((self.count + 1,), torch.nan)
         numbers[self._kept] = fine
+        numbers[_STAYS] = 0
         made = [torch.zeros(part.shape, device=part.device) for part in nesting.tensors(self._x)]
         for laid, ids in zip(self._laid, self._ids, strict=True):
             image = numbers.to(ids.device).float()[ids].expand(1, laid.image.shape[1], *ids.shape)
@@ -195,10 +200,20 @@ class Parts:
         return nesting.each(self._x, lambda part: next(fresh))
 
 
-def _segments(laid: Laid, count: int) -> Tensor:
+_STAYS = -1
+"""The number of the places that are no part: what only fills a text up is never covered."""
+
+
+def _segments(laid: Laid, count: int, owners: Owners) -> Tensor:
     """The number of the part in which each place (rows, columns) lies."""
     rows, columns = laid.image.shape[2:]
     if not laid.pixels:
+        if rows == 1 and (own := owners.own(laid.image[:, :, 0])) is not None:
+            ids = torch.full((1, columns), _STAYS)
+            inside = own[0].nonzero()[:, 0].cpu()
+            parts = len(inside) if laid.image.shape[1] == 1 else min(len(inside), count)
+            ids[0, inside] = torch.arange(len(inside)) * parts // len(inside)
+            return ids
         parts = columns if laid.image.shape[1] == 1 else min(columns, count)
         spans: Tensor = torch.arange(columns) * parts // columns
         return spans[None].expand(rows, -1)

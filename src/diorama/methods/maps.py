@@ -20,6 +20,7 @@ from ..model.batch_size import Filled, filled, kept
 from ..model.company import MERGED
 from ..model.layers import Layer, by_unit
 from ..model.ops import rectifier
+from ..model.own_places import Owners
 from ..model.targets import Target
 from .attribute import only
 from .cost import Cost
@@ -43,6 +44,15 @@ class Maps:
     """Zeros where they were not asked for."""
     value: Tensor
     note: str = ""
+    own: Tensor | None = None
+    """Which places (n, places) are the example's own; at the others, which padding fills up, both are zero. None where all are."""
+
+    @property
+    def weights(self) -> Tensor:
+        """The mean slope of each unit over the places that an example has, (n, units, 1, …)."""
+        if self.own is None:
+            return self.slopes.mean(places_of(self.slopes), keepdim=True)
+        return self.slopes.sum(2, keepdim=True) / self.own.sum(1).clamp_min(1)[:, None, None]
 
 
 def candidates(look: Looking, x: Nested) -> tuple[Layer, ...]:
@@ -124,7 +134,8 @@ def mapped(look: Looking, x: Nested, target: Target, layer: str | None, *, slopi
     tried = (look.layers[layer],) if layer is not None else candidates(look, x)
     keep = tried[:1] if tried[0].spatial else tried
     grad = sloping or len(keep) > 1
-    taps = [_Tap(found) for found in keep]
+    taps, owners = [_Tap(found) for found in keep], Owners(look.kind)
+    owners.read(x)
     there = look.run(x, target, keep=[found.name for found in keep], rules=_tapping(taps, look), grad=grad)
     if grad and not there.value.requires_grad:
         raise NotApplicable("the target does not depend on the maps in a differentiable way; use occlusion")
@@ -160,7 +171,9 @@ def mapped(look: Looking, x: Nested, target: Target, layer: str | None, *, slopi
         if touched > 1 or tap is taps[-1] or (tap.layer.spatial and touched):
             count = len(list(nesting.tensors(x)))
             blank = f" They lie over one of the {count} inputs: zeros elsewhere say nothing." if count > 1 else ""
-            return Maps(tap.layer, a, g, there.value.detach(), f"Made from the maps of {spoken(tap.layer.name)}.{blank}")
+            if (own := owners.own(a)) is not None:
+                a, g = (part.masked_fill(~own[:, None], 0) for part in (a, g))
+            return Maps(tap.layer, a, g, there.value.detach(), own=own, note=f"Made from the maps of {spoken(tap.layer.name)}.{blank}")
     raise AssertionError("the last layer is always taken")
 
 

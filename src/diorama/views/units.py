@@ -18,6 +18,7 @@ from ..core.selection import Key, Selection, spoken
 from ..data.nesting import Nested
 from ..model.capture import Capture
 from ..model.layers import Layer, by_unit
+from ..model.own_places import Owners
 from ..model.untouched import Mode
 from ..scene import Scene
 from ..scene.directions import telling
@@ -99,6 +100,14 @@ def look(scene: Scene, layers: Sequence[ShownLayer], x: Nested | None = None, mo
     return {one.name: one.values(found[one.source.name]) for one in layers}
 
 
+def own(scene: Scene, x: Nested, values: Tensor) -> Tensor:
+    """A layer's values (units, …) of one input without those at places that only fill a text up."""
+    owners = Owners(scene.kind)
+    owners.read(x)
+    there = owners.own(values[None])
+    return values if there is None else values[:, there[0]]
+
+
 def running(scene: Scene, one: ShownLayer, current: Current) -> tuple[Current, Tensor]:
     """The current input where the network runs a layer for it, else the first live example for which it does; and the layer's values.
 
@@ -133,7 +142,8 @@ def unit_of(scene: Scene, selection: Selection) -> Key:
             (one for one in reversed(layers) if one.layer.name in cells),
             next((one for one in reversed(layers) if one.layer.spatial), layers[-1]),
         )
-    _, values = running(scene, one, scene.current(selection))
+    current, values = running(scene, one, scene.current(selection))
+    values = own(scene, current.x, values)
     if not values.ndim:
         raise NotApplicable(f"{one.name} puts out one number, which has no units; choose a unit of another layer")
     return Key("unit", one.name, (int(strength(values).argmax()),))

@@ -13,7 +13,7 @@ from ...data.nesting import Nested
 from ...model.targets import Target
 from ..class_activation import ClassActivation
 from ..cost import Cost
-from ..maps import Maps, halved, mapped, places_of
+from ..maps import Maps, halved, mapped
 from ..method import Looking, completeness
 
 _ALIKE = 1e-3
@@ -72,4 +72,4 @@ def _fine(x: Nested) -> Nested:
 
 def _even(maps: Maps) -> Tensor:
     """One slope a map."""
-    return maps.slopes.mean(places_of(maps.slopes), keepdim=True)
+    return maps.weights if maps.own is None else maps.weights * maps.own[:, None]

@@ -9,7 +9,7 @@ from torch import Tensor
 from ...data.nesting import Nested
 from ...model.targets import Target
 from ..class_activation import ClassActivation
-from ..maps import Maps, places_of
+from ..maps import Maps
 from ..method import Looking
 
 
@@ -33,5 +33,4 @@ class GradCam(ClassActivation):
 
     def heat(self, maps: Maps, look: Looking, x: Nested, target: Target) -> Tensor:
         """Weigh each map by its mean slope."""
-        weights = maps.slopes.mean(places_of(maps.slopes), keepdim=True)
-        return (weights * maps.activations).sum(1).clamp_min(0)
+        return (maps.weights * maps.activations).sum(1).clamp_min(0)

@@ -46,9 +46,11 @@ class ScoreCam(ClassActivation):
         points = tuple(point.detach() for point in look.points(x))
         a = maps.activations
         low, high = (
-            end(a.flatten(2), 2).reshape(*a.shape[:2], *[1] * (a.ndim - 2)) for end in (torch.amin, torch.amax)
+            end(seen.flatten(2), 2).reshape(*a.shape[:2], *[1] * (a.ndim - 2))
+            for seen, end in ((_elsewhere(maps, torch.inf), torch.amin), (_elsewhere(maps, -torch.inf), torch.amax))
         )
         masks = (a - low) / (high - low).where(high > low, 1)
+        masks = masks if maps.own is None else masks.masked_fill(~maps.own[:, None], 1)  # padding stays as it is
         units = a.shape[1]
         at_once = max(1, together(look, x, BATCH) // len(a))
         answers = []
@@ -63,6 +65,11 @@ class ScoreCam(ClassActivation):
         weights = torch.cat(answers).T.masked_fill(flat, -torch.inf).softmax(1)
         weights = torch.nan_to_num(weights) if bool(flat.all(1).any()) else weights
         return (weights.reshape(*weights.shape, *[1] * (a.ndim - 2)) * a).sum(1).clamp_min(0)
+
+
+def _elsewhere(maps: Maps, value: float) -> Tensor:
+    """A layer's maps with a value at the places that are not the example's own."""
+    return maps.activations if maps.own is None else maps.activations.masked_fill(~maps.own[:, None], value)
 
 
 def _through(part: Tensor, mask: Tensor) -> Tensor:

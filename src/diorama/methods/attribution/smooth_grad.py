@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...core.knobs import knob
 from ...data.nesting import Nested
+from ...model.own_places import Owners
 from ...model.targets import Target
 from ..cost import Cost
 from ..method import Attribution, Group, Looking, Method
@@ -43,12 +44,15 @@ class SmoothGrad(Method):
     def attribute(self, look: Looking, x: Nested, target: Target) -> Iterator[Attribution]:
         """Average over the draws."""
         points = tuple(point.detach() for point in look.points(x))
-        spans = [_span(point) * self.noise for point in points]
+        owners = Owners(look.kind)
+        owners.read(x)
+        owns = [owners.own(point.movedim(-1, 1)) for point in points]
+        spans = [_span(point, own) * self.noise for point, own in zip(points, owns, strict=True)]
         seeds = torch.randint(0, 2**62, (self.draws,), generator=look.generator).tolist()
 
         def noisy(turn: int) -> tuple[Tensor, ...]:
             dice = torch.Generator().manual_seed(seeds[turn])
-            drawn = [torch.randn(point.shape[1:], generator=dice).to(point) for point in points]
+            drawn = [_drawn(point, own, dice) for point, own in zip(points, owns, strict=True)]
             return tuple(point + span * noise for point, span, noise in zip(points, spans, drawn, strict=True))
 
         weights = [1 / self.draws] * self.draws
@@ -62,10 +66,23 @@ class SmoothGrad(Method):
         yield self.found(look, x, target, look.shaped(x, slopes), look.target(x, target))
 
 
-def _span(point: Tensor) -> Tensor:
-    """From the lowest to the highest number of each example; not-finite numbers don't count."""
+def _drawn(point: Tensor, own: Tensor | None, dice: torch.Generator) -> Tensor:
+    """The same noise for every example; for texts that are filled up from the first to the last of their own places, and none elsewhere."""
+    if own is None:
+        return torch.randn(point.shape[1:], generator=dice).to(point)
+    noise = torch.randn((int(own.sum(1).max()), *point.shape[2:]), generator=dice).to(point)
+    found = torch.zeros_like(point)
+    for k, inside in enumerate(own):
+        found[k, inside] = noise[: int(inside.sum())]
+    return found
+
+
+def _span(point: Tensor, own: Tensor | None = None) -> Tensor:
+    """From the lowest to the highest number of each example; not-finite numbers don't count, nor those at places that are not its own."""
     rows = point.reshape(len(point), -1)
     fine = torch.isfinite(rows)
+    if own is not None:
+        fine &= own[:, :, None].expand_as(point).reshape(rows.shape)
     low = torch.where(fine, rows, torch.inf).amin(1)
     high = torch.where(fine, rows, -torch.inf).amax(1)
     return (high - low).clamp_min(0).reshape(-1, *[1] * (point.ndim - 1))

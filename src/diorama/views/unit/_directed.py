@@ -35,8 +35,10 @@ class Moved:
         self.scene, self.current, self.direction, self.by = scene, current, direction, by
         layer = scene.layers[direction.layer]
         raw: Tensor = scene.kept(current.x, [direction.layer])[direction.layer]
-        code = by_unit(layer, raw)[0].double()
-        self.code = finite((code.reshape(len(code), -1).mean(1) if code.ndim else code.reshape(1)).cpu().numpy())
+        owners = Owners(scene.kind)
+        owners.read(current.x)
+        values = by_unit(layer, raw)[:1].double()
+        self.code = finite((owners.mean(values) if values.ndim > 1 else values[:, None]).cpu().numpy()[0])
         self.at = float(direction.values(self.code[None])[0])
         far = max(FARTHEST, abs(by))
         self.steps = np.unique(np.append(np.linspace(-far, far, PLACES), [0.0, by]))

@@ -15,7 +15,7 @@ from ...core.selection import Selection, layer_key, spoken
 from ...scene import Scene
 from ...scene.input import Current
 from ...scene.probe import Responses
-from ..units import ShownLayer, look, main_layers, responses, without_numbers
+from ..units import ShownLayer, look, main_layers, own, responses, without_numbers
 from ..view import View
 
 STEPPED = 4
@@ -51,7 +51,8 @@ class ActiveView(View):
         seen = responses(scene, layers)
         bars = {one.name: _bar(one, seen[one.name]) for one in layers}
         values = [look(scene, layers, each.x) for each in (first, second)]
-        on = [[_on(one, found[one.name][0], bars[one.name]) for one in layers] for found in values]
+        on = [[_on(one, own(scene, each.x, found[one.name][0]), bars[one.name]) for one in layers] for each, found in
+              zip((first, second), values, strict=True)]
         whole = [_share_of_all(one, seen[one.name], bars[one.name]) for one in layers]
         marks: list[Node] = [
             self._curves(first, second, on, whole), self._table(layers, first, second, on, whole),
