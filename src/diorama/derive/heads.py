@@ -40,6 +40,8 @@ LENGTH = 256
 """The tokens of such a sequence at most."""
 CELLS = 150_000_000
 """Weights of all heads that are measured at most: of long texts fewer examples."""
+HELD = 1024
+"""Of longer texts the weights are put together into so many stretches, where a view shows them."""
 _LEAST = 1e-30
 """A share below which none is felt in an entropy."""
 _ROWS = 128
@@ -147,6 +149,45 @@ def weights(scene: Scene, x: Nested, layer: AttentionLayer, most: int = 0) -> Fl
     less = 0 if layer.rows else most
     kept = scene.kept(x, layer.points, reduce=lambda name, tensor: gathered(by_head(tensor), less))
     return gathered(layer.whole([kept[name] for name in layer.points]), most).numpy()
+
+
+def telling(values: NDArray[np.float64], layers: Sequence[AttentionLayer]) -> NDArray[np.float64]:
+    """How much the most telling head of each layer tells, from measures (measures, layers, heads); −∞ where none is told.
+
+    *Meaning* how far a head's entropy lies below that of one that looks everywhere alike, times the share of its attention that goes
+    neither to the first token nor to the one that asks: a head that always looks there is sharp and tells nothing of a text.
+    """
+    spread, idle = values[MEASURES.index("entropy")], np.nan_to_num(values[[MEASURES.index("first"), MEASURES.index("itself")]]).max(0)
+    widest = np.log([[max(2, layer.shape[-1])] for layer in layers])
+    found: NDArray[np.float64] = np.nan_to_num((1 - spread / widest) * (1 - idle), nan=-np.inf).max(1)
+    return found
+
+
+@dataclasses.dataclass
+class HeldWeights:
+    """The weights of the most telling layer of one example, caught while the heads of all layers are measured: they need no pass of their own.
+
+    *Meaning* no more than those of one layer are held at a time.
+    """
+
+    example: int
+    layer: str = ""
+    most: int = HELD
+    found: Floats | None = None
+    best: float = -np.inf
+
+    def see(self, layer: AttentionLayer, measures: NDArray[np.float64], pattern: Tensor) -> None:
+        """The measures (heads, measures) of a layer and its weights (heads, to, from), in the order of the pass; of equals the first stays."""
+        worth = float(telling(measures.T[:, None], [layer])[0])
+        if worth > self.best or self.found is None:
+            self.layer, self.best, self.found = layer.name, worth, gathered(pattern, self.most).numpy()
+
+
+def held_weights(scene: Scene, layer: str, example: int, most: int) -> Floats | None:
+    """What was caught of a layer's weights; None where it was another layer, or nothing was measured yet."""
+    held: HeldWeights | None = scene.memory.get("attention/held")
+    fits = held is not None and (held.layer, held.example, held.most) == (layer, example, most)
+    return held.found if held is not None and fits else None
 
 
 def means(scene: Scene, x: Nested, layers: Sequence[AttentionLayer], most: int = 0) -> list[Floats]:

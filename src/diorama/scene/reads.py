@@ -149,6 +149,11 @@ def _in_turn(scene: Scene, layer: str, one: Nested, name: str, before: Tensor) -
     return True
 
 
+def source_texts(scene: Scene, name: str) -> list[str]:
+    """The texts that a network reads beside the one of a name that it writes."""
+    return [one for one in _texts(scene) if one != name]
+
+
 def _texts(scene: Scene) -> list[str]:
     """The inputs that are texts, by name: no masks of them, nor their places or parts, which are whole numbers for each token too."""
     texts = [name for name, kind in scene.kinds.items() if isinstance(kind, Tokens)]

@@ -16,6 +16,7 @@ from ..data.nesting import Nested, each, named
 from ..model.layers import by_unit
 from ..model.unwrap import fed
 from .input import lengths
+from .reads import source_texts
 from .scene import Scene
 
 LIKELIEST = 12
@@ -68,7 +69,7 @@ def writing(
     luck = np.random.default_rng(seed).random(length)
     text, told = Written(tuple(begin)), lengths(scene.examples, name)
     for number in range(length):
-        x = _grown(like, name, text.tokens[-window:], told)
+        x = _grown(like, name, text.tokens[-window:], told, frozenset(source_texts(scene, name)))
         chances, units = _asked(scene, x, layer, len(text.tokens))
         if not np.isfinite(chances).all() or chances.sum() <= 0:
             yield dataclasses.replace(text, broken=True)
@@ -112,9 +113,10 @@ def _asked(scene: Scene, x: Nested, layer: str, length: int) -> tuple[NDArray[np
     return chances, units
 
 
-def _grown(like: Nested, name: str, tokens: tuple[int, ...], told: frozenset[str]) -> Nested:
+def _grown(like: Nested, name: str, tokens: tuple[int, ...], told: frozenset[str], sources: frozenset[str]) -> Nested:
     """An input with another text: what has a number for each of its tokens is cut, or goes on with the last one; what told its length does so."""
     old, counts = named(like)[name], [part for key, part in named(like).items() if key in told]
+    stay = [part for key, part in named(like).items() if key in sources]
     new = torch.tensor([tokens], dtype=old.dtype, device=old.device)
 
     def change(part: Any) -> Any:
@@ -122,7 +124,7 @@ def _grown(like: Nested, name: str, tokens: tuple[int, ...], told: frozenset[str
             return new
         if any(part is count for count in counts):
             return torch.full_like(part, len(tokens))
-        if isinstance(part, Tensor) and part.shape == old.shape:
+        if isinstance(part, Tensor) and part.shape == old.shape and not any(part is one for one in stay):
             return part[:, [min(k, part.shape[1] - 1) for k in range(len(tokens))]]
         return part
 

@@ -20,7 +20,7 @@ from ..model.outputs import CLASSES
 from ..model.targets import called
 from ..scene import Scene
 from ..scene.input import text_input
-from ..scene.reads import answered_where, tags
+from ..scene.reads import answered_where, tags, text_at
 
 MOST = 12
 """Beyond so many classes only the likeliest are shown."""
@@ -184,9 +184,16 @@ def token(scene: Scene, number: int) -> str:
     if tags(scene):
         return called(number, scene.classes, "classification")
     read = text_input(scene.kind)
-    kind = read[1] if read is not None else next((kind for kind in scene.kinds.values() if isinstance(kind, Tokens)), None)
+    kind = read[1] if read is not None else _answered(scene)
     text = kind.token(number) if kind is not None else str(number)
     return visible(text)
+
+
+def _answered(scene: Scene) -> Tokens | None:
+    """Of several texts the words of that at whose tokens a network answers, of a translator what it says; else those of the first."""
+    words = [kind for kind in scene.kinds.values() if isinstance(kind, Tokens)]
+    own = scene.kinds.get(text_at(scene)) if len(words) > 1 else None
+    return own if isinstance(own, Tokens) else words[0] if words else None
 
 
 def foretold(scene: Scene, layer: Layer, number: int) -> str:

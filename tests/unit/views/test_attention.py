@@ -16,7 +16,7 @@ from diorama.core.marks import Heatmap, Image, Lines, Text, Tiles
 from diorama.core.picture import Picture
 from diorama.derive.derivations import heads as heads_of
 from diorama.derive.derivations.attention import AttentionDerivation
-from diorama.derive.heads import MEASURES, attention_layers, gathered, looked_back, measured
+from diorama.derive.heads import MEASURES, attention_layers, gathered, held_weights, looked_back, measured, weights
 from diorama.model.attention import dot_product
 from diorama.scene import Scene
 
@@ -424,3 +424,21 @@ def test_induction_is_measured_where_it_is_shown(monkeypatch: pytest.MonkeyPatch
     heads.append(_marks(scene.view("attention"), Heatmap)[-1].values)
     assert asked == [1]
     np.testing.assert_allclose(*heads, atol=1e-6)
+
+
+def test_the_most_telling_layer_is_caught_while_heads_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of long texts the layer that the view opens on is seen in the pass that measures all heads: no pass more, and the weights are its own."""
+    monkeypatch.setattr("diorama.derive.heads.CELLS", 1)
+    plain, scene = _scene(), _scene()
+    calls = []
+    scene.model.register_forward_hook(lambda *_: calls.append(1))
+    attention_layers(scene)
+    scene.layers  # noqa: B018 - found before
+    calls.clear()
+    picture = scene.view("attention", select=("example:0",))
+    assert len(calls) == 1
+    (opened,) = {layer.name for layer in attention_layers(scene) if layer.name in picture.title}
+    layer = next(layer for layer in attention_layers(plain) if layer.name == opened)
+    found = scene.derive("attention", layer=opened, example=0).value
+    np.testing.assert_allclose(found, weights(plain, plain.current(example=0).x, layer, 1024), atol=1e-6)
+    assert held_weights(scene, opened, 1, 1024) is None

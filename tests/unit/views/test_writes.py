@@ -157,3 +157,31 @@ def test_a_classifier_does_not_write() -> None:
     scene = Scene(Network(3).eval(), x, torch.arange(8) % 3, inputs=diorama.Tokens(vocabulary=LETTERS))
     with pytest.raises(NotApplicable, match="what comes next"):
         scene.view("writes")
+
+
+class _Echoes(nn.Module):
+    """Says a source again, word for word, in words of its own: what stands in the source where the next word belongs, then the end."""
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        ended = torch.cat([source, torch.zeros(len(source), max(1, target.shape[1]), dtype=torch.long)], 1)
+        return nn.functional.one_hot(ended[:, : target.shape[1]] + 1, 12).float() * 9 + nn.functional.one_hot(target, 12) + source.sum(1)[:, None, None] / 99
+
+
+def test_a_translator_writes_the_translation_of_the_source() -> None:
+    """It begins with the first symbol of what is said, reads the source whole at each symbol, and ends with the end token; the words are those that are said."""
+    source = torch.tensor([[3, 1, 4, 1, 5], [9, 2, 6, 5, 3], [5, 8, 9, 7, 9], [3, 2, 3, 8, 4]])
+    target = torch.cat([torch.zeros(4, 1, dtype=torch.long), source + 1], 1)
+    y = torch.cat([source + 1, torch.ones(4, 1, dtype=torch.long)], 1)
+    kinds = {"source": diorama.Tokens(("·", *"abcdefghi")), "target": diorama.Tokens(("<s>", "</s>", *"ABCDEFGHIJ"))}
+    scene = Scene(_Echoes(), {"source": source, "target": target}, y, inputs=kinds, task="next_token")
+    for example in (0, 2):
+        picture = scene.view("writes", select=(f"example:{example}",), temperature=0.0, length=9)
+        (text,) = _texts(picture)
+        assert text.tokens == (*(kinds["target"].token(int(number) + 1) for number in source[example]), "</s>")
+        assert picture.caption.startswith(f"Of “{''.join(kinds['source'].token(int(number)) for number in source[example])}”: ")
+        bars = next(mark for mark in picture.marks() if isinstance(mark, Bars))
+        assert bars.labels[0] == "</s>"
+    assert len(_texts(scene.view("writes", temperature=0.0, length=3))[0].tokens) == 3
+    assert "stops" not in scene.view("writes", temperature=0.0, length=9).note
+    brief = Scene(_Echoes(), {"source": source, "target": target[:, :4]}, y[:, :4], inputs=kinds, task="next_token")
+    assert "It stops after 4 symbols" in brief.view("writes", temperature=0.0, length=9).note

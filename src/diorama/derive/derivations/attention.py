@@ -12,7 +12,7 @@ from ...core.knobs import build, knob
 from ...methods.cost import Cost
 from ...scene import Scene
 from ..derivation import Derivation, Plain, Stage
-from ..heads import attention_layers, named, weights, without
+from ..heads import attention_layers, held_weights, named, weights, without
 
 
 class AttentionDerivation(Derivation):
@@ -55,7 +55,8 @@ class AttentionDerivation(Derivation):
     def stages(self, scene: Scene, begun: Plain = None, before: Plain = None) -> Iterator[Stage]:
         """The weights, at once."""
         layer = named(attention_layers(scene), self.layer)
-        yield Stage(weights(scene, scene.current(example=self.example).x, layer, self.most))
+        held = held_weights(scene, layer.name, self.example, self.most)
+        yield Stage(held if held is not None else weights(scene, scene.current(example=self.example).x, layer, self.most))
 
     def check(self, scene: Scene, value: Plain) -> None:
         """Heads, and shares between 0 and 1 or what is no number."""

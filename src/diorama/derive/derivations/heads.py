@@ -21,6 +21,7 @@ from ..heads import (
     MEASURES,
     REPEATS,
     AttentionLayer,
+    HeldWeights,
     at_once,
     attention_layers,
     by_head,
@@ -67,10 +68,13 @@ class HeadsDerivation(Derivation):
         layers = attention_layers(scene)
         count, size = examples(layers, min(self.examples, len(scene.live))), at_once(layers)
         total: list[list[Floats]] = [[] for _ in layers]
+        held = HeldWeights(0) if count == 1 else None
         for start in range(0, count, size):
             x = fed(scene.model, scene.live.batch(list(range(start, min(start + size, count))), scene.device))
-            for own, rows in zip(total, _measures(scene, x, layers), strict=True):
+            for own, rows in zip(total, _measures(scene, x, layers, held), strict=True):
                 own.extend(rows)
+            if held is not None:
+                scene.memory.put("attention/held", held)
             done = float(min(start + size, count))
             yield Stage(_value(layers, total, None), done, count + 1.0, f"{done:g} of {count} examples")
         yield Stage(_value(layers, total, _induction(scene, layers, self.seed) if self.induction else None), count + 1.0, count + 1.0)
@@ -88,8 +92,9 @@ class HeadsDerivation(Derivation):
             raise ValueError(f"{len(MEASURES)} × {len(layers)} × {wide} numbers are wanted")
 
 
-def _measures(scene: Scene, x: Nested, layers: Sequence[AttentionLayer]) -> list[list[Floats]]:
-    """For each layer and each example of a batch the measures of its heads, (heads, measures)."""
+def _measures(scene: Scene, x: Nested, layers: Sequence[AttentionLayer], held: HeldWeights | None = None) -> list[list[Floats]]:
+    """For each layer and each example of a batch the measures of its heads, (heads, measures); what is held sees them with their weights."""
+    single = {} if held is None else {layer.points[0]: layer for layer in layers if len(layer.points) == 1}
     marks, texts = marks_of(scene, x), stretches(scene.kind, x)
     steps = {point for layer in layers if layer.rows for point in layer.points}
 
@@ -104,7 +109,12 @@ def _measures(scene: Scene, x: Nested, layers: Sequence[AttentionLayer]) -> list
 
     def take(name: str, tensor: Tensor) -> list[Any]:
         rows = [by_head(tensor[k : k + 1]) for k in range(len(tensor))]
-        return [one.clone() for one in rows] if name in steps else [measured(*spoken(one, k)) for k, one in enumerate(rows)]
+        if name in steps:
+            return [one.clone() for one in rows]
+        found = [measured(*spoken(one, k)) for k, one in enumerate(rows)]
+        if held is not None and name in single:
+            held.see(single[name], found[0], rows[0])
+        return found
 
     def one(layer: AttentionLayer, k: int) -> Floats:
         parts = [kept[point][k] for point in layer.points]

@@ -40,16 +40,16 @@ class PropertiesDerivation(Derivation):
     *Meaning* Pearson's correlation: 1 or −1 wholly, 0 not at all. ``first`` is that over the first half of the characters, by which
     cells are ranked, ``held_out`` that over the second half, ``correlations`` that over all. ``chance`` is how often chance does as
     well as ``held_out``: the share of 99 shifts of the property along the second half, and in each text of it, at which the best of all
-    cells goes along with it as closely (the property itself counts as one more). Padding is not counted. ``same``: for each property the
+    cells goes along with it as closely (the property itself counts as one more); ``shifted`` is how closely that is under each of them. Padding is not counted. ``same``: for each property the
     first one with which it goes along wholly in these texts, itself where there is none: in a text of one long word the place in the line
     and in the word are one thing.
-    *Shapes* ``correlations``, ``first``, ``held_out``, ``chance`` (properties, cells), the properties in the order of ``names``; ``same``
-    (properties,).
+    *Shapes* ``correlations``, ``first``, ``held_out``, ``chance`` (properties, cells), the properties in the order of ``names``; ``shifted``
+    (properties, shifts); ``same`` (properties,).
     *Cost* one forward pass an example, of at most 32.
     *Source* Karpathy, Johnson & Fei-Fei 2015, arXiv:1506.02078, section 4.2, who found such cells by looking.
     """
 
-    version = 8
+    version = 9
 
     layer: str = knob("", "The layer: any that answers at each token.", kind="layer")
     pattern: str = knob("", "A regular expression: what it matches is one more property.")
@@ -104,12 +104,13 @@ class PropertiesDerivation(Derivation):
     def check(self, scene: Scene, value: Plain) -> None:
         """Four numbers for each property and cell."""
         shape = (len(self.names(scene)), scene.layers[self.layer].units)
-        if set(value) != {"names", "same", *FOUND} or value["names"] != self.names(scene):
+        if set(value) != {"names", "same", "shifted", *FOUND} or value["names"] != self.names(scene):
             raise ValueError("the properties by name, and correlations are wanted")
         same, own = value["same"], np.arange(shape[0])
         if not isinstance(same, np.ndarray) or same.shape != own.shape or same.dtype.kind != "i" or not ((same >= 0) & (same <= own)).all():
             raise ValueError("for each property an earlier one, or itself, is wanted")
-        for name in FOUND:
+        wanted = {**dict.fromkeys(FOUND, shape), "shifted": (shape[0], SHIFTS)}
+        for name, shape in wanted.items():
             array = value[name]
             if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype.kind != "f" or not (np.abs(array) <= 1).all():
                 raise ValueError(f"{name} of shape {shape} is wanted")
@@ -239,14 +240,16 @@ class Sums:
         for half, moments in halves.items():
             found[half] = _correlations(moments) if moments["count"] else np.zeros(shape)
         held, as_well = np.abs(found["held_out"]), np.ones(shape)
+        shifted = np.ones((len(held), SHIFTS))
         if "shifts ab" not in self.parts or not chance:
-            return {**found, "chance": as_well}
+            return {**found, "chance": as_well, "shifted": shifted}
         at_once = max(1, _NUMBERS // max(1, held.size))
         for start in range(0, SHIFTS, at_once):
             own = {name: self.parts[f"shifts {name}"][start : start + at_once] for name in ("a", "aa", "ab")}
             best = np.abs(_correlations({**halves["held_out"], **own})).max(2, keepdims=True)
             as_well += (best >= held - 1e-6).sum(0)
-        return {**found, "chance": as_well / (1 + SHIFTS)}
+            shifted[:, start : start + at_once] = best[:, :, 0].T
+        return {**found, "chance": as_well / (1 + SHIFTS), "shifted": shifted}
 
 
 def _correlations(part: dict[str, Any]) -> Floats:

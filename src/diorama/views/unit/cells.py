@@ -48,8 +48,8 @@ class CellsView(View):
     offers the cells of all recurrent layers, or of the chosen one, whose value goes along best with a property of the text: brackets,
     quotes, a regular expression, or the tokens that you choose in the text; of a melody with pitch, beat and silence.
     *Error* cells are ranked by the correlation (−1 to 1) over the first half of at most 32 texts; ``held out`` is that
-    over the other half, and ``by chance`` how often the best of all cells of its layer does as well when the property is shifted along
-    the texts and in each of them. A cell may well mean something else that merely goes along with the property.
+    over the other half, and ``by chance`` how often the best of all cells that are ranked (of all recurrent layers, or of the
+    chosen one) does as well when the property is shifted along the texts and in each of them. A cell may well mean something else that merely goes along with the property.
     *Cost* one forward pass of the text; once a step one of 32 texts for each recurrent layer.
     *Source* Karpathy, Johnson & Fei-Fei 2015, section 4.
     """
@@ -160,19 +160,21 @@ class CellsView(View):
         What is one property in these texts is offered once, under all its names.
         """
         each, told = list[Match](), next(iter(found.values()))
+        # Who chooses from all layers is lucky as often as the best cell of any of them.
+        luck = np.stack([one["shifted"] for one in found.values()]).max(0)
         rows = [row for row, first in enumerate(told["same"].tolist()) if row == first]
         if self.property != "any":
             rows = [int(told["same"][told["names"].index(self.property)])]
         most = 2 if self.property == "any" else 12
         for row in rows:
             some = [
-                Match.of(own, row, int(cell), name) for name, own in found.items()
+                Match.of(own, row, int(cell), name, luck) for name, own in found.items()
                 for cell in np.argsort(-np.abs(own["first"][row]), kind="stable")[:most]
             ]
             each += sorted(some, key=lambda match: -abs(match.first))[:most]
         if given is not None:
             name, own = next(iter(found.items()))
-            each.append(max((Match.of(own, row, given, name) for row in rows), key=lambda match: abs(match.first)))
+            each.append(max((Match.of(own, row, given, name, luck) for row in rows), key=lambda match: abs(match.first)))
         # A property that the texts do not have is followed by none.
         each = [match for match in each if match.first]
         return sorted(dict.fromkeys(each), key=lambda match: -abs(match.first))
@@ -267,9 +269,10 @@ class Match:
     """Empty where it is the one that is shown."""
 
     @classmethod
-    def of(cls, found: dict[str, Any], row: int, cell: int, layer: str) -> Match:
-        """One cell and property of the derivation's value."""
-        first, held_out, chance = (float(found[name][row, cell]) for name in ("first", "held_out", "chance"))
+    def of(cls, found: dict[str, Any], row: int, cell: int, layer: str, luck: NDArray[np.float64]) -> Match:
+        """One cell and property of the derivation's value; ``luck`` (properties, shifts) is the best of all cells that are ranked under each shift."""
+        first, held_out = (float(found[name][row, cell]) for name in ("first", "held_out"))
+        chance = (1 + int((luck[row] >= abs(held_out) - 1e-6).sum())) / (1 + SHIFTS)
         names = [name for name, one in zip(found["names"], found["same"].tolist(), strict=True) if one == row]
         return cls(SAME.join(names), cell, first, held_out, chance, layer)
 
@@ -280,7 +283,7 @@ class Match:
         where = "on this text" if self.held_out is None else "on texts by which it was not chosen"
         sentence = (
             f"How well this cell goes along with “{self.follows}” {where}: 1 or −1 wholly, 0 not at all. With the property "
-            f"shifted along the text, {SHIFTS} times, the best of all its layer’s cells did as well {round(self.chance * (1 + SHIFTS)) - 1} times."
+            f"shifted along the text, {SHIFTS} times, the best of all cells that are ranked did as well {round(self.chance * (1 + SHIFTS)) - 1} times."
         )
         return (Check(name=f"correlation with {self.follows}", value=value, sentence=sentence, good=abs(value) > 0.5 and self.chance <= SURE),)
 
@@ -360,7 +363,7 @@ def _offer(layer: Layer, best: list[Match]) -> Table:
         ),
         Column(
             name="by chance", kind="share", numbers=np.array([match.chance for match in best]),
-            note="how often the best of all cells of its layer does as well when the property is shifted along the texts",
+            note="how often the best of all cells that are ranked does as well when the property is shifted along the texts",
         ),
     ]
     if best[0].held_out is None:

@@ -20,8 +20,9 @@ from ...data.nesting import each, named
 from ...derive.heads import token_input
 from ...derive.labels import role
 from ...scene import Scene
-from ...scene.input import Current, stretches
-from ...scene.reads import tags
+from ...data.wording import worded
+from ...scene.input import Current
+from ...scene.reads import source_texts, tags, text_at
 from ...scene.states import told
 from ...scene.writing import Written, WrittenToken, writing
 from .. import answers, melodies, texts
@@ -38,7 +39,7 @@ class WritesView(View):
     symbol, the likelier the network held it; where a unit is chosen, its value at that place colours it instead. Below each stands what
     was likeliest there; choose a symbol to see its chances as bars. Melodies stand as rolls and can be heard. A low temperature makes the
     network repeat what it is surest of, a high one makes it daring. It goes on with ``prime``, with a text that you type, or with the
-    beginning of the chosen example.
+    beginning of the chosen example; a network that reads a source beside what it says writes a translation of the example's source.
     *Units* probabilities.
     *Error* one sample is one draw of luck: look at more seeds before you judge. All moments have the same luck.
     *Cost* one forward pass a symbol and moment, of at most as many symbols as the examples have.
@@ -64,17 +65,20 @@ class WritesView(View):
     @classmethod
     def wants(cls, scene: Scene) -> str | None:
         """It needs tokens, and a network that says which comes next."""
-        if (found := token_input(scene)) is None:
-            several = sum(isinstance(kind, Tokens) for kind in scene.kinds.values()) > 1
-            reads = "this one reads several texts at once: which one it writes is not known" if several else "its inputs are no tokens"
-            return f"it lets a network write, and {reads}"
+        if not any(isinstance(kind, Tokens) for kind in scene.kinds.values()):
+            return "it lets a network write, and its inputs are no tokens"
         if scene.task != "next_token":
             return f"it lets a network write, and this one does not say what comes next (its task is {scene.task or 'not known'})"
         if tags(scene):
             return "it lets a network write, and this one names a class for each token, not what comes next"
+        if (found := _written_text(scene)) is None:
+            return "it lets a network write on, and which of the texts that this one reads it writes is not known"
         read, y = named(scene.live.x)[found[0]], scene.live.y
         if y is not None and y.ndim == 2 and y.shape[1] != read.shape[1]:
-            return f"it lets a network write on, and this one answers at {y.shape[1]} places to {read.shape[1]} tokens: it translates"
+            return (
+                f"it lets a network write on, and this one answers at {y.shape[1]} places to {read.shape[1]} tokens: it translates all at once; "
+                "the view answer shows what it says"
+            )
         return None
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Draft | Progress]:
@@ -102,26 +106,31 @@ class WritesView(View):
 
     def _written(self, scene: Scene, current: Current, unit: Key | None) -> Iterator[Written]:
         """What a moment writes; the whole at once where it was written before."""
-        name, kind = token_input(scene) or ("", texts.kind(scene))
-        spans = stretches(scene.kind, current.x)
+        name, kind = _written_text(scene) or ("", texts.kind(scene))
         ids = named(current.x)[name]
-        inside = spans[0] if spans and ids.ndim == 2 else slice(None)
+        words = worded(scene.kind, current.x, name) if ids.ndim == 2 else None
+        inside = slice(None) if words is None else slice(int(words[0].long().argmax()), words.shape[1] - int(words[0].flip(0).long().argmax()))
         # Padding is no beginning; what has a number for each token, such as a mask, begins with the text too.
-        like = each(current.x, lambda part: part[:, inside] if part.shape[:2] == ids.shape and ids.ndim == 2 else part)
+        others = [named(current.x)[one] for one in source_texts(scene, name)]
+        goes = [part for part in named(current.x).values() if part.shape[:2] == ids.shape and not any(part is other for other in others)]
+        like = each(current.x, lambda part: part[:, inside] if ids.ndim == 2 and any(part is one for one in goes) else part)
         whole = [int(number) for number in ids[0].reshape(-1).tolist()][inside]
-        first = kind.encode(self.prime)[0].tolist() if self.prime else whole if current.index is None else whole[: self.begin]
+        # A translation begins with its first symbol alone, which says no more than that one is wanted.
+        begin = 1 if others and current.index is not None else self.begin
+        first = kind.encode(self.prime)[0].tolist() if self.prime else whole if current.index is None and not others else whole[:begin]
         window = max(int(kind.length or ids[0].numel()), 1)
         size = scene.reading.width(scene.scores(current.x)) if not scene.classes else len(scene.classes)
         ends = _ends(kind, size, melodies.sounds(scene)) if kind.vocabulary else frozenset()
         layer = unit.name if unit is not None else ""
-        key = f"writes/{scene.step}/{scene.edits!r}/{first}/{self.temperature}/{self.length}/{self.seed}/{layer}"
+        source = tuple(tuple(other.reshape(-1).tolist()) for other in others)
+        key = f"writes/{scene.step}/{scene.edits!r}/{source}/{first}/{self.temperature}/{self.length}/{self.seed}/{layer}"
         memory = scene.keep("writes", _WrittenTexts) if scene.step in scene.steps and scene.moved is None else scene.once("writes", _WrittenTexts)
         if key in memory.texts:
             yield memory.texts[key]
             return
         text: Written | None = None
         for text in writing(
-            scene, like, name, tuple(first), length=self.length, window=window, temperature=self.temperature, seed=self.seed,
+            scene, like, name, tuple(first), length=min(self.length, max(1, window - len(first) + 1)) if others else self.length, window=window, temperature=self.temperature, seed=self.seed,
             layer=layer, ends=ends,
         ):
             yield text
@@ -132,7 +141,7 @@ class WritesView(View):
         self, scene: Scene, selection: Selection, current: Current, unit: Key | None, found: dict[int | None, Written], *, final: bool,
     ) -> Picture:
         own = found[scene.step]
-        kind = texts.kind(scene)
+        name, kind = _written_text(scene) or ("", texts.kind(scene))
         chosen = self._chosen(selection, own)
         marks: list[Node] = [self._text(scene, own, unit)]
         heard, pitches = melodies.sounds(scene), melodies.span([_words(kind, text) for text in found.values()])
@@ -157,16 +166,27 @@ class WritesView(View):
             caption += f" The brighter, the likelier the network held it: {mean} in the geometric mean."
         if len(moments) > 1:
             caption += f" Below, what it wrote at {len(moments)} steps of its training, with the same luck."
-        note = noted(*self._shorter(kind, current, own, found, final=final))
+        if source := source_texts(scene, name):
+            said = texts.kind(scene, source[0])
+            tokens = named(current.x)[source[0]][0].reshape(-1).tolist()
+            caption = f"Of “{said.joined([said.token(number) for number in tokens if not said.pads(number)])[:80].strip()}”: {caption}"
+        note = noted(*self._shorter(kind, current, own, found, final=final, translates=bool(source)))
         return self.picture(scene, selection, "What the network writes", Group(children=tuple(marks)), caption, note=note, final=final)
 
-    def _shorter(self, kind: Tokens, current: Current, own: Written, found: dict[int | None, Written], *, final: bool) -> Iterator[str]:
+    def _shorter(
+        self, kind: Tokens, current: Current, own: Written, found: dict[int | None, Written], *, final: bool, translates: bool = False,
+    ) -> Iterator[str]:
         """Why texts are shorter than they were asked for."""
         if any(text.broken for text in found.values()):
             yield "At some moments its scores are not numbers, so it writes nothing."
-        if not self.prime and current.index is not None and len(own.begin) < self.begin:
+        if not self.prime and current.index is not None and len(own.begin) < self.begin and not translates:
             yield f"It begins with all {len(own.begin)} symbols of the example, which are fewer than the {self.begin} asked for."
         ended = {step: text for step, text in found.items() if text.places and len(text.places) < self.length and not text.broken}
+        if translates:
+            stopped = [text for text in ended.values() if role(kind, text.places[-1].token) != "end"]
+            if final and stopped:
+                yield f"It stops after {len(stopped[0].places)} symbols: translations of the examples have no more."
+            ended = {step: text for step, text in ended.items() if not any(text is one for one in stopped)}
         if final and ended:
             lasts = sorted({f"“{kind.token(text.places[-1].token)}”" for text in ended.values()})
             which = f"one of {', '.join(lasts)}" if len(lasts) > 1 else lasts[0]
@@ -183,7 +203,7 @@ class WritesView(View):
         return at if 0 <= at < len(own.places) else len(own.places) - 1
 
     def _text(self, scene: Scene, own: Written, unit: Key | None) -> Text:
-        kind = texts.kind(scene)
+        kind = _said(scene)
         words = tuple(kind.token(place.token) for place in own.places)
         values, limits = _values(own, unit)
         under = tuple(
@@ -199,7 +219,7 @@ class WritesView(View):
         )
 
     def _sample(self, scene: Scene, text: Written, unit: Key | None, step: int) -> Text:
-        kind = texts.kind(scene)
+        kind = _said(scene)
         words = tuple(kind.token(place.token) for place in text.places)
         values, limits = _values(text, unit)
         said = f"{_when(step)} (shown above)" if step == scene.step else _when(step)
@@ -209,10 +229,24 @@ class WritesView(View):
     def _roll(self, scene: Scene, text: Written, unit: Key | None, step: int | None, pitches: tuple[float, float]) -> Roll:
         """What it wrote, to be heard: the notes of the beginning are the reader's, and stand in the text alone."""
         values, limits = _values(text, unit)
-        words = _words(texts.kind(scene), text)
+        words = _words(_said(scene), text)
         own = step == scene.step
         keys = tuple(number_key("token", len(text.begin) + k) for k in range(len(words))) if own else ()
         return melodies.roll(words, _when(step), values=values, limits=limits, keys=keys, pitches=pitches, height=160 if own else 110)
+
+
+def _written_text(scene: Scene) -> tuple[str, Tokens] | None:
+    """The name and kind of the text that a network writes: the one that it reads, of several that at whose tokens it answers."""
+    if (found := token_input(scene)) is not None:
+        return found
+    name = text_at(scene)
+    kind = scene.kinds.get(name)
+    return (name, kind) if isinstance(kind, Tokens) and named(scene.live.x)[name].ndim == 2 else None
+
+
+def _said(scene: Scene) -> Tokens:
+    found = _written_text(scene)
+    return found[1] if found is not None else texts.kind(scene)
 
 
 class _WrittenTexts:

@@ -18,6 +18,7 @@ from ...core.picture import Check, Picture, Progress
 from ...core.selection import Key, Selection, spoken
 from ...data.padding import pads
 from ...derive.heads import (
+    HELD,
     MEANINGS,
     MEASURES,
     AttentionLayer,
@@ -25,6 +26,7 @@ from ...derive.heads import (
     gathered,
     means,
     named,
+    telling,
     weights,
     without,
 )
@@ -40,7 +42,7 @@ SMALL, LARGE = 48, 192
 """A small map shows at most so many stretches a side, and a large one."""
 SUMS = 1e-4
 """Rows whose sums differ from 1 by less sum to 1."""
-MOST = 1024
+MOST = HELD
 """Longer inputs are put together into so many stretches."""
 OPENED = "No layer is chosen: this one has the head that looks most sharply at others than itself and the first token."
 HEADS = 24
@@ -258,16 +260,8 @@ class _ShownWeights:
 
 
 def most_telling(kinds: Any, layers: Sequence[AttentionLayer]) -> int:
-    """The layer with the head that looks most sharply at others than itself and the first token; the first of several, and where none is told.
-
-    *Meaning* how far a head's entropy lies below that of one that looks everywhere alike, times the share of its attention that goes to
-    neither: a head that always looks at the first token, or at the one that asks, is sharp and tells nothing of a text.
-    """
-    values = kinds["values"]
-    spread, idle = values[MEASURES.index("entropy")], np.nan_to_num(values[[MEASURES.index("first"), MEASURES.index("itself")]]).max(0)
-    widest = np.log([[max(2, layer.shape[-1])] for layer in layers])
-    told = (1 - spread / widest) * (1 - idle)
-    return int(np.nan_to_num(told, nan=-np.inf).max(1).argmax())
+    """The layer with the head that looks most sharply at others than itself and the first token; the first of several, and where none is told."""
+    return int(telling(kinds["values"], layers).argmax())
 
 
 def _weights(scene: Scene, current: Current, layer: AttentionLayer) -> NDArray[np.float32]:
