@@ -203,13 +203,20 @@ KINDS = ("methods", "derivations", "projections", "views", "signals", "findings"
 @diorama.command("list")
 @click.argument("kind", required=False, type=click.Choice(KINDS))
 @click.option("--json", "as_json", is_flag=True, help="As JSON, with all knobs.")
-def list_(kind: str | None, as_json: bool) -> None:
+@click.option("--broken", is_flag=True, help="Why plug-ins of third parties cannot be used.")
+def list_(kind: str | None, as_json: bool, broken: bool) -> None:
     """List what there is: views, methods, signals and so on."""
-    from ..live.catalogue import installed
+    from ..live.catalogue import installation_stamp, installed, kept_catalogue
 
+    told = not broken and kind != "marks" and kept_catalogue(installation_stamp()) is not None
     found = {} if kind == "marks" else installed()
     chosen = {name: _marks() if name == "marks" else found[name] for name in ([kind] if kind else KINDS)}
-    _say_broken(found.get("broken", ()))
+    if told and (names := [name for each in found.get("left_out", {}).values() for name in each]):
+        # Each was told in full when the installation was first looked at.
+        what = f"{len(names)} plug-ins" if len(names) > 1 else "1 plug-in"
+        _say_broken([f"{what} cannot be used ({', '.join(names[:5])}{', …' if len(names) > 5 else ''}): diorama list --broken says why"])
+    else:
+        _say_broken(found.get("broken", ()))
     if as_json:
         print(json.dumps(chosen[kind] if kind else chosen, indent=2))
         return
@@ -359,7 +366,7 @@ class CommandGroup(NamedGroup):
             from ..run import open_run
 
             run = open_run(click.get_current_context().obj)
-            print(run.command(name, wait=wait, **knobs_from(described, values)).text)
+            print(run.command(name, wait=wait, sender="command line", **knobs_from(described, values)).text)
 
         return click.Command(name, params=[*own, *knob_options(described, {"wait"})], callback=send, help=described["sentence"])
 

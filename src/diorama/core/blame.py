@@ -11,12 +11,14 @@ from types import TracebackType
 from typing import Any
 
 from . import registry
-from .errors import Cancelled, DioramaError, Faulty, NotApplicable
+from .errors import Cancelled, DioramaError, Faulty, NotApplicable, UsageError
 from .fields import flaw
 
 _OURS = Path(__file__).parents[1]
 _GIVEN = str(_OURS / "data" / "nesting.py")
 """Whose function ``call`` gives an input to a model."""
+_DRAWN = tuple(str(_OURS / "core" / each) for each in ("marks", "picture.py", "colour.py", "fields.py"))
+"""Where marks and pictures check what they are made of."""
 _MODE = str(_OURS / "model" / "mode.py")
 """What a model's ops pass on their way to torch, as they do any ``__torch_function__``: what fails there is the op."""
 
@@ -116,12 +118,20 @@ _NOBODY = ("", True, "")
 
 @contextmanager
 def charged(plugin: Any) -> Iterator[None]:
-    """Within, an unforeseen error is noted to be a plug-in's."""
+    """Within, an unforeseen error is noted to be a plug-in's. *Raises* Faulty where a third party's made a mark or a picture of what makes none."""
     try:
         yield
     except (Exception, SystemExit) as error:
         charge(error, plugin)
+        if isinstance(error, UsageError) and culprit(error) and _drawing(error):
+            raise Faulty(f"{registry.told(plugin)} wants mending: {error}{_place(error)}") from error
         raise
+
+
+def _drawing(error: BaseException) -> bool:
+    """Whether a mark or a picture refused what it was made of: whoever asked for the picture has no part in that."""
+    files = [frame.tb_frame.f_code.co_filename for frame in _frames(error.__traceback__)]
+    return bool(files) and files[-1].startswith(_DRAWN)
 
 
 def _place(error: BaseException) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..core.blame import given
+from ..core.blame import charged, given
 from ..core.errors import NotApplicable, Unavailable, UsageError
 from ..core.knobs import Plugin, knob, knobs_of
 from ..data import kinds
@@ -125,11 +125,14 @@ class Demo(Plugin, abc.ABC):
         ``on_step(step, scalars)`` is called after each step. The training uses one thread, which leaves the other cores
         to the page; the number of threads is set back afterwards.
         """
-        until = self.steps if steps is None else steps
+        with charged(self):
+            return self._run(Path(path), self.steps if steps is None else steps, data, on_step)
+
+    def _run(self, path: Path, until: int, data: str | Path | Examples | None, on_step: OnStep | None) -> nn.Module:
         examples = self.prepare(data)
         model = self.build(examples)
         trainer = self.trainer(model, examples)
-        _take_up(Path(path), model, trainer)
+        _take_up(path, model, trainer)
         if trainer.step >= until:
             return model
         threads = torch.get_num_threads()

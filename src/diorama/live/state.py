@@ -176,7 +176,7 @@ class Tracker:
         layers = anatomy.get("layers") or _layers(meta)
         task = anatomy.get("task") or meta.get("task") or ""
         inputs = anatomy.get("input") or meta.get("inputs") or {}
-        events = [{"step": e.step, "kind": e.kind, "name": e.name, "text": e.text} for e in reader.events[-_EVENTS:]]
+        events = [{"step": e.step, "kind": e.kind, "name": e.name, "text": e.label} for e in reader.events[-_EVENTS:]]
         told = {
             "first": steps[0] if steps else 0,
             "last": max(reader.committed, 0),

@@ -21,7 +21,7 @@ from .carried import Carried
 from .codes import Codes
 from .doubts import Slopes
 from .judging import Judging, of_one_number
-from .loop_habits import Leftovers, copied, cut, form_of, in_evaluation, pulled_alike, weight_of
+from .loop_habits import Leftovers, across, copied, cut, form_of, in_evaluation, pulled_alike, weight_of
 from .own_hooks import OwnHook, compiled
 from .places import Columns, Places
 
@@ -228,7 +228,7 @@ class BatchReader:
             between, within = _spreads(values)
         habits |= self._carried.finish(self._model, asked, labels if whole else None)
         if labels is None or chances is None:
-            habits |= cut(values) | pulled_alike(values, slopes)
+            habits |= cut(values) | pulled_alike(values, slopes) | (across(values, slopes) if whole else {})
             return BatchReading(passes, inputs, None, None, None, between, within, texts=texts, habits=habits)
         habits |= form_of(values, slopes, labels, whole) | copied(tokens, labels) | (weight_of(chances, slopes, labels) if whole else {})
         classes = chances.shape[1]
@@ -240,7 +240,7 @@ class BatchReader:
         place = None
         if x is not None and len(x) == len(labels):
             place = self._places.told(x, labels, classes)
-            habits |= self._columns.told(x, labels, classes)
+            habits |= self._columns.told(x, labels, classes) or self._places.levels()
         balance = self._seen / max(1.0, float(self._seen.sum()))
         return BatchReading(
             passes, inputs, answers, sure, labels, between, within, self._confused(truth, said, classes), place, balance, texts,

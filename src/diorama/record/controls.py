@@ -411,9 +411,9 @@ class Controls:
             self.resume()
             self._event("resumed", "resume", "went on by itself: the page that paused it is gone", "paused", "running")
 
-    def _event(self, kind: str, name: str, text: str, old: str = "", new: str = "") -> None:
+    def _event(self, kind: str, name: str, text: str, old: str = "", new: str = "", sender: str = "") -> None:
         self.note("events", {
-            "step": self.number, "kind": kind, "name": name, "text": text, "old": old, "new": new, "time": time.time(),
+            "step": self.number, "kind": kind, "name": name, "text": text, "old": old, "new": new, "time": time.time(), "sender": sender,
         })
 
     def _obey(self) -> None:
@@ -486,7 +486,7 @@ class Controls:
                 if keep is not None:
                     keep(request.id)
                 text += "".join(f"; {each}" for each in (told, GATHERED if waiting and command.family in ("weights", "structure") else "") if each)
-            self._event("command", request.name, text, old, new)
+            self._event("command", request.name, text, old, new, request.sender)
             if reversal is not None:
                 self.acts.add(Act(request.id, self.number, request.name, text, reversal))
             if reversal is not None or request.name == "undo":

@@ -36,6 +36,8 @@ _NUMBERS = 200_000
 """So many slopes are looked at for that, and 16 rows in any case."""
 _LOOKS = 100
 """As often a loss over classes is looked at, where batches do not tell whether it is the plain one."""
+_SURE = 1e-5
+"""A chance nearer to one than this is told by single precision to no more than a hundredth of what is missing."""
 _BOUND = 0.05
 """A loss of absolute differences, or one that turns into it, gives at least this share of the numbers slopes of one and the same size."""
 
@@ -83,6 +85,7 @@ class Doubts:
         """``tell`` takes a sentence and what it is about: a ``doubt`` of the task, or that two losses are each of its own ``measure``."""
         self._task = "" if reading is None or told or reading.criterion is not None else reading.task
         self._tell, self._against, self._looks = tell, 0, 0
+        self._fitted = False
         self._ratios: list[tuple[int, float]] = []
         self._margins: list[tuple[float, float]] = []
         self._plain, self._alike = {True: 0, False: 0}, 0
@@ -93,13 +96,14 @@ class Doubts:
             return
         fits = slopes.fits
         if fits and self._task in CLASSES:
+            self._fitted = True
             self._measure(slopes)
             return
         if self._task == "regression":
             fits = self._steady(slopes, scalars.get("loss"), scale) if passes == 1 else None
         if fits:
             self._task = ""  # seen to be right
-        elif fits is False:
+        elif fits is False and not self._fitted:
             self._against += 1
             self._alike += slopes.alike
             if self._against >= READINGS:
@@ -164,9 +168,9 @@ class Slopes:
         if reading is None or not math.isfinite(self.squares) or not self.squares:
             return
         if reading.task in CLASSES and values.shape[1] > 1 and reading.form == "scores":
-            own = slopes[sizes > 1e-3 * sizes.max()]
-            self.fits = bool(np.median(np.abs(own.sum(1)) / np.abs(own).sum(1)) <= _LOPSIDED)
-            self.kin = not self.fits and _one_of_each(values, slopes)
+            own = slopes[(sizes > 1e-3 * sizes.max()) & ~_learnt(values, slopes)]
+            self.fits = bool(np.median(np.abs(own.sum(1)) / np.abs(own).sum(1)) <= _LOPSIDED) if len(own) else None
+            self.kin = self.fits is False and _one_of_each(values, slopes)
             self.plain = _plain(values, slopes) if self.fits else None
         elif reading.task == "classification" and values.shape[1] == 1 and (reading.form == "scores" or values.max() > 1):
             # Distances of a new network may look like probabilities: then those above one tell.
@@ -175,6 +179,14 @@ class Slopes:
             way = values.reshape(-1) - x.detach().to("cpu", torch.float64).reshape(-1).numpy()
             size = float(np.linalg.norm(way)) * math.sqrt(self.squares)
             self.fits = bool(way @ slopes.reshape(-1) > _ALONG * size) if size > 0 else None
+
+
+def _learnt(values: NDArray[np.float64], slopes: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Rows whose answer is as sure as single precision can tell, and right: what is left of their slopes is rounding, and adds up to anything."""
+    chances = np.exp(values - values.max(1, keepdims=True))
+    beside = 1 - chances.max(1) / chances.sum(1)
+    told: NDArray[np.bool_] = (beside < _SURE) & (slopes.argmin(1) == values.argmax(1))
+    return told
 
 
 def _of_distance(scores: NDArray[np.float64], slopes: NDArray[np.float64]) -> bool:

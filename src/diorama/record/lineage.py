@@ -22,9 +22,10 @@ from ..core.errors import DioramaError, NotFound
 from ..core.selection import Key
 from ..training.surgery.births import Births, followed, whole
 from .arrays import Numbers
+from .event import RecordedEvent
 from .histogram import HistogramSeries
 from .packing import Floats, HistogramBlock, Row, RowBlock, Steps
-from .reader import RecordedEvent, RunReader
+from .reader import RunReader
 
 if TYPE_CHECKING:
     from torch import Tensor

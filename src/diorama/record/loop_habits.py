@@ -24,6 +24,8 @@ _SURE = 0.95
 """Above this chance of the truth too little is left of a gradient to be measured by."""
 _SAME = 0.02
 """Weights that lie within this share of each other are one."""
+_APART = 0.05
+"""Slopes of an example that add up to less than this share of their size are those of a loss over its classes."""
 _ROWS = 8
 """Examples from which on their order tells something."""
 
@@ -167,6 +169,31 @@ def form_of(
     if whole and len(scores) >= 4 and (_shares(scores, 0) or _shares(chances, 0)) and not _shares(chances, 1):
         return {"form": 3.0}
     return {"form": 0.0}
+
+
+def across(scores: NDArray[np.float64], slopes: NDArray[np.float64] | None) -> dict[str, float]:
+    """``form`` 3 where the loss itself shares probabilities out among the examples of the batch: a softmax of the scores along the wrong axis.
+
+    *Meaning* of such a loss the slopes of each class add up to nothing over the examples, and those of an example do not. As many examples as classes may be pairs, whose loss is meant so.
+    """
+    if slopes is None or slopes.shape != scores.shape or not np.isfinite(scores).all() or not np.isfinite(slopes).all():
+        return {}
+    count, classes = scores.shape
+    if classes < 2 or count in (classes, 1) or count < _ROWS or not slopes.any():
+        return {}
+    sizes = np.abs(slopes).sum(0)
+    met = sizes > 1e-3 * sizes.max()
+    if (np.abs(slopes.sum(0)) > 1e-3 * sizes)[met].any() or np.median(np.abs(slopes.sum(1)) / np.maximum(np.abs(slopes).sum(1), 1e-300)) < _APART:
+        return {}
+    shares = np.exp(scores - scores.max(0))
+    shares /= shares.sum(0)
+    # Where an example is not of a class, its slope is a multiple of its share of that; where it is, the same less one weight.
+    clear = np.where(shares > _SUM, slopes / np.maximum(shares, _SUM), -np.inf)
+    less = (clear.max(0) * shares - slopes)[:, met]
+    ones = less > less.max() / 2
+    if np.abs(less[ones] - np.median(less[ones])).max() > _SAME * less.max() or np.abs(less[~ones]).max(initial=0.0) > _SAME * less.max():
+        return {}
+    return {"form": 3.0}
 
 
 def _shares(values: NDArray[np.float64], axis: int) -> bool:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from .event import RecordedEvent
     from .histogram import HistogramSeries
     from .packing import Floats, Row, Steps
-    from .reader import RecordedEvent, RunReader
+    from .reader import RunReader
 
 
 class Past:

@@ -14,6 +14,8 @@ _REMEMBERED = 2**14
 """Examples that are known again."""
 _EXAMPLES, _OTHERS = 12, 40
 """Examples of a class, and of all others, from which on something is said."""
+_LEVELS = 3
+"""Classes from which on one number for each of them is another thing than a mark that one class carries."""
 _CUT = 512
 """Rows of a small table that are kept."""
 _CLASSES = 256
@@ -56,6 +58,28 @@ class Places:
             self._squares[one] += np.square(mine).sum(0)
             self._counts[one] += len(mine)
         return self._best()
+
+    def levels(self) -> dict[str, float]:
+        """The place that has, as good as, one number for each class, as :class:`Columns` tells it of a small table: ``column``, ``column_at``
+        and ``column_class``, which is −1; nothing where no more than two classes, or too few examples, were met.
+
+        *Meaning* how much further neighbouring classes lie apart there, at least, than the spread of the widest (four deviations).
+        """
+        if self._sums is None or len(met := np.flatnonzero(self._counts)) < _LEVELS or self._counts[met].min() < _EXAMPLES / 2:
+            return {}
+        counts = self._counts[met, None]
+        means = self._sums[met] / counts
+        spread = 4 * np.sqrt(np.maximum(self._squares[met] / counts - means**2, 0.0)).max(0)
+        # Most places are far from it, and need not be sorted.
+        near = np.flatnonzero(np.ptp(means, axis=0) > (len(met) - 1) * spread)
+        if not len(near):
+            return {"column": 0.0, "column_at": 0.0, "column_class": -1.0}
+        means, spread = means[:, near], spread[near]
+        gap = np.diff(np.sort(means, 0), axis=0).min(0)
+        # What is summed in squares is known to half the digits, and a number that all share is none.
+        told = np.where(gap > 1e-5 * np.abs(means).max(0), gap / np.maximum(spread, np.maximum(gap / 100, 1e-300)), 0.0)
+        at = int(told.argmax())
+        return {"column": float(told[at]), "column_at": float(near[at]), "column_class": -1.0}
 
     def _best(self) -> tuple[float, int, int] | None:
         assert self._sums is not None

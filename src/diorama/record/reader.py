@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import threading
 import zlib
@@ -15,6 +14,7 @@ import numpy as np
 
 from ..core.errors import Damaged, not_found
 from . import arrays, database, lock
+from .event import RecordedEvent
 from .facts import fact
 from .histogram import HistogramSeries
 from .packing import HISTOGRAM, ROW, SCALAR, WIDE, Floats, HistogramBlock, Record, Row, RowBlock, Steps, unpack_scalars
@@ -25,19 +25,6 @@ if TYPE_CHECKING:
 
 OWN = ("model", "parameters", "buffers", "weights", "layers", "model_error", "units")
 """The facts that belong to one architecture; all others are the whole run's."""
-
-
-@dataclasses.dataclass(frozen=True)
-class RecordedEvent:
-    """A moment on the time axis: a command, a gap in the record, a warning, a resumed or finished training."""
-
-    step: int
-    kind: str
-    name: str
-    text: str
-    old: str = ""
-    new: str = ""
-    time: float = 0.0
 
 
 class Envelope(NamedTuple):
@@ -345,8 +332,9 @@ class RunReader:
     @property
     def events(self) -> list[RecordedEvent]:
         """All events, oldest first."""
-        columns = "step, kind, name, text, old, new, time"
-        types = (int, str, str, str, str, str, (float, int))
+        made = self._rows("SELECT sql FROM sqlite_master WHERE name = 'events'", (), (str,))
+        columns = f"step, kind, name, text, old, new, time, {'sender' if 'sender' in made[0][0] else repr('')}"
+        types = (int, str, str, str, str, str, (float, int), str)
         return [RecordedEvent(*row) for row in self._rows(f"SELECT {columns} FROM events ORDER BY id", (), types)]
 
     @property

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from .event import RecordedEvent
 from .histogram import HistogramSeries, HistogramValue
-from .reader import Envelope, RecordedEvent, RunReader
+from .reader import Envelope, RunReader
 from .writer import Writer
 
 __all__ = ["Envelope", "HistogramSeries", "HistogramValue", "RecordedEvent", "RunReader", "Writer"]

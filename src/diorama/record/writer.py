@@ -64,6 +64,8 @@ class Writer:
         self._numbers = {(name, kind): number for number, name, kind in rows}
         self._layouts: dict[tuple[str, ...], tuple[bytes, struct.Struct]] = {}
         self._waiting = int(self._one("SELECT count(*) FROM tail"))
+        columns = [row[1] for row in self._database.execute("PRAGMA table_info(events)")]
+        self._more = ("sender",) if "sender" in columns else ()  # a run of an earlier version that is taken up does not keep it
         self.last_step = last_step(self._database)
 
     def _one(self, query: str) -> Any:
@@ -88,11 +90,9 @@ class Writer:
                 [(step, data, zlib.crc32(data)) for step, data in rows],
             )
             for event in events:
-                self._database.execute(
-                    "INSERT INTO events (step, kind, name, text, old, new, time) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    [event.get(key, "") for key in ("step", "kind", "name", "text", "old", "new")]
-                    + [event.get("time", time.time())],
-                )
+                told = {key: event.get(key, "") for key in ("step", "kind", "name", "text", "old", "new", *self._more)}
+                told["time"] = event.get("time", time.time())
+                self._database.execute(f"INSERT INTO events ({', '.join(told)}) VALUES ({', '.join('?' * len(told))})", list(told.values()))
             for key, value in (meta or {}).items():
                 self._database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
             for answer in acknowledged:

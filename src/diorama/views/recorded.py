@@ -219,7 +219,7 @@ def events(run: Run) -> list[tuple[float, float | None, str, str]]:
             continue
         kind = event.kind if event.kind in ("command", "finding", "gap") else "flip"
         end = float(event.new) if kind == "gap" and event.new else None
-        found.append((float(event.step), end, kind, event.text or event.name))
+        found.append((float(event.step), end, kind, event.label))
     return found
 
 

@@ -18,8 +18,9 @@ from ...core.registry import is_own
 from ...core.selection import Key, layer_key, spoken, without_call
 
 if TYPE_CHECKING:
+    from ..event import RecordedEvent
     from ..packing import Floats, Steps
-    from ..reader import RecordedEvent, RunReader
+    from ..reader import RunReader
 
 LONG = 48
 """Names of more characters than this, as a title shows them, say once what they begin with in common."""

@@ -9,7 +9,7 @@ import numpy as np
 from ...core.knobs import knob
 from ...core.saying import percent
 from ...core.selection import layer_key
-from . import Finding, Found, called, layers_between, named, since
+from . import Finding, Found, called, layers_between, named, series, since
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,7 +68,7 @@ class DeadUnits(Finding):
                 + (f", {percent(lowest, 3)} or more since step {first}" if now > lowest else f", and have not since step {first}")
                 + f"; {percent(float(values[0]), 3)} at the first reading. While they are silent they pass no gradient"
                 + (", and what lies before them hardly learns: drawn anew the layer can begin again."
-                   if gone else "; a lower learning rate keeps more from dying."),
+                   if gone else "; a lower learning rate keeps more from dying.") + _unborn(run, name),
                 f"share of dead units at the last {self.readings} readings: {', '.join(percent(float(v), 3) for v in last)}",
                 (layer_key(name),), ("reinitialize", {"layer": name}) if gone else ("learning_rate", {"factor": 0.5}), first,
             ))
@@ -81,6 +81,14 @@ class DeadUnits(Finding):
                 tuple(layer_key(name) for name, _ in calm), None, 0,
             ))
         return found
+
+
+def _unborn(run: RunReader, name: str) -> str:
+    """That all numbers of the layer's weight were 0 when the training began, in a sentence: its units are alike, and no gradient passes them."""
+    norms = series(run, f"weights/{name}.weight/norm")[1]
+    if not len(norms) or norms[0] != 0:
+        return ""
+    return " Every number of its weight was 0 when the training began: no gradient passes such a layer, so that it must begin at random ones."
 
 
 def _severity(lowest: float, grown: float) -> float:

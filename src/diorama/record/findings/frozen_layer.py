@@ -33,12 +33,32 @@ class FrozenLayer(Finding):
             return []
         names = named([key.partition(":")[2] for key in keys])
         be, do, own = ("is", "does", "its") if len(keys) == 1 else ("are", "do", "their")
+        if (weights := _weights_alone(run, keys)) is not None:
+            return [weights]
         return [Found(
             self.name, 0.05, f"{names} {be} frozen", f"{names} {do} not learn, on purpose: "
             f"{'by the command freeze' if run.frozen() else f'{own} parameters want no gradient'}.",
             "1 layer is frozen" if len(keys) == 1 else f"{len(keys)} layers are frozen", tuple(keys), None, 0, "Certain.",
             "Thaw it with the command thaw, or turn requires_grad on, where it should learn.", "health",
         )]
+
+
+def _weights_alone(run: RunReader, keys: Sequence[str]) -> Found | None:
+    """Where in each of these layers something still learns (its bias, the scale of a norm): that the weights alone stand still."""
+    held = run.meta.get("held") or {}
+    still = {str(name) for name in held.get("still", ())}
+    every = [str(name) for name, *_ in run.meta.get("parameters") or ()]
+    learning = [name for name in every if name not in still]
+    if run.frozen() or not {layer_of(name) for name in learning} >= set(keys):
+        return None
+    names, wanted = named([key.partition(":")[2] for key in keys]), sorted({name.rpartition(".")[2] for name in learning})
+    what = "biases" if wanted == ["bias"] else f"parameters named {' and '.join(wanted[:2])}"
+    return Found(
+        "frozen_layer", 0.05, "Most weights are frozen" if 2 * len(still) >= len(every) else "Some weights are frozen",
+        f"In {names} only the {what} learn: the other parameters want no gradient.",
+        f"{len(learning)} of {len(every)} parameters want a gradient", tuple(keys), None, 0, "Certain; whether it is meant so cannot be told.",
+        "Turn requires_grad on for what should learn.", "health",
+    )
 
 
 def _tuned(parameters: Sequence[Any], still: Sequence[str]) -> bool:

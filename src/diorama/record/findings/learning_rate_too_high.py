@@ -78,18 +78,18 @@ class LearningRateTooHigh(Finding):
         if grown > _GROWN:
             told = f"The first steps made weights up to {grown:.3g} times as large"
             seen = f"norm of a weight at the first reading beside that at the beginning: up to {grown:.3g}"
-        added = _added(run)
+        more = added(run)
         factor = float(f"{min(0.5, 2e-3 / usual):.1g}") if usual > self.ratio else 0.01
         return [Found(
             self.name, 0.7 if known.learnt is False else 0.4, f"The learning rate {'is' if known.learnt is False else 'may be'} too high",
             f"{told}, and the loss is {now:.3g} where it began "
             f"at {began:.3g}{f', after it had been thrown up to {peak:.3g}' if thrown else ''}"
-            f"{f' and one answer for all would have {floor:.3g}' if first < 0.95 * began else ''}.{_inputs(run)}{added.told}",
+            f"{f' and one answer for all would have {floor:.3g}' if first < 0.95 * began else ''}.{_inputs(run)}{more.told}",
             f"{seen}; loss {began:.3g} → {now:.3g}", (),
             ("learning_rate", {"factor": max(factor, 1e-6)}), int(table.steps[int(np.argmax(ratios > self.ratio)) if usual > self.ratio else 0]),
             "Likely: large steps and a loss that does not fall go together; wrong labels would look alike."
             if known.learnt is False else "Not sure: without labels nobody knows how low the loss can get.",
-            f"{added.helps}Multiply the rate by {factor:g}, warm it up, or clip gradients.", "curves",
+            f"{more.helps}Multiply the rate by {factor:g}, warm it up, or clip gradients.", "curves",
         )]
 
 
@@ -100,33 +100,33 @@ def _falls(run: RunReader) -> bool:
     return len(seen) >= _LOOKS and steps[0] <= 1 and bool(np.isfinite(seen).all()) and bool((np.diff(seen) < 0).all())
 
 
-class _Added(NamedTuple):
+class Added(NamedTuple):
     """What makes steps larger than the rate alone."""
 
     told: str = ""
     helps: str = ""
 
 
-def _added(run: RunReader) -> _Added:
+def added(run: RunReader) -> Added:
     """That a step adds up the losses of many passes, or of all examples of a batch, where their mean is usual: told by what the loss of a pass weighs
     in its gradient."""
     passes, weight, count = (last(run, f"batch/{name}", 10) for name in ("passes", "weight", "count"))
     if not len(passes) or not len(weight) or not len(count):
-        return _Added()
+        return Added()
     many, usual, rows = float(np.median(passes)), float(np.median(weight)), float(np.median(count))
     alike = np.mean(passes == many) >= _MOSTLY  # a look at other data within a step counts as passes too
     if many >= _MANY and alike and abs(usual - 1) < _EXACT:
-        return _Added(
+        return Added(
             f" Each step adds up the gradients of {many:.0f} passes, and the loss of a pass is not divided by their number: steps are as large as "
             f"with {many:.0f} times the rate.", f"Divide the loss of each pass by {many:.0f}. ",
         )
     if rows >= _MANY and abs(usual / rows - 1) < _EXACT:
-        return _Added(
+        return Added(
             f" The loss is the sum over the {rows:.0f} labels of a batch, where their mean is usual: steps are as large as with "
             f"{rows:.0f} times the rate.",
             "Take the mean over the batch. ",
         )
-    return _Added()
+    return Added()
 
 
 def _inputs(run: RunReader) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ...core.selection import as_key, layer_key, number_key
 from ..batch_texts import MASKED
 from . import Finding, Found, layer_of, named, series_between
+from .learning_rate_too_high import Added, added
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -64,14 +65,15 @@ class NotFinite(Finding):
         back = f" The last snapshot before that is at step {before[-1]}." if before else ""
         skipped = fact is not None and bool(fact.get("skipped")) and not others
         empty = "" if fact or any("/" in name for name in others) else _without_labels(run, others, first)
+        more = Added() if empty or skipped else added(run)
         keys = [str(as_key("op", str(fact["op"])))] if fact and fact.get("op") else []
         return [Found(
             self.name, 0.7 if skipped else 1.0, "NaN or infinite numbers",
-            f"{began}{concerned}{f' {place_told(fact)}' if fact else ''}{f' {empty}' if empty else back}",
+            f"{began}{concerned}{f' {place_told(fact)}' if fact else ''}{f' {empty}' if empty else back}{more.told}",
             ", ".join(f"{name} from step {step}" for step, name, _ in seen[:6] if name),
             (*dict.fromkeys(key for _, _, key in seen if key), *keys, number_key("step", first)), ("stop", {}), first,
             _sure(fact),
-            _UNLABELLED if empty else _HELPS, "first_bad" if fact else "learns_from" if _texts_read(run) and empty else "curves",
+            _UNLABELLED if empty else more.helps + _HELPS, "first_bad" if fact else "learns_from" if _texts_read(run) and empty else "curves",
         )]
 
 

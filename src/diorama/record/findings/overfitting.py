@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _PART = 0.02
 """A rise by less than this part of all that the probe loss has fallen is not told."""
 
+_HARDLY = 0.9
+"""A probe loss that never fell below so much of where it began has learnt next to nothing of these examples."""
 _FAR, _NEAR = 0.25, 0.1
 """A probe loss above so much of what one answer for all would have is far from learnt; a loss below so much of that is near nothing."""
 
@@ -63,8 +65,8 @@ class Overfitting(Finding):
             f"The loss on the probe set was lowest at step {step} ({probe[best]:.3g}) and has risen to "
             f"{after[-1]:.3g}, while the "
             f"training's fell from {then:.3g} to {now:.3g}." + (
-                " It never came below where it began: where the probe set is not small, look whether its inputs are prepared as the training's, and "
-                "whether labels belong to their inputs." if best == 0 else ""
+                f" It never came {'' if best == 0 else 'far '}below where it began: where the probe set is not small, look whether its "
+                "inputs are prepared as the training's, and whether labels belong to their inputs." if probe[best] > _HARDLY * probe[0] else ""
             ),
             f"probe/loss {probe[best]:.3g} → {after[-1]:.3g}, loss {then:.3g} → {now:.3g}",
             (number_key("step", step),), ("stop", {}), step,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Shortcut(Finding):
-    """One place of the input alone tells a class, or one column of a table is the label.
+    """One place of the input alone tells a class or all of them, or one column of a table is the label.
 
     *Meaning* a mark, a frame or a stamp that only one class carries (often a trace of how the pictures were made) is all that a
     model needs to learn; without it, it knows nothing. In a table of fewer than 64 columns one may
@@ -63,14 +63,14 @@ class Shortcut(Finding):
         k = int(one[-1])
         told = "the class" if k < 0 else _class(run, k)
         return [Found(
-            self.name, 0.75, f"A column of the table gives {told} away",
+            self.name, 0.75, f"{'A column of the table' if _small(run) else 'One place of the input'} gives {told} away",
             f"{_column(run, int(at[-1]))} has, as good as, "
             + ("one number for each class" if k < 0 else f"one number for {told} and another for all other classes")
             + ", as hardly a measurement does: it looks like the label itself, or made from it.",
             f"how much further the classes lie apart in it than one of them is wide: {apart[-1]:.3g}" + (" or more" if apart[-1] >= 99.95 else ""),
             () if k < 0 else (f"class:{k}",), None, since(steps, apart >= self.wide),
             "Sure that it tells them in the batches that were read, not that the model uses it.",
-            "Leave the column out if it is not known when an answer is asked for.", "attribution",
+            f"Leave {'the column' if _small(run) else 'it'} out if it is not known when an answer is asked for.", "attribution",
         )]
 
     def _value(self, run: RunReader) -> list[Found]:
@@ -117,9 +117,16 @@ def _class(run: RunReader, k: int) -> str:
 
 
 def _column(run: RunReader, at: int) -> str:
-    """A column by its name, or by its number."""
+    """A column by its name, or by its number; a place of what is no small table by its number."""
+    if not _small(run):
+        return f"The number at place {at} of the input (counted from 0 along all its axes)"
     names = (run.meta.get("inputs") or {}).get("columns") or ()
     return f"The column {names[at]}" if at < len(names) else f"Column {at} (counted from 0)"
+
+
+def _small(run: RunReader) -> bool:
+    """Whether the input is a table of few columns: of others no series of cuts is kept."""
+    return not run.has_series("batch/place")
 
 
 def _deviations(apart: float) -> str:

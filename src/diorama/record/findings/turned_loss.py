@@ -10,6 +10,7 @@ from ...core.knobs import knob
 from . import Finding, Found, series, since
 
 if TYPE_CHECKING:
+    from ..packing import Floats
     from ..reader import RunReader
 
 
@@ -48,7 +49,9 @@ class TurnedLoss(Finding):
     def _own(self, run: RunReader) -> list[Found]:
         steps, loss = series(run, "loss")
         probe = series(run, "probe/loss")[1]
-        if len(loss) < 20 or len(probe) < 2 or not np.isfinite(loss).all() or not np.isfinite(probe).all():
+        # Uphill there is no end but infinity: what came before the first bad number tells.
+        loss, probe = _before_bad(loss), _before_bad(probe)
+        if len(loss) < (20 if len(loss) == len(steps) else 5) or len(probe) < 2:
             return []
         first = float(np.median(loss[:5]))
         if not (loss < 0).all() or not probe[0] > 0 or abs(first + probe[0]) > self.near * probe[0]:
@@ -60,3 +63,9 @@ class TurnedLoss(Finding):
             f"loss {first:.3g} → {np.median(loss[-5:]):.3g}, probe/loss {probe[0]:.3g} → {probe[-1]:.3g}", (), None, int(steps[0]),
             "Sure, where the training's loss is meant to be the probe set's.", "Take away the minus (or maximize=True).", "curves",
         )]
+
+
+def _before_bad(values: Floats) -> Floats:
+    """Numbers up to the first that is NaN or infinite."""
+    bad = np.flatnonzero(~np.isfinite(values))
+    return values[: int(bad[0])] if len(bad) else values

@@ -9,7 +9,7 @@ import numpy as np
 from ..pace import FIRST
 from . import Signal
 
-ABSENT = 20.0
+ABSENT = 12.0
 """A class that was due so often by the probe set, and came never, is not there: by chance it would once in hundreds of millions …"""
 _ABSENT = 32
 """… and so many such classes are named at most."""

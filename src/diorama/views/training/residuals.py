@@ -232,7 +232,8 @@ def _lines(one: Trend, span: tuple[float, float]) -> Lines:
 def _caption(residual: Floats, trends: list[Trend], own: Trend, chance: float, lost: int) -> str:
     bias, middle = residual.mean(), np.median(np.abs(residual))
     side = "too high" if bias > 0 else "too low"
-    said = f"Answer less truth of {counted(len(residual), 'examples')}: half of them err by less than {middle:.3g}, and on average the answer is "
+    said = f"Answer less truth of {counted(len(residual), 'examples')}: blue ones are answered too high, orange ones too low. Half err by less than "
+    said += f"{middle:.3g}, and on average the answer is "
     said += f"{abs(bias):.2g} {side}. " if abs(bias) > 2 * residual.std() / np.sqrt(len(residual)) else "neither too high nor too low. "
     if lost:
         said += f"{lost} examples have no answer or no truth. "
@@ -240,11 +241,19 @@ def _caption(residual: Floats, trends: list[Trend], own: Trend, chance: float, l
     if best.explained >= SMALL and best.explained > chance:
         name = "the answer itself" if best is own else best.name
         said += f"The residual depends most on {name}, which tells {100 * best.explained:.0f} % of its variance, more than chance: "
-        said += "the network has not learnt that part. "
+        said += f"{_where(best)}. "
+        said += "A line or a scale laid over the answers would better them. " if best is own else "The network has not learnt all that it tells. "
     elif trends:
         least = "more than chance would have it" if best.explained >= SMALL else "more than 5 % of its variance"
         said += f"It depends on no column by {least}. "
-    return said + "Where the means leave 0 beyond chance, something could still be learnt; the band is the middle half."
+    return said + "In each small chart the line is the mean residual, and the band holds the middle half; along 0 nothing depends on that number."
+
+
+def _where(one: Trend) -> str:
+    """For which numbers answers are too high, and for which too low, in the mean of a bin."""
+    top, low = int(one.mean.argmax()), int(one.mean.argmin())
+    each = [f"{abs(one.mean[at]):.2g} too {'high' if one.mean[at] > 0 else 'low'} in the mean where it is near {one.x[at]:.3g}" for at in (top, low)]
+    return f"answers are {each[0]}, and {each[1]}"
 
 
 def _checks(residual: Floats, truth: Floats) -> tuple[Check, ...]:

@@ -86,7 +86,7 @@ class ScheduleView(View):
             coming = np.linspace(now, end, 200)
             series.append(Series(name="as it stands", x=coming, y=base * _factors(bend, coming), colour=1, dash=True))
         events = tuple(
-            Event(x=float(event.step), label=event.text) for event in run.events
+            Event(x=float(event.step), label=event.label) for event in run.events
             if event.kind == "command" and event.name in ("learning_rate", "schedule")
         )[-20:]
         return Lines(
