@@ -172,3 +172,18 @@ def test_shares_that_differ_are_told_from_the_least_to_the_most() -> None:
     }
     said, _ = diorama.views["needed"]()._said(value, "answers")
     assert "a and b are needed least: each held at its mean, the loss of 0.4 changes by +0.27 and 39% to 61% of the answers change" in said
+
+
+def test_what_can_be_lost_is_named() -> None:
+    """A block and what lies in it are one thing that can be lost, told by the block's name."""
+    nothing = np.full(4, np.nan)
+    value = {
+        "layers": ["enter", "block", "block.up", "block.down"], "loss": 0.4, "passed": np.array([np.nan, 0.006, np.nan, np.nan]),
+        "held": np.array([7.0, 4.7, 0.0063, 0.005]), "passed_changed": np.array([np.nan, 0, np.nan, np.nan]),
+        "held_changed": np.array([0.9, 0.9, 0, 0]),
+    }
+    said, _ = diorama.views["needed"]()._said(value, "answers")
+    assert "; block, and what lies in it, can be lost without changing more than 1% of them." in said
+    value |= {"layers": ["a", "b", "c", "d"], "passed": nothing, "passed_changed": nothing, "held_changed": np.array([0.9, 0, 0, 0])}
+    said, _ = diorama.views["needed"]()._said(value, "answers")
+    assert "; b, c and d can each be lost without" in said

@@ -33,7 +33,7 @@ from ..strengths import JOINED
 Floats = NDArray[np.float64]
 BATCH, FIRST = 64, 8
 """Examples in a pass; the first passes are smaller, so that something is seen soon of a large network."""
-SOON, SHARE = 1.0, 5.0
+SOON, SHARE = 1.0, 12.0
 """Seconds until what has been seen so far is told, and how many times as long as that took until it is told again."""
 BINS = 10
 """A truth of plain numbers is cut into so many parts with as many examples each."""
@@ -110,13 +110,13 @@ class ClustersDerivation(Derivation):
             value = None
             if time.perf_counter() - began >= rest and done < seen.count and isinstance(seen, SeenAnswers):
                 began = time.perf_counter()
-                value = self._told(seen, before)
+                value = self._told(seen, before, joined=False)
                 rest, began = SHARE * (time.perf_counter() - began), time.perf_counter()
             yield Stage(value, float(done), float(seen.count), f"{done} of {seen.count} examples")
         yield Stage(self._told(seen, before), float(seen.count), float(seen.count))
 
-    def _told(self, seen: SeenAnswers | AttendedTokens, before: Plain) -> dict[str, Any]:
-        """The value, from what has been seen so far."""
+    def _told(self, seen: SeenAnswers | AttendedTokens, before: Plain, *, joined: bool = True) -> dict[str, Any]:
+        """The value, from what has been seen so far; how layers go together is left out where only the clusters are shown."""
         parts, kept = [], []
         for number, name in enumerate(self.names):
             rows = seen.profile(name)
@@ -132,11 +132,11 @@ class ClustersDerivation(Derivation):
                 "silhouette": found.silhouette,
             })
             kept.append(answers[:, units])
-        joined = [_correlated(after, earlier) for earlier, after in zip(kept, kept[1:], strict=False)]
+        together_ = [_correlated(after, earlier) for earlier, after in zip(kept, kept[1:], strict=False)] if joined else []
         columns_ = seen.columns()
         return {
             "columns": [text for text, _ in columns_], "keys": [key for _, key in columns_], "by": seen.by, "layers": parts,
-            "together": joined, "examples": seen.told,
+            "together": together_, "examples": seen.told,
         }
 
     def check(self, scene: Scene, value: Plain) -> None:

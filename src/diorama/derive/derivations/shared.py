@@ -51,7 +51,7 @@ class SharedDerivation(Derivation):
     *Source* Kerby 2014 (rank-biserial correlation); van Elteren 1960 (within classes); Westfall & Young 1993 (the largest of all effects, shuffled).
     """
 
-    version = 4
+    version = 5
 
     a: str = knob("", "The examples, as keys with + between; by themselves those that are misread.")
     layer: str | None = knob(None, "The layer whose units are compared; by itself the last before the answer.", kind="layer")
@@ -212,7 +212,7 @@ def property_names(scene: Scene) -> list[str]:
 
 
 def _of_pictures(pixels: NDArray[Any]) -> tuple[list[str], Floats]:
-    """Brightness, contrast, colour, and how bright each ninth of the picture is."""
+    """Brightness, contrast, colour, how bright each ninth of the picture is, and where the middle of its light lies."""
     grey = pixels if pixels.ndim == 3 else pixels.mean(-1)
     names, columns = ["brightness", "contrast"], [grey.mean((1, 2)), grey.std((1, 2))]
     if pixels.ndim == 4:
@@ -223,6 +223,12 @@ def _of_pictures(pixels: NDArray[Any]) -> tuple[list[str], Floats]:
             if len(row) and len(column):
                 names.append(f"brightness {down} {over}")
                 columns.append(grey[:, row][:, :, column].mean((1, 2)))
+    # What is moved as a whole changes several ninths a little, and where its light lies by much.
+    for name, axis in (("brightness to the right", 1), ("brightness to the bottom", 2)):
+        line = grey.sum(axis)
+        whole, places = line.sum(1), np.arange(line.shape[1])
+        names.append(name)
+        columns.append(np.where(whole > 0, line @ places / np.where(whole > 0, whole, 1), places.mean()))
     return names, np.stack(columns, 1)
 
 

@@ -119,7 +119,11 @@ class NeededView(View):
         spread = f"{shares.min():.0%} to {shares.max():.0%}" if np.ptp(shares) >= 0.005 else f"{share:.0%}"
         said += f" and {spread} of the {answers} change" if np.isfinite(share) else ""
         if len(free) > 1:
-            said += f"; {len(free)} layers and blocks can each be lost"
+            outer = _outermost([name for name in names if name in free])
+            more = f" and {len(outer) - 4} more" if len(outer) > 4 else ""
+            each = "each " if len(outer) > 1 else ""
+            within = f", and what lies in {'it' if len(outer) == 1 else 'them'}," if len(outer) < len(free) else ""
+            said += f"; {joined([*map(spoken, outer[:4])])}{more}{within} can {each}be lost"
             said += f" without changing more than {CHEAP:.0%} of them" if np.isfinite(share) else ""
         if not free:
             count = len({k for _, _, k in ways})

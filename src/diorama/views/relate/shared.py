@@ -33,8 +33,8 @@ class SharedView(View):
     """What misread examples have that others of the same classes lack: in the inputs themselves, and in what a layer says of them.
 
     *Meaning* a bar is how well a property tells them apart: 1 where each of them has more of it than any other of its class, −1
-    less, 0 as by chance. Properties of pictures are brightness, contrast and colour, as a whole and by ninths; of tables the
-    columns; of texts their tokens.
+    less, 0 as by chance. Properties of pictures are brightness, contrast and colour, as a whole and by ninths, and where the middle
+    of their light lies; of tables the columns; of texts their tokens.
     By itself the view takes all misread examples (else the tenth with the largest losses); choose some, and it takes those.
     *Units* the rank-biserial correlation, over all pairs of one class.
     *Error* of many properties some differ by chance: the check says how often the best of all does as well when who is misread is shuffled.
