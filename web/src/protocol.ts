@@ -265,6 +265,7 @@ export interface InputKind {
   length?: number | null;
   separator?: string | null;
   typed?: boolean;
+  beside?: boolean;
   parts?: Record<string, InputKind>;
 }
 

@@ -164,6 +164,7 @@ class InputKind(_Struct):
     length: int | None | UnsetType = UNSET
     separator: str | None | UnsetType = UNSET  # what stands between the tokens of a text that is made of a vocabulary's
     typed: bool | UnsetType = UNSET  # of tokens: a text can be typed, as it is known which numbers its words are
+    beside: bool | UnsetType = UNSET  # it stands beside a text, as a mask does, goes along with what is typed, and is none to be typed itself
     parts: dict[str, InputKind] | UnsetType = UNSET  # of a network with several inputs, by name; all else is then unset
 
 

@@ -23,6 +23,13 @@ def kinds_of(kind: Kinds) -> dict[str, Kind]:
     return dict(kind) if isinstance(kind, dict) else {"": kind}
 
 
+def beside(known: Kinds) -> frozenset[str]:
+    """The inputs that stand beside a text, by their names: masks of it, its places. None where no other is a text."""
+    texts = _texts(known)
+    along = frozenset(name for name in texts if BESIDE.search(name))
+    return along if len(along) < len(texts) else frozenset()
+
+
 def text_input(known: Kinds) -> tuple[str, Tokens] | None:
     """The name and kind of the input that holds a text; None where there is none, or several are read.
 

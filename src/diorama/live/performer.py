@@ -17,6 +17,7 @@ from ..core.picture import Picture, Progress
 from ..core.registry import methods, savers, views
 from ..core.request import Request
 from ..core.selection import Selection
+from ..data.wording import beside
 from .catalogue import describe_installation
 from .scenes import Scenes
 
@@ -192,7 +193,10 @@ def _layers(scene: Scene) -> list[dict[str, Any]]:
 
 
 def _kind(kind: Any) -> Any:
-    return {name: one.describe() for name, one in kind.items()} if isinstance(kind, dict) else kind.describe()
+    if not isinstance(kind, dict):
+        return kind.describe()
+    along = beside(kind)
+    return {name: one.describe() | ({"beside": True} if name in along else {}) for name, one in kind.items()}
 
 
 def _properties(scene: Scene) -> list[str]:

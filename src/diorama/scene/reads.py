@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..data.kinds import Tokens
 from ..data.nesting import Nested, each, named
-from ..data.wording import BESIDE
+from ..data.wording import beside
 from .scene import Scene
 from .states import hidden, readable, told
 
@@ -156,9 +156,8 @@ def source_texts(scene: Scene, name: str) -> list[str]:
 
 def _texts(scene: Scene) -> list[str]:
     """The inputs that are texts, by name: no masks of them, nor their places or parts, which are whole numbers for each token too."""
-    texts = [name for name, kind in scene.kinds.items() if isinstance(kind, Tokens)]
-    alone = [name for name in texts if not BESIDE.search(name)]
-    return alone or texts
+    along = beside(scene.kinds)
+    return [name for name, kind in scene.kinds.items() if isinstance(kind, Tokens) and name not in along]
 
 
 def _found(scene: Scene, layer: str, texts: list[str]) -> str:
