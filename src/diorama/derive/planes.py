@@ -88,15 +88,17 @@ def again(scene: Scene, flat: Tensor) -> Tensor:
     return torch.cat([_said(scene, scene.scores(shaped(scene, part))) for part in torch.split(flat, PART)])
 
 
-def kept(scene: Scene, flat: Tensor, chosen: Tensor) -> float:
+def kept(scene: Scene, flat: Tensor, chosen: Tensor, output: int | None = None) -> float:
     """The share of the chosen examples whose answer stays when ``flat`` (all of them, after the way back) is asked instead; of numbers, the
-    share of their variance that does.
+    share of their variance that does, of one output or of all together.
 
     *Source* the prediction preserving rate of Yang et al. 2022, DVI (AAAI).
     """
     said, other = said_of(scene)[chosen].double(), again(scene, flat[chosen]).double()
     if scene.task == "classification":
         return float((said.argmax(1) == other.argmax(1)).double().mean()) if said.shape[1] > 1 else float("nan")
+    if output is not None:
+        said, other = said[:, output], other[:, output]
     whole = float((said - said.mean(0)).square().sum())
     return 1 - float((said - other).square().sum()) / whole if whole > 0 else float("nan")
 

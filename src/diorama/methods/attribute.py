@@ -38,7 +38,7 @@ from .batches import pieces
 from .cost import Cost
 from .entrance import Entrance
 from .method import Attribution, Looking, Method
-from .notes import numbers_note
+from .notes import FLAT, numbers_note
 from .precision import in_float32, widened
 
 
@@ -166,18 +166,20 @@ def _explained(look: Looking, x: Nested, target: Any, aimed: Target, method: Met
 
 def _in_parts(look: Looking, x: Nested, target: Target, method: Method, parts: list[slice]) -> Attribution:
     """The examples explained part by part, as if they had gone through the model together."""
-    dice, said = look.generator.get_state(), []
+    dice, said, flat = look.generator.get_state(), [], ""
     found: list[Attribution] = []
     for part in parts:
         own, own_look = nesting.select(x, part), look.on(x, part, pooled=method.pooled)
         look.generator.set_state(dice)
         *_, last = yielded(method, functools.partial(method.attribute, own_look, own, only(target, part)), Attribution)
         found.append(last)
-        said.append(last.note.removesuffix(numbers_note(own, last.values, method.signed)).strip())
+        why = next((why for why in FLAT if why in last.note), "")
+        flat = why or flat
+        said.append(last.note.removesuffix(numbers_note(own, last.values, method.signed, lambda: why)).strip())  # noqa: B023
         look.progress(part.stop, nesting.size(x), "examples")
     values = nesting.join([one.values for one in found])
     maps = {name: torch.cat([one.maps[name] for one in found]) for name in found[0].maps}
-    notes = dict.fromkeys(note for note in (*said, numbers_note(x, values, method.signed)) if note)
+    notes = dict.fromkeys(note for note in (*said, numbers_note(x, values, method.signed, lambda: flat)) if note)
     return dataclasses.replace(
         found[0], values=values, scores=torch.cat([one.scores for one in found]), x=x, maps=maps, note=" ".join(notes),
         summed=None if found[0].summed is None else torch.cat([one.summed for one in found if one.summed is not None]),

@@ -18,7 +18,6 @@ from ..core.errors import DioramaError, NotApplicable, UsageError
 from ..core.knobs import Plugin, sentence
 from ..core.picture import Picture
 from ..core.provenance import Provenance, versions
-from ..core.rounding import rounding
 from ..data import nesting
 from ..data.fingerprint import fingerprint
 from ..data.kinds import Image, Kind
@@ -40,7 +39,7 @@ from ..model.unwrap import dtype_of, quantized
 from .batches import pieces
 from .cost import Cost
 from .entrance import Entrance
-from .notes import left_out, numbers_note
+from .notes import flatness, left_out, numbers_note
 
 Group = Literal["gradient", "relevance", "class activation", "input modification", "black box", "transformers"]
 
@@ -448,12 +447,11 @@ class Method(Plugin):
         summed: Tensor | None = None,
     ) -> Attribution:
         """Hand a result back, with a note where its numbers need one, and how it was made."""
-        tried = self.signed and self.group not in ("black box", "input modification")  # those have tried it
-        depends = functools.partial(_depends, look, x, target) if tried else bool
+        flat = functools.partial(flatness, look, x, target, self.group) if self.signed else str
         lost = left_out(look, target) if self.sloping or self.group in ("gradient", "relevance") else ""
         mixing = "" if look.function else look.layers.mixing
         mixing = mixing and f"{mixing[0].upper()}{mixing[1:]}. This map may depend on what was asked in one batch with it."
-        notes = [part for part in (note, lost, mixing, numbers_note(x, values, self.signed, depends)) if part]
+        notes = [part for part in (note, lost, mixing, numbers_note(x, values, self.signed, flat)) if part]
         knobs = {name: value for name, value in self.knobs().items() if value is not None}
         provenance = Provenance(
             method=self.name, sentence=sentence(type(self)), knobs=knobs, selection=str(target), seed=look.seed,
@@ -465,22 +463,6 @@ class Method(Plugin):
             values, scores.detach(), checks or {}, self.name, knobs, str(target), " ".join(notes), provenance,
             maps or {}, summed, self.signed, x, look.kind,
         )
-
-
-def _depends(look: Looking, x: Nested, target: Target) -> bool:
-    """Whether the target is another one for another input: numbers at half their size, tokens in reverse order, or one token everywhere."""
-    changes: tuple[Callable[[Tensor], Tensor], ...] = (
-        lambda part: part.flip(1), lambda part: part[:, :1].expand_as(part), lambda part: part[:, -1:].expand_as(part),
-    )
-    for change in changes:
-        other = nesting.each(x, lambda part: part / 2 if part.is_floating_point() else change(part) if part.ndim > 1 else part.flip(0))  # noqa: B023
-        with torch.no_grad():
-            here, there = (look.run(at, target).value.detach() for at in (x, other))
-        apart = (here - there).abs() > rounding(torch.maximum(here.abs(), there.abs()), torch.finfo(here.dtype).eps)
-        differs = bool((apart & here.isfinite() & there.isfinite()).any())
-        if differs or all(part.is_floating_point() for part in nesting.tensors(x)):
-            return differs
-    return False
 
 
 def completeness(values: Nested, wanted: Tensor) -> float:

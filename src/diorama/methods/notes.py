@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ..core.rounding import rounding
 from ..data import nesting
 from ..data.nesting import Nested
 from ..model.hidden import OWN_SLOPE
@@ -17,10 +18,21 @@ if TYPE_CHECKING:
     from .method import Looking
 
 
-def numbers_note(x: Nested, values: Nested, signed: bool = True, depends: Callable[[], bool] = bool) -> str:
+_FLAT = (
+    "what this method follows is flat, cancels out (along embeddings before a norm, say), is like the baseline it is compared with, or is hidden here "
+    "(quantized, rounded or detached numbers); use occlusion, lime or another baseline."
+)
+_NAUGHT = "this method weighs numbers by how far they are from zero or from a baseline, and these are there already; use gradient or another baseline."
+_COVERED = "what this method puts in the place of the input's parts changes nothing here; use another baseline, larger parts, or gradient."
+FLAT = (_FLAT, _COVERED)
+"""Why a map may be zero everywhere although the target changes with the input."""
+
+
+def numbers_note(x: Nested, values: Nested, signed: bool = True, flat: Callable[[], str] = str) -> str:
     """What a reader must know about an input or a map that is constant, zero or not finite; mostly nothing.
 
-    ``depends`` tries whether the target changes with the input; it is asked where a map is zero everywhere.
+    ``flat`` says why a map may be zero although the target changes with the input, or nothing where it does not; it is asked where a map is zero
+    everywhere.
     """
     said = []
     given = [part for part in nesting.tensors(x) if part.is_floating_point() and part.numel()]
@@ -35,13 +47,50 @@ def numbers_note(x: Nested, values: Nested, signed: bool = True, depends: Callab
     if any(not bool(torch.isfinite(torch.cat(ends)).all()) for ends in maps):
         said.append("The map holds numbers that are not finite.")
     elif not any(bool(end.any()) for ends in maps for end in ends):
-        if depends():
-            said.append("The map is zero everywhere, though the target changes with the input: what this method follows is flat, cancels out "
-                        "(along embeddings before a norm, say) or is hidden here (quantized, rounded or detached numbers); use occlusion or lime.")
+        if why := flat():
+            why = _NAUGHT if said and "zero" in said[0] else why
+            said.append(f"The map is zero everywhere, though the target changes with the input: {why}")
         else:
             why = "the target does not depend on this input here" if signed else "nothing here speaks for the target"
             said.append(f"The map is zero everywhere: {why}.")
     return " ".join(said)
+
+
+def flatness(look: Looking, x: Nested, target: Target, group: str) -> str:
+    """Why a map may be zero everywhere although the target is another one for another input; nothing where it is the same for all that are tried.
+
+    *Meaning* tried are numbers at half their size and beside themselves, and tokens in reverse order, one everywhere, and one that is not there.
+    *Cost* up to six passes, where nothing changes the target.
+    """
+    changes: tuple[Callable[[Tensor], Tensor], ...] = (
+        lambda part: part / 2 if part.is_floating_point() else part.flip(1),
+        lambda part: part + _step(part) if part.is_floating_point() else part[:, :1].expand_as(part),
+        lambda part: part - _step(part) if part.is_floating_point() else part[:, -1:].expand_as(part),
+        lambda part: part if part.is_floating_point() or part.dtype == torch.bool else _others(part),
+    )
+    for change in changes:
+        other = nesting.each(x, lambda part: change(part) if part.ndim > 1 else part / 2 if part.is_floating_point() else part.flip(0))  # noqa: B023
+        try:
+            with torch.no_grad():
+                here, there = (look.run(at, target).value.detach() for at in (x, other))
+        except Exception:  # noqa: BLE001 - a token that the model has not is none to be tried
+            continue
+        apart = (here - there).abs() > rounding(torch.maximum(here.abs(), there.abs()), torch.finfo(here.dtype).eps)
+        if bool((apart & here.isfinite() & there.isfinite()).any()):
+            return _COVERED if group in ("black box", "input modification") else _FLAT
+    return ""
+
+
+def _step(part: Tensor) -> Tensor:
+    """How far numbers are moved: by their size, and by one where all are zero."""
+    size = part.detach().abs().amax()
+    shares = torch.linspace(0.5, 1, part[0].numel(), device=part.device).to(part.dtype).reshape(part[0].shape)
+    return torch.where(size > 0, size, torch.ones_like(size)) * shares
+
+
+def _others(part: Tensor) -> Tensor:
+    """Tokens that each take the place of another: 1 where a text is all 0, else 0."""
+    return torch.where(part == 0, 1, 0).to(part.dtype)
 
 
 def _bounds(part: Tensor) -> tuple[Tensor, Tensor]:

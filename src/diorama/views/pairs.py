@@ -36,6 +36,14 @@ def members(scene: Scene) -> NDArray[np.int64]:
     return whole
 
 
+def labelled(scene: Scene) -> NDArray[np.int64]:
+    """As ``members``, but where any truth is known an example without one is of no class."""
+    own, y = members(scene), scene.live.y
+    if y is not None and (known := (scene.reading.truth(y) >= 0).reshape(len(own)).numpy()).any():
+        own = np.where(known, own, -1)
+    return own
+
+
 def confused(scene: Scene) -> tuple[int, int, str]:
     """The two classes that are taken for one another most often, or share most probability; and why these."""
     found: tuple[int, int, str] = scene.once("pairs/confused", lambda: _confused(scene))

@@ -39,7 +39,8 @@ NUMBERS = ("effects", "chances", "gaps")
 class SharedDerivation(Derivation):
     """What some examples share that others of the same classes lack: properties of the inputs, and units of a layer.
 
-    *Meaning* by itself, the examples that are misread, else the tenth with the largest losses, against all others of their classes. An
+    *Meaning* by itself, the examples that are misread, else the tenth with the largest losses (four at least), against all others of their classes; where
+    hardly any other is of their classes, against all others, and ``within`` is false. An
     effect is how well a property tells them apart: 1 where all of them have more of it than any other of their own class, −1 less, 0 by chance
     (the rank-biserial correlation, over all pairs of one class), so that what only tells classes apart does not count.
     ``chances`` is how often the largest of all effects is as large when who is in is shuffled within the classes: small numbers are no chance.
@@ -51,7 +52,7 @@ class SharedDerivation(Derivation):
     *Source* Kerby 2014 (rank-biserial correlation); van Elteren 1960 (within classes); Westfall & Young 1993 (the largest of all effects, shuffled).
     """
 
-    version = 5
+    version = 6
 
     a: str = knob("", "The examples, as keys with + between; by themselves those that are misread.")
     layer: str | None = knob(None, "The layer whose units are compared; by itself the last before the answer.", kind="layer")
@@ -72,21 +73,20 @@ class SharedDerivation(Derivation):
 
     def stages(self, scene: Scene, begun: Plain = None, before: Plain = None) -> Iterator[Stage]:
         """All at once."""
-        inside, rest, how = self._sets(scene)
+        inside, rest, how, within = self._sets(scene)
         both = np.concatenate([inside, rest])
         own = np.arange(len(both)) < len(inside)
-        classes = classes_of(scene)
-        groups = np.zeros(len(both), np.int64) if classes is None or classes.ndim != 1 else np.asarray(classes)[both]
+        groups = np.asarray(classes_of(scene))[both] if within else np.zeros(len(both), np.int64)
         names, columns = properties(scene, both)
         rows = codes(scene, self.layer or default_layer(scene).name)[both]
         yield Stage({
-            "inside": inside, "rest": rest, "how": how, "names": names, "layer": self.layer,
+            "inside": inside, "rest": rest, "how": how, "within": within, "names": names, "layer": self.layer,
             "inputs": dict(zip(NUMBERS, effective(columns, own, groups), strict=True)),
             "units": dict(zip(NUMBERS, effective(rows, own, groups), strict=True)),
         })
 
-    def _sets(self, scene: Scene) -> tuple[NDArray[np.int64], NDArray[np.int64], str]:
-        """Who is in, the others of their classes, and how they were chosen."""
+    def _sets(self, scene: Scene) -> tuple[NDArray[np.int64], NDArray[np.int64], str, bool]:
+        """Who is in, the others, how they were chosen, and whether the others are of their classes."""
         count = len(scene.live)
         if self.a:
             inside, how = members(scene, [Key.parse(text) for text in self.a.split("+")]), "chosen"
@@ -97,23 +97,24 @@ class SharedDerivation(Derivation):
         outside = np.setdiff1d(np.arange(count), inside)
         if how in ("misread", "hardest"):  # an example without an answer is not one that is answered better
             outside = outside[np.isfinite(scene.losses().double().numpy())[outside]]
-        classes = classes_of(scene)
+        classes, within = classes_of(scene), False
         if classes is not None and classes.ndim == 1:
             same = outside[np.isin(np.asarray(classes)[outside], np.asarray(classes)[inside])]
-            outside = same if len(same) >= 2 else outside
+            within = len(same) >= 2
+            outside = same if within else outside
         if len(outside) < 2 and how == "hardest":
-            how, outside = "unanswered", np.setdiff1d(np.arange(count), inside)
+            how, outside, within = "unanswered", np.setdiff1d(np.arange(count), inside), False
         if len(outside) < 2:
             raise NotApplicable("all examples are chosen, so there is nothing to compare them with; choose a part of them")
-        return inside, outside, how
+        return inside, outside, how, within
 
     def check(self, scene: Scene, value: Plain) -> None:
         """Numbers of examples, and a number for each property and unit."""
-        if not isinstance(value, dict) or set(value) != {"how", "names", "layer", "inputs", "units", *ARRAYS}:
+        if not isinstance(value, dict) or set(value) != {"how", "within", "names", "layer", "inputs", "units", *ARRAYS}:
             raise ValueError("examples and effects are wanted")
         if value["layer"] != self.layer or value["how"] not in ("chosen", "misread", "hardest", "unanswered"):
             raise ValueError("the layer is wanted")
-        if not isinstance(value["names"], list) or any(not isinstance(name, str) for name in value["names"]):
+        if not isinstance(value["within"], bool) or not isinstance(value["names"], list) or any(not isinstance(name, str) for name in value["names"]):
             raise ValueError("names are wanted")
         for part, count in (("inputs", len(value["names"])), ("units", scene.layers[self.layer or ""].units)):
             told = value[part]

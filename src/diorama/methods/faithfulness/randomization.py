@@ -27,7 +27,7 @@ INSENSITIVE = 0.9
 class Randomization:
     """Rank correlations of maps with those of the same network, its layers randomized from the top down.
 
-    *Meaning* 1: the map did not change; 0: nothing is left of it. Signs are left aside, as in the paper.
+    *Meaning* 1: the map did not change; 0: nothing is left of it; NaN: it is the same everywhere before and after. Signs are left aside, as in the paper.
     *Shapes* correlations (stages, n): one row for each number of randomized layers in ``counts``.
     """
 
@@ -46,8 +46,10 @@ class Randomization:
 
     @property
     def score(self) -> float:
-        """The mean rank correlation at the first stage with at least half of the layers randomized."""
-        return float(self.correlations[self.half].mean())
+        """The mean rank correlation at the first stage with at least half of the layers randomized; NaN where all maps are flat before and after."""
+        told = self.correlations[self.half]
+        told = told[~np.isnan(told)]
+        return float(told.mean()) if len(told) else float("nan")
 
     @property
     def half(self) -> int:
@@ -62,6 +64,8 @@ class Randomization:
                 f"{self.method} is insensitive: its map hardly changes (rank correlation {self.score:.2f}) when half of "
                 "the layers lose what they learned."
             )
+        if np.isnan(self.score):
+            return "The map is the same everywhere, with what the layers learned and without it: there is nothing to compare."
         return f"The map changes with what the layers learned: rank correlation {self.score:.2f} with half randomized."
 
 
@@ -129,13 +133,13 @@ def _shuffle(module: nn.Module, generator: torch.Generator) -> None:
 
 
 def _correlations(a: Nested, b: Nested) -> np.ndarray:
-    """Spearman's rank correlation of the sizes of two maps, for each example; 0 where a map is flat."""
+    """Spearman's rank correlation of the sizes of two maps, for each example; 0 where one is flat, NaN where both are."""
     found = []
     for k in range(nesting.size(a)):
         x, y = (_ranks(nesting.select(part, [k])) for part in (a, b))
         x, y = x - x.mean(), y - y.mean()
         scale = np.sqrt((x @ x) * (y @ y))
-        found.append(float(x @ y / scale) if scale > 0 else 0.0)
+        found.append(float(x @ y / scale) if scale > 0 else 0.0 if x.any() or y.any() else float("nan"))
     return np.array(found)
 
 

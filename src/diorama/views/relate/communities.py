@@ -196,7 +196,7 @@ def _pulse(scene: Scene, found: dict[str, Any], x: Any, reached: int, poured: li
             label = int(region[k])
             vertices.append(Vertex(
                 form="dot", label=f"{spoken(name)}, unit {int(units[k])}", note=f"region {label + 1}" if label >= 0 else "in no region",
-                told=f"{driven[number][k]:.2g} σ above its mean" if lit else "", keys=(unit_key(name, int(units[k])),),
+                told=f"{abs(driven[number][k]):.2g} σ {'below' if driven[number][k] < 0 else 'above'} its mean" if lit else "", keys=(unit_key(name, int(units[k])),),
                 colour=label if label >= 0 else None, ink=inks[k] if inks else "", faded=not lit,
             ))
             places.append((middle - size / 2, y - size / 2, size, size))

@@ -96,13 +96,13 @@ class SharedView(View):
         yield self.picture(
             scene, selection, f"What {MEANS[value['how']]} share", Group(children=tuple(marks), direction="row"),
             self._said(scene, value, order, most), checks=self._checks(scene, value),
-            note=noted(self._noted(value), unanswered(scene), broken(scene, [value["layer"]]), looked_at(scene)),
+            note=noted(self._noted(scene, value), unanswered(scene), broken(scene, [value["layer"]]), looked_at(scene)),
         )
 
     def _said(self, scene: Scene, value: dict[str, Any], order: np.ndarray, most: np.ndarray) -> str:
         inside, classes = value["inside"], classes_of(scene)
-        rest = counted(len(value["rest"]), "others")
-        who = f"{MEANS[value['how']]} ({len(inside)}, against {rest}{' of their classes' if classes is not None and classes.ndim == 1 else ''})"
+        rest = f"{len(value['rest']):,} other{'s' if len(value['rest']) > 1 else ''}"
+        who = f"{MEANS[value['how']]} ({len(inside)}, against {rest}{' of their classes' if value['within'] else ''})"
         said = f"{who[0].upper()}{who[1:]}"
         if value["how"] == "misread" and (many := several(scene)):
             said = f"{said[:-1]}; misread are those with fewer than half of their {many} right)"
@@ -121,8 +121,8 @@ class SharedView(View):
         return said
 
     def _checks(self, scene: Scene, value: dict[str, Any]) -> tuple[Check, ...]:
-        classes, found = classes_of(scene), []
-        within = " within the classes" if classes is not None and classes.ndim == 1 else ""
+        found = []
+        within = " within the classes" if value["within"] else ""
         for name, chances, what in (
             ("inputs by chance", value["inputs"]["chances"], "properties"), ("units by chance", value["units"]["chances"], "units"),
         ):
@@ -135,10 +135,16 @@ class SharedView(View):
                 ))
         return tuple(found)
 
-    def _noted(self, value: dict[str, Any]) -> str:
-        return "" if value["how"] != "hardest" else (
-            "Too few or too many examples are misread to compare them, or answers are not right or wrong: the tenth with the largest losses is taken."
-        )
+    def _noted(self, scene: Scene, value: dict[str, Any]) -> str:
+        classes, told = classes_of(scene), []
+        if value["how"] == "hardest":
+            told.append(
+                "Too few or too many examples are misread to compare them, or answers are not right or wrong: "
+                f"the {len(value['inside']):,} with the largest losses are taken."
+            )
+        if classes is not None and classes.ndim == 1 and not value["within"]:
+            told.append("Fewer than two others are of their classes: they are compared with all others, so that what tells classes apart counts too.")
+        return " ".join(told)
 
     def _table(self, scene: Scene, value: dict[str, Any]) -> Table:
         """Those with the largest losses, with truth and answer."""

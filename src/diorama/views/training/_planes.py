@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -34,8 +35,13 @@ class CutPlane(abc.ABC):
     names: tuple[str, str]
     extent: Range
     words: str
-    kept: float | None = None
-    """The share of answers that stay on the way onto the plane and back; None where the question does not arise."""
+    output = 0
+    """Which of several predicted numbers is drawn."""
+
+    @property
+    def kept(self) -> float | None:
+        """The share of answers that stay on the way onto the plane and back; None where the question does not arise."""
+        return None
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
@@ -66,7 +72,8 @@ class CutPlane(abc.ABC):
         y = self.scene.live.y
         if y is None:
             return None, None
-        truth = self.scene.reading.truth(y).reshape(len(y), -1)[:, 0].double().numpy()[self.chosen]
+        told = self.scene.reading.truth(y).reshape(len(y), -1)
+        truth = told[:, min(self.output, told.shape[1] - 1)].double().numpy()[self.chosen]
         truth = np.where(self.scene.reading.labelled(y).numpy()[self.chosen], truth, np.nan)
         missed = wrong(self.scene)
         return truth, None if missed is None else missed[self.chosen]
@@ -145,17 +152,20 @@ class _MeasuredPlane(CutPlane):
 
     def measure(self, flat: Tensor, of: Tensor) -> None:
         """Of which examples (numbers) the answer is asked again at ``flat``, and how far the plane's places lie from examples."""
-        self.of = of
-        self.kept = kept(self.scene, flat, of)
+        self.of, self._flat = of, flat
         places = self.inputs(self.grid(SIDE)).detach().cpu().float().flatten(1)
         self.far = apart(places, flat_inputs(self.scene))
+
+    @functools.cached_property
+    def kept(self) -> float:
+        """Asked when the output is known."""
+        return kept(self.scene, self._flat, self.of, None if self.scene.task == "classification" else self.output)
 
     def _said(self) -> str:
         return "of the answers" if self.scene.task == "classification" else "of the answers' variance"
 
     def checks(self) -> tuple[Check, ...]:
         """The share of answers that stay, and the distance from the examples."""
-        assert self.kept is not None
         sentence = (
             f"The share {self._said()} to {self._whose()} that stays when each is put onto the plane, taken back to an input, and asked "
             "again. Below 0.5 the picture is faded."
@@ -171,7 +181,7 @@ class _MeasuredPlane(CutPlane):
 
     def doubts(self) -> str:
         """Why it is faded."""
-        if not self.faded or self.kept is None:
+        if not self.faded:
             return ""
         share = f"only {percent(self.kept)}" if self.kept > 0 else "nothing"
         return f"It is faded: {share} {self._said()} to {self._whose()} stays on the way onto this plane and back{self.instead}. "

@@ -17,6 +17,7 @@ from ...core.picture import Picture, Progress
 from ...core.selection import Selection, number_key
 from ...data.kinds import Image, Table
 from ...scene import Scene
+from ...scene.sets import output_name
 from .. import inputs, scales
 from ..relabelled import of_numbers
 from ..view import View
@@ -67,6 +68,7 @@ class BoundaryView(View):
     y: str | None = knob(
         None, "The input along the vertical axis; the second when left open.", kind="column", main=True
     )
+    output: int = knob(0, "Which of several predicted numbers.", low=0, kind="integer")
     resolution: int | None = knob(
         None, "Points along each side of the plane; by itself 120 for columns, else 40.", low=8, high=400, kind="integer"
     )
@@ -134,14 +136,20 @@ class BoundaryView(View):
 
     def _drawn(self, scene: Scene, selection: Selection, plane: CutPlane, size: int, final: bool) -> Picture:
         scores = self._scores(scene, plane, plane.grid(size))
+        if scene.task == "regression" and self.output >= (count := scores[:1].numel()):
+            raise NotApplicable(f"the model predicts numbers 0 to {count - 1}, not {self.output}")
+        plane.output = self.output
         limits: Limits | None = None
         if scene.task == "classification":
             values = scene.reading.probabilities(scores).numpy().reshape(size, size, -1)
             points = "points are the examples" if len(plane.chosen) != 1 else "the point is the example that lies in the plane"
             words = f"Colour is the answered class, and strong where the network is sure; {points}. "
         else:
-            values = scores.reshape(size, size, -1)[:, :, 0].float().numpy()
+            outputs = scores.reshape(size, size, -1)
+            values = outputs[:, :, self.output].float().numpy()
             limits, words = self._limits(scene, values)
+            if outputs.shape[2] > 1:
+                words = f"Of {outputs.shape[2]} outputs this is {output_name(scene, self.output)}. {words}"
         told, wrong = plane.told()
         field = Field(
             values=values, extent=plane.extent, limits=limits, classes=scene.classes if values.ndim == 3 else (),
@@ -180,7 +188,7 @@ class BoundaryView(View):
         if not isinstance(scene.kind, Image):
             return None
         x = plane.inputs(plane.grid(SIDE)).cpu()
-        answers = scene.reading.predictions(scene.scores(x)).reshape(len(x), -1)[:, 0]
+        answers = scene.reading.predictions(scene.scores(x)).reshape(len(x), -1)[:, 0 if scene.task == "classification" else self.output]
         order = np.arange(len(x)).reshape(SIDE, SIDE)[::-1].reshape(-1)
         images = inputs.thumbnails(np.asarray(scene.kind.decode(x))[order])
         if images is None:
@@ -193,10 +201,12 @@ class BoundaryView(View):
 
     def _limits(self, scene: Scene, values: NDArray[np.floating]) -> tuple[Limits, str]:
         """A scale that is the same at every step: that of the truth, else of the network over the training."""
-        truth = scene.live.y
-        if truth is not None:
-            told = truth.double().numpy()
+        y = scene.live.y
+        truth = None if y is None else scene.reading.truth(y).reshape(len(y), -1).double().numpy()
+        if truth is not None and self.output < truth.shape[1] and np.isfinite(told := truth[:, self.output]).any():
             low, high = float(np.nanmin(told)), float(np.nanmax(told))
             return magnitude(values, low, high), "Colour is the predicted number, points the true ones, on one scale. "
-        limit, _ = scales.over_time(scene, "boundary", lambda at: float(at.predictions().abs().max()))
+        limit, _ = scales.over_time(
+            scene, f"boundary/{self.output}", lambda at: float(at.predictions().reshape(len(scene.live), -1)[:, self.output].abs().max()),
+        )
         return symmetric(values, limit), "Colour is the predicted number. "

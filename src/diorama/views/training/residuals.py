@@ -232,11 +232,12 @@ def _lines(one: Trend, span: tuple[float, float]) -> Lines:
 def _caption(residual: Floats, trends: list[Trend], own: Trend, chance: float, lost: int) -> str:
     bias, middle = residual.mean(), np.median(np.abs(residual))
     side = "too high" if bias > 0 else "too low"
-    said = f"Answer less truth of {counted(len(residual), 'examples')}: blue ones are answered too high, orange ones too low. Half err by less than "
-    said += f"{middle:.3g}, and on average the answer is "
-    said += f"{abs(bias):.2g} {side}. " if abs(bias) > 2 * residual.std() / np.sqrt(len(residual)) else "neither too high nor too low. "
+    said = f"Answer less truth of {counted(len(residual), 'examples')}: blue ones are answered too high, orange ones too low. "
+    if len(residual) > 1:
+        said += f"Half err by no more than {middle:.3g}, and on average the answer is "
+        said += f"{abs(bias):.2g} {side}. " if abs(bias) > 2 * residual.std() / np.sqrt(len(residual)) else "neither too high nor too low. "
     if lost:
-        said += f"{lost} examples have no answer or no truth. "
+        said += f"{counted(lost, 'examples')} {'has' if lost == 1 else 'have'} no answer or no truth. "
     best = max([own, *trends], key=lambda one: one.explained)
     if best.explained >= SMALL and best.explained > chance:
         name = "the answer itself" if best is own else best.name

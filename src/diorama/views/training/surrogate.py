@@ -13,7 +13,7 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Bars, Block, Blocks, Column, Edge, Group, Node, Number, Table
 from ...core.picture import Check, Picture, Progress
-from ...core.saying import plain
+from ...core.saying import counted, plain
 from ...core.selection import Selection, number_key, spoken, unit_key
 from ...data import nesting
 from ...data.kinds import Table as Columns
@@ -216,7 +216,7 @@ class _TreeFacts:
             notes = (told, "the chosen example") if node in path else (told,)
             blocks.append(Block(
                 id=str(node), label=self.answer(node) if leaf else self.rule(node), kind="answer" if leaf else "question",
-                detail=f"{ways.get(node, '')}{count} examples", notes=notes, key=key, value=self.share(node),
+                detail=f"{ways.get(node, '')}{counted(count, 'examples')}", notes=notes, key=key, value=self.share(node),
             ))
             if not leaf:
                 for child, word in ((self.inside.children_left[node], "yes"), (self.inside.children_right[node], "no")):
@@ -296,10 +296,10 @@ class _TreeFacts:
         count, leaves = len(self.found.held), sum(self.leaf(node) for node in range(self.inside.node_count))
         if self.found.classes:
             alike = round(self.fidelity * count)
-            said = f"A tree of {leaves} answers agrees with the network on {alike} of {count} examples that it was not fitted to"
+            said = f"A tree of {counted(leaves, 'answers')} agrees with the network on {alike} of {count} examples that it was not fitted to"
             said += f"; the most frequent answer would on {round(self.simplest * count)}. "
         else:
-            said = f"A tree of {leaves} answers tells {self.fidelity:.2f} of the variance of the network's answers on {count} new examples. "
+            said = f"A tree of {counted(leaves, 'answers')} tells {self.fidelity:.2f} of the variance of the network's answers on {count} new examples. "
         if path and example is not None:
             steps = [
                 self.rule(a).replace("≤", "≤" if b == self.inside.children_left[a] else ">") for a, b in zip(path, path[1:], strict=False)

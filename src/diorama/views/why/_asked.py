@@ -87,7 +87,8 @@ class Asked:
         chosen = wanted(selection)
         if isinstance(chosen, int):
             return chosen
-        return int(self.scene.reading.predictions(self.scores).reshape(-1)[0])
+        answered = int(self.scene.reading.predictions(self.scores).reshape(-1)[0])
+        return answered if answered >= 0 else None  # scores that are not numbers answer nothing
 
     def timed(self) -> Tensor:
         """The scores, by one forward pass, which is timed: the first one of a process is slow."""
@@ -223,6 +224,8 @@ def words(scene: Scene, selection: Selection, target: Target, number: int | None
 
 
 def _named(scene: Scene, number: int) -> str:
+    if number < 0:
+        return "no class, as its scores are not numbers"
     return answers.token(scene, number) if scene.task == "next_token" else called(number, scene.classes, scene.task)
 
 

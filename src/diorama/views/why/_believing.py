@@ -57,6 +57,8 @@ class Belief:
         test = self.randomization
         if test is None:
             return ""
+        if np.isnan(test.score):
+            return "flat: the same everywhere, with what was learned and without it"
         if self.insensitive:
             return f"insensitive: hardly changes (rank correlation {test.score:.2f})"
         if test.insensitive:

@@ -293,8 +293,12 @@ def caption(gathered: Gathered) -> str:
     counts = [gathered.own.count(k) for k in (gathered.a, gathered.b)]
     if not np.isfinite(gathered.mean).all():
         return f"What separates {first} from {second} cannot be told: the maps of {sum(counts)} examples hold what is no number."
-    said = f"Blue speaks for {first} rather than {second}, orange for {second} ({gathered.why}): the mean over {counts[0]} "
-    said += f"and {counted(counts[1], 'examples')} of what {gathered.method} says of the difference of the two scores. "
+    over = f"{counts[0]} and {counted(counts[1], 'examples')}"
+    if 0 in counts:
+        there, absent = (first, second) if counts[0] else (second, first)
+        over = f"{counted(sum(counts), 'examples')} of {there}, as there is none of {absent},"
+    said = f"Blue speaks for {first} rather than {second}, orange for {second} ({gathered.why}): the mean over {over} "
+    said += f"of what {gathered.method} says of the difference of the two scores. "
     agreement = gathered.agreement[np.isfinite(gathered.agreement)]
     if len(agreement) > 1:
         half = float(np.median(agreement))

@@ -77,7 +77,7 @@ class ContrastView(View):
         kind = registry.methods[self.method]
         steps = {"steps": self.steps} if self.method == "integrated_gradients" else {}
         target, method, note = (a, b), kind(**steps), ""
-        own = pairs.members(scene)
+        own = pairs.labelled(scene)
         chosen = [np.flatnonzero(own == k)[: self.limit] for k in (a, b)]
         if not len(chosen[0]) and not len(chosen[1]):
             raise NotApplicable(
