@@ -98,5 +98,11 @@ def test_a_text_that_is_too_long_is_said_to_be_so(visit: Visit, server: Server) 
     field.evaluate("field => { field.value = 'ab '.repeat(20000); field.dispatchEvent(new Event('input', { bubbles: true })); }")
     expect(page.get_by_role("log")).to_contain_text("Your text has 60,000 characters; at most 50,000 are looked at")
     expect(field).to_have_value("is it a 7")
+    # What is pasted by hand is refused before it stands in the field, which a browser would draw for a minute.
+    stayed = field.evaluate(
+        "field => field.dispatchEvent(new InputEvent('beforeinput', { data: 'x'.repeat(70000), inputType: 'insertFromPaste', bubbles: true, cancelable: true }))"
+    )
+    assert not stayed
+    expect(page.get_by_role("log")).to_contain_text("Your text has 70,000 characters")
     inputs = [request["input"] for request in server.asked("activations") if request["input"]]
     assert all(len(made["parts"]["question"]["text"]) < 100 for made in inputs)

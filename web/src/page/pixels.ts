@@ -77,7 +77,7 @@ export async function fromFile(file: File, wants: string, kind: InputKind): Prom
 
 /** A text; bytes that are none are refused, and more than a network is asked about. */
 export function written(name: string, text: string): Part {
-  if (/[\0\ufffd]/.test(text)) throw new Error(`${name} holds other bytes than those of a text (UTF-8)`);
+  if (/[\0\ufffd]/.test(text)) throw new Error(`${name} holds other bytes than those of a text in UTF-8; save it as one`);
   if (!text.trim()) throw new Error(`${name} is empty`);
   if (text.length > LONGEST_TEXT) {
     const [most, has] = [LONGEST_TEXT, text.length].map((count) => count.toLocaleString("en-US"));
