@@ -1,4 +1,4 @@
-"""Does a map that follows a training cost less than a cold one, and lose nothing? 10,000 points over nine snapshots; ``--quick`` takes 1,500, a method's name that method alone.
+"""Does a map that follows a training cost less than a cold one, and lose nothing? 10,000 points over nine snapshots; ``--quick`` takes 1,500.
 
 A network learns ten planted classes that overlap; the map of each snapshot is made from the one before it, and laid onto it.
 Beside it a cold openTSNE and a cold UMAP of the last snapshot, and cold ones of three pairs of snapshots that begin anywhere. Limits: the mean cost
@@ -22,7 +22,7 @@ who stood beside whom and more for the layer's nearest, most in the last iterati
 UMAP broke all limits but that of trustworthiness (cost 0.257, recall 0.862, moved 0.390) before its rows' own distances
 were mended; it is not measured since.
 
-Times are of the processor, since others may use it too.
+A method's name as an argument measures that one alone. Times are of the processor, since others may use it too.
 """
 
 from __future__ import annotations

@@ -20,7 +20,16 @@ def test_a_room_opens_as_the_run_is(visit: Visit, server: Server) -> None:
     also.get_by_role("button", name="Weights").click()
     expect(page.locator("main article")).to_have_count(1)
     assert "view=weights" in page.url
+    page.get_by_role("button", name="Keep Weights beside the room's first view").click()
+    expect(page.locator("main article")).to_have_count(3)
+    first, kept = page.locator("[data-view=curves]"), page.locator("[data-view=weights]")
+    expect(kept).to_be_in_viewport(ratio=1)
+    beside = first.bounding_box(), kept.bounding_box()
+    assert beside[0] and beside[1] and beside[0]["y"] == beside[1]["y"] and beside[1]["x"] > beside[0]["x"]
+    page.get_by_role("button", name="Enlarge Weights").click()
+    expect(page.get_by_role("button", name="Keep Weights beside the room's first view")).to_have_count(0)
     page.keyboard.press("Escape")
+    page.get_by_role("button", name="Arrange as it was").click()
     expect(page.locator("main article")).to_have_count(2)
     page.set_viewport_size({"width": 900, "height": 520})
     expect(page.locator(".below")).to_have_text("↓ more below: Confusion")
