@@ -121,7 +121,7 @@ class SceneNetwork:
         if self.given is None or self.missing is not None or self.function:
             return ()
         names = [layer.name for layer in self.layers if layer.complex]
-        names += [name for name, tensor in self.source.state().items() if isinstance(tensor, Tensor) and tensor.is_complex()]
+        names += self.source.complex()
         if not names:
             return ()
         some = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import weakref
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -71,6 +72,10 @@ class Source(abc.ABC):
     def state(self) -> dict[str, Tensor]:
         """Weights and buffers by name, without the model where possible."""
         return dict(self.module().state_dict())
+
+    def complex(self) -> list[str]:
+        """Names of the weights and buffers whose numbers are complex."""
+        return _complex_in(self.state())
 
     @abc.abstractmethod
     def holding(self, model: nn.Module) -> Source:
@@ -174,6 +179,10 @@ class RecordedSource(Source):
         """Whether what the run stored is a plain function."""
         return isinstance(self._model if self._model is not None else unwrap(self.run.architecture(self._architecture)), FunctionModule)
 
+    def complex(self) -> list[str]:
+        """Names of the weights and buffers whose numbers are complex, as the stored model tells: no snapshot need be read for that."""
+        return _complex_in(unwrap(self.run.architecture(self._architecture)).state_dict())
+
     def holding(self, model: nn.Module) -> Source:
         """The same step of the run, looked at with another model."""
         source = RecordedSource(self.run, self.step, dict(model.state_dict()), self._architecture)
@@ -185,6 +194,10 @@ class RecordedSource(Source):
         if self._state is None:
             self._state = self.run.state(self.step)
         return self._state
+
+
+def _complex_in(state: Mapping[str, Any]) -> list[str]:
+    return [name for name, tensor in state.items() if isinstance(tensor, Tensor) and tensor.is_complex()]
 
 
 def _with_plain(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:

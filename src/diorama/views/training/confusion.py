@@ -129,7 +129,9 @@ class ConfusionView(View):
         if size > self.most:
             shown = np.sort(np.argsort(-weight, kind="stable")[: self.most])
             shown = shown[(counts.sum(0) + counts.sum(1))[shown] > 0]
-        folded = np.setdiff1d(np.flatnonzero(counts.sum(0) + counts.sum(1)) if size > self.most else np.arange(size), shown)
+        left = counts.sum(0) + counts.sum(1) > 0 if size > self.most else np.ones(size, bool)
+        left[shown] = False
+        folded = np.flatnonzero(left)
         if (self.order == "similarity" or (self.order == "auto" and size > FEW)) and len(shown) > 2 and mixed.any():
             # Two classes are alike where they are taken for the same, each also for itself.
             both = (mixed + mixed.T + np.diag(2 * np.maximum(1, np.diag(counts))))[np.ix_(shown, shown)]
