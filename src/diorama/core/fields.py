@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import types
+import typing
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, ClassVar
 
+import msgspec
 import numpy as np
 from msgspec import inspect
 
@@ -36,7 +40,7 @@ def _of_class(cls: type) -> _Check:
 
     def check(value: Any) -> Flaw:
         if not checks:
-            checks.extend((field.name, _of(field.type)) for field in inspect.type_info(cls).fields)  # type: ignore[attr-defined]
+            checks.extend((field, _of(_form(form))) for field, form in typing.get_type_hints(cls).items() if typing.get_origin(form) is not ClassVar)
         for field, each in checks:
             found = each(getattr(value, field))
             if found is not None:
@@ -45,6 +49,29 @@ def _of_class(cls: type) -> _Check:
         return None
 
     return check
+
+
+def _form(form: Any) -> inspect.Type:
+    """A type as msgspec tells it, but for the fields of the structs in it: looking up those of all marks takes a tenth of a second, of which
+    a picture needs those of three or four."""
+    origin, items = typing.get_origin(form), typing.get_args(form)
+    if isinstance(form, type) and issubclass(form, msgspec.Struct):
+        return inspect.StructType(form, ())
+    if dataclasses.is_dataclass(form):
+        return inspect.AnyType()
+    if origin in (typing.Union, types.UnionType):
+        return inspect.UnionType(tuple(_form(item) for item in items))
+    if origin is tuple and items[1:] == (...,):
+        return inspect.VarTupleType(_form(items[0]))
+    if origin is tuple:
+        return inspect.TupleType(tuple(_form(item) for item in items))
+    if origin is list:
+        return inspect.ListType(_form(items[0]))
+    if origin is dict:
+        return inspect.DictType(_form(items[0]), _form(items[1]))
+    if origin is np.ndarray:
+        return inspect.CustomType(np.ndarray)
+    return inspect.type_info(form)
 
 
 def _of(form: inspect.Type) -> _Check:
