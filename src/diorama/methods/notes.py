@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
 
 _FLAT = (
-    "what this method follows is flat, cancels out (along embeddings before a norm, say), is like the baseline it is compared with, or is hidden here "
-    "(quantized, rounded or detached numbers); use occlusion, lime or another baseline."
+    "what this method follows is flat, cancels out (along embeddings before a norm, say), is like the baseline it is compared with, or is hidden "
+    "here (quantized, rounded or detached numbers); use occlusion, lime or another baseline."
 )
-_NAUGHT = "this method weighs numbers by how far they are from zero or from a baseline, and these are there already; use gradient or another baseline."
+_NAUGHT = (
+    "this method weighs numbers by how far they are from zero or from a baseline, and these are there already; use gradient or another baseline."
+)
 _COVERED = "what this method puts in the place of the input's parts changes nothing here; use another baseline, larger parts, or gradient."
 FLAT = (_FLAT, _COVERED)
 """Why a map may be zero everywhere although the target changes with the input."""

@@ -39,8 +39,8 @@ NUMBERS = ("effects", "chances", "gaps")
 class SharedDerivation(Derivation):
     """What some examples share that others of the same classes lack: properties of the inputs, and units of a layer.
 
-    *Meaning* by itself, the examples that are misread, else the tenth with the largest losses (four at least), against all others of their classes; where
-    hardly any other is of their classes, against all others, and ``within`` is false. An
+    *Meaning* by itself, the examples that are misread, else the tenth with the largest losses (four at least), against all others of their
+    classes; where hardly any other is of their classes, against all others, and ``within`` is false. An
     effect is how well a property tells them apart: 1 where all of them have more of it than any other of their own class, −1 less, 0 by chance
     (the rank-biserial correlation, over all pairs of one class), so that what only tells classes apart does not count.
     ``chances`` is how often the largest of all effects is as large when who is in is shuffled within the classes: small numbers are no chance.

@@ -27,7 +27,7 @@ INSENSITIVE = 0.9
 class Randomization:
     """Rank correlations of maps with those of the same network, its layers randomized from the top down.
 
-    *Meaning* 1: the map did not change; 0: nothing is left of it; NaN: it is the same everywhere before and after. Signs are left aside, as in the paper.
+    *Meaning* 1: the map did not change; 0: nothing is left of it; NaN: it is flat before and after. Signs are left aside, as in the paper.
     *Shapes* correlations (stages, n): one row for each number of randomized layers in ``counts``.
     """
 

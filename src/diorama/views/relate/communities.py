@@ -196,7 +196,7 @@ def _pulse(scene: Scene, found: dict[str, Any], x: Any, reached: int, poured: li
             label = int(region[k])
             vertices.append(Vertex(
                 form="dot", label=f"{spoken(name)}, unit {int(units[k])}", note=f"region {label + 1}" if label >= 0 else "in no region",
-                told=f"{abs(driven[number][k]):.2g} σ {'below' if driven[number][k] < 0 else 'above'} its mean" if lit else "", keys=(unit_key(name, int(units[k])),),
+                told=_drive(float(driven[number][k])) if lit else "", keys=(unit_key(name, int(units[k])),),
                 colour=label if label >= 0 else None, ink=inks[k] if inks else "", faded=not lit,
             ))
             places.append((middle - size / 2, y - size / 2, size, size))
@@ -270,3 +270,7 @@ def _influence(found: dict[str, Any]) -> Network:
         title="How far others move when a region is silenced", vertices=tuple(vertices), places=np.array(places, np.float32),
         links=np.array([(a, count + b) for a, b in pairs], np.int32).reshape(-1, 2), strengths=np.array([values[a, b] for a, b in pairs], np.float32),
     )
+
+
+def _drive(deviations: float) -> str:
+    return f"{abs(deviations):.2g} σ {'below' if deviations < 0 else 'above'} its mean"

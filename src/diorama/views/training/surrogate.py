@@ -299,7 +299,8 @@ class _TreeFacts:
             said = f"A tree of {counted(leaves, 'answers')} agrees with the network on {alike} of {count} examples that it was not fitted to"
             said += f"; the most frequent answer would on {round(self.simplest * count)}. "
         else:
-            said = f"A tree of {counted(leaves, 'answers')} tells {self.fidelity:.2f} of the variance of the network's answers on {count} new examples. "
+            tree = f"A tree of {counted(leaves, 'answers')}"
+            said = f"{tree} tells {self.fidelity:.2f} of the variance of the network's answers on {count} new examples. "
         if path and example is not None:
             steps = [
                 self.rule(a).replace("≤", "≤" if b == self.inside.children_left[a] else ">") for a, b in zip(path, path[1:], strict=False)
