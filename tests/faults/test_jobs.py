@@ -20,7 +20,7 @@ from heard import Heard  # noqa: E402
 from diorama.live import jobs  # noqa: E402
 from diorama.live.jobs import Lane, Pool  # noqa: E402
 from diorama.live.performer import _one_thread_here  # noqa: E402
-from diorama.live.workers import ThreadWorker  # noqa: E402
+from diorama.live.workers import ProcessWorker, ThreadWorker  # noqa: E402
 
 NO_BOUND = pytest.mark.skipif(
     not sys.platform.startswith("linux") or Path("/dev/nvidiactl").exists(), reason="Linux without a GPU bounds a worker"
@@ -92,6 +92,46 @@ def test_a_deaf_view_is_replaced_after_its_grace(pool: Pool, monkeypatch: pytest
         time.sleep(0.01)
     assert works(pool)
     assert heard.all.empty()
+
+
+def test_a_cancelled_view_that_gets_no_processor_keeps_its_worker(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where others have the processor, the grace does not run out, as another worker would have to begin anew; it ends once it was had, or at most."""
+    monkeypatch.setattr(jobs, "GRACE", 0.02)
+    for most, had in ((600.0, [1.0] * 5 + [1.021]), (0.1, [1.0])):
+        monkeypatch.setattr(jobs, "LONGEST_GRACE", most)
+        asked: list[bool] = []
+        left = iter(had[1:])
+
+        def spent(worker: ProcessWorker, asked: list[bool] = asked, left: Iterator[float] = left) -> tuple[float, bool]:
+            asked.append(worker.dead)
+            return next(left, had[-1]), True
+
+        heard = Heard()
+        job = pool.submit({"act": "deaf"}, **heard.callbacks())
+        heard.next("on_progress")
+        worker = job.worker
+        monkeypatch.setattr(ProcessWorker, "spent", spent)
+        job.cancel()
+        while not worker.dead:  # type: ignore[union-attr] # it runs, so it has a worker
+            time.sleep(0.01)
+        assert not any(asked)
+        assert len(asked) >= 5 if most == 600.0 else len(asked) > 1
+        monkeypatch.undo()
+        monkeypatch.setattr(jobs, "GRACE", 0.02)
+    assert works(pool)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone tells what a process has had")
+def test_what_a_worker_has_had_of_the_processor_is_known(pool: Pool) -> None:
+    """A worker that sleeps wants no more; what it has had until then is some, and less than all of the time."""
+    heard = Heard()
+    job = pool.submit({"act": "deaf"}, **heard.callbacks())
+    heard.next("on_progress")
+    assert job.worker is not None
+    while (told := job.worker.spent()) is None or told[1]:
+        time.sleep(0.01)
+    assert 0 < told[0] < time.monotonic()
+    job.worker.kill()
 
 
 def test_cancel_stops_the_work_and_keeps_the_worker(pool: Pool) -> None:

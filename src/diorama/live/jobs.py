@@ -13,8 +13,10 @@ from ..core.errors import Unavailable
 from .workers import ProcessWorker, ThreadWorker, Worker
 
 Callback = Callable[..., None]
-GRACE = 1.5
-"""Seconds that a cancelled job has before its worker is replaced."""
+GRACE, LONGEST_GRACE = 1.5, 30.0
+"""Seconds that a cancelled job has before its worker is replaced: seconds of the processor, as long as it wants it and others have it; and at
+most. To start a worker takes longer than most jobs on a busy machine, and makes it busier.
+"""
 HEADWAY = 0.7
 """Seconds that the first pictures of a record have before the next kind of worker starts, unless it is asked for."""
 BACKGROUND = 3
@@ -278,13 +280,19 @@ class Pool:
             worker = job.worker
             if worker is None or worker.job is not job:
                 return
-            _later(GRACE, self._replace, worker, job)
+            _later(GRACE, self._replace, worker, job, worker.spent(), time.monotonic())
         worker.cancel(job.number)
 
-    def _replace(self, worker: Worker, job: Job) -> None:
+    def _replace(self, worker: Worker, job: Job, begun: tuple[float, bool] | None, since: float) -> None:
         with self._lock:
             stuck = worker.job is job and not worker.dead
-        if stuck:
+        if not stuck:
+            return
+        now = worker.spent()
+        starved = begun is not None and now is not None and now[1] and now[0] - begun[0] < GRACE
+        if starved and time.monotonic() - since < LONGEST_GRACE:
+            _later(GRACE, self._replace, worker, job, begun, since)
+        else:
             worker.kill()
 
     def _heard(self, worker: Worker, event: dict[str, Any], body: bytes) -> None:

@@ -10,6 +10,7 @@ import sys
 import threading
 from abc import abstractmethod
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ..core.log import log_path
@@ -41,6 +42,10 @@ class Worker:
         if affinity in self.recent:
             self.recent.remove(affinity)
         self.recent = [*self.recent[-5:], affinity]
+
+    def spent(self) -> tuple[float, bool] | None:
+        """Seconds of the processor that it has had, and whether it wants more just now; None where the system does not tell."""
+        return None
 
     @abstractmethod
     def start(self, message: dict[str, Any]) -> None:
@@ -76,6 +81,14 @@ class ProcessWorker(Worker):
     def exit_code(self) -> int | None:
         """How the process ended; None while it runs."""
         return self._process.poll()
+
+    def spent(self) -> tuple[float, bool] | None:
+        try:
+            # The name of the program stands in parentheses and may hold any; the state, and the times in ticks, come behind it.
+            fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), fields[0] in ("R", "D")
+        except (OSError, ValueError, IndexError, AttributeError):
+            return None
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
