@@ -162,7 +162,7 @@ def _own_modules_by_value() -> Iterator[None]:
     registered: list[ModuleType] = []
     known = set(cloudpickle.list_registry_pickle_by_value())
     for name, module in list(sys.modules.items()):
-        if name not in known and name != "__main__" and isinstance(module, ModuleType) and _is_own(module):
+        if isinstance(module, ModuleType) and name != "__main__" and _is_own(module) and name not in known:
             with contextlib.suppress(ValueError):
                 cloudpickle.register_pickle_by_value(module)
                 registered.append(module)
@@ -178,10 +178,18 @@ def _is_own(module: ModuleType) -> bool:
     file, name = getattr(module, "__file__", None), getattr(module, "__name__", "")
     if not file or name.partition(".")[0] in ("diorama", "torch") or name not in sys.modules:
         return False
-    if "site-packages" in file or "dist-packages" in file or file.startswith(_standard()):
-        return False
-    place = os.path.realpath(file)
-    return "site-packages" not in place and "dist-packages" not in place and not place.startswith(_standard())
+    return _lies_apart(file)
+
+
+@functools.cache  # thousands of modules are asked for again at each start of a recording, and links are slow to follow
+def _lies_apart(file: str) -> bool:
+    """Whether a file is none of a package that was installed, nor of the standard library."""
+    return not any("site-packages" in place or "dist-packages" in place or place.startswith(_standard()) for place in _places(file))
+
+
+def _places(file: str) -> Iterator[str]:
+    yield file
+    yield os.path.realpath(file)
 
 
 @functools.cache
