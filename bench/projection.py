@@ -19,8 +19,8 @@ of a cold map's, moved 0.185, cost 0.066. What else was tried stands in ``docs/d
 who stood beside whom and more for the layer's nearest, most in the last iterations (``docs/decisions/`` 0199). It keeps all limits: recall
 0.969 of a cold map's, neighbours kept 0.818, trustworthiness 0.0063 below a cold map's, moved 0.147, cost 0.200 ± 0.011.
 (All cold maps are openTSNE's own.)
-UMAP broke all limits but that of trustworthiness (cost 0.257, recall 0.862, moved 0.390) before its rows' own distances
-were mended; it is not measured since.
+UMAP costs 0.032 ± 0.002 of a cold map and keeps 0.973 of its recall, but misses two limits by little: trustworthiness 0.0117 below a cold
+map's, moved 0.211 (half of a cold map's epochs at a hundredth of its pace: 0.076, 0.999, 0.0079, 0.225).
 
 A method's name as an argument measures that one alone. Times are of the processor, since others may use it too.
 """
@@ -121,7 +121,8 @@ def main() -> int:
             f"moved {share:.3f} as far as independent maps ({np.mean(laid):.3f} where those are laid onto one another)": share <= 0.2,
         }
         if method == "tsne":
-            checks[f"neighbours kept / kept by the layer: {np.mean(kept):.3f}"] = np.mean(kept) >= 0.8
+            asked = "0.8" if count >= 10_000 else "no limit here: 0.8 is asked of 10,000 points"
+            checks[f"neighbours kept / kept by the layer: {np.mean(kept):.3f} ({asked})"] = count < 10_000 or np.mean(kept) >= 0.8
         for said, good in checks.items():
             print(f"{'ok  ' if good else 'OVER'} {method}: {said}", flush=True)
             failed |= not good
