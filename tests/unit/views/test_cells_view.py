@@ -357,3 +357,37 @@ def test_cells_of_any_layer_that_answers_at_each_token() -> None:
     np.testing.assert_allclose(text.values[:-1], scene.activations("down")["down"][4, 3], atol=1e-6)
     with pytest.raises(NotApplicable, match="has no memory"):
         scene.view("cells", layer="up", state="memory")
+
+
+def test_luck_is_that_of_all_cells_that_are_ranked() -> None:
+    """Where cells of two layers are ranked, chance is how often the best cell of either does as well; of a chosen layer, of its own."""
+    generator = torch.Generator().manual_seed(3)
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = _TwoLayers().eval()
+    scene = Scene(model, torch.randint(0, len(LETTERS), (12, 16), generator=generator), inputs=diorama.Tokens(LETTERS), task="next_token")
+    found = {name: scene.derive("properties", layer=name).value for name in ("rnn.l0", "rnn.l1")}
+    table = _mark(scene.view("cells", property="digit"), Table)
+    columns = {column.name: column for column in table.columns}
+    row = found["rnn.l0"]["names"].index("digit")
+    best = np.stack([one["shifted"][row] for one in found.values()]).max(0)
+    wanted = [(1 + (best >= abs(held) - 1e-6).sum()) / 100 for held in columns["held out"].numbers]
+    np.testing.assert_allclose(columns["by chance"].numbers, wanted, atol=1e-9)
+    own = [found[key.partition("/")[0].removeprefix("unit:")]["chance"][row, int(key.rpartition("/")[2])] for key in table.row_keys]
+    assert (columns["by chance"].numbers >= np.array(own) - 1e-9).all()
+    assert (columns["by chance"].numbers > np.array(own) + 1e-9).any()
+    alone = _mark(scene.view("cells", property="digit", layer="rnn.l1"), Table)
+    told = {column.name: column.numbers for column in alone.columns}
+    cells = told["cell"].astype(int)
+    np.testing.assert_allclose(told["by chance"], found["rnn.l1"]["chance"][row, cells], atol=1e-9)
+
+
+class _TwoLayers(nn.Module):
+    """Two recurrent layers over letters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.rnn, self.out = nn.Embedding(len(LETTERS), 4), nn.GRU(4, 6, 2, batch_first=True), nn.Linear(6, len(LETTERS))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.rnn(self.embed(x))[0])

@@ -160,15 +160,16 @@ def test_a_classifier_does_not_write() -> None:
 
 
 class _Echoes(nn.Module):
-    """Says a source again, word for word, in words of its own: what stands in the source where the next word belongs, then the end."""
+    """Says a source again in words of its own: what stands in the source where the next word belongs, then the end."""
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
         ended = torch.cat([source, torch.zeros(len(source), max(1, target.shape[1]), dtype=torch.long)], 1)
-        return nn.functional.one_hot(ended[:, : target.shape[1]] + 1, 12).float() * 9 + nn.functional.one_hot(target, 12) + source.sum(1)[:, None, None] / 99
+        said = nn.functional.one_hot(ended[:, : target.shape[1]] + 1, 12).float() * 9
+        return said + nn.functional.one_hot(target, 12) + source.sum(1)[:, None, None] / 99
 
 
 def test_a_translator_writes_the_translation_of_the_source() -> None:
-    """It begins with the first symbol of what is said, reads the source whole at each symbol, and ends with the end token; the words are those that are said."""
+    """It begins with the first symbol of what is said, reads the source whole at each symbol, and ends with the end token."""
     source = torch.tensor([[3, 1, 4, 1, 5], [9, 2, 6, 5, 3], [5, 8, 9, 7, 9], [3, 2, 3, 8, 4]])
     target = torch.cat([torch.zeros(4, 1, dtype=torch.long), source + 1], 1)
     y = torch.cat([source + 1, torch.ones(4, 1, dtype=torch.long)], 1)

@@ -212,7 +212,9 @@ class Training:
             "known": True,
             "task": "classification",
             "nature": self.nature,
-            "input": {"parts": {"image": self.image, "question": {"kind": "tokens", "separator": " "}, "question_mask": {"kind": "tokens"}}}
+            "input": {"parts": {
+                "image": self.image, "question": {"kind": "tokens", "separator": " "}, "question_mask": {"kind": "tokens", "beside": True},
+            }}
             if self.several else self.image,
             "examples": 64,
             "layers": [{"name": n, "units": u, "kind": "Conv2d", "shape": [u, *s]} for n, u, s in LAYERS],

@@ -40,9 +40,9 @@ class PropertiesDerivation(Derivation):
     *Meaning* Pearson's correlation: 1 or −1 wholly, 0 not at all. ``first`` is that over the first half of the characters, by which
     cells are ranked, ``held_out`` that over the second half, ``correlations`` that over all. ``chance`` is how often chance does as
     well as ``held_out``: the share of 99 shifts of the property along the second half, and in each text of it, at which the best of all
-    cells goes along with it as closely (the property itself counts as one more); ``shifted`` is how closely that is under each of them. Padding is not counted. ``same``: for each property the
-    first one with which it goes along wholly in these texts, itself where there is none: in a text of one long word the place in the line
-    and in the word are one thing.
+    cells goes along with it as closely (the property itself counts as one more); ``shifted`` is how closely that is under each of them.
+    Padding is not counted. ``same``: for each property the first one with which it goes along wholly in these texts, itself where there
+    is none: in a text of one long word the place in the line and in the word are one thing.
     *Shapes* ``correlations``, ``first``, ``held_out``, ``chance`` (properties, cells), the properties in the order of ``names``; ``shifted``
     (properties, shifts); ``same`` (properties,).
     *Cost* one forward pass an example, of at most 32.

@@ -49,7 +49,8 @@ class CellsView(View):
     quotes, a regular expression, or the tokens that you choose in the text; of a melody with pitch, beat and silence.
     *Error* cells are ranked by the correlation (−1 to 1) over the first half of at most 32 texts; ``held out`` is that
     over the other half, and ``by chance`` how often the best of all cells that are ranked (of all recurrent layers, or of the
-    chosen one) does as well when the property is shifted along the texts and in each of them. A cell may well mean something else that merely goes along with the property.
+    chosen one) does as well when the property is shifted along the texts and in each of them. A cell may well mean something else that
+    merely goes along with the property.
     *Cost* one forward pass of the text; once a step one of 32 texts for each recurrent layer.
     *Source* Karpathy, Johnson & Fei-Fei 2015, section 4.
     """
@@ -270,7 +271,7 @@ class Match:
 
     @classmethod
     def of(cls, found: dict[str, Any], row: int, cell: int, layer: str, luck: NDArray[np.float64]) -> Match:
-        """One cell and property of the derivation's value; ``luck`` (properties, shifts) is the best of all cells that are ranked under each shift."""
+        """One cell and property of the derivation's value; ``luck`` (properties, shifts) is the best of all ranked cells under each shift."""
         first, held_out = (float(found[name][row, cell]) for name in ("first", "held_out"))
         chance = (1 + int((luck[row] >= abs(held_out) - 1e-6).sum())) / (1 + SHIFTS)
         names = [name for name, one in zip(found["names"], found["same"].tolist(), strict=True) if one == row]
@@ -283,7 +284,8 @@ class Match:
         where = "on this text" if self.held_out is None else "on texts by which it was not chosen"
         sentence = (
             f"How well this cell goes along with “{self.follows}” {where}: 1 or −1 wholly, 0 not at all. With the property "
-            f"shifted along the text, {SHIFTS} times, the best of all cells that are ranked did as well {round(self.chance * (1 + SHIFTS)) - 1} times."
+            f"shifted along the text, {SHIFTS} times, the best of all cells that are ranked did as well "
+            f"{round(self.chance * (1 + SHIFTS)) - 1} times."
         )
         return (Check(name=f"correlation with {self.follows}", value=value, sentence=sentence, good=abs(value) > 0.5 and self.chance <= SURE),)
 

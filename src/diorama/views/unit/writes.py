@@ -17,10 +17,10 @@ from ...core.selection import Key, Selection, number_key, spoken
 from ...data.kinds import Tokens
 from ...data.melodies import is_mark
 from ...data.nesting import each, named
+from ...data.wording import worded
 from ...derive.heads import token_input
 from ...derive.labels import role
 from ...scene import Scene
-from ...data.wording import worded
 from ...scene.input import Current
 from ...scene.reads import source_texts, tags, text_at
 from ...scene.states import told
@@ -129,9 +129,10 @@ class WritesView(View):
             yield memory.texts[key]
             return
         text: Written | None = None
+        # What is said is read whole from its beginning on, so that it ends where those of the examples do.
+        most = min(self.length, max(1, window - len(first) + 1)) if others else self.length
         for text in writing(
-            scene, like, name, tuple(first), length=min(self.length, max(1, window - len(first) + 1)) if others else self.length, window=window, temperature=self.temperature, seed=self.seed,
-            layer=layer, ends=ends,
+            scene, like, name, tuple(first), length=most, window=window, temperature=self.temperature, seed=self.seed, layer=layer, ends=ends,
         ):
             yield text
         if text is not None:
