@@ -174,7 +174,8 @@ def form_of(
 def across(scores: NDArray[np.float64], slopes: NDArray[np.float64] | None) -> dict[str, float]:
     """``form`` 3 where the loss itself shares probabilities out among the examples of the batch: a softmax of the scores along the wrong axis.
 
-    *Meaning* of such a loss the slopes of each class add up to nothing over the examples, and those of an example do not. As many examples as classes may be pairs, whose loss is meant so.
+    *Meaning* of such a loss the slopes of each class add up to nothing over the examples, and those of an example do not. As many examples as
+    classes may be pairs, whose loss is meant so.
     """
     if slopes is None or slopes.shape != scores.shape or not np.isfinite(scores).all() or not np.isfinite(slopes).all():
         return {}

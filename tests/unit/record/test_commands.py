@@ -21,10 +21,11 @@ from torch import nn
 from diorama.core import registry
 from diorama.core.errors import DioramaError, NotApplicable, NotFound, NotRun, Unavailable, UsageError
 from diorama.core.knobs import knobs_of
-from diorama.record import controls, requests
+from diorama.record import controls, database, requests
 from diorama.record.recorder import Stopped, watch
 from diorama.run import Acknowledged, Run, open_run
 from diorama.training.surgery import layers, starts, units
+from diorama.views import recorded
 
 
 class _Training:
@@ -205,6 +206,35 @@ def test_a_pause_whose_page_is_gone_ends_by_itself(training: _Training, monkeypa
     os.utime(run.path / requests.WATCHING, (old, old))
     _until(lambda: training.recorder.number > paused.step)
     _until(lambda: any(event.kind == "resumed" and "by itself" in event.text for event in run.events))
+
+
+def test_the_history_says_who_sent_a_command(training: _Training) -> None:
+    """The page, Python, the command line and rules are told apart wherever a command is told of."""
+    run = _run(training)
+    for sender in ("page", "python", "command line", "rule 3"):
+        run.command("learning_rate", factor=0.5, wait=120, sender=sender)
+    _until(lambda: sum(event.kind == "command" for event in run.events) == 4)
+    labels = [event.label.removeprefix(event.text) for event in run.events if event.kind == "command"]
+    assert labels == [" (from the page)", " (from Python)", " (from the command line)", " (by rule 3)"]
+    assert [label.endswith(end) for (_, _, kind, label), end in zip(recorded.events(run), labels, strict=False) if kind == "command"] == [True] * 4
+
+
+def test_a_run_that_kept_no_senders_is_read_and_taken_up(tmp_path: Path) -> None:
+    """Its events stand as they are, and more come without a sender."""
+    model = nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with watch(model, tmp_path / "run", optimizer=optimizer) as recorder:
+        recorder.step(loss=1.0)
+    earlier = next(each for each in database.EARLIER.split(";") if "TABLE events" in each)
+    with contextlib.closing(sqlite3.connect(tmp_path / "run" / database.NAME)) as connection:
+        connection.execute("DROP TABLE events")
+        connection.execute(earlier)
+        connection.execute("INSERT INTO events (step, kind, name, text, old, new, time) VALUES (1, 'command', 'pause', 'paused', '', '', 0.0)")
+        connection.commit()
+    assert [(event.label, event.sender) for event in open_run(tmp_path / "run").events] == [("paused", "")]
+    with watch(model, tmp_path / "run", optimizer=optimizer, resume=True) as recorder:
+        recorder.step(loss=1.0)
+    assert [event.kind for event in open_run(tmp_path / "run").events][:2] == ["command", "resumed"]
 
 
 def test_an_optimizer_step_that_raises_leaves_the_learning_rate(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import diorama
 from diorama.core.errors import NotApplicable
 from diorama.core.marks import Field, Lines
 from diorama.scene import Scene
-from diorama.views.training.residuals import by_chance, trend
+from diorama.views.training.residuals import _caption, by_chance, trend
 
 COLUMNS = ("age", "height", "weight")
 
@@ -119,3 +119,17 @@ def test_several_numbers_and_no_regression() -> None:
         two.view("residuals", output=2)
     with pytest.raises(NotApplicable, match="confusion"):
         Scene(nn.Linear(4, 2), x, torch.arange(40) % 2).view("residuals")
+
+
+def test_the_caption_says_where_answers_are_too_high() -> None:
+    """Of the number that tells most: near which of its values answers are too high and too low in the mean; of the answer itself, what betters it."""
+    own = trend("answer", np.linspace(0, 1, 100), np.zeros(100), 5)
+    age = np.repeat([20.0, 40.0, 60.0], 20)
+    residual = np.repeat([-2.0, 0.5, 3.0], 20)
+    told = _caption(residual, [trend("age", age, residual, 10)], own, 0.0, 0)
+    assert "blue ones are answered too high, orange ones too low" in told
+    assert "answers are 3 too high in the mean where it is near 60, and 2 too low in the mean where it is near 20." in told
+    assert "The network has not learnt all that it tells." in told
+    told = _caption(residual, [], trend("answer", age, residual, 10), 0.0, 0)
+    assert "The residual depends most on the answer itself" in told
+    assert "A line or a scale laid over the answers would better them." in told
