@@ -323,3 +323,23 @@ def test_whether_steps_draw_random_numbers_is_known_after_the_first(tmp_path: Pa
             optimizer.step()
             recorder.step()
     assert held == [[True] * passes] + [[dropout > 0] * passes] * 5
+
+
+@pytest.mark.parametrize("place", ["input", "loss"])
+def test_a_step_that_the_loop_leaves_out_by_itself_names_no_scaler(tmp_path: Path, place: str) -> None:
+    """Where no scaler was seen, it is said that nobody stepped: in the finding, and in the view, also of gradients alone."""
+    model = _network()
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    with diorama.watch(model, tmp_path / "run", probe=torch.ones(4, 3), optimizer=optimizer, every=10) as recorder:
+        for step in range(1, 8):
+            optimizer.zero_grad()
+            bad = float("nan") if step == 5 else 1.0
+            value = model(torch.full((4, 3), bad if place == "input" else 1.0)).square().mean() * (bad if place == "loss" else 1.0)
+            value.backward()
+            if torch.isfinite(value):
+                optimizer.step()
+            recorder.step()
+    run = diorama.open(tmp_path / "run")
+    said = [run.scene().view("first_bad").caption, *(found.text for found in run.findings() if found.finding == "not_finite")]
+    assert len(said) == (2 if place == "input" else 1)
+    assert all("o optimizer stepped" in text and "scaler" not in text for text in said)

@@ -139,10 +139,15 @@ def place_told(fact: Mapping[str, Any]) -> str:
         few = ", ".join(examples[:8]) + (" …" if fact.get("concerned", 0) > 8 else "")
         whose = f", in {fact.get('concerned')} of the batch's {fact.get('of')} examples ({few}, counted from 0)"
     which = f" (pass {fact['pass']} of the step's {fact['passes']})" if fact.get("passes", 1) > 1 else ""
-    out = " The gradient scaler left the step out." if fact.get("skipped") else ""
+    out = f" {left_out(fact)}" if fact.get("skipped") else ""
     if fact.get("redrawn"):
         out += " The pass was run again with other random numbers than it had: at the last reading before it, none were drawn."
     return f"{told}{whose}{which}.{out}"
+
+
+def left_out(fact: Mapping[str, Any]) -> str:
+    """That nobody took the step, in a sentence; a scaler is named only where one was seen, as a loop may do so by itself."""
+    return "The gradient scaler left the step out." if fact.get("scale") else "No optimizer stepped after it, so no weight took it."
 
 
 def _sure(fact: Mapping[str, Any] | None) -> str:

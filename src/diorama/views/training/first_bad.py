@@ -62,6 +62,9 @@ def _nothing(overflow: Any, findings: list[Any]) -> tuple[Node, str]:
         said += "and reads activations, and this step was not seen so. The finding tells which numbers, and since when."
         return Number(label="Not traced", tone="warn"), said
     said = "Every number that was looked at was finite: the gradients of the first and last layers at each step, and all that readings hold."
+    if isinstance(overflow, Mapping) and not overflow.get("scale"):
+        said += f" At step {overflow.get('step')} gradients were not, and no optimizer stepped, so no weight took them."
+        return Number(label="NaN or infinite gradients, not taken", tone="warn"), said
     if isinstance(overflow, Mapping):
         said += f" The gradient scaler left step {overflow.get('step')} out, since gradients overflowed at its scale; a few of these are usual."
     return Number(label="No NaN, no infinity", tone="good"), said
