@@ -47,6 +47,14 @@ class _Watched:
     """… and the step of the record at which that was seen."""
     rest: int = 0
     """The longest between two such looks."""
+    at: int = 0
+    """The step of the last look, whatever it saw …"""
+    steady: bool = True
+    """… whether it stepped once in every step of the record up to there …"""
+    even: bool = True
+    """… and whether it did up to the look before the one that saw its last step."""
+    last: int = 0
+    """The step of the record in which it stepped last; at the latest, where it did not step in each."""
     few: Tensor | None = None
     moves: int = 0
 
@@ -81,7 +89,7 @@ class IdleOptimizers:
             alone = [p for p in parameters if often[id(p)] == 1 and p.requires_grad and p.numel() and not p.is_meta]
             if optimizer is None or not alone or self._subject.spread:
                 continue
-            known = before.get(id(optimizer)) or _Watched(optimizer, [], self._counts.get(id(optimizer), 0), number)
+            known = before.get(id(optimizer)) or _Watched(optimizer, [], self._counts.get(id(optimizer), 0), number, at=number, last=number)
             known.looked, known.few = alone[:: max(1, len(alone) // _WEIGHTS)][:_WEIGHTS], None
             self._watched.append(known)
         self.idle = [each for each in self.idle if each in self._watched]
@@ -92,6 +100,9 @@ class IdleOptimizers:
             count = self._counts.get(id(each.optimizer), 0)
             if count != each.count:
                 each.rest = max(each.rest, number - each.since)
+                new, looks = count - each.count, number - each.at
+                each.last = each.at + new if each.steady and new < looks else number  # looks lie many steps apart
+                each.steady, each.even = each.steady and new == looks, each.steady
                 each.count, each.since, each.few, each.moves = count, number, None, 0
                 if each in self.idle:
                     self.idle.remove(each)
@@ -103,6 +114,7 @@ class IdleOptimizers:
                 if each.moves >= _MOVES and each not in self.idle and number - each.since > _PATIENCE * each.rest:
                     self.idle.append(each)
                     self._tell("warning", "optimizer", _said(each))
+            each.at = number
 
     def forget(self) -> None:
         """Somebody else is about to change weights, or has: what they were tells nothing."""
@@ -122,7 +134,7 @@ class IdleOptimizers:
 
     def told(self) -> list[dict[str, Any]]:
         """Those that step no more as plain data."""
-        return [{"optimizer": type(each.optimizer).__name__, "since": each.since} for each in self.idle]
+        return [{"optimizer": type(each.optimizer).__name__, "since": each.last, "latest": not each.even} for each in self.idle]
 
     def check(self, optimizers: Sequence[Any] | None = None) -> None:
         """*Raises* NotApplicable where one of these (of all, when left out) steps no more: nothing would come of what is asked of it."""
@@ -132,7 +144,7 @@ class IdleOptimizers:
 
 
 def _said(idle: _Watched) -> str:
-    return (f"{type(idle.optimizer).__name__}, which this run was told of, has not stepped since step {idle.since}, while the weights that it "
+    return (f"{type(idle.optimizer).__name__}, which this run was told of, has not stepped since step {idle.last}{'' if idle.even else ' at the latest'}, while the weights that it "
             "holds moved: the loop steps another optimizer, which is not known here")
 
 

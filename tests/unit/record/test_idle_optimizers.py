@@ -196,3 +196,21 @@ def test_gradients_that_wait_over_an_act_are_told(tmp_path: Path) -> None:
     run = diorama.open(recorder.path)
     texts = [str((run.acknowledgement(number) or {})["text"]) for number in said]
     assert ["gradients gathered since" in text for text in texts] == [False, True]
+
+
+@pytest.mark.parametrize(("period", "told"), [(1, "Since step 10 no step of SGD"), (3, "Since step 14 at the latest no step of SGD")])
+def test_its_last_step_is_told_between_two_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, period: int, told: str) -> None:
+    """One that stepped each time is told at its last step, though no look was made there; of another, the look is the latest."""
+    recorder, model, optimizer = _watched(tmp_path / "run", _sgd, monkeypatch)
+    look = recorder.controls.idle.look
+    monkeypatch.setattr(recorder.controls.idle, "look", lambda number: look(number) if number % 7 == 0 else None)
+    with recorder:
+        for number in range(1, 120):
+            _pass(model)
+            if number > 10:
+                with torch.no_grad():
+                    model[0].weight.add_(0.01)
+            elif number % period == 0:
+                optimizer.step()
+            recorder.step(loss=0.0)
+    assert [each.text.partition(" was seen")[0] for each in IdleOptimizer()(diorama.open(recorder.path))] == [told]  # type: ignore[arg-type]

@@ -24,11 +24,12 @@ class IdleOptimizer(Finding):
         idle = run.meta.get("idle") or []
         if not idle or not run.last_step > 0:
             return []
-        since = min(int(each["since"]) for each in idle)
+        first = min(idle, key=lambda each: int(each["since"]))
+        since, latest = int(first["since"]), " at the latest" * bool(first.get("latest"))
         names = named([str(each["optimizer"]) for each in idle])
         return [Found(
             self.name, 0.8, f"{names} steps no more, and the weights move all the same",
-            f"Since step {since} no step of {names} was seen, and the weights that it holds moved: the loop steps an optimizer that this run "
+            f"Since step {since}{latest} no step of {names} was seen, and the weights that it holds moved: the loop steps an optimizer that this run "
             "was not told of, so that its learning rate, gradients and updates are not recorded, and commands on it are refused.",
             f"steps of the record since then: {run.last_step - since:,}", (), None, since, "Certain for the weights that were looked at.",
             "Call recorder.changed(optimizer=…) where the loop makes another optimizer.", "curves",
