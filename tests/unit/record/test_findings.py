@@ -101,6 +101,18 @@ def test_units_silent_from_the_beginning_are_no_alarm(tmp_path: Path) -> None:
     assert "dead_units" not in _train(tmp_path / "smooth", smooth, 0.1)
 
 
+def test_the_distance_of_true_values_is_that_of_the_last_look() -> None:
+    """Where looks lie far apart the answers may have come nearer since; the way that is told is the same, and one high look alone is no distance."""
+    def told(*gaps: float) -> list[Found]:
+        loss = np.array([gap**2 + 4.0 for gap in gaps])
+        return findings["unscaled_targets"]()(_Told({"loss": _LEVEL, "probe/loss": loss}, floor=4.0, ends=[998.0, 1002.0]))  # type: ignore[arg-type]
+
+    found, = told(1000, 900, 600, 200)
+    assert "lie from 998 to 1,000, and at step 400 the mean answer was about 200 away" in found.text
+    assert "In 300 steps they came nearer by 800." in found.text
+    assert not told(1000, 2, 2, 200) and not told(1000, 900, 600, 2)
+
+
 def test_a_rise_that_is_nothing_beside_what_was_learned_is_no_overfitting(tmp_path: Path) -> None:
     """A probe loss that fell from 2.3 to 0.040 and wavers about 0.046 is not told to rise."""
     assert "overfitting" not in _curve_of(tmp_path / "run", [2.3, 1.0, 0.3, 0.1, 0.04, 0.046, 0.047, 0.046])

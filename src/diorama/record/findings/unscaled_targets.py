@@ -44,12 +44,13 @@ class UnscaledTargets(Finding):
         if not len(seen) or (whole and run.last_step < self.steps):
             return []
         spread = float(np.sqrt(floor))
-        now = float(np.median(seen[-3:])) if whole else float(seen[0])
+        at, now = (int(steps[-1]), float(seen[-1])) if whole else (int(steps[0]), float(seen[0]))
         within = last(run, "batch/within", 5)
         width = float(np.median(within[np.isfinite(within)])) if np.isfinite(within).any() and whole else 0.0
-        gap = np.sqrt(max(0.0, now - floor - width**2 - 2 * width * spread))
-        if gap < self.apart * spread:
-            return []
+        part = floor + width**2 + 2 * width * spread
+        gap = np.sqrt(max(0.0, now - part))
+        if min(gap, np.sqrt(max(0.0, float(np.median(seen[-3:])) - part)) if whole else gap) < self.apart * spread:
+            return []  # one look that is high is a jump, not a way that was never gone
         began = np.sqrt(max(0.0, float(seen[0]) - floor))
         count = int(steps[-1] - steps[0])
         if not whole:
@@ -62,12 +63,15 @@ class UnscaledTargets(Finding):
                 moved += f" At that pace it takes some {float(f'{gap / way * count:.1g}'):,.0f} more."
         else:
             moved = f"In {count:,} steps they came no nearer."
+        low, high = (f"{end:.3g}" for end in ends)
+        if low == high and ends[0] != ends[1]:
+            low, high = (f"{end:,.6g}" for end in ends)
         return [Found(
             self.name, 0.8, "The true values are not scaled",
             plain(
-                f"Nine tenths of the probe set's true values lie from {ends[0]:.3g} to {ends[1]:.3g}, and the answers are {gap:.3g} "
-                f"{'and more ' if width else ''}away from their mean, {gap / spread:.1f} times as far as these lie apart: nearly all miss to the "
-                f"same side. {moved}"
+                f"Nine tenths of the probe set's true values lie from {low} to {high}, and at step {at:,} the mean answer was about "
+                f"{gap:.3g} away from their mean, {gap / spread:.1f} times as far as these lie apart: nearly all miss "
+                f"to the same side. {moved}"
             ),
             plain(f"probe/loss {seen[0]:.4g} \u2192 {seen[-1]:.4g}; one answer for all would have {floor:.3g}"), (), None, int(steps[0]),
             "Sure of the distance; likely that the scale holds it up.",
