@@ -64,7 +64,7 @@ class Examples:
         ``inputs`` is a kind (or one a name) that overrides the guess; what it leaves open is learned from ``x``. A dict as models of
         transformers take it, with ``labels`` beside ``input_ids`` or the like, brings its labels along.
         """
-        x = as_tensors(x)
+        x = as_tensors(_apart(x, y))
         first(x)  # raises where there is none
         lengths = sorted({int(tensor.shape[0]) for tensor in tensors(x)})
         if len(lengths) != 1:
@@ -205,6 +205,16 @@ class Examples:
         except Exception as error:
             raise Damaged(f"{str(path)!r} does not hold examples: {error}") from error
         return cls(x, flat.get("y"), tuple(about["classes"]), kind, tuple(about["guessed"]), numbers=flat.get("numbers"), metadata=known)
+
+
+def _apart(x: Any, y: Any) -> Any:
+    """A list of several inputs, as torch's own collation makes of a tuple, as a tuple; a list of examples stays one."""
+    if not isinstance(x, list) or len(x) < 2 or not all(isinstance(part, Tensor | np.ndarray) and part.ndim for part in x):
+        return x
+    lengths, alike = {len(part) for part in x}, len({tuple(part.shape) for part in x}) == 1
+    told = len(y) if isinstance(y, Tensor | np.ndarray | list) else None
+    several = len(lengths) == 1 and (lengths == {told} and told != len(x) if alike else told in (None, *lengths))
+    return tuple(x) if several else x
 
 
 def _labels(y: Any) -> Tensor:

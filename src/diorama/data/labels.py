@@ -18,7 +18,8 @@ NAMES = ("label", "labels", "target", "targets", "y")
 class Label:
     """The label of an item: where it lies, what it is, and an item with another.
 
-    ``place`` is its key or number in the item; left out, it is the second of two, or what a dict calls so.
+    ``place`` is its key or number in the item; left out, it is the second of two, what a dict calls so, and of three or more (a data set of
+    several tensors) the last where it alone is a single number.
     """
 
     def __init__(self, place: str | int | None = None) -> None:
@@ -26,14 +27,14 @@ class Label:
             raise UsageError(f"label wants the name or the number of the label in an item of the data set, got {place!r}")
         self.place = place
 
-    def of(self, item: Any) -> Any:
-        """The label; None where there is none."""
-        place = self._found(item)
+    def of(self, item: Any, many: bool = False) -> Any:
+        """The label; None where there is none. ``many``: of a batch of items."""
+        place = self._found(item, many)
         return None if place is None else item[place]
 
-    def inputs(self, item: Any) -> Any:
-        """What is left of an item without its label: one input, or several."""
-        place = self._found(item)
+    def inputs(self, item: Any, many: bool = False) -> Any:
+        """What is left of an item (or a batch of ``many``) without its label: one input, or several."""
+        place = self._found(item, many)
         if place is None:
             return item
         if isinstance(item, dict):
@@ -49,9 +50,9 @@ class Label:
             return item
         return self.replaced(item, like(item[place], label))
 
-    def replaced(self, item: Any, new: Any) -> Any:
-        """The item, or a batch of them, with this in the place of its label."""
-        place = self._found(item)
+    def replaced(self, item: Any, new: Any, many: bool = False) -> Any:
+        """The item, or a batch of ``many``, with this in the place of its label."""
+        place = self._found(item, many)
         if isinstance(item, dict):
             copied = dict(item) if type(item) is dict else item.copy()
             copied[place] = new
@@ -62,7 +63,7 @@ class Label:
             return parts
         return type(item)._make(parts) if hasattr(item, "_make") else tuple(parts)
 
-    def _found(self, item: Any) -> str | int | None:
+    def _found(self, item: Any, many: bool = False) -> str | int | None:
         if isinstance(item, dict):
             if self.place is not None:
                 return self.place if self.place in item else None
@@ -70,8 +71,20 @@ class Label:
         if isinstance(item, tuple | list):
             if isinstance(self.place, int):
                 return self.place if -len(item) <= self.place < len(item) else None
-            return 1 if len(item) == 2 and self.place is None else None
+            if self.place is not None or len(item) < 2:
+                return None
+            if len(item) == 2:
+                return 1
+            # A number, a date and a place may stand beside one another: which is the truth is clear only where there is one such part.
+            return len(item) - 1 if [_single(part, many) for part in item] == [False] * (len(item) - 1) + [True] else None
         return None
+
+
+def _single(part: Any, many: bool) -> bool:
+    """Whether a part of an item is one number; of ``many`` items, one for each."""
+    if isinstance(part, Tensor | np.ndarray):
+        return part.ndim > 0 and math.prod(part.shape) == len(part) if many else math.prod(part.shape) == 1
+    return not many and isinstance(part, bool | int | float | np.generic)
 
 
 def form_of(label: Any) -> tuple[str, float, int]:

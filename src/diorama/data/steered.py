@@ -32,6 +32,8 @@ _RECENT = 64
 _ALIKE = 4
 """Where the first so many of two workers are the same, each gives the whole stream."""
 
+_ALL_INPUTS = "guessed: all parts of an item are inputs; diorama.data(dataset, label=2) says which of them is the truth."
+
 
 def wrapped(
     dataset: Any, label: str | int | None = None, number: Callable[[Any], int] | None = None, changes: str | Path | None = None,
@@ -86,7 +88,8 @@ class Steered:
     def examples(self, count: int = 512, *, seed: int = 0, classes: Any = None, inputs: Any = None) -> Examples:
         """Some examples, by chance, as a probe set that knows their numbers: ``diorama.watch(…, probe=…)``.
 
-        Of a stream the first. What they are drawn from, and the random state, stay as they were.
+        Inputs in a tuple or list are several inputs, as of ``TensorDataset(series, static, y)``. Of a stream the first. What they are drawn
+        from, and the random state, stay as they were.
         """
         with unmoved():
             numbers, items = zip(*self._sampled(count, seed), strict=True)
@@ -95,6 +98,7 @@ class Steered:
             whole = [self._label.of(item) for item in items]
             try:
                 x = default_collate(parts)
+                x = tuple(x) if isinstance(x, list) else x  # which torch makes of a tuple
                 y = None if whole[0] is None else default_collate(whole)
             except (RuntimeError, TypeError, ValueError) as error:
                 raise UsageError(
@@ -103,7 +107,9 @@ class Steered:
                 ) from error
         if y is not None and labels[0][0] == "one-hot":
             y = torch.tensor([int(number) for _, number, _ in labels])
-        return dataclasses.replace(Examples.of(x, y, classes, inputs), numbers=torch.tensor(numbers))
+        found = Examples.of(x, y, classes, inputs)
+        told = (*found.guessed, _ALL_INPUTS) if y is None and isinstance(items[0], tuple | list) and len(items[0]) > 1 else found.guessed
+        return dataclasses.replace(found, numbers=torch.tensor(numbers), guessed=told)
 
     def save(self, path: str | Path) -> None:
         """Write what is changed into a file, .csv or .json, which ``diorama.data(dataset, changes=path)`` reads."""
@@ -226,11 +232,11 @@ class SteeredSet(Steered, Dataset[Any]):
         if (drawn != numbers).any():
             indices = torch.from_numpy(drawn) if isinstance(indices, Tensor) else drawn if isinstance(indices, np.ndarray) else drawn.tolist()
         batch = self.dataset[indices]
-        labels = self._label.of(batch)
+        labels = self._label.of(batch, many=True)
         if not isinstance(labels, Tensor | np.ndarray) or len(labels) != len(drawn):
             return batch
         values = labels if isinstance(labels, Tensor) else torch.from_numpy(labels)
-        inputs = self._label.inputs(batch) if self._seeks() else None
+        inputs = self._label.inputs(batch, many=True) if self._seeks() else None
         for k, (number, value) in enumerate(zip(drawn.tolist(), values, strict=True)):
             form, label, classes = form_of(value)
             changes.tell(number, label, form, classes)
@@ -240,7 +246,7 @@ class SteeredSet(Steered, Dataset[Any]):
             new = changes.labels[drawn].tolist()
             rows = [value if math.isnan(label) else like(value, label) for value, label in zip(values, new, strict=True)]
             stacked = torch.stack(rows)
-            return self._label.replaced(batch, stacked if isinstance(labels, Tensor) else stacked.numpy())
+            return self._label.replaced(batch, stacked if isinstance(labels, Tensor) else stacked.numpy(), many=True)
         return batch
 
     def _ask(self, numbers: int | Numbers) -> None:
@@ -420,7 +426,7 @@ def _row(batch: Any, k: int) -> Any:
     """One example of a batch of inputs."""
     if isinstance(batch, dict):
         return {name: _row(part, k) for name, part in batch.items()}
-    if isinstance(batch, tuple):
+    if isinstance(batch, tuple | list):
         return tuple(_row(part, k) for part in batch)
     return batch[k]
 

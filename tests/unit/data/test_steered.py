@@ -32,6 +32,7 @@ import diorama
 from diorama.core.errors import Damaged, Unavailable, UsageError
 from diorama.data import changes_file, steered
 from diorama.data.changes import Changes
+from diorama.data.examples import Examples
 from diorama.data.steered import Steered, SteeredSet
 
 COUNT = 40
@@ -369,6 +370,62 @@ def test_a_probe_set_knows_its_numbers() -> None:
     part = examples.take([3, 5]).first(1)
     assert part.numbers is not None
     assert part.numbers.tolist() == [int(examples.numbers[3])]
+
+
+SERIES, STATIC, STATE = torch.randn(20, 6, 3), torch.randn(20, 4), torch.arange(20) % 4
+
+
+class Parts(Dataset[Any]):
+    """Two inputs and their label, put together by a function."""
+
+    def __init__(self, item: Any) -> None:
+        self.item = item
+
+    def __len__(self) -> int:
+        return 20
+
+    def __getitem__(self, index: int) -> Any:
+        return self.item(SERIES[index], STATIC[index], STATE[index])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        Parts(lambda a, b, y: ((a, b), y)), Parts(lambda a, b, y: ([a, b.numpy()], int(y))), Parts(lambda a, b, y: (a, b, y)),
+        TensorDataset(SERIES, STATIC, STATE),
+    ],
+)
+def test_inputs_in_tuples_and_lists_are_several_inputs(data: Any) -> None:
+    """What a loader of the data set gives, in whatever way the two inputs and the label stand, is a probe set of two inputs, and is steered."""
+    wrapped = diorama.data(data)
+    examples = wrapped.examples(12, seed=1)
+    assert isinstance(examples.x, tuple)
+    assert examples.numbers is not None
+    assert examples.y is not None
+    for part, whole in zip((*examples.x, examples.y), (SERIES, STATIC, STATE), strict=True):
+        torch.testing.assert_close(part, whole[examples.numbers])
+    again = Examples.of(*(batch := next(iter(DataLoader(data, 8))))[:1], batch[1]) if isinstance(data[0][0], tuple | list) else None
+    assert again is None or [tuple(part.shape) for part in again.x] == [(8, 6, 3), (8, 4)]
+    wrapped.changes.set("label", np.array([3]), 1.0)
+    assert next(iter(DataLoader(wrapped, 8)))[-1].tolist() == [0, 1, 2, 1, 0, 1, 2, 3]
+
+
+def test_which_part_is_the_truth_is_said_or_told() -> None:
+    """Of parts that may each be the truth none is taken for it; that is said, and ``label=`` tells it."""
+    data = Parts(lambda a, b, y: (a, y, 7))
+    examples = diorama.data(data).examples(8)
+    assert examples.y is None
+    assert any("label=" in each for each in examples.guessed)
+    told = diorama.data(data, label=1).examples(8)
+    assert told.numbers is not None
+    assert torch.equal(told.y, STATE[told.numbers])  # type: ignore[arg-type]
+
+
+def test_a_list_is_several_inputs_only_where_it_cannot_be_examples() -> None:
+    """Tensors in a list are examples where there are as many labels as tensors, and inputs where each is as long as the labels."""
+    pair = [torch.zeros(4, 3), torch.zeros(4, 3)]
+    assert isinstance(Examples.of(pair, torch.arange(4)).x, tuple)
+    assert len(Examples.of(pair, torch.arange(2))) == len(Examples.of(pair)) == 2
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".json"])
