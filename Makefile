@@ -42,7 +42,7 @@ test: browser page .venv/compiled ## everything that must hold, `make check` too
 
 sweep: browser page ## many more generated runs and networks than `make test` draws
 	DIORAMA_SWEEP=1000 $(BIN)/python -m pytest -n 2 tests/faults/test_hostile_runs.py tests/laws/test_drawn_models.py tests/laws/test_drawn_surgery.py tests/laws/test_healthy_trainings.py \
-		tests/laws/test_views.py tests/trained
+		tests/laws/test_views.py tests/trained tests/unit/record
 
 bench: page ## ratios against the limits and the peers
 	$(BIN)/python -m pip install $(PIP) -e ".[bench]"

@@ -64,7 +64,7 @@ def ask(net: str, name: str, x: Tensor, target: Any = None, **options: Any) -> A
     return diorama.attribute(scene.model, x, target, method=name, **{**told, **knobs, **options})
 
 
-@pairs("name, net", list(diorama.methods), ALL, 2)
+@pairs("name, net", list(diorama.methods), ALL, 3)
 def test_a_method_explains_the_network_or_says_what_does(name: str, net: str) -> None:
     """A method that applies gives a finite map with its checks; one that does not names another that does."""
     x = opened(net).examples.x[:2]

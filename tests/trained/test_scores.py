@@ -83,7 +83,7 @@ def _drawn(scene: Scene, name: str) -> Picture | None:
         return None
 
 
-@pairs("name, view", list(networks.NETWORKS), list(views), 2)
+@pairs("name, view", list(networks.NETWORKS), list(views), 3)
 def test_every_view_that_fits_draws_the_network(name: str, view: str, scenes: dict[str, Scene]) -> None:
     """A view whose ``fits`` says yes ends with a final picture, which can be stored and read, or says why not."""
     scene = _few(scenes, name)

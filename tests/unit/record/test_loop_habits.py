@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pairings import pairs
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
@@ -255,12 +256,11 @@ def right(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Train], set[str
     return lambda train: kept(train, PlantedIn.kind)
 
 
-@pytest.mark.parametrize("kind", ["dense", "convolutional", "summed"])
-@pytest.mark.parametrize("name", list(_CASES))
+@pairs("name, kind", list(_CASES), ["dense", "convolutional", "summed"], 3)
 def test_what_goes_wrong_in_a_loop_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, right: Callable[[Train], set[str]], name: str, kind: str,
 ) -> None:
-    """Each mistake is an alarm under its name in each of three networks; the loop without it raises none of that name."""
+    """Each mistake is an alarm under its name in one of three networks (in a sweep in each); the loop without it raises none of that name."""
     monkeypatch.setattr(PlantedIn, "kind", kind)
     finding, wrong, without = _CASES[name]
     torch.manual_seed(0)

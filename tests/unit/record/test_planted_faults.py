@@ -1,4 +1,4 @@
-"""Each fault, planted in three different networks, is found under its name; the trainings are shared by what they plant."""
+"""Each fault, planted in one of three networks (in a sweep in each), is found under its name; the trainings are shared by what they plant."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from pairings import pairs, turn
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
@@ -79,7 +80,13 @@ def _alarms(found: dict[str, Found]) -> set[str]:
     return {name for name, one in found.items() if one.severity >= ALARM}
 
 
-@pytest.fixture(params=list(NETWORKS))
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each fault has its network; a sweep plants it in all three."""
+    if "model" in metafunc.fixturenames:
+        turn(metafunc, "model", list(NETWORKS))
+
+
+@pytest.fixture
 def model(request: pytest.FixtureRequest) -> nn.Sequential:
     """A fresh network of each kind."""
     torch.manual_seed(0)
@@ -310,8 +317,7 @@ def _normed(momentum: float) -> dict[str, nn.Sequential]:
     }
 
 
-@pytest.mark.parametrize("name", list(NETWORKS))
-@pytest.mark.parametrize("plant", ["momentum", "reset", "none"])
+@pairs("plant, name", ["momentum", "reset", "none"], list(NETWORKS), 3)
 def test_running_statistics_that_are_not_the_batches_are_found(tmp_path: Path, name: str, plant: str) -> None:
     """A momentum that is far too small, or statistics that are reset at each step, are found; the usual ones raise no alarm."""
     model = _normed(1e-5 if plant == "momentum" else 0.1)[name]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from pairings import pairs
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
@@ -222,10 +223,13 @@ def _tabled(path: Path, name: str, plant: str, network: str) -> dict[str, Found]
     return _alarms(path)
 
 
-@pytest.mark.parametrize("network", list(TABLE_NETWORKS))
-@pytest.mark.parametrize(("name", "plant"), [("two classes", "copy"), ("three classes", "copy"), ("three classes", "one"), ("regression", "copy")])
-def test_a_label_in_a_column_of_a_small_table_is_found(tmp_path: Path, network: str, name: str, plant: str) -> None:
+LEAKS = [("two classes", "copy"), ("three classes", "copy"), ("three classes", "one"), ("regression", "copy")]
+
+
+@pairs("network, leak", list(TABLE_NETWORKS), LEAKS, 3, lambda each: each if isinstance(each, str) else "-".join(each))
+def test_a_label_in_a_column_of_a_small_table_is_found(tmp_path: Path, network: str, leak: tuple[str, str]) -> None:
     """A column that holds the label, or whether it is one class, is told by its name; the table without it raises no alarm."""
+    name, plant = leak
     found = _tabled(tmp_path / "planted", name, plant, network)
     assert set(found) == {"shortcut"}
     assert "column code" in found["shortcut"].text
