@@ -62,7 +62,8 @@ class DifferencesView(View):
                 yield self._picture(scene, selection, stage.value, final=True)
             else:
                 yield stage.progress
-                yield Draft(lambda value=stage.value: self._picture(scene, selection, value, final=False))  # type: ignore[misc]
+                if stage.value is not None:  # there is none while another process works on it
+                    yield Draft(lambda value=stage.value: self._picture(scene, selection, value, final=False))  # type: ignore[misc]
 
     def _picture(self, scene: Scene, selection: Selection, value: dict[str, Any], *, final: bool) -> Picture:
         other = beside(scene)

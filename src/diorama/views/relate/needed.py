@@ -63,6 +63,8 @@ class NeededView(View):
                 yield self._picture(scene, selection, stage.value, final=True)
             else:
                 yield stage.progress
+                if stage.value is None:  # another process works on it
+                    continue
                 if np.isfinite(stage.value["passed"]).any() or np.isfinite(stage.value["held"]).any():
                     yield Draft(lambda value=stage.value: self._picture(scene, selection, value, final=False))  # type: ignore[misc]
 
@@ -123,7 +125,8 @@ class NeededView(View):
             more = f" and {len(outer) - 4} more" if len(outer) > 4 else ""
             each = "each " if len(outer) > 1 else ""
             within = f", and what lies in {'it' if len(outer) == 1 else 'them'}," if len(outer) < len(free) else ""
-            said += f"; {joined([*map(spoken, outer[:4])])}{more}{within} can {each}be lost"
+            some = [spoken(name) for name in outer[:4]]
+            said += f"; {', '.join(some) if more else joined(some)}{more}{within} can {each}be lost"
             said += f" without changing more than {CHEAP:.0%} of them" if np.isfinite(share) else ""
         if not free:
             count = len({k for _, _, k in ways})

@@ -144,6 +144,8 @@ class PartsView(View):
         else:
             stages = scene.derive("parts", layer=one.name, example=current.index, answer=answer, groups=self.groups).stream()
         for stage in stages:
+            if stage.value is None:  # another process works on it
+                continue
             values, attribution = stage.value["values"], stage.value["attribution"]
             grid = _binned(values, self.places, mean=True)
             flat = _binned(attribution.sum(0)[None], self.places, mean=False)[0] if attribution.size else np.zeros((0, 0))
