@@ -19,6 +19,7 @@ from diorama.derive.derivations.attention import AttentionDerivation
 from diorama.derive.heads import MEASURES, attention_layers, gathered, held_weights, looked_back, measured, weights
 from diorama.model.attention import dot_product
 from diorama.scene import Scene
+from diorama.views.why.attention import most_telling
 
 LETTERS = tuple("abcdefgh. \n,")
 
@@ -442,3 +443,28 @@ def test_the_most_telling_layer_is_caught_while_heads_are_measured(monkeypatch: 
     found = scene.derive("attention", layer=opened, example=0).value
     np.testing.assert_allclose(found, weights(plain, plain.current(example=0).x, layer, 1024), atol=1e-6)
     assert held_weights(scene, opened, 1, 1024) is None
+
+
+def test_who_goes_back_in_time_keeps_the_layer_that_was_opened(tmp_path: Path) -> None:
+    """The layer that is opened by itself is that of the newest step at all steps, though another one told most before; and it is said."""
+    model, x = _Writes(), torch.randint(0, 12, (4, 16), generator=torch.Generator().manual_seed(0))
+    optimizer = torch.optim.SGD(model.parameters(), 0.0)
+    with torch.no_grad():
+        for table in (model.embed, model.place):
+            table.weight.zero_()
+        angles = 0.3 * torch.arange(2048.0)
+        model.place.weight[:, 0], model.place.weight[:, 1] = angles.cos(), angles.sin()
+    with diorama.watch(model, tmp_path / "run", probe=(x, x.roll(-1, 1)), optimizer=optimizer, every=1, snapshots=1,
+                       inputs=diorama.Tokens(vocabulary=LETTERS)) as recorder:
+        for sharp in (0, 0, 1):
+            _looks_at(model.blocks[sharp], 1)
+            _looks_at(model.blocks[1 - sharp], 0)
+            recorder.step(loss=torch.tensor(1.0))
+    run = diorama.open(tmp_path / "run")
+    early = run.scene(step=run.snapshots[1])
+    found = early.derive("heads", induction=False).value
+    assert most_telling(found, attention_layers(early)) == 0
+    for step in run.snapshots[1:]:
+        picture = run.scene(step=step).view("attention")
+        assert picture.title == "Where the heads of blocks.1 look"
+        assert ("at the newest step" in picture.note) == (step != run.snapshots[-1])

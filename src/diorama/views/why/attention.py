@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,7 @@ SUMS = 1e-4
 MOST = HELD
 """Longer inputs are put together into so many stretches."""
 OPENED = "No layer is chosen: this one has the head that looks most sharply at others than itself and the first token."
+AT_LAST = " at the newest step of the training."
 HEADS = 24
 """At most so many heads of a vision transformer are laid over the picture."""
 
@@ -100,7 +101,11 @@ class AttentionView(View):
         layers = attention_layers(scene, current.x)
         layer, chosen = self._asked(layers, selection)
         known = kinds_of_heads(scene, self.measure)
-        told: _ShownWeights | None = None if layer is None else self._seen(scene, current, layers, layer, chosen)
+        told: _ShownWeights | None = None
+        if layer is not None:
+            told = self._seen(scene, current, layers, layer, chosen)
+        elif (newest := (yield from _newest(scene, layers))) is not None:
+            told = self._seen(scene, current, layers, newest, chosen, opened=True, newest=True)
         if told is not None and not known.known:
             yield self._picture(scene, selection, told, None)
         for stage in known.stream():
@@ -115,11 +120,12 @@ class AttentionView(View):
 
     def _seen(
         self, scene: Scene, current: Current, layers: Sequence[AttentionLayer], layer: AttentionLayer, chosen: int | None, opened: bool = False,
+        newest: bool = False,
     ) -> _ShownWeights:
         found = self._found(scene, current, layers, layer)
         asking, asked = _told(scene, current, layer, found)
         found = _unpadded(found, asking)
-        return _ShownWeights(current, layer, found, self._head(found, chosen), asking, asked, opened)
+        return _ShownWeights(current, layer, found, self._head(found, chosen), asking, asked, opened, newest)
 
     def _over_training(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         for found in measured_over_training(scene, self.measure):
@@ -199,7 +205,7 @@ class AttentionView(View):
             scene, selection, f"Where {'attention leads up to' if self.show == 'rollout' else 'the heads of'} {spoken(layer.name)}"
             + ("" if self.show == "rollout" else " look"), Group(children=tuple(marks)),
             self._caption(current, found, head, asking, asked, place, kinds), checks=(check,), final=kinds is not None,
-            note=" ".join(filter(None, (OPENED if shown.opened else "", _note(found, asking, asked)))),
+            note=" ".join(filter(None, (OPENED[:-1] + AT_LAST if shown.newest else OPENED if shown.opened else "", _note(found, asking, asked)))),
             hint="" if place is not None or found.shape[1] == 1 or not (asked.tokens or asked.grid) else (
                 f"Point at a {'patch' if asked.grid else 'token'} to see what it takes from where."
             ),
@@ -257,6 +263,24 @@ class _ShownWeights:
     asked: Positions
     opened: bool = False
     """The layer was left open, and is the most telling one."""
+    newest: bool = False
+    """It is that at the newest step."""
+
+
+def _newest(scene: Scene, layers: Sequence[AttentionLayer]) -> Generator[Progress, None, AttentionLayer | None]:
+    """At an earlier step of a training the layer that tells most at its newest, so that who goes back in time sees one layer become what it is.
+
+    None at the newest step itself, and where the network had other layers then.
+    """
+    if not scene.steps or scene.step == scene.steps[-1]:
+        return None
+    stage = None
+    for stage in kinds_of_heads(scene.at(scene.steps[-1]), "entropy").stream():
+        if not stage.final:
+            yield stage.progress
+    if stage is None or stage.value["layers"] != [layer.name for layer in layers]:
+        return None
+    return layers[most_telling(stage.value, layers)]
 
 
 def most_telling(kinds: Any, layers: Sequence[AttentionLayer]) -> int:
