@@ -1,8 +1,7 @@
 """Everything that page and server say to each other, as structs: JSON both ways, pictures in binary beside it.
 
-``web/src/protocol.ts`` is written from this file by ``python -m diorama.core.typescript``. A message to the server says what to
-``do``, one from it names its ``event``. How long either side waits for the other stands here too, once, as ``PATIENCE``.
-"""
+``python -m diorama.core.typescript`` writes ``web/src/protocol.ts`` from it. A message to the server says what to ``do``, one from it
+names its ``event``. How long either waits for the other stands here too, as ``PATIENCE``."""
 
 from __future__ import annotations
 
