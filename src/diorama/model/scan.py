@@ -251,10 +251,9 @@ def scan(
     whatever the number of examples.
     *Raises* UsageError for no batch at all; whatever ``cancel`` raises.
     """
-    found = into if into is not None else Scan(start=start)
+    found, owners = into if into is not None else Scan(start=start), Owners(kind)
     done, began = found.start + found.examples, found.examples
     labels: Whole | None = None
-    owners = Owners(kind)
 
     def take(name: str, tensor: Tensor) -> None:
         layer = table[name] if table is not None and table.has(name) else None
