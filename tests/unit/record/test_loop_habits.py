@@ -18,7 +18,7 @@ import diorama
 from diorama.record import judging
 from diorama.record.batch_reader import told_labels
 from diorama.record.findings import ALARM
-from diorama.record.findings.learning_rate_too_high import _added
+from diorama.record.findings.learning_rate_too_high import added
 from diorama.record.loop_habits import Leftovers
 
 Step = Callable[[nn.Module, torch.optim.Optimizer, Tensor, Tensor], Tensor]
@@ -290,7 +290,7 @@ def test_what_a_step_adds_up_is_known_by_what_a_pass_weighs(tmp_path: Path, monk
     ):
         torch.manual_seed(0)
         _alarms(tmp_path / name, Ended(), _classes(), _steps(passes, divided, reduction), lr=1e-3, steps=20)
-        found = _added(diorama.open(tmp_path / name)).told  # type: ignore[arg-type]
+        found = added(diorama.open(tmp_path / name)).told  # type: ignore[arg-type]
         assert (told in found) if told else not found
 
 

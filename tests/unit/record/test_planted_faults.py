@@ -266,7 +266,7 @@ def test_a_class_that_never_is_in_the_training_is_found(tmp_path: Path, model: n
         assert "overfitting" not in found
         if name == "filtered":
             assert found["missing_class"].keys == ("class:3",)
-            assert f"Of these {(truth == 3).sum()} 0 are answered rightly" in found["missing_class"].text
+            assert f"Of these {(truth == 3).sum()} examples none is answered rightly" in found["missing_class"].text
             # Up to the last reading, which comes the later the busier the machine is.
             assert re.search(r"up to step \d+0\b", found["missing_class"].text)
 
