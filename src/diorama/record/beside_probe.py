@@ -12,8 +12,10 @@ from ..model.axes import first_tensor
 
 _ROWS, _COLUMNS = 256, 256
 """Rows of a batch, and numbers of a row, that are compared."""
-_PROBE = 512
+COMPARED = 2**12
 """Examples of the probe set, which are its first ones, that rows are compared with."""
+_PROBE = 512
+"""Examples of it whose tokens are counted, and by which it is told which numbers tell rows apart."""
 _HANDS = 3
 """Into so many parts the numbers of a row are dealt; each part alone tells rows apart …"""
 _APART = 0.98
@@ -30,17 +32,16 @@ class BesideProbe:
 
     *Meaning* discrete rows are the same by chance. Where each of three parts of a row, none with a number of another, tells the rows of the
     probe set apart by itself, all of them agree in a row that is the same and in no other; elsewhere nothing is said of twins.
-    *Error* of wide inputs every n-th number is compared, of large batches the first rows.
-    *Cost* at due steps: one copy of at most 256 × 256 numbers, and a count of the batch's tokens.
+    *Error* of wide inputs every n-th number is compared, of large batches the first rows, of a probe set its first 4,096 examples.
+    *Cost* once, some 20 µs an example of the probe set that is compared; at due steps one copy of at most 256 × 256 numbers, and a count of the batch's tokens.
     """
 
     def __init__(self, examples: Examples | None) -> None:
-        x = None if examples is None else first_tensor(examples.first(_PROBE).x)
+        x = None if examples is None else first_tensor(examples.first(COMPARED).x)
         self._shape = None if x is None else x.shape[1:]
-        rows = None if x is None else _rows(x, _PROBE)
-        self._known = set() if rows is None or not _told_apart(rows) else set(_signs(rows))
+        self._known = set(_known(x) or ())
         self._met: set[int] = set()
-        self._tokens = None if x is None else _counted(x)
+        self._tokens = None if x is None else _counted(x[:_PROBE])
         self._seen = np.zeros(0)
 
     def told(self, x: Tensor | None) -> dict[str, float]:
@@ -63,11 +64,26 @@ class BesideProbe:
 
 def again(examples: Examples) -> float | None:
     """The share of the probe set's rows that stand there before already; None where rows may be the same by chance."""
-    x = first_tensor(examples.first(_PROBE).x)
-    rows = None if x is None else _rows(x, _PROBE)
-    if rows is None or not _told_apart(rows):
+    signs = _known(first_tensor(examples.first(COMPARED).x))
+    return None if signs is None else 1 - len(set(signs)) / len(signs)
+
+
+def _known(x: Tensor | None) -> list[int] | None:
+    """A sign for each row of the probe set; None where parts of the rows do not tell them apart, each by itself."""
+    few = None if x is None else _rows(x, _PROBE)
+    if x is None or few is None or few.shape[1] < _HANDS:
         return None
-    return 1 - len(set(_signs(rows))) / len(rows)
+    ordered = np.sort(few, 0)
+    order = np.argsort(-(np.diff(ordered, axis=0) != 0).sum(0), kind="stable")  # what tells most is dealt first
+    whole, parts = list[int](), [set[int]() for _ in range(_HANDS)]
+    for start in range(0, len(x), _PROBE):
+        rows = _rows(x[start : start + _PROBE], _PROBE)
+        assert rows is not None  # as the first ones are
+        whole += _signs(rows)
+        for k, part in enumerate(parts):
+            part.update(_signs(rows[:, order[k::_HANDS]]))
+    different = len(set(whole))
+    return whole if different >= _DIFFERENT and all(len(part) >= _APART * different for part in parts) else None
 
 
 def _rows(x: Tensor, most: int) -> NDArray[np.float64] | None:
@@ -81,16 +97,6 @@ def _rows(x: Tensor, most: int) -> NDArray[np.float64] | None:
 
 def _signs(rows: NDArray[np.float64]) -> list[int]:
     return [hash(row.tobytes()) for row in rows]
-
-
-def _told_apart(rows: NDArray[np.float64]) -> bool:
-    """Whether parts of the rows tell them apart, each by itself."""
-    whole = len(set(_signs(rows)))
-    if whole < _DIFFERENT or rows.shape[1] < _HANDS:
-        return False
-    ordered = np.sort(rows, 0)
-    order = np.argsort(-(np.diff(ordered, axis=0) != 0).sum(0), kind="stable")  # what tells most is dealt first
-    return all(len(set(_signs(rows[:, order[k::_HANDS]]))) >= _APART * whole for k in range(_HANDS))
 
 
 def _counted(x: Tensor) -> NDArray[np.float64] | None:

@@ -20,7 +20,7 @@ from ..model.untouched import Untouched
 from ..model.unwrap import fed
 from ..training.optimizers import check_apart, elsewhere, far, remembered, unlike
 from ..training.subject import Subject
-from .beside_probe import again
+from .beside_probe import COMPARED, again
 
 _MOST = 512
 _TOLD = 1000
@@ -76,8 +76,8 @@ def likeness(examples: Examples | None, reading: Reading | None) -> dict[str, An
         parts = [one for one in nesting.tensors(few.x) if len(one) == len(few)]
         if len(few) > 1 and parts and all(bool((one == one[:1]).all()) for one in parts):
             found["alike"] = True
-        if (twice := again(few)) is not None:
-            found["again"] = twice
+        if (twice := again(examples)) is not None:
+            found |= {"again": twice, "compared": min(COMPARED, len(examples))}
         if reading is not None and reading.task == "reconstruction" and reading.criterion is None:
             wanted = reading.wanted(few.x, y)
             if wanted is not None and wanted.is_floating_point() and len(wanted) > 1:

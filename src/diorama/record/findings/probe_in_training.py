@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _HELPS = "Hold the probe set out of the training, where it should tell of new examples."
 _READINGS = 3
 """Batches that are read at least."""
+_BEFORE = 512
+"""Examples of the probe set that older records compared, which do not say how many."""
 
 
 class ProbeInTraining(Finding):
@@ -61,15 +63,19 @@ class ProbeInTraining(Finding):
         twins = last(run, "batch/twins", 10)
         if len(met) < _READINGS or met[-1] < max(self.share, 1e-9):
             return []
-        again = float((run.meta.get("probe") or {}).get("again") or 0.0)
+        like = run.meta.get("probe") or {}
+        again = float(like.get("again") or 0.0)
+        compared, total = int(like.get("compared") or _BEFORE), int(run.meta.get("examples") or 0)
+        # Rows of a probe set that is compared in part are in it more often than was seen.
+        least, which = (" at least", f"the first {compared:,} of its {total:,} examples") if compared < total else ("", "")
         many = again >= self.share
-        told = f" In it, {again:.0%} of the rows stand there before already: data were multiplied before they were split." if many else ""
+        told = f" In {which or 'it'}, {again:.0%} of the rows stand there before already: data were multiplied before they were split." if many else ""
         return [Found(
             self.name, 0.6 if many else 0.2,
             "Rows of the probe set are trained on, as they stand there many times over" if many else "The probe set is trained on",
-            f"{met[-1]:.0%} of the different rows of the probe set were met in the batches that were read, so its loss and accuracy do not say how "
+            f"{met[-1]:.0%} of the different rows of the probe set{f' ({which} were compared)' * bool(which)} were met in the batches that were read, so its loss and accuracy do not say how "
             f"the model does on new ones.{told}",
-            f"of the last batches that were read {np.mean(twins):.0%} of the rows are in the probe set, number for number", (), None,
+            f"of the last batches that were read{least} {np.mean(twins):.0%} of the rows are in the probe set, number for number", (), None,
             int(steps[np.flatnonzero(met >= self.share)[0]]) if self.share else int(steps[0]),
             "Certain: three parts of each row, none with a number of another, agree.",
             "Take away rows that stand there twice, then split." if many else _HELPS, "examples",
