@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -130,6 +131,43 @@ def test_all_layers_are_as_right_as_is_said(training: tuple[str, Run]) -> None:
         assert np.sqrt((apart**2).mean()) < 1.6, kind
         errors.append(value["error"].mean())
     assert errors[0] / errors[1] == pytest.approx(4.0, rel=0.35)
+
+
+@pytest.mark.parametrize("layers", ["last", "all"])
+@pytest.mark.parametrize("told", [True, False])
+def test_each_weight_has_the_rate_of_its_own_group(tmp_path: Path, layers: str, told: bool) -> None:
+    """Two optimizers and three groups, a bias apart: equal to autograd with each weight's own rate; where a record does not say which group holds
+    which weights, the mean is taken, and nothing is called exact."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        x, y, model = torch.randn(16, 4), torch.arange(16) % 3, nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))
+    rates = {"0.weight": 0.5, "0.bias": 0.5, "2.weight": 0.01, "2.bias": 0.1}
+    first = torch.optim.SGD(model[0].parameters(), 0.5)
+    second = torch.optim.SGD([{"params": [model[2].weight], "lr": 0.01}, {"params": [model[2].bias], "lr": 0.1}])
+    with diorama.watch(model, tmp_path / "run", probe=(x, y), optimizer=[first, second], snapshots=1, every=1) as recorder:
+        for _ in range(2):
+            loss = functional.cross_entropy(model(x), y)
+            loss.backward()  # type: ignore[no-untyped-call]
+            for optimizer in (first, second):
+                optimizer.step()
+                optimizer.zero_grad()
+            recorder.step(loss=loss.detach())
+    run = diorama.open(tmp_path / "run")
+    if not told:
+        del run.meta["held"]["groups"]
+        rates = dict.fromkeys(rates, float(np.mean([0.5, 0.01, 0.1])))
+    value = run.scene().derive("influence", example=3, layers=layers, what="truth", dimensions=200_000).value
+    total = np.zeros(16)
+    for step in value["steps"]:
+        own = run.scene(int(step)).model.eval()
+        named = {name: weight for name, weight in own.named_parameters() if layers == "all" or name.startswith("2.")}
+        each = [torch.autograd.grad(functional.cross_entropy(own(x[k : k + 1]), y[k : k + 1]), list(named.values())) for k in range(16)]
+        total += [sum(rates[n] * float((a * b).sum()) for n, a, b in zip(named, each[k], each[3], strict=True)) for k in range(16)]
+    np.testing.assert_allclose(value["scores"], total, atol=(1e-5 if layers == "last" else 0.02) * np.abs(total).max())
+    assert value["own"] == told
+    caption = run.scene().view("influence", example=3, layers=layers, what="truth").caption
+    assert ("their mean was taken" in caption) == (not told)
+    assert ("exactly" in caption) == (told and layers == "last")
 
 
 def test_training_data_may_be_handed_over(training: tuple[str, Run]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -42,6 +42,13 @@ class Lasts:
             return functional.pad(tensor, (0, 0, 0, times - tensor.shape[1]))
 
         return cls(torch.cat([padded(part.slopes) for part in parts]), torch.cat([padded(part.inputs) for part in parts]))
+
+    def scaled(self, factors: Sequence[float]) -> Lasts:
+        """The same with the gradient of the weight, and that of the bias where there is one, times a number each."""
+        inputs = self.inputs * factors[0]
+        if len(factors) > 1:
+            inputs[..., -1] = self.inputs[..., -1] * factors[1]
+        return Lasts(self.slopes, inputs)
 
     def dot(self, other: Lasts) -> Tensor:
         """The product of every gradient here with the one gradient of ``other``, (n,)."""
@@ -127,6 +134,12 @@ class LastLayer:
         if weight.is_complex():
             raise NotApplicable(f"the last layer, {self.name!r}, has complex weights, and its gradients are taken of real ones; choose layers=all")
 
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """The names of its weight and, where it has one, its bias: of one that is shared the name that the model gives it first."""
+        names = {id(weight): name for name, weight in self._model.named_parameters()}
+        return tuple(names.get(id(one), "") for one in (self._module.weight, self._module.bias) if one is not None)
+
     def gradients(self, x: Nested, y: Tensor) -> Lasts:
         """The gradients of a batch: one forward pass, and one backward from the losses to the layer."""
         bound = batch_size(self._model)
@@ -164,8 +177,9 @@ class Sketching:
 
     def __init__(self, model: nn.Module, reading: Reading, dimensions: int, seed: int) -> None:
         self._model, self._reading, self._dimensions = model, reading, dimensions
-        self._weights = [weight for weight in model.parameters()
-                         if weight.requires_grad and (weight.is_floating_point() or weight.is_complex())]
+        held = [(name, weight) for name, weight in model.named_parameters()
+                if weight.requires_grad and (weight.is_floating_point() or weight.is_complex())]
+        self._names, self._weights = [name for name, _ in held], [weight for _, weight in held]
         if not self._weights:
             raise NotApplicable("no weight of the model takes a gradient, so no example moves any")
         generator = torch.Generator().manual_seed(seed)
@@ -178,19 +192,19 @@ class Sketching:
         """So many numbers a gradient has."""
         return len(self._places)
 
-    def gradients(self, x: Nested, y: Tensor) -> Sketches:
-        """The gradient of one example: one forward and one backward pass."""
+    def gradients(self, x: Nested, y: Tensor, factor: Callable[[str], float] = lambda name: 1.0) -> Sketches:
+        """The gradient of one example, each weight's times a number: one forward and one backward pass."""
         with torch.enable_grad():
             total = losses(self._reading, self._reading.scores(called(self._model, x)), y).sum()
             slopes = torch.autograd.grad(total, self._weights, allow_unused=True)
         row, length, start = torch.zeros(self._dimensions, dtype=torch.float64), 0.0, 0
-        for weight, part in zip(self._weights, slopes, strict=True):
+        for name, weight, part in zip(self._names, self._weights, slopes, strict=True):
             stop = start + _numbers(weight)
             if part is not None:
                 dense = part.detach() if part.layout == torch.strided else part.detach().to_dense()
                 # Both parts of a complex number are weights of their own.
                 dense = torch.view_as_real(dense.resolve_conj()) if dense.is_complex() else dense
-                flat = dense.reshape(-1).double().cpu()
+                flat = dense.reshape(-1).double().cpu() * factor(name)
                 length += float(flat.square().sum())
                 row.index_add_(0, self._places[start:stop], flat * (2.0 * self._signs[start:stop] - 1.0))
             start = stop

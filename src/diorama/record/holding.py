@@ -42,7 +42,11 @@ def held(subject: Subject) -> dict[str, Any] | None:
     outside = [name for name, p in subject.parameters.items() if p.requires_grad and id(p) not in mine]
     still = [name for name, p in subject.parameters.items() if not p.requires_grad]
     kinds = [type(optimizer).__name__ for optimizer in subject.optimizers]
+    # In the order of their series: learning_rate, learning_rate/1 and so on.
+    places = [{id(p) for p in group["params"]} for group in groups]
+    apart = {"groups": [[name for name, p in subject.parameters.items() if id(p) in own] for own in places]} if len(groups) > 1 else {}
     return {
+        **apart,
         "outside": outside, "still": still, "count": len(subject.parameters) - len(outside) - len(still), "kinds": kinds,
         "decay": max((_number(group.get("weight_decay")) for group in groups), default=0.0),
         "momentum": max(_number(group.get("momentum", (group.get("betas") or (0.0,))[0])) for group in groups),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,8 @@ class InfluenceDerivation(Derivation):
     negative: larger (an opponent). It tells what single plain steps at the snapshots would do, not what a training without
     the example would have come to.
     *Shapes* ``scores`` (examples,), ``error`` (examples,), ``rows`` (examples,) their numbers in the data, ``steps`` and
-    ``rates`` (snapshots,), ``total`` how many examples the data has. ``last`` names the last layer, and behind it those that also lead
+    ``rates`` (snapshots,), of all layers the mean over the optimizers' groups; ``own`` whether each weight's product has the rate of its own
+    group, else that mean; ``total`` how many examples the data has. ``last`` names the last layer, and behind it those that also lead
     to the answer with no layer between, which are not looked at; it is empty of all layers.
     *Error* of the last layer none (its gradients are products of what it was given and the slope of the loss, bias included);
     of all layers the standard error of a random projection, which ``error`` says.
@@ -49,7 +50,7 @@ class InfluenceDerivation(Derivation):
     """
 
     on = "examples"
-    version = 2
+    version = 3
 
     example: int = knob(0, "The example whose answer is asked for.", low=0)
     what: str = knob("answer", "What it was taught: the answer that it gives now, or the truth.", choices=("answer", "truth"))
@@ -132,13 +133,16 @@ class InfluenceDerivation(Derivation):
     def stages(self, scene: Scene, begun: Plain = None, before: Plain = None) -> Iterator[Stage]:
         """The sum after each snapshot, the newest first, as it says most of the answer as it is now."""
         steps, rows = self._steps(scene), self._rows(scene)
-        rates = [_rate(scene, step) for step in steps] or [1.0]
+        last, weights = self._last(scene)
+        groups = [_rates(scene, step) for step in steps] or [_Rates({}, 1.0)]
+        rates = [each.of(weights[0]) if last else each.mean for each in groups]
+        own = all(each.known(weights) for each in groups)
         moments = list(reversed(list(enumerate(steps)))) or [(0, scene.step if scene.step is not None else 0)]
         total, done = float(len(moments) * len(rows)), 0
         scores, spread = np.zeros(len(rows)), np.zeros(len(rows))
         if begun is not None:
             done, scores, spread = int(begun["done"]), np.array(begun["scores"]), np.array(begun["spread"])
-        label, last = self.label(scene), self._last(scene)
+        label = self.label(scene)
         assert label is not None  # fits() has seen it
         for number, (place, step) in enumerate(moments):
             if number < done:
@@ -149,20 +153,20 @@ class InfluenceDerivation(Derivation):
                 made = found
                 yield Stage(None, number * len(rows) + part, total + 1, f"step {step:,}" if steps else "")
             assert made is not None
-            target = self._target(scene, moment, label)
-            scores = scores + rates[place] * made.dot(target).numpy()  # type: ignore[arg-type]
+            target = self._target(scene, moment, label, groups[place])
+            scores = scores + made.dot(target).numpy()  # type: ignore[arg-type]
             if isinstance(made, Sketches):
-                spread = spread + (rates[place] * made.error(target).numpy()) ** 2  # type: ignore[arg-type]
-            value = self._value(scene, rows, steps, rates, scores, spread, last)
+                spread = spread + made.error(target).numpy() ** 2  # type: ignore[arg-type]
+            value = self._value(scene, rows, steps, rates, scores, spread, last) | {"own": own}
             state = {"done": number + 1, "scores": scores, "spread": spread}
             yield Stage(value, (number + 1) * len(rows), total + 1, f"step {step:,}", state=lambda state=state: state)  # type: ignore[misc]
-        yield Stage(self._value(scene, rows, steps, rates, scores, spread, last), total + 1, total + 1)
+        yield Stage(self._value(scene, rows, steps, rates, scores, spread, last) | {"own": own}, total + 1, total + 1)
 
     def check(self, scene: Scene, value: Plain) -> None:
         """A score and an error for each example, and a rate for each snapshot."""
         count, steps = len(self._rows(scene)), len(self._steps(scene) or [0])
         kinds = {"scores": ("f", count), "error": ("f", count), "rows": ("i", count), "steps": ("i", steps), "rates": ("f", steps)}
-        if set(value) != {*kinds, "total", "last"} or value["total"] != len(self.examples(scene)):
+        if set(value) != {*kinds, "total", "last", "own"} or not isinstance(value["own"], bool) or value["total"] != len(self.examples(scene)):
             raise ValueError("another set of values")
         if not isinstance(value["last"], list) or not all(isinstance(name, str) for name in value["last"]):
             raise ValueError("the last layers by name are wanted")
@@ -180,14 +184,14 @@ class InfluenceDerivation(Derivation):
             "last": last,
         }
 
-    def _last(self, scene: Scene) -> list[str]:
-        """The last layer by name, and behind it those that lead to the answer beside it."""
+    def _last(self, scene: Scene) -> tuple[list[str], Sequence[str]]:
+        """The last layer by name, and behind it those that lead to the answer beside it; and its weights by name."""
         if self.layers != "last":
-            return []
+            return [], ()
         x = fed(scene.model, nesting.to(self._asked(scene), scene.device))
         with Untouched(scene.model, "eval"):
             found = LastLayer(scene.model, scene.reading, x)
-        return [found.name, *found.beside]
+        return [found.name, *found.beside], found.weights
 
     def _steps(self, scene: Scene) -> list[int]:
         """The snapshots up to the scene's step; none where it is not of a run."""
@@ -216,12 +220,14 @@ class InfluenceDerivation(Derivation):
     def _asked(self, scene: Scene) -> Nested:
         return self.input if self.input is not None else scene.examples.batch([self.example])
 
-    def _target(self, scene: Scene, moment: Scene, label: Tensor) -> Lasts | Sketches:
+    def _target(self, scene: Scene, moment: Scene, label: Tensor, rates: _Rates) -> Lasts | Sketches:
+        """The gradient of the answer's loss, that of each weight times its learning rate: the data's are kept without."""
         x = fed(moment.model, nesting.to(self._asked(scene), moment.device))
         with Untouched(moment.model, "eval"):
             if self.layers == "last":
-                return LastLayer(moment.model, moment.reading, x).gradients(x, label)
-            return self._sketching(moment).gradients(x, label)
+                look = LastLayer(moment.model, moment.reading, x)
+                return look.gradients(x, label).scaled([rates.of(name) for name in look.weights])
+            return self._sketching(moment).gradients(x, label, rates.of)
 
     def _gradients(self, scene: Scene, moment: Scene, rows: np.ndarray) -> Iterator[tuple[int, Lasts | Sketches]]:
         """The training data's gradients at a moment, as far as they are; kept, as any answer asks for the same."""
@@ -258,16 +264,36 @@ class InfluenceDerivation(Derivation):
         return Sketching(moment.model, moment.reading, self.dimensions, self.seed + 1_000_003 * ((moment.step or 0) + 1))
 
 
-def _rate(scene: Scene, step: int) -> float:
-    """The learning rate at a step, the mean over the optimizer's groups; 1 where none was recorded."""
+@dataclasses.dataclass(frozen=True)
+class _Rates:
+    """The learning rates at a step."""
+
+    by_name: Mapping[str, float]
+    """Of each weight, where the record says which group holds it."""
+    mean: float
+    """Over the optimizers' groups; 1 where none was recorded."""
+    same: bool = True
+    """Whether all groups have one rate."""
+
+    def of(self, name: str) -> float:
+        """That of a weight; the mean where its own is not known."""
+        return self.by_name.get(name, self.mean)
+
+    def known(self, names: Sequence[str]) -> bool:
+        """Whether those of some weights are their own; without names, of any."""
+        return self.same or bool(self.by_name) and all(name in self.by_name for name in names)
+
+
+def _rates(scene: Scene, step: int) -> _Rates:
+    """The learning rates at a step, by the optimizers' groups."""
     run = scene.run
-    names = [name for name in run.series_names if name.partition("/")[0] == "learning_rate"] if run is not None else []
-    found = []
-    for name in names:
-        at, values = run.series(name) if run is not None else (np.zeros(0), np.zeros(0))
+    found: dict[int, float] = {}
+    for name in run.series_names if run is not None else ():
+        front, _, number = name.partition("/")
+        at, values = run.series(name) if run is not None and front == "learning_rate" else (np.zeros(0), np.zeros(0))
         if len(at):
-            found.append(float(values[min(int(np.searchsorted(at, step)), len(at) - 1)]))
-    mean = float(np.mean(found)) if found else 1.0
-    return mean if np.isfinite(mean) else 1.0
-
-
+            found[int(number or 0)] = float(values[min(int(np.searchsorted(at, step)), len(at) - 1)])
+    found = {number: rate for number, rate in found.items() if np.isfinite(rate)}
+    groups = ((run.meta.get("held") or {}).get("groups") if run is not None else None) or []
+    held = {str(name): found[number] for number, names in enumerate(groups) if number in found for name in names}
+    return _Rates(held, float(np.mean(list(found.values()))) if found else 1.0, len(set(found.values())) < 2)

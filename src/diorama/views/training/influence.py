@@ -119,7 +119,8 @@ class InfluenceView(View):
         caption = (
             f"{self._asked(scene, selection, made, current.label)} Proponents are examples of {made.words(scene)} whose own training step makes "
             f"that loss smaller, opponents make it larger: summed over {shown} snapshot{'s' if shown > 1 else ''}, "
-            + (_where(value["last"]) if made.layers == "last" else "in all layers, by a random projection.")
+            + (_where(value["last"], value["own"]) if made.layers == "last" else "in all layers, by a random projection.")
+            + ("" if value["own"] else " Of several learning rates their mean was taken, as it is not known which of them was theirs.")
         )
         if made.probe and (data := steered_probe(scene.run)):
             part = f"The first {data['probe']:,} of" if data["probe"] < len(scene.examples) else "All examples of"
@@ -190,12 +191,13 @@ class InfluenceView(View):
         )
 
 
-def _where(last: list[str]) -> str:
+def _where(last: list[str], exact: bool) -> str:
     """In which layer influence is exact, in words; and which others lead to the answer beside it."""
+    exactly = ", exactly" * exact
     if len(last) < 2:
-        return f"in the last layer, {spoken(last[0])}, exactly."
+        return f"in the last layer, {spoken(last[0])}{exactly}."
     some = [spoken(name) for name in last[1:4]] + ([f"{len(last) - 4} more"] if len(last) > 4 else [])
     return (
-        f"in {spoken(last[0])} alone, exactly. The answer is made from {joined(some)} as well, where what examples taught is not looked at; "
+        f"in {spoken(last[0])} alone{exactly}. The answer is made from {joined(some)} as well, where what examples taught is not looked at; "
         "choose layers=all for that."
     )
