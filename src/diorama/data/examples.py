@@ -21,7 +21,7 @@ from ..core.errors import Damaged, Unavailable, UsageError
 from . import kinds, metadata
 from .fingerprint import fingerprint, written
 from .metadata import Column, columns
-from .nesting import Nested, Padded, as_tensors, each, first, named, select, size, tensors, to
+from .nesting import Nested, Padded, Positional, as_tensors, each, first, named, select, size, tensors, to
 from .wording import filled
 
 _LABELS_BESIDE = "guessed: the labels beside the inputs are the truth."
@@ -261,11 +261,13 @@ def _kind(x: Nested, inputs: Any) -> tuple[kinds.Kinds, tuple[str, ...]]:
             return _kind(x, alone)
         return inputs.fitted(x), ()
     parts = None if isinstance(x, Tensor) else named(x)
-    if not isinstance(inputs, dict) or parts is None or {str(name) for name in inputs} - set(parts):
+    told = {str(name): kind for name, kind in inputs.items()} if isinstance(inputs, dict) else {}
+    if parts is not None and set(told) - set(parts) and len(parts) <= len(x):  # by their positions
+        told = {name: told[key] for key, name in zip(map(str, range(len(parts))), parts, strict=True) if key in told}
+    if not isinstance(inputs, dict) or parts is None or set(told) - set(parts) or len(told) < len(inputs):
         raise UsageError(
             f"inputs= wants a kind such as diorama.Image(), or a dict of them by the inputs' names, got {inputs!r}{_meant(inputs)}"
         )
-    told = {str(name): kind for name, kind in inputs.items()}
     found: dict[str, kinds.Kind] = {}
     guessed = []
     for name, part in parts.items():
@@ -344,6 +346,8 @@ def _flatten(x: Nested, name: str, into: dict[str, Tensor]) -> Any:
         return [None, "padded", parts] if isinstance(x, Padded) else parts
     if isinstance(x, tuple | list):
         listed = [_flatten(part, f"{name}.{k}", into) for k, part in enumerate(x)]
+        if isinstance(x, Positional):
+            return [None, "positional", [listed, list(x.names)]]
         return [None, "list", listed] if isinstance(x, list) else listed
     return [None, "constant", x]
 
@@ -355,6 +359,8 @@ def _unflatten(shape: Any, flat: dict[str, Tensor]) -> Nested:
         return {key: _unflatten(part, flat) for key, part in shape.items()}
     if shape[:1] == [None]:
         _, form, content = shape
+        if form == "positional":
+            return Positional((_unflatten(part, flat) for part in content[0]), content[1])
         if form == "constant":
             return content  # type: ignore[no-any-return]
         found: Any = _unflatten(content, flat)

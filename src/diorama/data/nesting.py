@@ -5,7 +5,7 @@ number, a flag, a word, a tensor without an axis.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -34,13 +34,53 @@ class Padded(dict[str, Any]):
         return pack_padded_sequence(self["steps"], self["lengths"].cpu(), batch_first=True, enforce_sorted=False)
 
 
+class Positional(tuple[Any, ...]):
+    """Several inputs ``model(*x)`` that have names, one each: those of the model's own parameters. "" has the parts of a list go by themselves."""
+
+    names: tuple[str, ...]
+
+    def __new__(cls, parts: Iterable[Any], names: Iterable[str]) -> Positional:
+        """From the inputs and as many names."""
+        made = super().__new__(cls, parts)
+        made.names = tuple(names)
+        if len(made.names) != len(made):
+            raise UsageError(f"several inputs want a name each, got {len(made)} and {len(made.names)} names")
+        return made
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        return tuple(self), self.names
+
+
+def ordinal(number: int) -> str:
+    """What the input at a place, counted from 0, is called where it has no name: 1st, 2nd, 3rd …"""
+    count = number + 1
+    ends = {1: "st", 2: "nd", 3: "rd"}
+    return f"{count}{'th' if count % 100 in (11, 12, 13) else ends.get(count % 10, 'th')}"
+
+
+def as_positional(x: Nested, names: Iterable[str]) -> Nested:
+    """Several inputs in a tuple under other names, as many; anything else as it is."""
+    told = tuple(names)
+    return Positional(x, told) if isinstance(x, tuple) and len(told) == len(x) else x
+
+
+def named_like(x: Nested, like: Nested | None) -> Nested:
+    """An input with the names that another of its structure has."""
+    return as_positional(x, like.names) if isinstance(like, Positional) and type(x) is tuple else x
+
+
+def _again(x: Any, parts: list[Any]) -> Any:
+    """Parts in a list or tuple like another, whose names they keep."""
+    return parts if isinstance(x, list) else Positional(parts, x.names) if isinstance(x, Positional) else tuple(parts)
+
+
 def constant(part: Any) -> bool:
     """Whether a part of an input has no example axis, and is handed on as it is."""
     return not part.ndim if isinstance(part, Tensor) else part is None or isinstance(part, bool | int | float | str)
 
 
 def named(x: Nested) -> dict[str, Tensor]:
-    """All tensors of an input by name: the dict's, or the position in a tuple or list, with dots between; "" alone."""
+    """All tensors of an input by name: the dict's, the parameters' or the position in a tuple or list, with dots between; "" alone."""
     return dict(_named(x, ""))
 
 
@@ -51,8 +91,17 @@ def _named(x: Any, name: str) -> Iterator[tuple[str, Tensor]]:
         if x.ndim:
             yield name, x
     elif isinstance(x, dict | tuple | list):
-        for key, part in x.items() if isinstance(x, dict) else enumerate(x):
-            yield from _named(part, f"{name}.{key}" if name else str(key))
+        for key, part in _keyed(x, name):
+            yield from _named(part, f"{name}.{key}" if name else key)
+
+
+def _keyed(x: Any, name: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(x, dict):
+        return ((str(key), part) for key, part in x.items())
+    if isinstance(x, Positional):
+        return zip(x.names, x, strict=True)
+    # A list that is all that a model takes has no name to stand before its parts.
+    return ((ordinal(key) if isinstance(x, list) and not name else str(key), part) for key, part in enumerate(x))
 
 
 def tensors(x: Nested) -> Iterator[Tensor]:
@@ -68,8 +117,7 @@ def each(x: Nested, change: Callable[[Tensor], Tensor]) -> Nested:
     if isinstance(x, dict):
         return type(x)({name: each(part, change) for name, part in x.items()})
     if isinstance(x, (tuple, list)):
-        parts = [each(part, change) for part in x]
-        return parts if isinstance(x, list) else tuple(parts)
+        return _again(x, [each(part, change) for part in x])
     return x if constant(x) else change(x)
 
 
@@ -108,8 +156,7 @@ def to(x: Nested, device: Any) -> Nested:
     if isinstance(x, dict):
         return type(x)({name: to(part, device) for name, part in x.items()})
     if isinstance(x, (tuple, list)):
-        parts = [to(part, device) for part in x]
-        return parts if isinstance(x, list) else tuple(parts)
+        return _again(x, [to(part, device) for part in x])
     return x.to(device) if isinstance(x, Tensor) else x
 
 
@@ -119,8 +166,8 @@ def join(parts: list[Nested]) -> Nested:
     if isinstance(head, dict):
         return type(head)({name: join([part[name] for part in parts]) for name in head})  # type: ignore[index, call-overload]
     if isinstance(head, (tuple, list)):
-        joined = [join([part[k] for part in parts]) for k in range(len(head))]  # type: ignore[index]
-        return joined if isinstance(head, list) else tuple(joined)
+        joined: list[Any] = [join([part[k] for part in parts]) for k in range(len(head))]  # type: ignore[index]
+        return _again(head, joined)  # type: ignore[no-any-return]
     return head if constant(head) else torch.cat(parts)  # type: ignore[arg-type]
 
 
@@ -161,7 +208,7 @@ def as_tensors(x: Any) -> Nested:
     if isinstance(x, tuple):
         if not x:
             raise UsageError("an input given as a tuple needs at least one entry, got none")
-        return tuple(_part(part) for part in x)
+        return _again(x, [_part(part) for part in x])  # type: ignore[no-any-return]
     try:
         array = np.asarray(x)
         if array.dtype == np.float64:

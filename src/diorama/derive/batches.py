@@ -65,6 +65,10 @@ class Batches:
             yield x, y
 
     def _sorted_out(self, batch: Any) -> tuple[Nested, Tensor | None]:
+        x, y = self._parts(batch)
+        return nesting.named_like(x, self.like), y
+
+    def _parts(self, batch: Any) -> tuple[Nested, Tensor | None]:
         if isinstance(batch, Mapping):
             return self._of_dict(dict(batch))
         if not isinstance(batch, tuple | list):

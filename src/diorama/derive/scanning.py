@@ -309,7 +309,7 @@ def _with_examples(scene: Scene, value: Any, examples: Examples | None = None) -
         told = value["shown"]
         labels = [each for each in told["labels"] if each is not None]
         y = torch.tensor(labels) if labels and len(labels) == len(told["numbers"]) else None
-        own = Examples.of(shown.of_plain(told["x"]), y, scene.classes or None, scene.kind)
+        own = Examples.of(nesting.named_like(shown.of_plain(told["x"]), scene.examples.x), y, scene.classes or None, scene.kind)
         return FoundScan(scanned, own, source, told["numbers"])
     return FoundScan(scanned, read(scene, source), source) if source and os.path.isfile(source) else None
 
@@ -342,7 +342,7 @@ def _asked(what: Any, data: Any, y: Any, step: int | str | None) -> tuple[Scene,
         return scene, data
     if _is_loader(data):
         return scene, Batches(data, scene.examples.x)
-    return scene, Examples.of(data, y, scene.classes or None, scene.kind)
+    return scene, Examples.of(nesting.named_like(data, scene.examples.x), y, scene.classes or None, scene.kind)
 
 
 def _of_module(model: nn.Module, data: Any, y: Any) -> tuple[Scene, Examples | Batches | None]:
@@ -355,7 +355,9 @@ def _of_module(model: nn.Module, data: Any, y: Any) -> tuple[Scene, Examples | B
     if not _is_loader(data):
         return Scene(model, data, y), None
     found = Batches(data)
-    return Scene(model, *found.first), found
+    scene = Scene(model, *found.first)
+    found.like = scene.examples.x
+    return scene, found
 
 
 def _is_loader(data: Any) -> bool:

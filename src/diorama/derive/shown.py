@@ -16,7 +16,7 @@ from ..model.scan import Scan
 ROOM = 64_000_000
 """Bytes of examples that are kept with a scan at most; of each unit the first ones go before all second ones, and so on."""
 
-_LIST, _PADDED = "#list", "#padded"
+_LIST, _PADDED, _POSITIONAL, _NAMES = "#list", "#padded", "#positional", "#names"
 """What lists of inputs and packed sequences are named among plain data."""
 
 
@@ -75,6 +75,8 @@ def to_plain(x: Nested) -> Any:
         return {_PADDED: parts} if isinstance(x, nesting.Padded) else parts
     if isinstance(x, tuple | list):
         listed = [to_plain(part) for part in x]
+        if isinstance(x, nesting.Positional):
+            return {_POSITIONAL: listed, _NAMES: list(x.names)}
         return {_LIST: listed} if isinstance(x, list) else listed
     if not isinstance(x, Tensor):
         return x
@@ -86,6 +88,8 @@ def of_plain(value: Any) -> Nested:
     if isinstance(value, dict):
         if set(value) == {_LIST}:
             return list(of_plain(value[_LIST]))
+        if set(value) == {_POSITIONAL, _NAMES}:
+            return nesting.Positional((of_plain(part) for part in value[_POSITIONAL]), value[_NAMES])
         if set(value) == {_PADDED}:
             return nesting.Padded(of_plain(value[_PADDED]))  # type: ignore[arg-type]
         return {name: of_plain(part) for name, part in value.items()}

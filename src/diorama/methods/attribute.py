@@ -28,7 +28,7 @@ from ..model.batch_size import batch_size, said
 from ..model.capture import Capture
 from ..model.duplicate import duplicate
 from ..model.function import of_function
-from ..model.given import as_read
+from ..model.given import as_read, with_names
 from ..model.outputs import Wanted
 from ..model.surroundings import Neutral
 from ..model.targets import Pointing, Target
@@ -97,7 +97,7 @@ def _attributed(
     if device is not None and device_of(module) != torch.device(device):
         # A copy is moved, so that the user's model stays where it is.
         module = duplicate(module).to(device)
-    ready = fed(module, nesting.to(nesting.as_tensors(x), device))
+    ready = fed(module, nesting.to(nesting.as_tensors(with_names(module, x)), device))
     if nesting.size(ready) == 0:
         raise UsageError("an attribution wants at least one example, got none")
     look = Looking(

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import re
+from typing import Any
 
 from torch import Tensor, nn
 
 from ..data.examples import Examples
 from ..data.kinds import Kind, Series
-from ..data.nesting import named
+from ..data.nesting import as_positional, named, ordinal
 from ..data.wording import kinds_of
+from .function import FunctionModule
+from .unwrap import peeled
+
+_INPUT = re.compile(r"Input '([^']*)':")
 
 
 def as_read(model: object, examples: Examples) -> Examples:
     """The examples with what a model's layers tell of their kinds; what was told of them, or is told by nothing (as by a function), stays."""
+    examples = _called(model, examples)
     if not isinstance(model, nn.Module):
         return examples
     found = examples.filled(padding_numbers(model))
@@ -22,10 +30,41 @@ def as_read(model: object, examples: Examples) -> Examples:
     if not any(kind is not None for kind in turned.values()):
         return found
     kinds: dict[str, Kind] = {name: turned.get(name) or kind for name, kind in known.items()}
-    old = {kind.sentence for name, kind in known.items() if turned.get(name) is not None}
-    said = tuple((f"Input {name!r}: " if name else "") + kind.sentence for name, kind in turned.items() if kind is not None and kind.sentence)
-    guessed = (*(one for one in found.guessed if not any(each and one.endswith(each) for each in old)), *said)
+    said = {known[name].sentence: kind.sentence for name, kind in turned.items() if kind is not None and known[name].sentence}
+    guessed = found.guessed
+    for old, new in said.items():
+        guessed = tuple(one.replace(old, new) for one in guessed)
     return dataclasses.replace(found, kind=kinds if isinstance(found.kind, dict) else kinds[""], guessed=guessed)
+
+
+def with_names(model: object, x: Any) -> Any:
+    """Several inputs in a tuple, called as the parameters are to which a model's forward pass takes them; anything else as it is.
+
+    *Meaning* where a parameter has no name of its own (``*parts``), or one list is all that the model takes, they are the 1st, the 2nd …
+    """
+    if not isinstance(x, tuple) or not x:
+        return x
+    if len(x) == 1 and isinstance(x[0], list):
+        return as_positional(x, ("",))
+    function = model.function if isinstance(model, FunctionModule) else peeled(model).forward if isinstance(model, nn.Module) else model
+    try:
+        parameters = inspect.signature(function).parameters.values() if callable(function) else ()
+    except (TypeError, ValueError):
+        parameters = ()
+    own = [one.name for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    return as_positional(x, (own[k] if k < len(own) else ordinal(k) for k in range(len(x))))
+
+
+def _called(model: object, examples: Examples) -> Examples:
+    """The examples with their several inputs called as the model calls them, in their kinds and in what was guessed of them too."""
+    x = with_names(model, examples.x)
+    if x is examples.x or not isinstance(examples.kind, dict):
+        return examples
+    new = dict(zip(named(examples.x), named(x), strict=True))
+    kinds = {new.get(name, name): kind for name, kind in examples.kind.items()}
+    said = tuple(_INPUT.sub(lambda found: f"Input {new.get(found[1], found[1])!r}:", sentence) for sentence in examples.guessed)
+    held_out = None if examples.held_out is None else _called(model, examples.held_out)
+    return dataclasses.replace(examples, x=x, kind=kinds, guessed=said, held_out=held_out)
 
 
 def padding_numbers(model: nn.Module) -> frozenset[int]:

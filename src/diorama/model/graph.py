@@ -238,7 +238,8 @@ class _Draft:
         if isinstance(x, dict):
             named = {f"input.{name}": part for name, part in x.items()}
         elif isinstance(x, tuple | list) and len(x) > 1:
-            named = {f"input.{k}": part for k, part in enumerate(x)}
+            names: Any = x.names if isinstance(x, nesting.Positional) else range(len(x))
+            named = {f"input.{name}": part for name, part in zip(names, x, strict=True)}
         for name, part in named.items():
             if first_tensor(part) is None:
                 continue

@@ -21,7 +21,7 @@ def unwrap(model: nn.Module) -> nn.Module:
     """
     if not isinstance(model, nn.Module):
         raise NotApplicable(f"a model is a torch.nn.Module, got {type(model).__name__}; wrap the function in a module")
-    plain = _peel(model)
+    plain = peeled(model)
     if isinstance(plain, torch.jit.ScriptModule):
         name = getattr(plain, "original_name", type(plain).__name__)
         raise NotApplicable(f"{name} is a scripted model, whose inside is closed; pass the module it was made from")
@@ -31,7 +31,8 @@ def unwrap(model: nn.Module) -> nn.Module:
     return plain
 
 
-def _peel(module: nn.Module) -> nn.Module:
+def peeled(module: nn.Module) -> nn.Module:
+    """The module inside compiled and parallel ones, whatever it is."""
     while True:
         if type(module).__name__ == "OptimizedModule":
             inner = module._modules.get("_orig_mod")
@@ -70,8 +71,8 @@ def wrapped_children(module: nn.Module) -> dict[str, nn.Module]:
     """The children of a module that are compiled or parallel, by name, as the plain modules inside them."""
     found = {}
     for name, child in module._modules.items():
-        if child is not None and _peel(child) is not child:
-            found[name] = _peel(child)
+        if child is not None and peeled(child) is not child:
+            found[name] = peeled(child)
     return found
 
 
@@ -100,7 +101,7 @@ def _walk(module: nn.Module, prefix: str, seen: set[int]) -> Iterator[tuple[str,
     for name, child in module._modules.items():
         if child is None or name == "parametrizations":
             continue
-        child = _peel(child)
+        child = peeled(child)
         if id(child) in seen:
             continue
         seen.add(id(child))

@@ -21,7 +21,7 @@ from ..data.examples import Examples
 from ..data.steered import Steered
 from ..model.batch_size import called
 from ..model.ending import made_by
-from ..model.given import as_read
+from ..model.given import as_read, with_names
 from ..model.layers import LayerTable, layers
 from ..model.outputs import Reading
 from ..model.own_labels import beside_labels
@@ -245,9 +245,9 @@ def _examples(told: Watched, model: nn.Module) -> Examples | None:
     elif isinstance(probe, Steered):
         examples = probe.examples(classes=told.classes, inputs=told.inputs).told(metadata=told.metadata)
     elif isinstance(probe, tuple) and len(probe) == 2:
-        examples = Examples.of(*probe, told.classes, told.inputs, told.metadata)
+        examples = Examples.of(with_names(model, probe[0]), probe[1], told.classes, told.inputs, told.metadata)
     else:
-        examples = Examples.of(probe, None, told.classes, told.inputs, told.metadata)
+        examples = Examples.of(with_names(model, probe), None, told.classes, told.inputs, told.metadata)
     if not len(examples):
         raise UsageError("the probe set wants at least one example, got none")
     if told.device is not None:

@@ -13,7 +13,7 @@ from ..core.errors import UsageError, not_found
 from ..core.selection import Selection
 from ..data.examples import Examples
 from ..data.kinds import Image, Kinds, Strokes, Tokens
-from ..data.nesting import Nested, as_tensors, each, first, named
+from ..data.nesting import Nested, Positional, as_tensors, each, first, named, named_like
 from ..data.wording import fills_up, last_words
 from ..data.wording import kinds_of as kinds_of
 from ..data.wording import text_input as text_input
@@ -85,7 +85,7 @@ def encoded(examples: Examples, raw: Any) -> tuple[Nested, str]:
     *Raises* UsageError when it is not of the model's kind.
     """
     if isinstance(raw, Tensor) or (isinstance(raw, (tuple, dict)) and not _from_the_tray(raw)):
-        return _batched(as_tensors(raw), examples.x), "your input"
+        return _batched(named_like(as_tensors(raw), examples.x), examples.x), "your input"
     word = str(raw.get("kind")) if isinstance(raw, Mapping) else "text" if isinstance(raw, str) else ""
     label = _LABELS.get(word, "your input")
     if not isinstance(examples.kind, dict):
@@ -105,13 +105,15 @@ def encoded(examples: Examples, raw: Any) -> tuple[Nested, str]:
     # The given inputs replace those of an example, by itself the first one.
     whole = examples.batch([number])
     found = named(whole)
-    for name, part in raw.items():
+    at = dict(zip(map(str, range(len(found))), found, strict=True))
+    given = {key if key in examples.kind else at.get(key, key): part for key, part in raw.items()}
+    for name, part in given.items():
         if name not in examples.kind:
             raise not_found("input", name, examples.kind)
         before, found[name] = found[name], _encoded(examples, name, part)
         if isinstance(examples.kind[name], Tokens):
-            found |= {other: _beside(other, own, found[name]) for other, own in found.items() if other not in raw and own.shape == before.shape}
-            told = {other: found[other] for other in lengths(examples, name) if other not in raw}
+            found |= {other: _beside(other, own, found[name]) for other, own in found.items() if other not in given and own.shape == before.shape}
+            told = {other: found[other] for other in lengths(examples, name) if other not in given}
             found |= {other: torch.full_like(own, _long(examples, name, other, found[name])) for other, own in told.items()}
     fresh = iter(found.values())
     return each(whole, lambda part: next(fresh)), label
@@ -273,6 +275,8 @@ def _long(examples: Examples, name: str, told: str, tokens: Tensor) -> int:
 
 
 def _batched(x: Nested, like: Nested) -> Nested:
+    if isinstance(like, Positional) and type(x) is dict and set(x) == set(like.names):
+        x = Positional((x[name] for name in like.names), like.names)
     if isinstance(x, dict) and isinstance(like, dict):
         # Parts by name come in any order; they are compared with their own.
         x = {name: x[name] for name in (*(name for name in like if name in x), *(name for name in x if name not in like))}

@@ -23,7 +23,7 @@ from ..data.nesting import Nested
 from ..model.duplicate import duplicate
 from ..model.edits import Edit
 from ..model.function import of_function
-from ..model.given import as_read
+from ..model.given import as_read, with_names
 from ..model.graph import Graph
 from ..model.layers import Layer, LayerTable, by_unit
 from ..model.outputs import Reading
@@ -64,7 +64,7 @@ class Scene:
         inputs: Any = None, outputs: str | int | Callable[[Any], Tensor] | None = None, task: str | None = None,
         criterion: Callable[[Tensor, Tensor], Tensor] | None = None, device: Any = None, metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        examples = None if x is None else as_read(model, Examples.taken(x, y, classes, inputs, metadata))
+        examples = None if x is None else as_read(model, Examples.taken(with_names(model, x), y, classes, inputs, metadata))
         self._set(Given(model if isinstance(model, nn.Module) else of_function(model), device), examples, outputs, task, criterion)
 
     @classmethod

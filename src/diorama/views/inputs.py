@@ -107,7 +107,7 @@ def texts(scene: Scene, indices: Sequence[int], examples: Examples | None = None
         for name, kind in scene.kinds.items():
             part = whole.get(name)
             if part is not None:
-                told.append((f"{name} " if name else "") + _line(kind, kind.decode(part[row : row + 1])[0]))
+                told.append((f"{name}: " if name else "") + _line(kind, kind.decode(part[row : row + 1])[0]))
         found.append(" · ".join(told))
     return tuple(found)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +14,9 @@ from torch import Tensor, nn
 
 import diorama
 from diorama.core.marks import Heatmap, Lines
+from diorama.data import nesting
 from diorama.data.examples import Examples
+from diorama.data.nesting import named
 from diorama.model.given import as_read
 from diorama.scene import Scene
 from diorama.views import inputs
@@ -106,3 +111,64 @@ def test_views_and_methods_go_along_time() -> None:
     lines = inputs.drawn(scene, scene.current(example=0))
     assert isinstance(lines, Lines)
     assert (len(lines.series), len(lines.series[0].x)) == (CHANNELS, MOMENTS)
+
+
+class _Two(nn.Module):
+    """A GRU over a series beside a dense layer over a row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru, self.rows, self.head = nn.GRU(CHANNELS, 5, batch_first=True), nn.Linear(4, 5), nn.Linear(10, 2)
+
+    def forward(self, series: Tensor, static: Tensor) -> Tensor:
+        found: Tensor = self.head(torch.cat([self.gru(series)[0][:, -1], self.rows(static).relu()], 1))
+        return found
+
+
+class _List(_Two):
+    def forward(self, parts: list[Tensor]) -> Tensor:  # type: ignore[override]
+        return super().forward(*parts)
+
+
+class _Any(_Two):
+    def forward(self, *parts: Tensor) -> Tensor:
+        return super().forward(*parts)
+
+
+SERIES, STATIC = torch.randn(6, MOMENTS, CHANNELS), torch.randn(6, 4)
+
+
+@pytest.mark.parametrize(
+    ("model", "x", "names"),
+    [
+        (_Two, (SERIES, STATIC), ["series", "static"]), (_List, ([SERIES, STATIC],), ["1st", "2nd"]), (_Any, (SERIES, STATIC), ["1st", "2nd"]),
+        (lambda: torch.compile(_Two(), backend="eager"), (SERIES, STATIC), ["series", "static"]),
+        (lambda: lambda one, two: one.mean((1, 2))[:, None] + two[:, :2], (SERIES, STATIC), ["one", "two"]),
+    ],
+)
+def test_inputs_are_called_as_the_model_calls_them(model: Callable[[], nn.Module], x: Any, names: list[str], tmp_path: Path) -> None:
+    """Inputs that are given by position have the names of the forward pass's parameters, in kinds, tables, files, parts and other inputs."""
+    scene = Scene(model(), x, torch.arange(6) % 2)
+    assert list(scene.kinds) == names
+    assert [f"{name}:" in " ".join(scene.guessed) for name in map(repr, (*names, "0", "1"))] == [True, True, False, False]
+    line = inputs.texts(scene, [2])[0]
+    assert line.startswith(f"{names[0]}: {MOMENTS} moments") or line.startswith(f"{names[0]}: {CHANNELS} moments")
+    assert f" · {names[1]}: x1 " in line
+    scene.examples.take([1, 3]).save(tmp_path / "x")
+    for held in (scene.examples.take([0]), scene.examples.first(2), Examples.load(tmp_path / "x"), pickle.loads(pickle.dumps(scene.examples))):
+        assert list(named(held.x)) == names
+        assert scene.scores(held.x).shape == (len(held), 2)
+    for key in (names[1], "1"):
+        typed = scene.with_input({key: {"kind": "row", "values": [1.0, 2, 3, 4]}}).current().x
+        assert named(typed)[names[1]].tolist() == [[1, 2, 3, 4]]
+    if isinstance(x[0], Tensor):
+        assert list(named(scene.with_input(dict(zip(names, (x[0][0], x[1][0]), strict=True))).current().x)) == names
+    assert f" · {names[1]}: x1 " in inputs.texts(scene, [0], Examples.of(nesting.named_like(x, scene.examples.x)))[0]
+
+
+def test_kinds_are_told_by_the_names_or_by_position() -> None:
+    """``inputs=`` takes the parameters' names, and places as before."""
+    for told in ({"static": diorama.Table(columns=("a", "b", "c", "d"))}, {"1": diorama.Table(columns=("a", "b", "c", "d"))}):
+        assert Scene(_Two(), (SERIES, STATIC), inputs=told).kinds["static"].columns == ("a", "b", "c", "d")  # type: ignore[attr-defined]
+    heat = diorama.attribute(_Two(), (SERIES[:1], STATIC[:1]), 1, method="gradient", inputs={"series": diorama.Series(layout="NTC")})
+    assert [mark.title for mark in heat.picture().marks() if getattr(mark, "title", "")]

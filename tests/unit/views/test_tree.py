@@ -146,10 +146,10 @@ def test_a_text_beside_its_length_is_read_as_one_alone() -> None:
             found = _blocks(scene.view("tree", **told))
             assert [block.kind for block in found.blocks] == [block.kind for block in wanted.blocks]
             assert [block.value for block in found.blocks] == pytest.approx([block.value for block in wanted.blocks], abs=1e-6)
-    like = _grown(scene.examples.batch([0]), "0", (5, 2, 3), lengths_of(scene.examples, "0"))
+    like = _grown(scene.examples.batch([0]), "x", (5, 2, 3), lengths_of(scene.examples, "x"), frozenset())
     assert [part.tolist() for part in like] == [[[5, 2, 3]], [3]]
     other = Scene(_Masked(), (alone.examples.x, torch.tensor([4, 3, 1])), inputs={"0": kind})
-    assert lengths_of(other.examples, "0") == frozenset()  # behind the third word of the second text stands another than what fills up
+    assert lengths_of(other.examples, "x") == frozenset()  # behind the third word of the second text stands another than what fills up
 
 
 def test_scores_that_are_no_numbers_are_drawn_as_such() -> None:

@@ -19,7 +19,7 @@ from ...data.examples import Examples
 from ...data.kinds import Image, Kind, Tokens
 from ...data.nesting import Nested
 from ...model.duplicate import duplicate
-from ...model.given import as_read
+from ...model.given import as_read, with_names
 from ...model.outputs import Wanted
 from ...model.unwrap import device_of, fed, unwrap
 from ..method import Looking
@@ -183,7 +183,7 @@ def _staged(
     module = unwrap(model)
     if device is not None and device_of(module) != torch.device(device):
         module = duplicate(module).to(device)
-    ready = fed(module, nesting.to(nesting.as_tensors(x), device))
+    ready = fed(module, nesting.to(nesting.as_tensors(with_names(module, x)), device))
     examples = as_read(module, Examples.of(ready, inputs=inputs))
     look = Looking(
         module, x=ready, kind=examples.kind, outputs=outputs, task=task, classes=classes, seed=seed, cancel=cancel
