@@ -182,10 +182,10 @@ def test_cells_are_wired_through_all_their_gates() -> None:
         torch.manual_seed(0)
         rnn = nn.LSTM(3, 4, 2, batch_first=True)
     scene = Scene(rnn, torch.randn(5, 6, 3), outputs=0)
-    found = wiring.between(scene, scene.layers["l1"])
-    assert found is not None
+    found = wiring.reads(scene, scene.layers["l1"])
+    assert set(found) == {"l0"}
     weight = rnn.weight_ih_l1.detach().double().numpy().reshape(4, 4, 4)
-    np.testing.assert_allclose(found[1], np.sqrt((weight**2).sum(0)) * np.sign(weight[2]), rtol=1e-6)
+    np.testing.assert_allclose(found["l0"], np.sqrt((weight**2).sum(0)) * np.sign(weight[2]), rtol=1e-6)
     own = wiring.own(scene, scene.layers["l1"])
     assert own is not None
     np.testing.assert_allclose(np.abs(own[0, 1]), np.linalg.norm(rnn.weight_hh_l1.detach().numpy()[::4, 1]), rtol=1e-6)

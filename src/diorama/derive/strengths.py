@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from ..core.selection import layer_key
 from ..scene import Scene, wiring
 from .attended import heads_of
 
@@ -15,17 +16,39 @@ JOINED = 1024
 
 
 def strengths(scene: Scene, found: Mapping[str, Any], edges: str) -> Iterator[dict[str, Any]]:
-    """The connections of each layer but the first with the one before it, from a value of the derivation ``clusters``.
+    """The connections of each layer but the first with those before it, from a value of the derivation ``clusters``.
 
     *Meaning* the ``source`` and ``target`` layer with their units (``sources``, ``targets``), the ``strengths`` between, targets × sources,
-    and ``how`` they are measured: "weights" where the one reads the other directly and ``edges`` asks for them, else "together".
+    and ``how`` they are measured: "weights" where the one reads the other directly and ``edges`` asks for them, else "together". Neighbours
+    are always told, others where the one reads the other directly.
     """
-    for earlier, after, joined in zip(found["layers"], found["layers"][1:], found["together"], strict=False):
-        targets, sources = after["units"][:JOINED], earlier["units"][:JOINED]
-        wired = wiring.between(scene, scene.layers[after["layer"]]) if edges == "weights" and not heads_of([after["layer"]]) else None
-        direct = wired is not None and wired[0] == earlier["layer"]
-        told = wired[1][np.ix_(targets, sources)].astype(np.float32) if wired is not None and direct else joined
-        yield {
-            "source": earlier["layer"], "target": after["layer"], "sources": sources, "targets": targets,
-            "how": "weights" if direct else "together", "strengths": np.ascontiguousarray(told),
-        }
+    layers = found["layers"]
+    for number, after in enumerate(layers[1:], 1):
+        by_weights = edges == "weights" and not heads_of([after["layer"]])
+        wired = wiring.reads(scene, scene.layers[after["layer"]]) if by_weights else {}
+        for earlier in layers[:number]:
+            # Of the first examples alone it is not told yet what goes together.
+            direct, beside = earlier["layer"] in wired, earlier is layers[number - 1] and len(found["together"]) >= number
+            if not (direct or beside):
+                continue
+            targets, sources = after["units"][:JOINED], earlier["units"][:JOINED]
+            told = wired[earlier["layer"]][np.ix_(targets, sources)].astype(np.float32) if direct else found["together"][number - 1]
+            yield {
+                "source": earlier["layer"], "target": after["layer"], "sources": sources, "targets": targets,
+                "how": "weights" if direct else "together", "strengths": np.ascontiguousarray(told),
+            }
+
+
+def apart(scene: Scene, pair: Mapping[str, Any]) -> bool:
+    """Whether two neighbours that go together only stand side by side: nothing runs from the one to the other."""
+    if pair["how"] != "together":
+        return False
+    ends = [layer_key(own.path if (own := scene.layers[pair[end]]).part else own.name) for end in ("source", "target")]
+    return not scene.graph.reaches(*ends)
+
+
+def unfollowed(scene: Scene, layers: Sequence[str]) -> list[tuple[str, str]]:
+    """The pairs of some layers of which the later reads the earlier directly, in a way that could not be followed from unit to unit."""
+    return [
+        (source, target) for number, target in enumerate(layers) for source in wiring.lost(scene, scene.layers[target]) if source in layers[:number]
+    ]

@@ -19,6 +19,8 @@ from .batch_size import whole
 from .layers import Layer
 from .mode import OpMode, Trail
 from .ops import OPS
+from .recurrent import KERNELS, Kernel
+from .recurrent_tracks import RecurrentTracks, picked
 from .tracks import Tracks, Whole
 from .untouched import Untouched
 from .unwrap import fed, named_modules, unwrap
@@ -29,6 +31,8 @@ _NONE = np.zeros(0, np.int64)
 _MIXING = ("weights", "product")
 _LOOKUPS = ("embedding", "embedding_bag")
 """What comes from a table of weights is an input."""
+CANDIDATE = {"LSTM": (4, 2), "GRU": (3, 2), "RNN": (1, 0)}
+"""How many gates a recurrent layer's weights hold, and which of them makes what is written."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +45,10 @@ class WeightAxes:
     """The axes of what is read and of the layer's own units."""
     streams: Whole
     """For each place: the number of what is read there. Units that are summed, or handed on by a norm or a pooling, have one number."""
+    gates: int = 1
+    """So many gates of each unit lie one behind the other along the axis of the units."""
+    candidate: int = 0
+    """Which gate makes what is written."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,16 +67,21 @@ class Connections:
     def strengths(self, state: Mapping[str, np.ndarray], layer: int) -> tuple[np.ndarray, Whole]:
         """How strongly each unit of a layer reads each stream, (units, streams), signed, and the numbers of the streams.
 
-        *Meaning* the weight, else the length of the weights between with the sign of their sum.
+        *Meaning* the weight, else the length of the weights between with the sign of their sum; of a recurrent layer the length over all
+        gates, with the sign of the candidate's weights.
         """
         reader = self.reads[layer]
         weight = state.get(reader.weight) if reader is not None else None
         if reader is None or weight is None or weight.ndim < 2 or weight.shape[reader.inputs] != len(reader.streams):
             return np.zeros((len(self.writes[layer]), 0), np.float32), _NONE
         values = np.moveaxis(np.asarray(weight, np.float32), (reader.answers, reader.inputs), (0, 1))
+        if reader.gates > 1:
+            if len(values) != reader.gates * len(self.writes[layer]):
+                return np.zeros((len(self.writes[layer]), 0), np.float32), _NONE
+            values = np.moveaxis(values.reshape(reader.gates, -1, *values.shape[1:]), 0, -1)
         flat = values.reshape(*values.shape[:2], -1)
         many = flat.shape[2] > 1
-        total = flat.sum(2) if many else flat[:, :, 0]
+        total = flat[:, :, reader.candidate] if reader.gates > 1 else flat.sum(2) if many else flat[:, :, 0]
         square = np.einsum("abc,abc->ab", flat, flat) if many else total * total
         order = np.argsort(reader.streams, kind="stable")
         streams, begins = np.unique(reader.streams[order], return_index=True)
@@ -89,6 +102,16 @@ class Connections:
         """The layers behind one that read a stream."""
         return [layer for layer in _of(self._read, stream)[0].tolist() if layer > behind and self.feeds[layer, behind]]
 
+    @functools.cached_property
+    def unfollowed(self) -> np.ndarray:
+        """Whether a layer (row) reads what another (column) answers in a way that no unit was followed along."""
+        found = self.feeds.copy()
+        for layer, reads in enumerate(self.reads):
+            if reads is not None:
+                for other in np.flatnonzero(found[layer]).tolist():
+                    found[layer, other] = not np.isin(self.writes[other], reads.streams).any()
+        return found
+
     @property
     def lost(self) -> list[str]:
         """The layers of which it is not known what they read, or who reads them, as it could not be followed through all that lies between."""
@@ -98,6 +121,7 @@ class Connections:
         return [
             name for k, (name, reads, writes) in found
             if (k and reads is None) or (k < last and len(writes) > 0 and int(writes.max()) < 0) or name in self.aside
+            or self.unfollowed[k].any() or self.unfollowed[:, k].any()
         ]
 
     @functools.cached_property
@@ -127,21 +151,21 @@ def _of(index: tuple[Whole, Whole, Whole], stream: int) -> Units:
 def connections(model: nn.Module, x: Nested, layers: Sequence[Layer]) -> Connections:
     """Find what each of some layers reads by running the model once.
 
-    *Meaning* a residual sum is one stream that several layers write. What is read through a grouped convolution, a recurrent layer or a head
-    of attention is not told.
+    *Meaning* a residual sum is one stream that several layers write. The cells of recurrent layers are units, by their
+    answers at any moment and their last states. What is read through a grouped convolution or a head of attention is not told.
     *Cost* one forward pass on two examples.
     """
     plain = unwrap(model)
     few = whole(plain, fed(plain, nesting.select(x, slice(0, 2))))
-    follow = Tracks(plain, {layer.name: layer.unit_axis for layer in layers})
+    follow = RecurrentTracks(plain, {layer.name: layer.unit_axis for layer in layers})
     trail = Trail(named_modules(plain), closed=follow.closed)
     names = tuple(layer.name for layer in layers)
-    fed_by = _Fed(plain, trail, names)
+    fed_by = _Fed(plain, trail, layers)
     with Untouched(plain), trail, torch.no_grad(), OpMode().on_op(follow.ran).on_op(fed_by.ran):
         follow.begin()
         fed_by.begin()
         nesting.call(plain, few)
-    writes = [_streams(follow, follow.layers.get(layer.name)) for layer in layers]
+    writes = [_streams(follow, follow.cells.get(layer.weight or "") if layer.part else follow.layers.get(layer.name)) for layer in layers]
     reads = [_reader(follow, layer, own) for layer, own in zip(layers, writes, strict=True)]
     free = -1
     for number, (layer, own) in enumerate(zip(layers, writes, strict=True)):
@@ -158,32 +182,59 @@ class _Fed:
     OTHER = ""
     """Weights that are not those of a layer asked for."""
 
-    def __init__(self, model: nn.Module, trail: Trail, names: tuple[str, ...]) -> None:
-        self.model, self.trail, self.names = model, trail, names
+    def __init__(self, model: nn.Module, trail: Trail, layers: Sequence[Layer]) -> None:
+        self.model, self.trail, self.names = model, trail, tuple(layer.name for layer in layers)
+        self.parts = {layer.weight: layer.name for layer in layers if layer.part}
+        """The layers and ways of recurrent modules, by their weights of what comes in."""
         self.weights: set[int] = set()
         self.made: dict[int, frozenset[str]] = {}
         self.alive: list[Tensor] = []
+        self.states: dict[int, list[str]] = {}
+        """The layers and ways of a recurrent kernel whose last states lie one behind the other in a tensor."""
         self.by: defaultdict[str, set[str]] = defaultdict(set)
         """Of each layer, and of others together, whose answers it reads."""
 
     def begin(self) -> None:
         """Know the weights, as they are during the pass."""
         self.weights = {id(one) for one in self.model.parameters() if one.ndim > 1}
+        self.owners = {id(one): self.parts.get(name, self.OTHER) for name, one in self.model.named_parameters()}
 
     def ran(self, name: str, func: Any, args: Any, kwargs: Any, result: Any) -> None:
         """An op ran: what it answers is made of what it was given, or of weights."""
         given = [*tensors_in(args), *tensors_in(kwargs)]
         sources = frozenset().union(*(self.made.get(id(one), ()) for one in given))
         plain = name.rstrip("_")
+        if name in KERNELS and not kwargs:
+            self._kernel(Kernel.of(name, tuple(args)), sources, list(tensors_in(result)))
+            return
         if (plain not in OPS or OPS[plain].kind in _MIXING) and plain not in _LOOKUPS and any(id(one) in self.weights for one in given):
             own = next((one for one in reversed(self.trail.open) if one in self.names), self.OTHER)
             self.by[own] |= sources
             sources = frozenset([own])
         results = list(tensors_in(result))
+        states = self.states.get(id(args[0]), []) if args else []
+        apart = [frozenset([states[number]]) for number in picked(name, args, kwargs, len(states))] if states else []
         # What is written into a tensor is part of it from then on.
-        for one in given[:1] if plain == "setitem" else results:
-            self.made[id(one)] = sources
+        written = given[:1] if plain == "setitem" else results
+        for one, made in zip(written, apart if len(apart) == len(written) else [sources] * len(written), strict=True):
+            self.made[id(one)] = made
             self.alive.append(one)
+
+    def _kernel(self, call: Kernel, sources: frozenset[str], results: Sequence[Tensor]) -> None:
+        """Each layer of a recurrent kernel reads the ways of the one before."""
+        every: list[str] = []
+        ways = sources
+        for begin in range(0, len(call.weights), call.ways):
+            own = [self.owners.get(id(weights[0]), self.OTHER) for weights in call.weights[begin : begin + call.ways]]
+            for one in own:
+                self.by[one] |= ways
+            ways = frozenset(own)
+            every += own
+        for tensor, made in zip(results, [ways, *(frozenset(every) for _ in results[1:])], strict=True):
+            self.made[id(tensor)] = made
+            if tensor is not results[0]:
+                self.states[id(tensor)] = every
+            self.alive.append(tensor)
 
     def feeds(self) -> np.ndarray:
         """The layers that each layer reads."""
@@ -203,13 +254,17 @@ def _streams(follow: Tracks, units: Whole | None) -> Whole:
     return np.array([follow.root(int(unit)) for unit in units], np.int64) if units is not None else _NONE
 
 
-def _reader(follow: Tracks, layer: Layer, own: Whole) -> WeightAxes | None:
+def _reader(follow: RecurrentTracks, layer: Layer, own: Whole) -> WeightAxes | None:
     """The two axes of a layer's weight: that of its units, and the other one of the first two.
 
     An axis of one is never followed: a layer of one unit is known by its weight, of which the other axis alone was.
     """
     if layer.weight is None or (not len(own) and layer.units > 1):
         return None
+    if layer.part:
+        fed = follow.fed.get(layer.weight)
+        gates, candidate = CANDIDATE.get(layer.kind, (0, 0))
+        return WeightAxes(layer.weight, 1, 0, _streams(follow, fed), gates, candidate) if fed is not None and gates else None
     sides = [_streams(follow, follow.uses.get((layer.weight, axis))) for axis in (0, 1)]
     for answers, inputs in ((0, 1), (1, 0)):
         if np.array_equal(sides[answers], own) and len(sides[inputs]):

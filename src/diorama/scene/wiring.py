@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import nn
 
+from ..model.connections import CANDIDATE, Connections, connections
 from ..model.layers import Layer
 from ..model.unwrap import named_modules, unwrap
 
@@ -19,51 +20,77 @@ if TYPE_CHECKING:
 class Wires:
     """The strength of each connection between a unit and the units of another layer.
 
-    *Meaning* the sum of the weights between the two where there is one for each (a dense layer), else the length of the
-    kernel, with the sign of its sum.
+    *Meaning* the weight between the two where there is one for each (a dense layer), else the length of the weights between, with the sign
+    of their sum.
     """
 
     layer: str
     strengths: np.ndarray
 
 
-def before(scene: Scene, layer: Layer, unit: int) -> Wires | None:
-    """The units that feed a unit."""
-    weight = _weights(scene, layer)
-    if weight is None or unit >= len(weight):
-        return None
-    source = _feeding(scene, layer)
-    if source is None:
-        return None
-    return _wires(source, weight[unit], layer, unit)
+def weighted(scene: Scene) -> list[Layer]:
+    """The layers whose units are looked for: those with weights that answer once for each example."""
+    return [
+        one for one in scene.layers.leaves
+        if one.weight is not None and not one.normalises and one.each and one.units > 0 and not one.kind.startswith("Embedding")
+    ]
 
 
-def after(scene: Scene, layer: Layer, unit: int) -> Wires | None:
-    """The units that a unit feeds."""
-    for other in scene.layers.leaves:
-        if other.order <= layer.order or other.weight is None or other.normalises:
-            continue
-        source, weight = _feeding(scene, other), _weights(scene, other)
-        if source is None or weight is None or source.name != layer.name:
-            continue
-        rows = weight.reshape(len(weight), weight.shape[1], -1)
-        width = rows.shape[1]
-        if width == layer.units:
-            own = rows[:, unit]
-        elif width % layer.units == 0:
-            each = width // layer.units
-            own = rows[:, unit * each : (unit + 1) * each].reshape(len(rows), -1)
-        else:
-            continue
-        return Wires(other.name, _signed(own))
-    return None
+def connected(scene: Scene) -> Connections:
+    """Which units of the layers with weights read which. *Cost* one pass of two examples, once."""
+    found: Connections = scene.keep("connections", lambda: connections(scene.model, scene.network.few(), weighted(scene)))
+    return found
 
 
-def between(scene: Scene, layer: Layer) -> tuple[str, np.ndarray] | None:
-    """The layer whose units a layer reads, and the strength of each connection, (units, units that they read).
+def reads(scene: Scene, layer: Layer) -> dict[str, np.ndarray]:
+    """The layers whose units a layer reads with no weights between, and the strength of each connection, (units, units that they read).
 
-    *Meaning* as in :class:`Wires`; of a recurrent layer the length over all gates, with the sign of the candidate's weight.
+    *Meaning* as in :class:`Wires`; of a recurrent layer the length over all gates, with the sign of the candidate's weight. Of a layer that
+    reads several side by side each has the weights that are its own. One whose way could not be followed is not among them (:func:`lost`).
     """
+    guess = _guessed(scene, layer)
+    alone = dict([guess]) if guess is not None else {}
+    if scene.missing is not None or scene.function or not scene.kinds:
+        return alone
+    wired = connected(scene)
+    place = wired.layers.index(layer.name) if layer.name in wired.layers else -1
+    if place < 0:
+        return alone
+    found: dict[str, np.ndarray] = {}
+    values, streams = wired.strengths(scene.parameters(), place)
+    for number in np.flatnonzero(wired.feeds[place] & ~wired.unfollowed[place]).tolist() if len(streams) else ():
+        at = np.minimum(np.searchsorted(streams, wired.writes[number]), len(streams) - 1)
+        found[wired.layers[number]] = np.where(streams[at] == wired.writes[number], values[:, at], 0.0).astype(np.float64)
+    feeders = [name for name, feeds in zip(wired.layers, wired.feeds[place], strict=True) if feeds]
+    # What a module of several layers hands on is known by its width alone, and so is the one layer that could not be followed.
+    inside = guess is not None and guess[0] not in wired.layers and any(name.startswith(f"{guess[0]}.") for name in feeders)
+    only = guess is not None and not found and ([guess[0]] == feeders or (not feeders and layer.name in wired.aside))
+    return {**found, **alone} if inside or only else found
+
+
+def lost(scene: Scene, layer: Layer) -> tuple[str, ...]:
+    """The layers that a layer reads in a way that could not be followed from unit to unit."""
+    if scene.missing is not None or scene.function or not scene.kinds:
+        return ()
+    wired, known = connected(scene), reads(scene, layer)
+    place = wired.layers.index(layer.name) if layer.name in wired.layers else -1
+    return tuple(name for name, feeds in zip(wired.layers, wired.feeds[place], strict=True) if feeds and name not in known) if place >= 0 else ()
+
+
+def before(scene: Scene, layer: Layer, unit: int) -> tuple[Wires, ...]:
+    """The units that feed a unit, of each layer that does."""
+    return tuple(Wires(name, rows[unit]) for name, rows in reads(scene, layer).items() if unit < len(rows))
+
+
+def after(scene: Scene, layer: Layer, unit: int) -> tuple[Wires, ...]:
+    """The units that a unit feeds, of each layer that reads it."""
+    behind = [other for other in scene.layers.leaves if other.order > layer.order and other.weight is not None and not other.normalises]
+    found = [(other.name, reads(scene, other).get(layer.name)) for other in behind]
+    return tuple(Wires(name, rows[:, unit]) for name, rows in found if rows is not None and unit < rows.shape[1])
+
+
+def _guessed(scene: Scene, layer: Layer) -> tuple[str, np.ndarray] | None:
+    """The one layer that a layer reads by its width, where units could not be followed: the last before it that fits."""
     weight = _weights(scene, layer)
     if weight is None:
         return _gated(scene, layer)
@@ -83,10 +110,6 @@ def own(scene: Scene, layer: Layer) -> np.ndarray | None:
     return _by_cell(scene, layer, layer.weight.replace("weight_ih", "weight_hh"))
 
 
-_CANDIDATE = {"LSTM": (4, 2), "GRU": (3, 2), "RNN": (1, 0)}
-"""How many gates a recurrent layer's weights hold, and which of them makes what is written."""
-
-
 def _gated(scene: Scene, layer: Layer) -> tuple[str, np.ndarray] | None:
     if not layer.part or layer.weight is None:
         return None
@@ -100,7 +123,7 @@ def _gated(scene: Scene, layer: Layer) -> tuple[str, np.ndarray] | None:
 
 def _by_cell(scene: Scene, layer: Layer, name: str) -> np.ndarray | None:
     """A recurrent layer's weights with all gates of a cell as one number."""
-    gates, candidate = _CANDIDATE.get(layer.kind, (0, 0))
+    gates, candidate = CANDIDATE.get(layer.kind, (0, 0))
     values = np.asarray(scene.parameters().get(name, np.zeros(0)), np.float64)
     if values.ndim != 2 or len(values) != gates * layer.units:
         return None
@@ -164,15 +187,6 @@ def _last_in(scene: Scene, layer: Layer) -> Layer:
 def _flattened(before: Layer, after: Layer) -> bool:
     """Whether a layer only puts another's maps in a row, one unit after the other."""
     return after.kind == "Flatten" and before.unit_axis == 1 and int(np.prod(before.shape)) == after.units
-
-
-def _wires(source: Layer, own: np.ndarray, layer: Layer, unit: int) -> Wires | None:
-    rows = own.reshape(own.shape[0], -1)
-    if len(rows) == source.units:
-        return Wires(source.name, _signed(rows))
-    if len(rows) % source.units == 0:
-        return Wires(source.name, _signed(rows.reshape(source.units, -1)))
-    return None
 
 
 def _signed(rows: np.ndarray) -> np.ndarray:

@@ -93,6 +93,15 @@ def noted(*sentences: str) -> str:
     return " ".join(one if one.endswith((".", "!", "?")) else f"{one[0].upper()}{one[1:]}." for one in sentences if one)
 
 
+def unfollowed_said(pairs: Sequence[tuple[str, str]]) -> str:
+    """A sentence on the layers that are read in a way that could not be followed from unit to unit, so that no weights are drawn."""
+    if not pairs:
+        return ""
+    some = [f"{spoken(source)} is read by {spoken(target)}" for source, target in pairs[:NAMED]]
+    some += [f"{counted(len(pairs) - NAMED, 'more pairs')}"] if len(pairs) > NAMED else []
+    return f"{joined(some)}, through what could not be followed from unit to unit: no weights are drawn between them"
+
+
 def standing(scene: Scene, names: Sequence[str]) -> str:
     """A sentence on how many of the network's layers with weights stand in a picture, where these are not all, and on the others.
 

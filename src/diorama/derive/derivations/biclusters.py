@@ -19,7 +19,8 @@ from .clusters import ClustersDerivation
 class BiclustersDerivation(ClustersDerivation):
     """Groups of units of one layer that feed groups of the next alike, by the signed strengths between them.
 
-    *Meaning* ``pairs`` is a list, one for each layer but the first: the ``source`` and ``target`` layer and their units; the
+    *Meaning* ``pairs`` is a list, one for each two neighbours and for each two others of which one reads the other directly, such as branches
+    that are read side by side: the ``source`` and ``target`` layer and their units; the
     ``strengths`` between, targets × sources; ``how`` they are measured: "weights" where the one reads the other directly (the
     weight, else the length of the kernel with the sign of its sum), else "together", the correlation over the examples;
     the group of each unit, ``rows`` of targets and ``columns`` of sources; the ``means`` of the blocks; and the share of
@@ -28,7 +29,7 @@ class BiclustersDerivation(ClustersDerivation):
     *Source* Liu et al. 2017, CNNVis, section 5.3; Govaert & Nadif 2003; Keribin et al. 2015.
     """
 
-    version = 4
+    version = 5
 
     edges: str = knob("weights", "What connects units: the weights between them where there are some, or how they go together.",
                       choices=("weights", "together"))
@@ -49,11 +50,12 @@ class BiclustersDerivation(ClustersDerivation):
             else:
                 yield Stage(None, stage.done, stage.total, stage.note)
         pairs: list[dict[str, Any]] = []
-        for pair in strengths(scene, found, self.edges):
+        joined = list(strengths(scene, found, self.edges))
+        for pair in joined:
             made = biclusters(np.asarray(pair["strengths"], np.float64), self.groups, self.groups, seed=self.seed)
             pairs.append({**pair, "rows": made.rows, "columns": made.columns, "means": made.means, "explained": float(made.explained)})
-            note = f"blocks between {len(pairs)} of {len(self.names) - 1} pairs of layers"
-            yield Stage({"pairs": list(pairs)}, float(len(pairs)), float(len(self.names) - 1), note)
+            note = f"blocks between {len(pairs)} of {len(joined)} pairs of layers"
+            yield Stage({"pairs": list(pairs)}, float(len(pairs)), float(len(joined)), note)
         yield Stage({"pairs": pairs}, 1.0, 1.0)
 
     def check(self, scene: Scene, value: Plain) -> None:
@@ -61,8 +63,10 @@ class BiclustersDerivation(ClustersDerivation):
         if not isinstance(value, dict) or set(value) != {"pairs"} or not isinstance(value["pairs"], list):
             raise ValueError("pairs are wanted")
         names = self.names
-        if [(pair["source"], pair["target"]) for pair in value["pairs"]] != list(zip(names, names[1:], strict=False)):
-            raise ValueError("a pair for each two neighbours is wanted")
+        told = [(pair["source"], pair["target"]) for pair in value["pairs"]]
+        allowed = [(source, target) for number, target in enumerate(names) for source in names[:number]]
+        if told != [pair for pair in allowed if pair in set(told)] or not set(zip(names, names[1:], strict=False)) <= set(told):
+            raise ValueError("a pair for each two neighbours is wanted, in their order")
         for pair in value["pairs"]:
             shape = []
             for units, groups, layer in (("targets", "rows", "target"), ("sources", "columns", "source")):
@@ -73,8 +77,8 @@ class BiclustersDerivation(ClustersDerivation):
                 if not len(one) or one.min() < 0 or one.max() >= most or other.min() < 0:
                     raise ValueError("units and groups are wanted")
                 shape.append((len(one), int(other.max()) + 1))
-            told, means = pair["strengths"], pair["means"]
-            if not isinstance(told, np.ndarray) or told.shape != (shape[0][0], shape[1][0]) or told.dtype != np.float32:
+            between, means = pair["strengths"], pair["means"]
+            if not isinstance(between, np.ndarray) or between.shape != (shape[0][0], shape[1][0]) or between.dtype != np.float32:
                 raise ValueError("a strength is wanted for each two units")
             if not isinstance(means, np.ndarray) or means.shape != (shape[0][1], shape[1][1]) or means.dtype != np.float64:
                 raise ValueError("a mean is wanted for each block")

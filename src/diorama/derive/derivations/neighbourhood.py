@@ -12,10 +12,11 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.selection import Key, number_key, unit_key
 from ...methods.cost import Cost
-from ...model.connections import Connections, connections
+from ...model.connections import Connections
 from ...model.layers import Layer
 from ...scene import Scene
 from ...scene.sets import classes_of
+from ...scene.wiring import connected, weighted
 from ..columns import answers
 from ..derivation import Derivation, Plain, Stage
 
@@ -39,7 +40,7 @@ class NeighbourhoodDerivation(Derivation):
     *Source* van Ham & Perer 2009; Furnas 1986 (degree of interest).
     """
 
-    version = 4
+    version = 5
 
     start: str = knob("", "A unit or a class, such as unit:conv2/7 or class:3; by itself the first class, else the last layer's first unit.")
     edges: str = knob("weights", "What connects units: the weights, or how they go together over the examples.", choices=("weights", "together"))
@@ -114,14 +115,6 @@ class NeighbourhoodDerivation(Derivation):
             raise ValueError("links join units that are told")
 
 
-def weighted(scene: Scene) -> list[Layer]:
-    """The layers whose units are looked for: those with weights that answer once for each example."""
-    return [
-        one for one in scene.layers.leaves
-        if one.weight is not None and not one.normalises and one.each and one.units > 0 and not one.kind.startswith("Embedding")
-    ]
-
-
 def _answering(scene: Scene, layers: list[Layer]) -> int | None:
     """The number of the layer whose units are the classes."""
     classes = len(scene.classes)
@@ -177,9 +170,7 @@ class _Spread:
 
     def __init__(self, scene: Scene, layers: list[Layer]) -> None:
         self.scene, self.layers = scene, layers
-        self.wired: Connections = scene.keep(
-            "connections", lambda: connections(scene.model, scene.network.few(), layers)
-        )
+        self.wired: Connections = connected(scene)
         self.state = scene.parameters()
         self.known: dict[int, _Read] = {}
 

@@ -22,6 +22,8 @@ class Bundle:
 
     id: str
     pair: int
+    gap: int
+    """It stands behind the column of this number."""
     number: int
     joint: bool
     targets: np.ndarray
@@ -37,23 +39,38 @@ def bundled(
     columns: Sequence[MapColumn], pairs: Sequence[Mapping[str, Any]], threshold: float, opened: Collection[str],
     held: Sequence[Mapping[str, Any]] | None = None,
 ) -> list[Bundle]:
-    """The bundles between all neighbours; what is still hands nothing on.
+    """The bundles of all pairs of columns; what is still hands nothing on.
 
     Those that carry less than a part of what the strongest between the same columns does are left out, and so are in each the weak
     ones of its links. Where clusters are held, whose strengths at their own step are ``held``, lines run from cluster to cluster,
     beside the strongest of that step: bundles would be others at every step.
     """
-    found: list[Bundle] = []
-    for number, (pair, before, after) in enumerate(zip(pairs, columns, columns[1:], strict=False)):
+    places = {column.layer: place for place, column in enumerate(columns)}
+    made: list[tuple[list[Bundle], float]] = []
+    for number, pair in enumerate(pairs):
         strengths = _plain(pair)
+        before, after = columns[places[pair["source"]]], columns[places[pair["target"]]]
         if held is not None:
             hushed = np.where(_moving(after, strengths, 0)[:, None] & _moving(before, strengths, 1), strengths, 0.0)
-            found += _direct(number, hushed, before, after, threshold, _plain(held[number]))
+            made.append(_direct(number, hushed, before, after, threshold, _plain(held[number])))
         elif pair["means"].size > 1:
-            found += _blocks(number, pair, strengths, before, after, threshold, opened)
+            made.append(_blocks(number, pair, strengths, before, after, threshold, opened))
         else:
-            found += _direct(number, strengths, before, after, threshold, strengths)
-    return found
+            made.append(_direct(number, strengths, before, after, threshold, strengths))
+    # Branches that are read side by side are drawn by one measure.
+    strongest: dict[tuple[str, str], float] = {}
+    for pair, (_, scale) in zip(pairs, made, strict=True):
+        group = pair["target"], pair["how"]
+        strongest[group] = max(strongest.get(group, 0.0), scale)
+    return [
+        _scaled(bundle, places[pair["target"]] - 1, scale / (strongest[pair["target"], pair["how"]] or 1.0))
+        for pair, (bundles, scale) in zip(pairs, made, strict=True) for bundle in bundles
+    ]
+
+
+def _scaled(bundle: Bundle, gap: int, scale: float) -> Bundle:
+    """A bundle in its gap, whose links are relative to the strongest of all into the same column."""
+    return dataclasses.replace(bundle, gap=gap, links=tuple((source, target, value * scale) for source, target, value in bundle.links))
 
 
 def _plain(pair: Mapping[str, Any]) -> np.ndarray:
@@ -75,7 +92,7 @@ def _inside(cluster: Cluster, count: int) -> np.ndarray:
 
 def _blocks(
     number: int, pair: Mapping[str, Any], strengths: np.ndarray, before: MapColumn, after: MapColumn, threshold: float, opened: Collection[str]
-) -> list[Bundle]:
+) -> tuple[list[Bundle], float]:
     made = []
     befores, afters = ([one for one in column.clusters if not one.still] for column in (before, after))
     rows, columns = (pair[side] == np.arange(count)[:, None] for side, count in zip(("rows", "columns"), pair["means"].shape, strict=True))
@@ -109,9 +126,9 @@ def _blocks(
             f"mean {inner.mean():.3g}; the blocks explain {percent(max(0.0, pair['explained']))} of all"
         )
         found.append(Bundle(
-            name, number, block, True, np.flatnonzero(targets), np.flatnonzero(sources), shares, tuple(links), told, (), name in opened,
+            name, number, 0, block, True, np.flatnonzero(targets), np.flatnonzero(sources), shares, tuple(links), told, (), name in opened,
         ))
-    return found
+    return found, most
 
 
 def _sums(sums: np.ndarray, blocks: np.ndarray, clusters: Sequence[Cluster]) -> np.ndarray:
@@ -128,7 +145,7 @@ def _strong(links: Sequence[tuple[str, float]], threshold: float) -> list[tuple[
 
 def _direct(
     number: int, strengths: np.ndarray, before: MapColumn, after: MapColumn, threshold: float, beside: np.ndarray
-) -> list[Bundle]:
+) -> tuple[list[Bundle], float]:
     """Lines from cluster to cluster, relative to the strongest by the strengths ``beside``."""
     sums, scale = [], 0.0
     for source, target in itertools.product(before.clusters, after.clusters):
@@ -139,4 +156,5 @@ def _direct(
     most = scale or 1.0
     links = tuple((source, target, value / most) for source, target, value in sums if abs(value) / most >= max(threshold, 1e-9))
     none = np.zeros(0, np.int64)
-    return [Bundle(f"{number}:all", number, 0, False, none, none, (0.0, 0.0), links, "", (), False)] if links else []
+    made = [Bundle(f"{number}:all", number, 0, 0, False, none, none, (0.0, 0.0), links, "", (), False)]
+    return made if links else [], most

@@ -184,7 +184,7 @@ LIT = 1.0
 def drawn(columns: Sequence[MapColumn], bundles: Sequence[Any], patches: Shown | None, lit: Collection[str] = ()) -> Network:
     """Boxes in columns, with the bundles between them; where some are lit, the others are pale."""
     heights = [_height(column, patches) for column in columns]
-    between = Counter(bundle.pair for bundle in bundles if bundle.joint)
+    between = Counter(bundle.gap for bundle in bundles if bundle.joint)
     tallest = max(*heights, *(count * (TALL + 4) for count in between.values()), 0)
     vertices: list[Vertex] = []
     places: list[tuple[float, float, float, float]] = []
@@ -229,8 +229,8 @@ def drawn(columns: Sequence[MapColumn], bundles: Sequence[Any], patches: Shown |
 
 def _put_joints(bundles: Sequence[Any], places: list[tuple[float, float, float, float]], at: Mapping[str, int], put: Any) -> None:
     """Bars half-way between the columns, each as high as what it joins, none over another."""
-    for pair in sorted({bundle.pair for bundle in bundles if bundle.joint}):
-        mine = [bundle for bundle in bundles if bundle.pair == pair and bundle.joint]
+    for gap in sorted({bundle.gap for bundle in bundles if bundle.joint}):
+        mine = [bundle for bundle in bundles if bundle.gap == gap and bundle.joint]
         wanted = []
         for bundle in mine:
             ends = [places[at[name]] for link in bundle.links for name in link[:2] if name in at]
@@ -241,7 +241,7 @@ def _put_joints(bundles: Sequence[Any], places: list[tuple[float, float, float, 
             tops[k] = max(tops[k], tops[k - 1] + TALL + 4)
         # As far up as they were pushed down, on the whole.
         tops = np.maximum(tops - (tops.mean() - (np.array(wanted) - TALL / 2).mean()), HEAD + np.arange(len(tops)) * (TALL + 4))
-        x = pair * (WIDE + GAP) + WIDE + GAP / 2 - JOINT / 2
+        x = gap * (WIDE + GAP) + WIDE + GAP / 2 - JOINT / 2
         for place, k in zip(tops, order, strict=True):
             bundle = mine[int(k)]
             put(Vertex(

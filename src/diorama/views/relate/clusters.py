@@ -15,15 +15,16 @@ from ...core.knobs import knob
 from ...core.marks import Group, Handle, Heatmap, Network, Node
 from ...core.picture import Check, Draft, Picture, Progress
 from ...core.saying import counted, joined
-from ...core.selection import Key, Selection, layer_key, spoken, together
+from ...core.selection import Key, Selection, spoken, together
 from ...data.kinds import Image, Tokens
 from ...derive.columns import columns
 from ...derive.heads import attention_layers, without
+from ...derive.strengths import apart, unfollowed
 from ...scene import Scene, wiring
 from ...scene.sets import members
 from ...scene.sets import words as words_of
 from .. import about
-from ..samples import layers_said, looked_at, noted, part, single, standing
+from ..samples import layers_said, looked_at, noted, part, single, standing, unfollowed_said
 from ..view import View
 from ._bundles import Bundle, bundled
 from ._columns import LIT, WIDEST, MapColumn, Shown, columned, drawn, grouped, key_of, standard
@@ -51,7 +52,7 @@ class ClustersView(View):
     the one before directly, lines tell how units go together over the examples; where there are no blocks, lines run from cluster
     to cluster. Open a cluster for its units, a bundle for its weights. Choose classes or examples, here or in any other view:
     clusters that answer to them stay, the others step back.
-    *Units* standard deviations over the classes (σ), each unit's own; lines are relative to the strongest between two columns.
+    *Units* standard deviations over the classes (σ), each unit's own; lines are relative to the strongest into a column.
     *Cost* one pass an example; of a large network the first examples alone are shown first.
     """
 
@@ -173,6 +174,8 @@ class ClustersView(View):
         beside = [f"nothing that {pairs[number]['source']} makes comes to {pairs[number]['target']}" for number in apart]
         if beside:
             notes.append(f"{joined([spoken(one) for one in beside])}: they stand in branches of their own, and no line runs between them")
+        if self.edges == "weights" and self.of == "units":
+            notes.append(unfollowed_said(unfollowed(scene, [one["layer"] for one in found["layers"]])))
         several = [
             f"{spoken(pair['source'])} and {spoken(pair['target'])}"
             for number, pair in enumerate(pairs) if pair["how"] == "together" and number not in apart
@@ -195,10 +198,7 @@ class ClustersView(View):
         """The pairs of columns that only stand side by side: nothing runs from the one to the other."""
         if self.edges != "weights" or self.of != "units":
             return []
-        return [
-            number for number, pair in enumerate(pairs) if pair["how"] == "together" and not scene.graph.reaches(
-                *(layer_key(own.path if (own := scene.layers[pair[end]]).part else own.name) for end in ("source", "target")))
-        ]
+        return [number for number, pair in enumerate(pairs) if apart(scene, pair)]
 
 
 def _lit(scene: Scene, selection: Selection, found: dict[str, Any], shown: list[MapColumn]) -> tuple[set[str], str]:

@@ -13,9 +13,9 @@ from ...core.marks import Network, Vertex
 from ...core.picture import Picture, Progress
 from ...core.saying import counted
 from ...core.selection import Key, Selection, layer_key, number_key, spoken, unit_key
-from ...derive.derivations.neighbourhood import weighted
 from ...model.targets import called
 from ...scene import Scene
+from ...scene.wiring import weighted
 from ..samples import first_examples, looked_at, noted
 from ..view import View
 

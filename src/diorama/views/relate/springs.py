@@ -12,9 +12,9 @@ from ...core.marks import Network, Vertex
 from ...core.picture import Check, Draft, Picture, Progress
 from ...core.selection import Selection, spoken, together, unit_key
 from ...derive.columns import answers, columns, one_of_places
-from ...derive.strengths import strengths
+from ...derive.strengths import apart, strengths, unfollowed
 from ...scene import Scene
-from ..samples import layers_said, looked_at, noted, part, standing
+from ..samples import layers_said, looked_at, noted, part, standing, unfollowed_said
 from ..view import View
 from ._columns import standard
 from ._still import CLOSED, closed, unheard
@@ -74,9 +74,10 @@ class SpringsView(View):
                 yield self._picture(scene, selection, layers, stage.value, final=True)
 
     def _picture(self, scene: Scene, selection: Selection, layers: list[str], found: dict[str, Any], *, final: bool) -> Picture:
-        pairs = list(strengths(scene, found, self.edges))
+        pairs = [pair for pair in strengths(scene, found, self.edges) if self.edges != "weights" or not apart(scene, pair)]
         sizes = [len(one["units"]) for one in found["layers"]]
-        springs = joined([np.asarray(pair["strengths"], float) for pair in pairs], sizes)
+        ends = [(layers.index(pair["source"]), layers.index(pair["target"])) for pair in pairs]
+        springs = joined([np.asarray(pair["strengths"], float) for pair in pairs], sizes, ends)
         at, force = rest(springs, sizes[-1])
         correlated = [pair for pair in pairs if pair["how"] == "together"]
         # By the first examples alone, few of many units have been heard of.
@@ -87,6 +88,7 @@ class SpringsView(View):
             checks=(Check(name="force", value=force, sentence="the largest force left on a unit, relative to its springs: 0 at rest."),),
             note=noted(
                 f"between {len(correlated)} of {len(pairs)} pairs of layers springs are correlations over the examples" if correlated else "",
+                unfollowed_said(unfollowed(scene, layers)) if self.edges == "weights" else "",
                 looked_at(scene, found["examples"]), standing(scene, layers),
             ),
             final=final,
@@ -115,15 +117,21 @@ class SpringsView(View):
         )
 
 
-def joined(strengths: Sequence[np.ndarray], sizes: Sequence[int]) -> np.ndarray:
-    """All springs between units, (units, units), signed; the springs between two layers count as much as those between any other two."""
+def joined(strengths: Sequence[np.ndarray], sizes: Sequence[int], ends: Sequence[tuple[int, int]] | None = None) -> np.ndarray:
+    """All springs between units, (units, units), signed; the springs into a layer count as much as those into any other.
+
+    ``ends`` are the layers that each of the strengths joins, those that follow one another where they are not given.
+    """
     starts = np.concatenate([[0], np.cumsum(sizes)])
+    ends = ends if ends is not None else [(number, number + 1) for number in range(len(strengths))]
+    plain = [np.nan_to_num(each, nan=0.0, posinf=0.0, neginf=0.0) for each in strengths]
+    totals = np.zeros(len(sizes))
+    for (_, target), each in zip(ends, plain, strict=True):
+        totals[target] += np.abs(each).sum()
     whole = np.zeros((starts[-1], starts[-1]))
-    for number, each in enumerate(strengths):
-        plain = np.nan_to_num(each, nan=0.0, posinf=0.0, neginf=0.0)
-        total = float(np.abs(plain).sum()) or 1.0
-        rows, columns_ = starts[number + 1], starts[number]
-        whole[rows : rows + plain.shape[0], columns_ : columns_ + plain.shape[1]] = plain / total
+    for (source, target), each in zip(ends, plain, strict=True):
+        rows, columns_ = starts[target], starts[source]
+        whole[rows : rows + each.shape[0], columns_ : columns_ + each.shape[1]] = each / (totals[target] or 1.0)
     return whole + whole.T
 
 
@@ -148,7 +156,7 @@ def rest(springs: np.ndarray, fixed: int) -> tuple[np.ndarray, float]:
 
 
 def _solved(laplacian: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    """Where the forces of springs vanish. Springs join neighbouring layers alone, so that all that is not zero lies about the diagonal."""
+    """Where the forces of springs vanish. Springs mostly join neighbouring layers, so that all that is not zero lies about the diagonal."""
     from scipy.linalg import LinAlgError, solveh_banded
 
     rows, columns_ = np.nonzero(laplacian)

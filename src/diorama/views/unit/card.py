@@ -13,6 +13,7 @@ from ...core.knobs import knob
 from ...core.marks import Bars, Box, Group, Image, Node, Number, Ridges, RidgeSet, Tiles
 from ...core.picture import Draft, Picture, Progress
 from ...core.rounding import alike
+from ...core.saying import joined
 from ...core.selection import Selection, spoken, unit_key
 from ...data.kinds import Tokens
 from ...data.nesting import Nested, join
@@ -375,21 +376,27 @@ class _Card:
             ("Fed most by", wiring.before(self.scene, layer, self.unit)),
             ("Feeds most", wiring.after(self.scene, layer, self.unit)),
         ):
-            if wires is None:
+            if not wires:
                 continue
-            order = np.argsort(-np.abs(np.nan_to_num(wires.strengths)), kind="stable")[:WIRES]
-            values = wires.strengths[order]
-            names = [f"{spoken(wires.layer)}/{int(k)}" for k in order]
-            last = max(one.order for one in self.scene.layers.leaves if one.weight is not None)
-            output = self.scene.layers[wires.layer].order == last
-            own = self.scene.layers[wires.layer]
-            if output and own.units == len(self.scene.classes):
-                names = [self.scene.classes[int(k)] for k in order]
-            names = [answers.foretold(self.scene, own, int(k)) or name for k, name in zip(order, names, strict=True)]
+            # Those of all layers that it reads, or that read it, beside one another.
+            layers = [one.layer for one in wires for _ in one.strengths]
+            units = np.concatenate([np.arange(len(one.strengths)) for one in wires])
+            every = np.concatenate([one.strengths for one in wires])
+            order = np.argsort(-np.abs(np.nan_to_num(every)), kind="stable")[:WIRES]
+            ends = [(layers[int(k)], int(units[k])) for k in order]
+            shown = dict.fromkeys(name for name, _ in ends)
             yield Bars(
-                values=values, labels=tuple(names), keys=tuple(unit_key(wires.layer, int(k)) for k in order),
-                limits=symmetric(values), title=f"{words}: weights of {spoken(wires.layer)}",
+                values=every[order], labels=tuple(self._end(*end) for end in ends), keys=tuple(unit_key(*end) for end in ends),
+                limits=symmetric(every[order]), title=f"{words}: weights of {joined([spoken(name) for name in shown])}",
             )
+
+    def _end(self, layer: str, unit: int) -> str:
+        """What a unit at the other end of a wire is called."""
+        own = self.scene.layers[layer]
+        last = max(one.order for one in self.scene.layers.leaves if one.weight is not None)
+        if own.order == last and own.units == len(self.scene.classes):
+            return answers.foretold(self.scene, own, unit) or self.scene.classes[unit]
+        return answers.foretold(self.scene, own, unit) or f"{spoken(layer)}/{unit}"
 
     def caption(self) -> str:
         """What is seen, for a newcomer."""

@@ -1,0 +1,125 @@
+"""A layer that reads several layers side by side: each has the weights that are its own, in every picture of connections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from diorama.core.marks import Network
+from diorama.core.picture import Picture
+from diorama.core.selection import Selection
+from diorama.scene import Scene, wiring
+from diorama.views.relate.clusters import ClustersView
+from diorama.views.relate.neighbourhood import NeighbourhoodView
+from diorama.views.relate.springs import SpringsView
+
+Last = Callable[[Tensor, Tensor], Tensor]
+LAST: dict[str, Last] = {
+    "output": lambda out, h: out[:, -1],
+    "mean": lambda out, h: out.mean(1),
+    "state": lambda out, h: h[-1],
+    "ways": lambda out, h: torch.cat([h[-2], h[-1]], 1),
+}
+
+
+class _Branches(nn.Module):
+    """A recurrent layer and a dense one, read side by side."""
+
+    def __init__(self, kind: str = "GRU", last: str = "output", layers: int = 1) -> None:
+        super().__init__()
+        two = last == "ways"
+        self.rnn = getattr(nn, kind)(3, 5, layers, batch_first=True, bidirectional=two)
+        self.dense, self.head = nn.Linear(4, 6), nn.Linear((10 if two else 5) + 6, 7)
+        self.end, self.last = nn.Linear(7, 3), LAST[last]
+
+    def forward(self, series: Tensor, numbers: Tensor) -> Tensor:
+        out, state = self.rnn(series)
+        h = state[0] if isinstance(state, tuple) else state
+        found: Tensor = self.end(self.head(torch.cat([self.last(out, h), self.dense(numbers).relu()], 1)).relu())
+        return found
+
+
+def _network(picture: Picture) -> Network:
+    return next(mark for mark in picture.marks() if isinstance(mark, Network))
+
+
+def _scene(model: nn.Module) -> Scene:
+    x = (torch.randn(30, 8, 3, generator=torch.Generator().manual_seed(1)), torch.randn(30, 4, generator=torch.Generator().manual_seed(2)))
+    return Scene(model, x, torch.arange(30) % 3, task="classification")
+
+
+@pytest.mark.parametrize(("kind", "last", "layers"), [
+    ("GRU", "output", 1), ("LSTM", "output", 2), ("RNN", "mean", 1), ("GRU", "state", 2), ("LSTM", "state", 1), ("LSTM", "ways", 1),
+])
+def test_each_branch_has_the_columns_that_are_its_own(kind: str, last: str, layers: int) -> None:
+    """The weights of a layer behind a concatenation belong to the layers that its columns come from, recurrent ones too."""
+    torch.manual_seed(0)
+    model = _Branches(kind, last, layers)
+    scene = _scene(model)
+    found = wiring.reads(scene, scene.layers["head"])
+    weight = model.head.weight.detach().numpy()
+    top = f"rnn.l{layers - 1}"
+    names = [top, f"{top}.reverse"] if last == "ways" else [top]
+    assert set(found) == {*names, "dense"}
+    assert np.allclose(np.concatenate([found[name] for name in (*names, "dense")], 1), weight)
+    assert not wiring.lost(scene, scene.layers["head"])
+    if layers > 1:
+        assert set(wiring.reads(scene, scene.layers[top])) == {"rnn.l0"}
+    assert not wiring.reads(scene, scene.layers["dense"])
+
+
+def test_pictures_of_connections_join_branches_to_what_reads_them() -> None:
+    """Clusters, springs, the neighbourhood and a unit's card draw lines from both branches by one measure, and none between the branches."""
+    torch.manual_seed(0)
+    model = _Branches()
+    with torch.no_grad():
+        model.head.weight[:, 5:] *= 0.05
+    scene = _scene(model)
+    pairs = [(pair["source"], pair["target"], pair["how"]) for pair in scene.derive("biclusters").value["pairs"]]
+    assert pairs == [("rnn.l0", "dense", "together"), ("rnn.l0", "head", "weights"), ("dense", "head", "weights"), ("head", "end", "weights")]
+    picture = list(ClustersView(threshold=0.0).pictures(scene, Selection()))[-1]
+    network = _network(picture)
+    columns = {vertex.id: int(vertex.id[0]) for vertex in network.vertices if "/" in vertex.id and vertex.id[0].isdigit()}
+    joints: dict[str, set[int]] = {}
+    strongest = {0: 0.0, 1: 0.0}
+    for (a, b), strength in zip(network.links.tolist(), network.strengths.tolist(), strict=True):
+        ends = [network.vertices[k].id for k in (a, b)]
+        for one, other in (ends, ends[::-1]):
+            if one in columns and other in columns:
+                joints.setdefault(f"{a}-{b}", set()).add(columns[one])
+            elif one in columns:
+                joints.setdefault(other, set()).add(columns[one])
+        if ends[0] in columns and columns[ends[0]] < 2:
+            strongest[columns[ends[0]]] = max(strongest[columns[ends[0]]], abs(strength))
+    assert {frozenset(ends) for ends in joints.values()} >= {frozenset((0, 2)), frozenset((1, 2))}
+    assert {0, 1} not in joints.values()
+    assert 0 < strongest[1] < 0.5 * strongest[0]
+    assert "could not be followed" not in picture.note
+    assert "correlations" not in picture.note
+    around = list(NeighbourhoodView().pictures(scene, Selection()))[-1]
+    assert "could not be followed" not in around.note
+    assert any(key.startswith("unit:rnn.l0/") for vertex in _network(around).vertices for key in vertex.keys)
+    springs = list(SpringsView().pictures(scene, Selection()))[-1]
+    assert "correlations" not in springs.note
+
+
+class _Sorted(_Branches):
+    """What the recurrent layer says is put in another order for each example, so that no unit has a place."""
+
+    def forward(self, series: Tensor, numbers: Tensor) -> Tensor:
+        found: Tensor = self.end(self.head(torch.cat([self.rnn(series)[0][:, -1].sort(1)[0], self.dense(numbers).relu()], 1)).relu())
+        return found
+
+
+def test_a_branch_that_cannot_be_followed_is_named() -> None:
+    """No other branch stands for one whose units could not be followed: the picture names it."""
+    torch.manual_seed(0)
+    scene = _scene(_Sorted())
+    assert set(wiring.reads(scene, scene.layers["head"])) == {"dense"}
+    for view in (ClustersView(), SpringsView()):
+        assert "Rnn.l0 is read by head, through what could not be followed" in list(view.pictures(scene, Selection()))[-1].note.replace("rnn", "Rnn")
+    assert "rnn.l0" in list(NeighbourhoodView().pictures(scene, Selection()))[-1].note
