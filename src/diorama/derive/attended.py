@@ -101,6 +101,11 @@ class AttendedTokens:
         """Some of the weights of each head, the same of all, (weights, heads)."""
         return np.concatenate(self._rows[name])
 
+    def spread(self, name: str) -> tuple[Floats, Floats]:
+        """How far each head's looks at the tokens lie apart; all of that goes with the tokens, which are what is compared."""
+        profile = self.profile(name)
+        return profile.std(1), np.ones(len(profile))
+
     def varying(self, name: str, most: int) -> NDArray[np.int64]:
         """The heads, by number."""
         return np.arange(min(most, self.answers(name).shape[1]))

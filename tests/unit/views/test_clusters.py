@@ -246,14 +246,15 @@ def test_boxes_hold_still_over_a_training(tmp_path: Path) -> None:
 
 
 def _is_of(frame: Network, scene: Scene) -> None:
-    """The matrices are the standard scores of the means over the classes at this step, computed here by themselves."""
+    """The matrices are the means over the classes beside the spread over the examples at this step, computed here by themselves."""
     x, y = scene.examples.x, scene.examples.y
     hidden = torch.relu(scene.model.first(x)).double()
     means = torch.stack([hidden[y == k].mean(0) for k in range(2)], 1).detach().numpy()
+    apart = np.maximum(hidden.std(0, correction=0).detach().numpy(), 1e-300)[:, None]
     for vertex in frame.vertices:
         units = [int(key.split("/")[1]) for key in vertex.keys if key.startswith("unit:first/")]
         if units and vertex.pixels is not None:
             rows = means[units]
             spread, size = rows.std(1, keepdims=True), np.abs(rows).max(1, keepdims=True)
-            wanted = np.where(spread > 1e-6 * size, (rows - rows.mean(1, keepdims=True)) / np.maximum(spread, 1e-300), 0)
+            wanted = np.where(spread > 1e-6 * size, (rows - rows.mean(1, keepdims=True)) / apart[units], 0)
             np.testing.assert_allclose(vertex.pixels, wanted, atol=1e-4)

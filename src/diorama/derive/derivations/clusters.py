@@ -47,6 +47,8 @@ class ClustersDerivation(Derivation):
     of that class; of numbers to each tenth of the truth; else to each example; of weights of attention, whose units are heads, how much more
     than by chance each looks at each token); the ``cluster`` of each, −1 for one that says
     nothing; an ``order`` that puts like ones side by side; and how clear the clusters are (``silhouette``, −1 to 1).
+    ``spread`` is how far each unit's answers to the examples lie apart (their standard deviation), and ``share`` how much of that goes with
+    the column, 0 to 1: without what chance gives as many groups (ε², Kelley 1935); 1 where columns are examples or tokens.
     ``together`` holds for each layer but the first the correlations with the units of the one before over the examples.
     ``examples`` is how many are counted: one that is answered with no numbers is left out.
     *Cost* one pass an example.
@@ -54,7 +56,7 @@ class ClustersDerivation(Derivation):
     """
 
     on = "examples"
-    version = 4
+    version = 5
 
     layers: str | None = knob(None, "Several layers with + between; by itself up to eight that stand for the whole network.")
     inside: str = knob("", "A module: layers inside it alone.")
@@ -123,13 +125,14 @@ class ClustersDerivation(Derivation):
             answers = seen.answers(name)
             units = seen.varying(name, self.units)
             profile = rows[units]
+            spread, share = seen.spread(name)
             found = clusters(profile, self.count)
             labels = found.labels
             if before is not None and len(before["layers"]) > number and len(before["layers"][number]["cluster"]) == len(labels):
                 labels = matched(labels, before["layers"][number]["cluster"])
             parts.append({
                 "layer": name, "units": units, "profile": profile, "cluster": labels, "order": ordered(profile),
-                "silhouette": found.silhouette,
+                "silhouette": found.silhouette, "spread": spread[units], "share": share[units],
             })
             kept.append(answers[:, units])
         together_ = [_correlated(after, earlier) for earlier, after in zip(kept, kept[1:], strict=False)] if joined else []
@@ -164,7 +167,7 @@ class ClustersDerivation(Derivation):
 
 def _checked(part: Any, layer: Layer, wide: int) -> int:
     """How many units a part tells of; ValueError where it is none."""
-    if set(part) != {"layer", "units", "profile", "cluster", "order", "silhouette"} or not isinstance(part["silhouette"], float):
+    if set(part) != {"layer", "units", "profile", "cluster", "order", "silhouette", "spread", "share"} or not isinstance(part["silhouette"], float):
         raise ValueError("units, profile, cluster, order and silhouette are wanted")
     units = part["units"]
     if not isinstance(units, np.ndarray) or units.dtype != np.int64 or units.ndim != 1 or not 0 < len(units) <= layer.units:
@@ -177,6 +180,10 @@ def _checked(part: Any, layer: Layer, wide: int) -> int:
             raise ValueError(f"a whole number a unit is wanted for {name}")
     if (np.sort(part["order"]) != np.arange(len(units))).any() or part["cluster"].min() < -1 or part["cluster"].max() >= len(units):
         raise ValueError("an order and clusters are wanted")
+    for name in ("spread", "share"):
+        each = part[name]
+        if not isinstance(each, np.ndarray) or each.shape != units.shape or each.dtype != np.float64:
+            raise ValueError(f"a number a unit is wanted for {name}")
     profile = part["profile"]
     if not isinstance(profile, np.ndarray) or profile.shape != (len(units), wide) or profile.dtype != np.float64:
         raise ValueError("a number is wanted for each unit and column")
@@ -252,6 +259,8 @@ class SeenAnswers:
             known = (told >= 0).reshape(-1)
             laid, flat = laid[known.to(laid.device)], index.reshape(-1)[known].to(laid.device)
             sums = torch.zeros(len(self.classes), laid.shape[1], device=laid.device).index_add_(0, flat, laid).double().cpu().numpy()
+            # In the last row the sum of all squares.
+            sums = np.concatenate([sums, laid.double().square().sum(0).cpu().numpy()[None]])
         return means.double().cpu().numpy(), sums
 
     def sound(self) -> NDArray[np.bool_]:
@@ -281,10 +290,32 @@ class SeenAnswers:
             return rows.T.copy()
         if self.places and self.by == "class":
             there = self._sizes > 0
-            return (self._sums[name][there] / self._sizes[there, None]).T.copy()
+            return (self._sums[name][:-1][there] / self._sizes[there, None]).T.copy()
         # A class that answers with no number has none as its mean.
         marks, rows = self._marked(), np.where(np.isfinite(rows), rows, np.nan)
         return np.stack([rows[marks == k].mean(0) for k in np.unique(marks[marks >= 0])], 1)
+
+    def spread(self, name: str) -> tuple[Floats, Floats]:
+        """How far each unit's answers lie apart, and the share of their variance that goes with the columns beyond chance."""
+        profile = self.profile(name)
+        if self.by == "example":
+            return profile.std(1), np.ones(len(profile))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            if self.places and self.by == "class":
+                sizes = self._sizes[self._sizes > 0]
+                count = float(sizes.sum())
+                mean = profile @ sizes / count
+                whole = np.maximum(self._sums[name][-1] - count * mean**2, 0.0)
+            else:
+                marks, rows = self._marked(), np.where(np.isfinite(self.answers(name)), self.answers(name), np.nan)[self._marked() >= 0]
+                sizes = np.unique(marks[marks >= 0], return_counts=True)[1]
+                count, mean = float(sizes.sum()), rows.mean(0)
+                whole = np.square(rows - mean).sum(0)
+            between = np.square(profile - mean[:, None]) @ sizes
+            within = np.maximum(whole - between, 0.0) / max(count - len(sizes), 1.0)
+            share = np.where(whole > 0, np.clip((between - (len(sizes) - 1) * within) / whole, 0.0, 1.0), 0.0)
+        # Of one example a class nothing is known of what lies within.
+        return np.sqrt(whole / count), np.ones(len(profile)) if count <= len(sizes) else share
 
     def _marked(self) -> NDArray[np.int64]:
         """The columns of the examples that are counted."""

@@ -30,6 +30,10 @@ OPENED = 24
 ALONE = 12
 """So many answers of a network at most are shown each by itself."""
 SIGMAS = 3.0
+TELLS = 0.05
+"""A unit tells classes apart where more than this share of the variance of its answers goes with the class, beyond chance."""
+NO_CLASS = "no class"
+"""What a cluster is called whose units tell no class from the others."""
 JOINT, TALL = 9.0, 24.0
 """The width and height of a bundle's bar."""
 
@@ -59,7 +63,7 @@ class MapColumn:
     layer: str
     units: np.ndarray
     scores: np.ndarray
-    """(units, columns): how many standard deviations each answer is above the unit's own mean."""
+    """(units, columns): how far each mean answer is above the unit's own mean, in standard deviations of its answers to the examples."""
     clusters: list[Cluster]
     names: tuple[str, ...]
     recurrent: bool
@@ -108,8 +112,9 @@ def columned(
     names = tuple(found["columns"][k] for k in chosen)
     columns = []
     for number, (part, kept) in enumerate(zip(found["layers"], (held or found)["layers"], strict=True)):
-        scores = standard(part["profile"])
-        then = standard(kept["profile"]) if held else scores
+        scores = beside_spread(part)
+        then = beside_spread(kept) if held else scores
+        tells, told = telling(part), telling(kept)
         clusters: list[tuple[tuple[bool, int, int], Cluster]] = []
         ranks = np.argsort(kept["order"])
         labels = _each(kept, found) if number and number == len(found["layers"]) - 1 else kept["cluster"]
@@ -120,8 +125,12 @@ def columned(
             members = members[np.argsort(ranks[members], kind="stable")]
             still = not scores[members].any() if held else label < 0
             bad = int(np.isnan(scores[members]).all(1).sum())
-            served, best = _served(scores[members].mean(0), found["columns"]) if by_class and not still else ("", None)
-            first = (_served(then[members].mean(0), found["columns"])[1] if held else best) if by_class and label >= 0 else None
+            # A cluster most of whose units do not tell the classes apart has the name of none.
+            named = by_class and not still and 2 * tells[members].sum() >= len(members)
+            served, best = _served(scores[members].mean(0), found["columns"]) if named else ("", None)
+            served = served or (NO_CLASS if by_class and not still and not named and found["by"] == "class" else "")
+            known = 2 * told[members].sum() >= len(members)
+            first = (_served(then[members].mean(0), found["columns"])[1] if held and known else best) if by_class and label >= 0 else None
             box = f"{number}/{label}"
             clusters.append((
                 (label < 0, first or 0, -len(members)),
@@ -149,6 +158,23 @@ def standard(profile: np.ndarray) -> np.ndarray:
         spread = centred.std(1, keepdims=True)
         moving = spread > 1e-6 * np.abs(profile).max(1, keepdims=True, initial=0)
         return np.where(np.isnan(spread), np.nan, np.where(moving, centred / np.where(moving, spread, 1.0), 0.0))
+
+
+def beside_spread(part: Mapping[str, Any]) -> np.ndarray:
+    """Each row about its own mean in standard deviations of the unit's answers to the examples; zeros and NaN as in :func:`standard`.
+
+    *Meaning* a unit whose answers differ within a class as much as between the classes is near to nothing.
+    """
+    plain = standard(part["profile"])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        beside = part["profile"].std(1, keepdims=True) / part["spread"][:, None]
+        return np.where(np.isfinite(beside), plain * beside, plain)
+
+
+def telling(part: Mapping[str, Any]) -> np.ndarray:
+    """Which units tell the classes apart: those of whose variance over the examples more than a little goes with the class."""
+    told: np.ndarray = part["share"] >= TELLS
+    return told
 
 
 def _chosen(found: Mapping[str, Any], by_class: bool) -> np.ndarray:

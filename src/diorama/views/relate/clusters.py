@@ -27,7 +27,7 @@ from .. import about
 from ..samples import layers_said, looked_at, noted, part, single, standing, unfollowed_said
 from ..view import View
 from ._bundles import Bundle, bundled
-from ._columns import LIT, WIDEST, MapColumn, Shown, columned, drawn, grouped, key_of, standard
+from ._columns import LIT, WIDEST, MapColumn, Shown, columned, drawn, grouped, key_of, standard, telling
 from ._patches import looked_at_words, patches, words
 from ._still import closed
 
@@ -52,7 +52,8 @@ class ClustersView(View):
     the one before directly, lines tell how units go together over the examples; where there are no blocks, lines run from cluster
     to cluster. Open a cluster for its units, a bundle for its weights. Choose classes or examples, here or in any other view:
     clusters that answer to them stay, the others step back.
-    *Units* standard deviations over the classes (σ), each unit's own; lines are relative to the strongest into a column.
+    A unit that differs within a class as much as between the classes is pale, and names no cluster.
+    *Units* standard deviations over the examples (σ), each unit's own; lines are relative to the strongest into a column.
     *Cost* one pass an example; of a large network the first examples alone are shown first.
     """
 
@@ -159,6 +160,7 @@ class ClustersView(View):
         box = (
             (_LOOKED_AT if found["by"] == "token" else _PICTURED[type(scene.kind)]) if pictured
             else f"a row a {self.of.removesuffix('s')}, over {what}: blue where it answers more than its own mean, orange where less"
+            + (", in standard deviations of its answers to the examples" if found["by"] in ("class", "range") else "")
         )
         beside = f" beside the strongest of step {self.held}, whose clusters these are" if held else ""
         return (
@@ -215,13 +217,15 @@ def _lit(scene: Scene, selection: Selection, found: dict[str, Any], shown: list[
     lit, every, units = set(), 0, 0
     for column, one in zip(shown, found["layers"], strict=True):
         above = standard(one["profile"])[:, columns_].mean(1) if columns_ else _above(scene, one, seen, which)
+        above = np.where(telling(one), above, 0.0) if found["by"] == "class" else above
         units += int((above >= LIT).sum())
         for cluster in column.clusters:
             every += not cluster.still
             if not cluster.still and np.nan_to_num(above[cluster.members].mean(), nan=-np.inf) >= LIT:
                 lit.add(cluster.id)
     said = (
-        f" {units:,} unit{'s' * (units != 1)} answer{'s' * (units == 1)} to {words_of(scene, chosen)} by {LIT:.0f} σ or more above their mean, "
+        f" {units:,} unit{'s' * (units != 1)} answer{'s' * (units == 1)} to {words_of(scene, chosen)} by {LIT:.0f} standard deviation of "
+        f"{'the means of the classes' if found['by'] == 'class' else 'their answers'} or more above their mean, "
         f"and so {'does' if len(lit) == 1 else 'do'} {len(lit) or 'none'} of the {every} clusters on average"
     )
     return lit, said + ("; the others are pale." if lit else ".")

@@ -16,13 +16,13 @@ from ...derive.strengths import apart, strengths, unfollowed
 from ...scene import Scene
 from ..samples import layers_said, looked_at, noted, part, standing, unfollowed_said
 from ..view import View
-from ._columns import standard
+from ._columns import standard, telling
 from ._still import CLOSED, closed, unheard
 
 SIDE, ASIDE, SHUT, DOT, ANCHOR = 460.0, 24.0, 4.0, 7.0, 12.0
 NAMED = 16
 """Of so many answers at most the names are written."""
-STILL = "answers the same to all classes, or no numbers"
+STILL = "answers about the same to all classes, beside how its answers differ within one, or no numbers"
 SPREAD = 1 / 3
 """Distances from the middle are drawn as their power: units of random weights rest near it."""
 
@@ -99,9 +99,10 @@ class SpringsView(View):
         total = sum(scene.layers[one["layer"]].units for one in found["layers"])
         colours = "the class that it answers to most" if found["by"] == "class" else "its layer"
         layers = layers_said([one["layer"] for one in found["layers"]])
-        gone = sum(int((~np.nan_to_num(standard(one["profile"])).any(1)).sum()) for one in found["layers"]) - shut if found["by"] == "class" else 0
+        none = [~(np.nan_to_num(standard(one["profile"])).any(1) & telling(one)) for one in found["layers"]]
+        gone = sum(int(one.sum()) for one in none) - shut if found["by"] == "class" else 0
         if gone:
-            colours += f"; {part(gone, sum(sizes), 'units')} {'answers' if gone == 1 else 'answer'} the same to all classes, or no numbers, and "
+            colours += f"; {part(gone, sum(sizes), 'units')} {'answers' if gone == 1 else 'answer'} about the same to all classes, or no numbers, and "
             colours += f"ha{'s' if gone == 1 else 've'} none"
         own = scene.layers[found["layers"][-1]["layer"]]
         places = 0 if answers(scene, own) else one_of_places(scene, own)
@@ -184,7 +185,7 @@ def _network(
     last = len(found["layers"]) - 1
     for number, one in enumerate(found["layers"]):
         scores = np.nan_to_num(standard(one["profile"]))
-        best, still = scores.argmax(1), ~scores.any(1)  # what answers the same to all, or no numbers, answers to none most
+        best, still = scores.argmax(1), ~(scores.any(1) & telling(one))  # what answers the same to all, or no numbers, answers to none most
         for k, unit in enumerate(one["units"].tolist()):
             size = ANCHOR if number == last else SHUT if shut[number][k] else DOT
             x, y = middle[len(vertices)]
