@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import os
 import re
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -484,30 +481,3 @@ def test_a_demo_that_raises_is_named_in_python(offered: Any, tmp_path: Path) -> 
     with pytest.raises(ZeroDivisionError) as caught:
         registry.demos["mine"](pace=0).run(tmp_path / "run", steps=2)
     assert any("raised by the demo 'mine' of mine in test_plugins.py, line" in note for note in caught.value.__notes__)
-
-
-def test_the_command_line_names_what_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``diorama list`` lists what works, and says on the terminal what is broken, in full once, then in a line, from what it kept; what was kept is
-    another once the plug-in's file is."""
-    package = tmp_path / "site" / "mine-1.0.dist-info"
-    package.mkdir(parents=True)
-    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
-    (package / "entry_points.txt").write_text("[diorama.signals]\nmine = mine_module:Mine\n")
-    (tmp_path / "site" / "mine_module.py").write_text("raise RuntimeError('no luck')\n")
-    path = os.pathsep.join([str(tmp_path / "site"), str(Path(diorama.__file__).parents[1])])
-    environment = {**os.environ, "PYTHONPATH": path, "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    shortly = "diorama: 1 plug-in cannot be used (mine): diorama list --broken says why"
-    for number, more in enumerate(([], [], ["--broken"])):
-        done = subprocess.run(
-            [sys.executable, "-m", "diorama", "list", "signals", *more], env=environment, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-        assert "weights" in done.stdout
-        assert "mine" not in done.stdout
-        said = "the signal 'mine' of mine cannot be used and is left out (RuntimeError: no luck in mine_module.py, line 1)"
-        assert done.stderr.splitlines() == [shortly if number == 1 else f"diorama: {said}; mend, update or uninstall mine"]
-    monkeypatch.syspath_prepend(tmp_path / "site")
-    before = catalogue.installation_stamp()
-    assert catalogue.installation_stamp() == before
-    (tmp_path / "site" / "mine_module.py").write_text("raise RuntimeError('no luck either')\n")
-    assert catalogue.installation_stamp() != before
