@@ -165,8 +165,9 @@ class BoundaryView(View):
             said = "No place has an answer" if bad == 1 else f"{bad:.1%} of the places have no answer"
             words = f"{'' if bad == 1 else words}{said}, as the scores are not numbers. "
         words += plane.doubts() + plane.words
+        title = "Predicted number" if scene.task == "regression" else "Decision boundary"
         return self.picture(
-            scene, selection, "Decision boundary", body, words, checks=plane.checks(), final=final, idle=self._idle(isinstance(plane, ColumnsPlane)),
+            scene, selection, title, body, words, checks=plane.checks(), final=final, idle=self._idle(isinstance(plane, ColumnsPlane)),
             note="; ".join(of_numbers(scene.run, scene.step)),
         )
 
