@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -99,6 +100,20 @@ def test_units_silent_from_the_beginning_are_no_alarm(tmp_path: Path) -> None:
     with torch.no_grad():
         smooth[0].weight[:8], smooth[0].bias[:8] = 0, 1e4
     assert "dead_units" not in _train(tmp_path / "smooth", smooth, 0.1)
+
+
+def test_single_losses_that_lie_far_apart_are_no_jump() -> None:
+    """Of batches of one the median of ten varies by a factor of two by chance; the same noise around a jump leaves it told, in the order of time."""
+    noise = np.exp(1.3 * np.random.default_rng(0).standard_normal((40, 800)))
+    falls = np.geomspace(1.4, 0.3, 800)
+    told = [findings["loss_spikes"]()(_Told({"loss": falls * each}, floor=1.4)) for each in noise]  # type: ignore[arg-type]
+    assert sum(map(len, told)) <= 1
+    thrown = np.where((np.arange(800) >= 500) & (np.arange(800) < 560), 3.0, falls)
+    found = [findings["loss_spikes"]()(_Told({"loss": thrown * each}, floor=1.4)) for each in noise[:5]]  # type: ignore[arg-type]
+    assert [[abs(each.step - 501) <= 10 for each in one] for one in found] == [[True]] * 5
+    for one, in found:
+        lowest = re.search(r"lowest (\S+) before it", one.evidence)
+        assert lowest is not None and f"rose from {lowest[1]} to" in one.text
 
 
 def test_the_distance_of_true_values_is_that_of_the_last_look() -> None:

@@ -5,20 +5,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...core.knobs import knob
 from ...core.selection import number_key
 from . import Finding, Found, acts_between, series
 
 if TYPE_CHECKING:
+    from ..packing import Floats
     from ..reader import RunReader
+
+
+_BLOCKS = 5
+"""Blocks on either side of a jump whose single losses are compared."""
+_RANKED = 4.0
+"""So many standard errors the losses after it must rank above those before: of some two hundred blocks one comes so far by chance in a hundred runs."""
+_ALL = 0.98
+"""Where so few are compared that no ranks are so far apart, nearly all after it must be above all before."""
 
 
 class LossSpikes(Finding):
     """The loss had fallen, and jumps back up: for several steps together, once for good or again and again.
 
     *Meaning* a step threw away what was learned: a rate at the edge of what is stable, a few bad examples, or a gradient that
-    was not clipped. Single steps of noise are not meant.
+    was not clipped. Single steps of noise are not meant, nor is a loss whose single values lie so far apart (batches of one or of unlike
+    sizes, mixed examples) that a few high ones together are chance: those after a jump must rank above those of the blocks before it.
     """
 
     steady = True
@@ -38,6 +49,9 @@ class LossSpikes(Finding):
         high = (before < first - 0.4 * abs(first)) & (blocks - before > self.part * (first - before))
         if not high.any():
             return []
+        high = _beyond_chance(loss[: count * width].reshape(count, width), high, int(np.argmax(lowest < first - 0.4 * abs(first))))
+        if not high.any():
+            return []
         starts = np.flatnonzero(high & ~np.concatenate([[False], high[:-1]]))
         lasting, at = bool(high[-1] and high[-2]), int(steps[starts[0] * width])
         supervised = bool((run.meta.get("probe") or {}).get("floor"))
@@ -53,7 +67,7 @@ class LossSpikes(Finding):
                 f"At step {at} the loss rose from {before[starts[0]]:.3g} to {blocks[starts[0]]:.3g}; it began at {first:.3g}. Beside it, after step "
                 f"{act.step}: {act.text.partition(';')[0]}" + (f" ({count} acts in all). " if count > 1 else ". ")
                 + ("It has not come down again." if lasting else "It came down again."),
-                f"median loss of {width} steps each: lowest {lowest[-1]:.3g}, up to {peak:.3g} after that",
+                f"median loss of {width} steps each: lowest {before[starts[0]]:.3g} before it, up to {peak:.3g} after",
                 (number_key("step", at),), None, at, "Sure that it jumped; likely by the act.",
                 "Let it learn on, or take the act back (Acts) where the loss does not come down.", "curves",
             )]
@@ -62,8 +76,24 @@ class LossSpikes(Finding):
             f"At step {at} the loss rose from {before[starts[0]]:.3g} to {blocks[starts[0]]:.3g}; it began at {first:.3g}. "
             + (f"That happened {len(starts)} times. " if len(starts) > 1 else "")
             + ("It has not come down again." if lasting else "It came down again."),
-            f"median loss of {width} steps each: lowest {lowest[-1]:.3g}, up to {peak:.3g} after that",
+            f"median loss of {width} steps each: lowest {before[starts[0]]:.3g} before it, up to {peak:.3g} after",
             (number_key("step", at),), ("learning_rate", {"factor": 0.5}), at,
             "Sure that it jumped." if supervised else "It jumped; the loss of a game between networks may do so by itself.",
             "A lower rate, clipped gradients, and a look at the batch of that step.", "curves",
         )]
+
+
+def _beyond_chance(losses: Floats, high: NDArray[np.bool_], fallen: int) -> NDArray[np.bool_]:
+    """Those of the stretches of high blocks whose single losses rank above those of the blocks before them, from where the loss had fallen."""
+    kept = np.zeros_like(high)
+    for start in np.flatnonzero(high & ~np.concatenate([[False], high[:-1]])):
+        rest = np.flatnonzero(~high[start:])
+        stop = int(start + rest[0]) if len(rest) else len(high)
+        after = losses[start : min(stop, start + _BLOCKS)].ravel()
+        known = np.flatnonzero(~high[max(fallen, start - 2 * _BLOCKS) : start])[-_BLOCKS:] + max(fallen, start - 2 * _BLOCKS)
+        before = np.sort(losses[known].ravel())
+        n, m = len(after), len(before)
+        above = (np.searchsorted(before, after, "left") + np.searchsorted(before, after, "right")).mean() / (2 * max(m, 1))
+        unit = np.sqrt(12 * n * m / (n + m + 1))
+        kept[start:stop] = m > 0 and (above - 0.5) * unit >= min(_RANKED, _ALL * 0.5 * unit)
+    return kept
