@@ -10,6 +10,7 @@ import sys
 import zlib
 from typing import TYPE_CHECKING, Any
 
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.parameter import is_lazy
 
@@ -62,6 +63,7 @@ def structure_of(content: Content) -> dict[str, Any]:
                 "name": layer.name, "kind": layer.kind, "shape": list(layer.shape), "units": layer.units,
                 "parameters": layer.parameters, "weight": layer.weight, "order": layer.order, "leaf": layer.leaf, "rectified": layer.rectified,
                 "complex": layer.complex, "squashed": layer.squashed, "groups": _groups(known.get(layer.path)),
+                **_running(known.get(layer.path)),
             }
             for layer in content.table or ()
         ],
@@ -74,6 +76,12 @@ def _groups(module: Any) -> int:
     """In how many groups of channels a convolution works, each by itself."""
     found = getattr(module, "groups", 1)
     return found if isinstance(found, int) and found > 0 else 1
+
+
+def _running(module: Any) -> dict[str, float]:
+    """The momentum of a batch norm's running statistics; nothing of what has none, or whose are a mean of all batches."""
+    momentum = getattr(module, "momentum", None) if isinstance(module, _BatchNorm) else None
+    return {"momentum": float(momentum)} if isinstance(momentum, int | float) else {}
 
 
 def write(writer: Writer, number: int, data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from ...core.knobs import knob
 from ...core.selection import number_key
 from . import Finding, Found
+from .batch_norm_mismatch import BatchNormMismatch
 from .missing_class import missing
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ _PART = 0.02
 
 _HARDLY = 0.9
 """A probe loss that never fell below so much of where it began has learnt next to nothing of these examples."""
+_CARRIED = 3
+"""Readings in a row at which a state was carried."""
 _FAR, _NEAR = 0.25, 0.1
 """A probe loss above so much of what one answer for all would have is far from learnt; a loss below so much of that is near nothing."""
 
@@ -29,7 +33,8 @@ class Overfitting(Finding):
     """The loss on the probe set rises while the loss of the training falls.
 
     *Meaning* from the named step on the model learns what is peculiar to its training examples. More data,
-    augmentation, weight decay or stopping there help. It needs a probe set that is not trained on.
+    augmentation, weight decay or stopping there help. It needs a probe set that is not trained on. Where a batch norm's running statistics are not
+    the batches', or a state is carried from batch to batch, the probe set is answered in another way than was trained: then that is told instead.
     """
 
     steady = True
@@ -39,6 +44,20 @@ class Overfitting(Finding):
 
     def __call__(self, run: RunReader) -> list[Found]:
         """One finding, at the step of the lowest probe loss."""
+        found = self._found(run)
+        if not found or BatchNormMismatch()(run):
+            return []
+        carried = run.series("batch/carried")[1][-_CARRIED:] if "batch/carried" in run.series_names else ()
+        if not len(carried) or not np.all(carried):
+            return found
+        return [dataclasses.replace(
+            found[0], severity=0.2, title="Whether it overfits is not known", action=None,
+            text="In training a recurrent layer begins each batch in the state in which it ended the one before; the probe set is read from an empty "
+            f"one. Its loss ({found[0].evidence}) is of another task than the training's, and says nothing of what was learnt by heart.",
+            helps="Measure both from an empty state, or both from the state that goes before.",
+        )]
+
+    def _found(self, run: RunReader) -> list[Found]:
         names = run.series_names
         data = run.meta.get("steered") or {}
         trained_on = 2 * data.get("matched", 0) > data.get("probe", 0)  # it is no measure of this, the less where labels were changed
