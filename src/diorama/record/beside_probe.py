@@ -33,7 +33,8 @@ class BesideProbe:
     *Meaning* discrete rows are the same by chance. Where each of three parts of a row, none with a number of another, tells the rows of the
     probe set apart by itself, all of them agree in a row that is the same and in no other; elsewhere nothing is said of twins.
     *Error* of wide inputs every n-th number is compared, of large batches the first rows, of a probe set its first 4,096 examples.
-    *Cost* once, some 20 µs an example of the probe set that is compared; at due steps one copy of at most 256 × 256 numbers, and a count of the batch's tokens.
+    *Cost* once, some 20 µs an example of the probe set that is compared; at due steps
+    one copy of at most 256 × 256 numbers, and a count of the batch's tokens.
     """
 
     def __init__(self, examples: Examples | None) -> None:

@@ -144,7 +144,8 @@ class IdleOptimizers:
 
 
 def _said(idle: _Watched) -> str:
-    return (f"{type(idle.optimizer).__name__}, which this run was told of, has not stepped since step {idle.last}{'' if idle.even else ' at the latest'}, while the weights that it "
+    latest = "" if idle.even else " at the latest"
+    return (f"{type(idle.optimizer).__name__}, which this run was told of, has not stepped since step {idle.last}{latest}, while the weights that it "
             "holds moved: the loop steps another optimizer, which is not known here")
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _BLOCKS = 5
 """Blocks on either side of a jump whose single losses are compared."""
 _RANKED = 4.0
-"""So many standard errors the losses after it must rank above those before: of some two hundred blocks one comes so far by chance in a hundred runs."""
+"""So many standard errors the losses after it must rank above those before: one of two hundred blocks comes so far in a hundred runs."""
 _ALL = 0.98
 """Where so few are compared that no ranks are so far apart, nearly all after it must be above all before."""
 
@@ -90,7 +90,8 @@ def _beyond_chance(losses: Floats, high: NDArray[np.bool_], fallen: int) -> NDAr
         rest = np.flatnonzero(~high[start:])
         stop = int(start + rest[0]) if len(rest) else len(high)
         after = losses[start : min(stop, start + _BLOCKS)].ravel()
-        known = np.flatnonzero(~high[max(fallen, start - 2 * _BLOCKS) : start])[-_BLOCKS:] + max(fallen, start - 2 * _BLOCKS)
+        low = max(fallen, int(start) - 2 * _BLOCKS)
+        known = np.flatnonzero(~high[low:start])[-_BLOCKS:] + low
         before = np.sort(losses[known].ravel())
         n, m = len(after), len(before)
         above = (np.searchsorted(before, after, "left") + np.searchsorted(before, after, "right")).mean() / (2 * max(m, 1))

@@ -69,12 +69,13 @@ class ProbeInTraining(Finding):
         # Rows of a probe set that is compared in part are in it more often than was seen.
         least, which = (" at least", f"the first {compared:,} of its {total:,} examples") if compared < total else ("", "")
         many = again >= self.share
-        told = f" In {which or 'it'}, {again:.0%} of the rows stand there before already: data were multiplied before they were split." if many else ""
+        twice = f" In {which or 'it'}, {again:.0%} of the rows stand there before already: data were multiplied before they were split."
+        told, part = twice * many, f" ({which} were compared)" * bool(which)
         return [Found(
             self.name, 0.6 if many else 0.2,
             "Rows of the probe set are trained on, as they stand there many times over" if many else "The probe set is trained on",
-            f"{met[-1]:.0%} of the different rows of the probe set{f' ({which} were compared)' * bool(which)} were met in the batches that were read, so its loss and accuracy do not say how "
-            f"the model does on new ones.{told}",
+            f"{met[-1]:.0%} of the different rows of the probe set{part} were met in the batches that were read, so its loss and accuracy do not say "
+            f"how the model does on new ones.{told}",
             f"of the last batches that were read{least} {np.mean(twins):.0%} of the rows are in the probe set, number for number", (), None,
             int(steps[np.flatnonzero(met >= self.share)[0]]) if self.share else int(steps[0]),
             "Certain: three parts of each row, none with a number of another, agree.",
