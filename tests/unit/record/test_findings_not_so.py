@@ -1,0 +1,74 @@
+"""Findings that were told where nothing was so: they are silent there, or say what is."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+from diorama.core.registry import findings
+from diorama.record.findings import ALARM, Found
+
+
+class _Told:
+    """Series of 400 steps and facts as a run would have them."""
+
+    def __init__(self, series: dict[str, Any], **meta: object) -> None:
+        self.meta: dict[str, Any] = {"probe": meta, "layers": [{"name": "a"}, {"name": "b"}]}
+        self._found, self.series_names = series, tuple(series)
+        self.last_step = max(map(len, series.values()))
+
+    def has_series(self, name: str) -> bool:
+        """Whether there is one of that name."""
+        return name in self._found
+
+    def series(self, name: str) -> tuple[Any, Any]:
+        """Steps, evenly over the run, and values."""
+        values = self._found[name]
+        return np.arange(1, len(values) + 1) * (self.last_step // len(values)), values
+
+
+_LEVEL = np.full(400, 1.0)
+
+
+def test_what_the_probe_set_is_answered_with_is_not_called_memory() -> None:
+    """A probe loss that rises is overfitting; not where running statistics never arrived, whose finding says so, nor where a state is carried."""
+    curves = {"loss": np.geomspace(2, 0.05, 400), "probe/loss": np.concatenate([np.linspace(2, 1, 4), np.linspace(1.1, 1.6, 6)])}
+    normed = {**curves, "activations/b/mismatch": np.geomspace(0.6, 0.22, 40)}
+    for momentum, told in ((0.001, "batch_norm_mismatch"), (0.1, "overfitting")):
+        run = _Told(normed)
+        run.meta["layers"][1]["momentum"] = momentum
+        assert [name for name in ("batch_norm_mismatch", "overfitting") if findings[name]()(run)] == [told]  # type: ignore[arg-type]
+    for carried, severe in ((0.0, True), (1.0, False)):
+        found, = findings["overfitting"]()(_Told({**curves, "batch/carried": np.full(10, carried)}))  # type: ignore[arg-type]
+        assert (found.severity >= ALARM) == severe
+        assert ("from an empty" in found.text) == (not severe)
+
+
+def test_single_losses_that_lie_far_apart_are_no_jump() -> None:
+    """Of batches of one the median of ten varies by a factor of two by chance; the same noise around a jump leaves it told, in the order of time."""
+    noise = np.exp(1.3 * np.random.default_rng(0).standard_normal((40, 800)))
+    falls = np.geomspace(1.4, 0.3, 800)
+    told = [findings["loss_spikes"]()(_Told({"loss": falls * each}, floor=1.4)) for each in noise]  # type: ignore[arg-type]
+    assert sum(map(len, told)) <= 1
+    thrown = np.where((np.arange(800) >= 500) & (np.arange(800) < 560), 3.0, falls)
+    found = [findings["loss_spikes"]()(_Told({"loss": thrown * each}, floor=1.4)) for each in noise[:5]]  # type: ignore[arg-type]
+    assert [[abs(each.step - 501) <= 10 for each in one] for one in found] == [[True]] * 5
+    for one, in found:
+        lowest = re.search(r"lowest (\S+) before it", one.evidence)
+        assert lowest is not None
+        assert f"rose from {lowest[1]} to" in one.text
+
+
+def test_the_distance_of_true_values_is_that_of_the_last_look() -> None:
+    """Where looks lie far apart the answers may have come nearer since; the way that is told is the same, and one high look alone is no distance."""
+    def told(*gaps: float) -> list[Found]:
+        loss = np.array([gap**2 + 4.0 for gap in gaps])
+        return findings["unscaled_targets"]()(_Told({"loss": _LEVEL, "probe/loss": loss}, floor=4.0, ends=[998.0, 1002.0]))  # type: ignore[arg-type]
+
+    found, = told(1000, 900, 600, 200)
+    assert "lie from 998 to 1,000, and at step 400 the mean answer was about 200 away" in found.text
+    assert "In 300 steps they came nearer by 800." in found.text
+    assert not told(1000, 2, 2, 200)
+    assert not told(1000, 900, 600, 2)
