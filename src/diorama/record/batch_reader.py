@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..data.examples import Examples
+from ..data.nesting import named
 from ..model.axes import first_tensor
 from ..model.outputs import Reading
 from .batch_texts import BatchTexts, TextReader
@@ -20,6 +21,7 @@ from .beside_probe import BesideProbe
 from .carried import Carried
 from .codes import Codes
 from .doubts import Slopes
+from .input_ranges import furthest, given, range_of
 from .judging import Judging, of_one_number
 from .loop_habits import Leftovers, across, copied, cut, form_of, in_evaluation, pulled_alike, weight_of
 from .own_hooks import OwnHook, compiled
@@ -28,7 +30,6 @@ from .places import Columns, Places
 _MOST = 2**18
 """Scores that are looked at: of more, every n-th row."""
 _CLASSES = 4096
-_INPUTS = 2**20
 _CONFUSION = 256
 """Classes up to which it is counted which is taken for which."""
 _KEPT = 0.95
@@ -80,6 +81,7 @@ class BatchReader:
     ) -> None:
         self._model, self._reading, self._report = model, reading, report
         self._beside = BesideProbe(probe)
+        self._names = [] if probe is None else list(named(probe.first(1).x))
         self._handle: Any = None
         self._clear()
         self._confusion: NDArray[np.float64] | None = None
@@ -165,10 +167,10 @@ class BatchReader:
         self._codes.see(output, scores)
         with torch.no_grad():
             self._asked = None if tensor is None else tensor.detach()
+            if inputs := given(args, kwargs):
+                self._inputs = range_of(inputs[0][1])
+                self._habits |= furthest(inputs, self._names)
             if tensor is not None and tensor.is_floating_point() and tensor.numel():
-                part = tensor.detach().reshape(-1)
-                part = part[:: max(1, part.numel() // _INPUTS)].float()
-                self._inputs = (float(part.min()), float(part.max()), float(part.mean()), float(part.std(correction=0)))
                 self._x = tensor.detach()
             self._texts = TextReader.of(args, kwargs, scores) if scores.requires_grad else None
             turned = self._by_rows(scores.detach())
