@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -50,6 +51,8 @@ class Reading:
     """The truth of a text is its own tokens, each of which the step before it has to answer."""
     unsure: str = ""
     """The sentence that says by which numbers the form was guessed, where nothing but these told it: see :meth:`reread`."""
+    shape: tuple[int, ...] = ()
+    """Of answers that are the input flattened: the input's shape, without examples."""
 
     @classmethod
     def of(
@@ -98,7 +101,7 @@ class Reading:
         ahead = found == "next_token" and own_tokens(x, y, ignored)
         if ahead:
             guessed.append("the labels are the text's own tokens, so each step's answer is held against the next token")
-        return cls(found, read, outputs, criterion, tuple(guessed), ignored, ahead, unsure)
+        return cls(found, read, outputs, criterion, tuple(guessed), ignored, ahead, unsure, _unlike(scores, x, found))
 
     def reread(self, scores: Tensor) -> Reading:
         """The reading that goes with more scores: where they contradict a form that was guessed from others', they are raw scores."""
@@ -109,7 +112,12 @@ class Reading:
         return dataclasses.replace(self, form="scores", unsure="", guessed=said)
 
     def scores(self, output: Any) -> Tensor:
-        """The scores in an output, the example first and for texts the step second."""
+        """The scores in an output, the example first and for texts the step second; a flat answer that is the input again in its shape."""
+        found = self.given(output)
+        return found.reshape(len(found), *self.shape) if self.shape and found[0].numel() == math.prod(self.shape) else found
+
+    def given(self, output: Any) -> Tensor:
+        """The scores as the model hands them out, which its loss is made of."""
         return pick(output, self.outputs)[0]
 
     def width(self, scores: Tensor) -> int:
@@ -394,3 +402,10 @@ def _piece(output: Any, wanted: str | int) -> Tensor:
     if name not in pieces:
         raise not_found("output", name, pieces)
     return pieces[name]
+
+
+def _unlike(scores: Tensor, x: Any, task: str) -> tuple[int, ...]:
+    """The shape of the inputs where a reconstruction has as many numbers in another."""
+    if task != "reconstruction" or not isinstance(x, Tensor) or scores.shape[1:] == x.shape[1:] or not len(x):
+        return ()
+    return tuple(x.shape[1:]) if scores[0].numel() == x[0].numel() else ()

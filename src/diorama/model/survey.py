@@ -185,7 +185,8 @@ def _placed(layer: Layer, passes: Sequence[LayerSurvey], now: LayerSurvey, turne
         return dataclasses.replace(layer, reason=company.MERGED)  # as many rows whatever comes in
     if layer.reason and (now.rows.get(name, 0) % now.examples or turned.rows.get(name, 0) % now.examples):
         return dataclasses.replace(layer, reason=company.PICKED)
-    if not layer.reason and company.sorted_rows(now.prints.get(name), turned.prints.get(name)):
+    # Rows that are mostly noise have that of their place, whichever example comes there: nothing is sorted.
+    if not layer.reason and not now.followed.draws and company.sorted_rows(now.prints.get(name), turned.prints.get(name)):
         return dataclasses.replace(layer, reason=company.SORTED)
     return layer
 

@@ -155,7 +155,7 @@ class BatchReader:
     def _see(self, args: Any, kwargs: Any, output: Any) -> None:
         self._passes += 1
         tensor = first_tensor(args)
-        scores = self._reading.scores(output) if self._reading is not None else first_tensor(output)
+        scores = self._reading.given(output) if self._reading is not None else first_tensor(output)
         there = scores is not None and scores.is_floating_point() and scores.ndim > 0 and scores.numel() > 0
         if scores is not None and there:
             self._judging.see(tensor, scores)

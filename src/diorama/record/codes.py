@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..model.axes import tensors_in
+from ..model.variational import Place, drawn, place_of
 from .own_hooks import OwnHook
 
 _MOST = 4
@@ -32,7 +33,8 @@ class Codes:
     """Follows what a network hands out beside its answer, where the loss pulls it to a standard normal distribution.
 
     *Meaning* a KL term's gradient is a factor times the mean, and half that factor times variance less one at the log-variance: two tensors
-    of one shape whose gradients go like that, with one factor, are the means and log-variances of a code. Once seen they are taken to stay.
+    of one shape whose gradients go like that, with one factor, are the means and log-variances of a code; so are two from which the answer is
+    made as mean + noise · exp(log-variance), also where the KL term has pressed both to nothing. Once seen they are taken to stay.
     *Cost* at due steps: copies of these two and of their gradients.
     *Source* Kingma & Welling 2014, appendix B; the numbers that are active after Burda, Grosse & Salakhutdinov 2016, section 2.
     """
@@ -49,13 +51,19 @@ class Codes:
         """A pass with gradients, that answered this."""
         if isinstance(output, Tensor):
             return
+        pairs = drawn(scores) if self._pair is None and scores.requires_grad else []
         beside = (one for one in tensors_in(output) if one is not scores and one.requires_grad and not one.is_leaf and one.is_floating_point())
+        places: list[Place] = []
         for one in itertools.islice((one for one in beside if one.ndim == 2 and len(one) > 1), _MOST):
             if len(one) > _ROWS or one.shape[1] > _WIDE:
                 continue
             gradients: list[Tensor] = []
             self._parts.append(_HandedOut(one.detach().clone(), gradients))
+            places.append(place_of(one))
             one.register_hook(OwnHook(lambda gradient, kept=gradients: kept.append(gradient.detach().clone())))  # type: ignore[no-untyped-call]
+        known = [pair for pair in pairs if pair[0] in places and pair[1] in places]
+        if known:
+            self._pair = places.index(known[0][0]), places.index(known[0][1])
 
     def finish(self) -> dict[str, float]:
         """``code``: the share of the code's numbers whose mean differs from example to example; nothing where no code is known."""

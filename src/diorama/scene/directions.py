@@ -21,6 +21,7 @@ from ..model.edits import Edit, Stride
 from ..model.layers import Layer
 from .memory import Memory
 from .rows import rowed
+from .variational import code_layer
 
 if TYPE_CHECKING:
     from .scene import Scene
@@ -169,7 +170,10 @@ def recipes(scene: Scene) -> dict[str, Recipe]:
 
 
 def default_layer(scene: Scene) -> Layer:
-    """The layer whose units say most of an example: the last with weights before the answer, beside no shorter way to it."""
+    """The layer whose units say most of an example: a variational code's means, else the last with weights before the answer, beside no shorter way
+    to it."""
+    if (made := code_layer(scene)) is not None:
+        return made
     leaves = [one for one in telling(scene, scene.layers.leaves) if one.weight is not None and "Norm" not in one.kind and one.shape]
     leaves = [one for one in leaves or scene.layers.leaves if one.shape and one.each]
     leaves = rowed(scene, leaves) or leaves

@@ -24,6 +24,7 @@ from ..scene import Scene
 from ..scene.directions import telling
 from ..scene.input import Current
 from ..scene.probe import Responses
+from ..scene.variational import code_layer
 
 LARGEST = 64
 """Maps are averaged down to so many pixels a side: tiles are no larger on screen."""
@@ -126,7 +127,7 @@ def running(scene: Scene, one: ShownLayer, current: Current) -> tuple[Current, T
 def unit_of(scene: Scene, selection: Selection) -> Key:
     """The chosen unit, else the one of the chosen layer that responds most to the input.
 
-    With nothing chosen it is of the last recurrent layer (its memory cells), else of the last with maps, else of the last.
+    With nothing chosen it is of a variational autoencoder's code, else of the last recurrent layer (its memory cells), else of the last with maps, else of the last.
     """
     key = next((key for key in reversed(selection.a) if key.kind in ("unit", "layer")), None)
     if key is not None and key.kind == "unit":
@@ -138,7 +139,8 @@ def unit_of(scene: Scene, selection: Selection) -> Key:
         if not layers:
             raise NotApplicable("the model has no layer with units to look at")
         cells = {layer.name for layer in scene.layers.recurrent}
-        one = next(
+        made = code_layer(scene)
+        one = shown(scene, made) if made is not None else next(
             (one for one in reversed(layers) if one.layer.name in cells),
             next((one for one in reversed(layers) if one.layer.spatial), layers[-1]),
         )

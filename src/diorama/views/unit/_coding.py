@@ -18,6 +18,7 @@ from ...model.edits import Edit
 from ...model.layers import Layer
 from ...model.unwrap import fed
 from ...scene import Scene
+from ...scene.variational import code_layer
 from .. import answers
 
 ROUND = 1e-3
@@ -181,6 +182,9 @@ def _chosen(scene: Scene, name: str | None) -> tuple[Layer | None, float]:
         return layer, _gap(scene, layer)
     if generates(scene):
         return None, 0.0
+    if (made := code_layer(scene)) is not None:
+        gap = _gap(scene, made)
+        return made, gap if np.isfinite(gap) else 0.0
     tried = [(layer, _gap(scene, layer)) for layer in _narrow(scene)[:TRIED]]
     whole = next((found for found in tried if found[1] <= ROUND), None)
     nearest = min(tried, key=lambda found: found[1])

@@ -1,0 +1,106 @@
+"""A variational autoencoder is known by its form, whatever encodes, decodes and is handed out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.distributions import Normal
+
+import diorama
+from diorama.model.variational import drawn
+from diorama.scene import Scene
+from diorama.scene.variational import code_layer
+from diorama.views.unit._coding import LiveCodes
+
+DRAWS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "randn_like": lambda mu, wide: mu + torch.randn_like(mu) * (wide / 2).exp(),
+    "turned": lambda mu, wide: torch.exp(0.5 * wide).mul(torch.randn(mu.shape)) + mu,
+    "normal": lambda mu, wide: mu + torch.normal(0.0, 1.0, mu.shape) * wide.exp().sqrt(),
+    "rsample": lambda mu, wide: Normal(mu, wide.exp()).rsample(),
+    "addcmul": lambda mu, wide: torch.addcmul(mu, torch.randn_like(mu), nn.functional.softplus(wide)),
+}
+
+
+class Coder(nn.Module):
+    """The autoencoder of PyTorch's own examples: it answers with its pictures in a row, means and log-variances."""
+
+    def __init__(self, draw: str = "randn_like", always: bool = True, flat: bool = True) -> None:
+        super().__init__()
+        self.fc1, self.fc21, self.fc22, self.fc3, self.fc4 = (nn.Linear(a, b) for a, b in ((64, 24), (24, 5), (24, 5), (5, 4), (4, 64)))
+        self.draw, self.always, self.flat = draw, always, flat
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The picture again, mean and log-variance."""
+        hidden = self.fc1(x.reshape(-1, 64)).relu()
+        mu, wide = self.fc21(hidden), self.fc22(hidden)
+        z = DRAWS[self.draw](mu, wide) if self.always or self.training else mu
+        again = self.fc4(self.fc3(z).relu()).sigmoid()
+        return again if self.flat else again.reshape(x.shape), mu, wide
+
+
+def _pictures(count: int = 40) -> Tensor:
+    return (torch.rand(count, 1, 8, 8, generator=torch.Generator().manual_seed(0)) > 0.7).float()
+
+
+@pytest.mark.parametrize(("draw", "always", "flat"), [*((draw, True, True) for draw in DRAWS), ("randn_like", False, False)])
+def test_the_means_are_the_code(draw: str, always: bool, flat: bool) -> None:
+    """However noise is drawn, the task is to give the input back, the code is the means, and no rows are sorted; noise is not enough of it."""
+    torch.manual_seed(0)
+    scene = Scene(Coder(draw, always, flat).eval(), _pictures())
+    assert scene.task == "reconstruction"
+    assert scene.scores().shape == (40, 1, 8, 8)
+    assert (made := code_layer(scene)) is not None
+    assert made.name == LiveCodes.of(scene, None).place == "fc21"
+    assert scene.view("card").title.startswith("fc21")
+    assert "fc21" in scene.view("projection").caption
+    assert not [note for note in scene.layers.notes if "sorted" in note]
+    assert scene.view("answer").final
+
+
+def test_noise_alone_or_a_spread_alone_is_no_code() -> None:
+    """Noise beside an answer, and a sum with an exponential that is multiplied with what was learnt, are other things."""
+    a, b = torch.randn(4, 3, requires_grad=True), torch.randn(4, 3, requires_grad=True)
+    for answer in (a + torch.randn(4, 3), a + b.exp() * a, a * b.exp(), a + torch.randn(4, 3) * b):
+        assert not drawn(answer)
+    assert drawn(a * 1 + torch.randn(4, 3) * (b * 1).exp())
+
+
+def test_answers_of_another_count_are_no_flattened_picture() -> None:
+    """A row of numbers is the input again only where it has as many."""
+    assert Scene(nn.Sequential(nn.Flatten(), nn.Linear(64, 63)), _pictures()).task == ""
+
+
+def test_rows_of_noise_are_not_sorted_rows() -> None:
+    """A code that tells nothing leaves the noise of each place, whichever example comes there."""
+    model = Coder().eval()
+    with torch.no_grad():
+        for layer in (model.fc21, model.fc22):
+            layer.weight.zero_()
+            layer.bias.zero_()
+    scene = Scene(model, _pictures())
+    assert not [note for note in scene.layers.notes if "sorted" in note]
+
+
+@pytest.mark.parametrize("beta", [0.0, 60.0])
+def test_a_code_that_collapses_is_found(beta: float, tmp_path: Path) -> None:
+    """The KL term of PyTorch's own example, much too heavy, presses all of the code into the noise; without it nothing is said."""
+    torch.manual_seed(0)
+    model, x = Coder(), _pictures(256)
+    optimizer = torch.optim.Adam(model.parameters(), 5e-3)
+    with diorama.watch(model, tmp_path / "run", probe=x[:64], optimizer=optimizer, every=5) as recorder:
+        for step in range(150):
+            part = x[torch.arange(64) + 64 * (step % 4)]
+            again, mu, wide = model(part)
+            kl: Any = -0.5 * torch.sum(1 + wide - mu.pow(2) - wide.exp())
+            loss = (nn.functional.binary_cross_entropy(again, part.view(-1, 64), reduction="sum") + beta * kl) / len(part)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            recorder.step(loss=loss)
+    found = {one.finding for one in diorama.open(recorder.path).findings()}
+    assert ("collapsed_code" in found) == (beta > 0)
