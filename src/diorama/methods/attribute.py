@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from types import NoneType
 from typing import Any
@@ -33,6 +34,7 @@ from ..model.outputs import Wanted
 from ..model.surroundings import Neutral
 from ..model.targets import Pointing, Target
 from ..model.unwrap import device_of, fed, unwrap
+from ..model.variational import mean_layer
 from .bare import compare
 from .batches import pieces
 from .cost import Cost
@@ -199,7 +201,7 @@ def aim(look: Looking, x: Nested, target: Any = None) -> Target:
         if look.task == "reconstruction":
             raise NotApplicable(
                 "the network answers with what it was given, and no single number is its answer; choose what is "
-                f"explained, such as a unit of its code: {_unit(look)}"
+                f"explained, such as a unit of its code: {_unit(look, x)}"
             )
         scores = look.scores(x)
         single = scores.ndim == 1 or tuple(scores.shape[1:]) == (1,)
@@ -214,7 +216,7 @@ def aim(look: Looking, x: Nested, target: Any = None) -> Target:
             if scores.ndim > 2:
                 raise NotApplicable(
                     f"the network answers with {scores[0].numel():,} numbers, and no single one is its answer; choose what is "
-                    f"explained, such as a unit: {_unit(look)}"
+                    f"explained, such as a unit: {_unit(look, x)}"
                 )
             return each_class(look, (0,) * len(last))
         # Scores that are not numbers have no largest; the map then says that it is none.
@@ -237,10 +239,17 @@ def _ends(look: Looking, x: Nested) -> tuple[int, ...]:
     return ends_of(look.kind, x, scores.shape[1]) if scores.ndim == 3 else ()
 
 
-def _unit(look: Looking) -> str:
-    """A unit of this network, as one asks for it."""
-    leaf = next((layer.name for layer in reversed(look.layers.leaves) if layer.units), "")
-    return f"target='{unit_key(leaf, 0)}'"
+def _unit(look: Looking, x: Nested) -> str:
+    """A unit of this network, as one asks a function for it and as one asks a view; of a reconstruction one of its code."""
+    leaves = [layer for layer in look.layers.leaves if layer.units]
+    if look.task == "reconstruction":
+        narrow = [layer for layer in leaves if layer.weight is not None and layer.shape]
+        leaves = sorted(narrow or leaves, key=lambda layer: (-math.prod(layer.shape), -layer.order))
+        few = nesting.select(x, range(min(2, nesting.size(x))))
+        made = mean_layer(look.model, few, narrow, look.reading.scores)
+        leaves = [*leaves, made] if made is not None else leaves
+    key = unit_key(leaves[-1].name if leaves else "", 0)
+    return f"target={key!r} in diorama.attribute, unit={key.partition(':')[2]!r} in a view"
 
 
 def _first(look: Looking) -> Target:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+
+from ..data import nesting
+from .layers import Layer
+from .untouched import Mode, Untouched
 
 Place = tuple[Any, int]
 """A tensor by the node that made it, and as which of the node's results."""
@@ -37,6 +43,39 @@ def drawn(scores: Tensor) -> list[tuple[Place, Place]]:
         found += _parts(_name(node), below)
         waiting += [one for one, _ in below]
     return found
+
+
+def mean_layer(model: nn.Module, x: nesting.Nested, layers: Iterable[Layer], scores: Callable[[Any], Tensor]) -> Layer | None:
+    """Of some layers the one that gives a code's means, in eval mode or, where codes are drawn in training alone, in that; None where none does.
+
+    ``x`` is a few examples on the model's device, ``scores`` takes the answer from an output. The model stays as it was.
+    """
+    modules = dict(model.named_modules())
+    known = {layer.path: layer for layer in layers if layer.weight is not None and layer.path in modules and layer.call == 1}
+    modes: tuple[Mode, ...] = ("eval", "train")
+    for mode in modes:
+        made: dict[Place, Layer] = {}
+        handles = [modules[path].register_forward_hook(_noting(made, layer)) for path, layer in known.items()]
+        try:
+            with Untouched(model, mode), torch.enable_grad():
+                pairs = drawn(scores(nesting.call(model, x)))
+            found = [made[mean] for mean, wide in pairs if mean in made and wide in made and made[mean].units == made[wide].units]
+        except (RuntimeError, ValueError, TypeError):  # some models do not run so few examples in train mode
+            found = []
+        finally:
+            for handle in handles:
+                handle.remove()
+        if found:
+            return found[0]
+    return None
+
+
+def _noting(made: dict[Place, Layer], layer: Layer) -> Any:
+    def note(_module: Any, _args: Any, output: Any) -> None:
+        if isinstance(output, Tensor) and output.grad_fn is not None:
+            made[place_of(output)] = layer
+
+    return note
 
 
 def _parts(name: str, below: list[Place]) -> list[tuple[Place, Place]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 
 import diorama
+from diorama.core.errors import NotApplicable
 from diorama.model.variational import drawn
 from diorama.scene import Scene
 from diorama.scene.variational import code_layer
 from diorama.views.unit._coding import LiveCodes
+from diorama.views.why import ROOM
 
 DRAWS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "randn_like": lambda mu, wide: mu + torch.randn_like(mu) * (wide / 2).exp(),
@@ -84,6 +87,28 @@ def test_rows_of_noise_are_not_sorted_rows() -> None:
             layer.bias.zero_()
     scene = Scene(model, _pictures())
     assert not [note for note in scene.layers.notes if "sorted" in note]
+
+
+def test_what_is_advised_can_be_done() -> None:
+    """No single number is the answer: the unit that is named instead is of the code, and can be asked for as it says, of a function and of a view."""
+    model, x = Coder(always=False).eval(), _pictures()
+    scene = Scene(model, x)
+    with pytest.raises(NotApplicable, match="a unit of its code") as raised:
+        scene.view("attribution")
+    told = dict(re.findall(r"(target|unit)='([^']*)'", str(raised.value)))
+    assert told["unit"] == "fc21/0"
+    assert diorama.attribute(model, x[:1], told["target"]).values.shape == x[:1].shape
+    assert scene.view("attribution", unit=told["unit"]).final
+
+
+def test_pixels_are_no_chances_and_never_flip() -> None:
+    """The way from one picture to another is not told as if answers had chances and flipped; the room opens on the code instead."""
+    scene = Scene(Coder(always=False).eval(), _pictures())
+    picture = scene.view("morph")
+    assert "flip" not in picture.caption
+    assert not [mark for mark in picture.marks() if getattr(mark, "y_title", "") == "probability"]
+    opening = next(one for one in ROOM.openings if one.when == ("reconstruction",))
+    assert [place.view for place in (*opening.training, *opening.input)] == ["latent", "regions"] * 2
 
 
 @pytest.mark.parametrize("beta", [0.0, 60.0])
