@@ -36,16 +36,16 @@ ROOM = Room(
         Place("contributions", columns=12, rows=5),
     ),
     openings=(
-        # A network that draws its input again has no single answer to explain.
+        # A network that draws its input again has no single answer to explain, and none that flips: what it draws follows from its code.
         Opening(
             when=("reconstruction",),
             training=(
-                Place("morph", columns=6, rows=9),
-                Place("regions", columns=6, rows=9),
+                Place("latent", columns=7, rows=9),
+                Place("regions", columns=5, rows=9),
             ),
             input=(
-                Place("morph", columns=6, rows=9),
-                Place("regions", columns=6, rows=9, knobs={"where": "this input"}),
+                Place("latent", columns=7, rows=9),
+                Place("regions", columns=5, rows=9, knobs={"where": "this input"}),
             ),
         ),
         Opening(

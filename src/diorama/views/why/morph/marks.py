@@ -304,7 +304,7 @@ def caption(drawing: Morphed) -> str:
         if not np.isfinite(told.answers).any():
             said += "its answers are not numbers. "
         elif told.flip is None:
-            said += "the answer never flips. " if stops.scene.task != "regression" else f"{stops.name(b)} goes from " \
+            said += "the answer never flips. " if stops.chances else f"{stops.name(b)} goes from " \
                 f"{told.answers[0, b]:.3g} to {told.answers[-1, b]:.3g}. "
         else:
             first = told.flips[0]

@@ -65,7 +65,7 @@ class Stops:
     @property
     def chances(self) -> bool:
         """Whether answers are probabilities."""
-        return self.scene.task != "regression"
+        return self.scene.task not in ("regression", "reconstruction")
 
     @cached_property
     def target(self) -> Target:
