@@ -46,6 +46,8 @@ _GROUND = 0.15
 and more, a focal one less. What is pulled the less the nearer it lies to nothing, and to nothing there, is a distance."""
 _ROWS = 4
 """So many rows must be pulled down for that, and as many lie apart."""
+_MEASURE = 0.05
+"""A loss is another measure than a mean squared difference where it lies further from it than this share, which covers half precision."""
 _SAME = 1e-4
 """What a loss of margins wants of the answers differs by no more than rounding from batch to batch, as a share of how large they are."""
 
@@ -68,6 +70,10 @@ _CROSSED = (
 _SMOOTHED = (
     "the loss of the training is not the plain cross-entropy that the probe set's is (it is smoothed, focal, weighted, of mixed labels, of margins): "
     f"{_APART}"
+)
+_SUMMED = (
+    "the loss of the training is not the mean squared difference from the inputs that the probe set's is (it is weighted, summed, a cross-entropy, or has a "
+    f"further term, such as the divergence of a code): {_APART}"
 )
 _ABSOLUTE = (
     "the loss of the training is one of absolute differences, or turns into it where they are large, and the probe set's is one of squares: "
@@ -99,6 +105,8 @@ class Doubts:
             self._fitted = True
             self._measure(slopes)
             return
+        if fits and self._task == "reconstruction" and passes == 1 and self._summed(slopes, scalars.get("loss"), scale):
+            self._tell(_SUMMED, "measure")
         if self._task == "regression":
             fits = self._steady(slopes, scalars.get("loss"), scale) if passes == 1 else None
         if fits:
@@ -130,6 +138,13 @@ class Doubts:
         elif self._plain[True] < READINGS and self._looks < _LOOKS:
             return
         self._task = ""
+
+    def _summed(self, slopes: Slopes, loss: Any, scale: float) -> bool:
+        """Whether a loss is another number than the mean squared difference between answers and inputs."""
+        value = float(loss) if loss is not None else math.nan
+        if not math.isfinite(value) or not scale > 0:
+            return False
+        return abs(value - slopes.apart) > _MEASURE * max(abs(value), slopes.apart)
 
     def _absolute(self) -> bool:
         """Whether slopes of one size came of differences. A margin's come with what is wanted of the answers, which then is the same each time."""
@@ -165,6 +180,8 @@ class Slopes:
         """Whether many are of one size, and none larger."""
         self.alike = bool(pulled_alike(values, slopes).get("alike"))
         """Whether the larger an answer is, the more it is pulled back, whatever is true of it."""
+        self.apart = math.nan
+        """Of a reconstruction the mean squared difference from the inputs."""
         if reading is None or not math.isfinite(self.squares) or not self.squares:
             return
         if reading.task in CLASSES and values.shape[1] > 1 and reading.form == "scores":
@@ -177,6 +194,7 @@ class Slopes:
             self.fits = False if _of_distance(values[:, 0], slopes[:, 0]) else None
         elif reading.task == "reconstruction" and x is not None and x.numel() == values.size:
             way = values.reshape(-1) - x.detach().to("cpu", torch.float64).reshape(-1).numpy()
+            self.apart = float(np.square(way).mean())
             size = float(np.linalg.norm(way)) * math.sqrt(self.squares)
             self.fits = bool(way @ slopes.reshape(-1) > _ALONG * size) if size > 0 else None
 

@@ -139,6 +139,22 @@ def test_other_losses_of_numbers(loss: Callable[[Tensor, Tensor], Tensor], about
     assert [kind for _, kind in said] == ([about] if about else [])
 
 
+@pytest.mark.parametrize(("loss", "other"), [
+    (F.mse_loss, False), (lambda z, x: F.mse_loss(z, x, reduction="sum") / len(x), True), (lambda z, x: F.mse_loss(z, x) + 0.3, True),
+    (F.binary_cross_entropy_with_logits, True),
+])
+def test_a_reconstruction_measured_otherwise_than_the_probe_set_is_told(loss: Callable[[Tensor, Tensor], Tensor], other: bool) -> None:
+    """A sum, a cross-entropy and a further term are each of another measure than the mean squared difference; that one itself is not."""
+    said: list[tuple[str, str]] = []
+    doubts = Doubts(Reading(task="reconstruction"), False, lambda *told: said.append(told))
+    for k in range(2 * READINGS):
+        inputs = torch.rand(16, 5, generator=torch.Generator().manual_seed(k))
+        found, value = _slopes(Reading(task="reconstruction"), lambda z, x=inputs: loss(z, x), k, inputs)
+        doubts.look(found, {"loss": value}, 1, 1.0)
+    assert [kind for _, kind in said] == ["measure"] * other
+    assert all("two measures" in text for text, _ in said)
+
+
 def test_answers_held_against_all_true_values_are_no_doubt_of_the_task() -> None:
     """Of answers of shape (n, 1) beside true values of shape (n,) it is said what is wrong, and not that the task be passed; their own loss is
     no doubt."""
