@@ -23,10 +23,12 @@ from .codes import Codes
 from .doubts import Slopes
 from .input_ranges import furthest, given, range_of
 from .judging import Judging, of_one_number
-from .loop_habits import Leftovers, across, copied, cut, form_of, in_evaluation, pulled_alike, weight_of
+from .loop_habits import Leftovers, across, copied, cut, form_of, in_evaluation, pulled_alike, twice, weight_of
 from .own_hooks import OwnHook, compiled
 from .places import Columns, Places
 
+_UNSURE, _TOLD = 0.98, 16
+"""So many answers less sure than that tell whether the loss makes probabilities of probabilities."""
 _MOST = 2**18
 """Scores that are looked at: of more, every n-th row."""
 _CLASSES = 4096
@@ -86,6 +88,8 @@ class BatchReader:
         self._clear()
         self._confusion: NDArray[np.float64] | None = None
         self._seen: NDArray[np.float64] | None = None
+        self._again = False
+        """Whether the loop was seen to make probabilities of the scores before a loss that does so."""
         self._places = Places()
         self._leftovers = Leftovers()
         self._judging = Judging()
@@ -226,13 +230,19 @@ class BatchReader:
         slopes = None if gradient is None or gradient.shape != rows.shape else gradient.double().cpu().numpy()
         with np.errstate(all="ignore"):
             self.slopes = Slopes(self._reading, values, slopes, x) if slopes is not None else None
-            labels, chances = told_labels(values, slopes)
+            again = twice(values, slopes)
+            labels, chances = told_labels(values, slopes) if again is None else (again, shares_of(values))
             between, within = _spreads(values)
         habits |= self._carried.finish(self._model, asked, labels if whole else None)
         if labels is None or chances is None:
             habits |= cut(values) | pulled_alike(values, slopes) | (across(values, slopes) if whole else {})
             return BatchReading(passes, inputs, None, None, None, between, within, texts=texts, habits=habits)
-        habits |= form_of(values, slopes, labels, whole) | copied(tokens, labels) | (weight_of(chances, slopes, labels) if whole else {})
+        self._again |= again is not None
+        if again is not None:
+            habits["form"] = 4.0
+        elif not self._again or np.count_nonzero(chances.max(1) < _UNSURE) >= _TOLD:  # of sure answers one loss pulls like the other
+            habits |= form_of(values, slopes, labels, whole)
+        habits |= copied(tokens, labels) | (weight_of(chances, slopes, labels) if whole and again is None else {})
         classes = chances.shape[1]
         answers, sure = chances.argmax(1), chances.max(1)
         known = labels >= 0
@@ -265,6 +275,14 @@ class BatchReader:
         return float(share[one, other]), one, other
 
 
+def shares_of(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The probabilities of the classes, (n, 2) of one score an example."""
+    if scores.shape[1] == 1:
+        scores = np.concatenate([np.zeros_like(scores), scores], 1)
+    chances = np.exp(scores - scores.max(1, keepdims=True))
+    return np.asarray(chances / chances.sum(1, keepdims=True))
+
+
 def told_labels(
     scores: NDArray[np.float64], slopes: NDArray[np.float64] | None
 ) -> tuple[NDArray[np.int64] | None, NDArray[np.float64] | None]:
@@ -278,8 +296,7 @@ def told_labels(
         return None, None
     if scores.shape[1] == 1:
         return of_one_number(scores[:, 0], slopes[:, 0])
-    chances = np.exp(scores - scores.max(1, keepdims=True))
-    chances /= chances.sum(1, keepdims=True)
+    chances = shares_of(scores)
     size = np.abs(slopes).sum(1)
     told = size > 1e-7 * size.max()
     labels = np.where(told, slopes.argmin(1), -1)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..model.outputs import CLASSES, Reading
-from .loop_habits import pulled_alike
+from .loop_habits import pulled_alike, twice
 
 READINGS = 3
 """So many readings must speak against a guess, and none for it."""
@@ -75,6 +75,10 @@ _SUMMED = (
     "the loss of the training is not the mean squared difference from the inputs that the probe set's is (it is weighted, summed, a cross-entropy, or has a "
     f"further term, such as the divergence of a code): {_APART}"
 )
+_TWICE = (
+    "the loss of the training takes probabilities for scores (a softmax or sigmoid comes before a cross-entropy, which does that step itself), and "
+    f"the probe set's takes the scores: give the loss the scores; {_APART}"
+)
 _ABSOLUTE = (
     "the loss of the training is one of absolute differences, or turns into it where they are large, and the probe set's is one of squares: "
     f"{_APART}"
@@ -94,7 +98,7 @@ class Doubts:
         self._fitted = False
         self._ratios: list[tuple[int, float]] = []
         self._margins: list[tuple[float, float]] = []
-        self._plain, self._alike = {True: 0, False: 0}, 0
+        self._plain, self._alike, self._twice = {True: 0, False: 0}, 0, False
 
     def look(self, slopes: Slopes | None, scalars: Mapping[str, float | Tensor], passes: int, scale: float) -> None:
         """One batch more: what its slopes say, the numbers that the loop told, and by how much the loss was scaled."""
@@ -133,8 +137,9 @@ class Doubts:
         self._looks += 1
         if slopes.plain is not None:
             self._plain[slopes.plain] += 1
+            self._twice = slopes.twice
         if self._plain[False] >= READINGS and not self._plain[True]:
-            self._tell(_SMOOTHED, "measure")
+            self._tell(_TWICE if self._twice else _SMOOTHED, "measure")
         elif self._plain[True] < READINGS and self._looks < _LOOKS:
             return
         self._task = ""
@@ -174,6 +179,8 @@ class Slopes:
         """Whether they are those of the plain cross-entropy; None where the batch cannot tell, or they are of no loss over classes."""
         self.kin = False
         """Whether they are those of squares or sigmoids on one-hot rows: the task is right, and the loss another measure than the probe set's."""
+        self.twice = False
+        """Whether the loop made probabilities of the scores before a loss that does so itself."""
         sizes = np.abs(slopes).sum(1)
         self.size, self.along = float(sizes.sum()), float((values * slopes).sum())
         self.bound = bool(np.count_nonzero(np.abs(slopes) == np.abs(slopes).max(initial=0.0)) > max(2, _BOUND * slopes.size))
@@ -189,6 +196,8 @@ class Slopes:
             self.fits = bool(np.median(np.abs(own.sum(1)) / np.abs(own).sum(1)) <= _LOPSIDED) if len(own) else None
             self.kin = self.fits is False and _one_of_each(values, slopes)
             self.plain = _plain(values, slopes) if self.fits else None
+            if self.plain is not True and twice(values, slopes) is not None:
+                self.fits, self.kin, self.plain, self.twice = True, False, False, True
         elif reading.task == "classification" and values.shape[1] == 1 and (reading.form == "scores" or values.max() > 1):
             # Distances of a new network may look like probabilities: then those above one tell.
             self.fits = False if _of_distance(values[:, 0], slopes[:, 0]) else None

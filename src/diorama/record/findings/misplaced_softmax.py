@@ -21,6 +21,9 @@ _TOLD = {
     3: ("Probabilities are shared out among the examples", "the model's probabilities summed to 1 over the examples of the batch, not over the "
         "classes of each example: what one example is answered depends on the others",
         "Let softmax or log_softmax run over the axis of the classes (dim=1, or -1)."),
+    4: ("The loss takes probabilities for scores", "the loop made probabilities of the model's scores (by a softmax or sigmoid), and the loss made "
+        "probabilities of them once more. So no answer can become sure, the loss cannot come near 0, and gradients are small",
+        "Give the loss the scores themselves, as the model answers them (cross_entropy and binary_cross_entropy_with_logits do that step themselves)."),
 }
 
 
@@ -41,7 +44,7 @@ class MisplacedSoftmax(Finding):
         steps, form = series(run, "batch/form")
         if len(form) < self.readings or not form[-1] or (form[-self.readings :] != form[-1]).any():
             return []
-        if form[-1] not in _TOLD or (not run.has_series("batch/between") and not _ends_in_sigmoid(run)):
+        if form[-1] not in _TOLD or (form[-1] != 4 and not run.has_series("batch/between") and not _ends_in_sigmoid(run)):
             return []  # one score an example may lie between 0 and 1 by itself
         title, text, helps = _TOLD[int(form[-1])]
         first = since(steps, form == form[-1])
