@@ -185,6 +185,8 @@ class Run(Line):
     def scene(self, step: int | str | None = None) -> Scene:
         """The model at the nearest snapshot at or before a step; the newest one by default; "live" while it trains.
 
+        *Meaning* of a step without a snapshot the scene's pictures say which one they show instead.
+
         *Raises* Unavailable where there is no snapshot yet.
         """
         from .scene import Scene
@@ -202,7 +204,7 @@ class Run(Line):
         if not steps:
             raise Unavailable(f"the run {self.name!r} has no snapshot yet")
         before = [each for each in steps if step is None or each <= step]
-        return Scene.of_run(self, before[-1] if before else steps[0])
+        return Scene.of_run(self, before[-1] if before else steps[0], asked=step)
 
     def command(self, name: str, /, *, wait: float = 5.0, sender: str = "python", **knobs: Any) -> Acknowledged:
         """Ask the running training for a change, and wait until it has answered.

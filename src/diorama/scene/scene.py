@@ -68,10 +68,10 @@ class Scene:
         self._set(Given(model if isinstance(model, nn.Module) else of_function(model), device), examples, outputs, task, criterion)
 
     @classmethod
-    def of_run(cls, run: Run, step: int, state: dict[str, Tensor] | None = None, architecture: int | None = None) -> Scene:
-        """The scene of a run at a snapshot, or at the live end when the weights are handed in."""
+    def of_run(cls, run: Run, step: int, state: dict[str, Tensor] | None = None, architecture: int | None = None, asked: int | None = None) -> Scene:
+        """The scene of a run at a snapshot, for the step that was ``asked``, or at the live end when the weights are handed in."""
         scene = cls.__new__(cls)
-        told, source = run.reading, RecordedSource(run, step, state, architecture)
+        told, source = run.reading, RecordedSource(run, step, state, architecture, asked)
         scene._set(source, source.examples(), told.get("outputs"), run.task or None, told.get("criterion"), run.meta.get("form"))
         return scene
 
@@ -84,6 +84,7 @@ class Scene:
         # Views read examples and truth as arrays; what the model sees goes to its device batch by batch.
         examples = examples.to("cpu") if examples is not None else None
         self._source, self._examples = source, examples
+        self.instead = source.instead
         self._told = {"outputs": outputs, "task": task, "criterion": criterion, "form": form}
         self.edits: tuple[Edit, ...] = ()
         self.moved: weight_planes.MovedWeights | None = None
@@ -417,8 +418,7 @@ class Scene:
         """The same run at another step, looked at in the same way."""
         if self.run is None:
             raise NotApplicable("this model was not opened from a run, so it has no other steps")
-        scene: Scene = self.run.scene(step)
-        scene = scene.first(self._count) if self._count is not None else scene
+        scene: Scene = self.run.scene(step) if self._count is None else self.run.scene(step).first(self._count)
         scene.others, scene._input, scene._cancel = self.others, self._input, self._cancel
         scene.edits = directions.edits(scene, self)
         return scene

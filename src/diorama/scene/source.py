@@ -50,6 +50,8 @@ class Source(abc.ABC):
 
     run: Run | None = None
     step: int | None = None
+    instead: str = ""
+    """Which step is shown instead of the one that was asked for, as a sentence; empty where it is that one."""
     name: str = ""
     unread: str = ""
     """Why the examples that there are cannot be read."""
@@ -126,13 +128,21 @@ _SHARED: weakref.WeakKeyDictionary[Any, dict[int, Shared]] = weakref.WeakKeyDict
 """By run and the number of its architecture, which surgery may change in the middle of a training."""
 
 
+def _instead(step: int, asked: int | None) -> str:
+    """A sentence on the snapshot that is taken for a step that has none."""
+    if asked is None or asked == step:
+        return ""
+    return f"step {asked:,} has no snapshot; this is step {step:,}, the {'newest before' if step < asked else 'first after'} it"
+
+
 class RecordedSource(Source):
     """A snapshot of a run. The stored model is loaded when it is first needed, once for all snapshots."""
 
     def __init__(
-        self, run: Run, step: int, state: dict[str, Tensor] | None = None, architecture: int | None = None
+        self, run: Run, step: int, state: dict[str, Tensor] | None = None, architecture: int | None = None, asked: int | None = None
     ) -> None:
         self.run: Run = run
+        self.instead = _instead(step, asked)
         self._architecture = run.model_at(step) if architecture is None else architecture
         self.step: int = step
         self.name = run.name

@@ -134,6 +134,8 @@ class View(Plugin, abc.ABC):
         table = scene.table if self.input and self.needs == "model" and known else None
         if table is not None and table.mixing:
             note = f"{note} {table.mixing[0].upper()}{table.mixing[1:]}.".strip()
+        if self.needs != "record" and scene.instead:
+            note = noted(note, scene.instead)
         untold = [clause for clause in of_numbers(scene.run, scene.step) if clause not in note] if self.by_labels else []
         if untold:
             note = noted(note, *untold)

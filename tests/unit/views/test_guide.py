@@ -108,6 +108,10 @@ def test_the_ranking_says_why(folder: Path) -> None:
     table = _marks(picture, Table)[0]
     names, why = _column(table, "run"), _column(_marks(picture, Table)[1], "why it stands here")
     assert names[2:] == ["early", "numbers"]
+    # The order is the one that the heading names: chance explains what lies between the first two.
+    assert table.title.endswith("of those that differ by no more than chance explains, the better calibrated first")
+    calibration = [float(value) for value in _column(table, "calibration")[:2]]
+    assert calibration == sorted(calibration)
     assert _column(table, "place") == ["1", "2", "3", "–"]
     right = {name: diorama.open(folder / name).scene().answers().right.numpy() > 0.5 for name in names[:3]}
     first, last = right[names[0]], right["early"]
@@ -277,3 +281,11 @@ def test_what_hardly_differs_stands_close() -> None:
     assert low + high == pytest.approx(50.1)
     assert guide._span([0.1, 0.05]) == (0.05, 0.1)
     assert guide._span([-3.0, -3.0])[0] < -3.0 < guide._span([-3.0, -3.0])[1]
+
+
+def test_who_was_measured_on_other_examples_is_named() -> None:
+    """Those that saw other examples than most did, and nobody else."""
+    assert not guide._measured_apart([("a", "one"), ("a", "two")])
+    assert guide._measured_apart([("a", "one"), ("b", "two"), ("a", "three")]).startswith("two was measured on other examples than the rest")
+    assert guide._measured_apart([("a", "one"), ("b", "two"), ("a", "three"), ("c", "four")]).startswith("two and four were measured")
+    assert guide._measured_apart([("a", "one"), ("b", "two")]).startswith("Each was measured on examples of its own")

@@ -7,6 +7,7 @@ import functools
 import importlib
 import math
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -352,6 +353,10 @@ def _columns(rows: Sequence[_RankedRow]) -> dict[str, list[float]]:
     return {name: values for name, values in found.items() if np.isfinite(values).any()}
 
 
+_ORDER = "Ranked by what they answer rightly; of those that differ by no more than chance explains, the {} first"
+"""The order of those whose shares are known, as :func:`_ranked` makes it."""
+
+
 def _table(ranked: list[tuple[_RankedRow, str]], apart: list[_RankedRow], by: str) -> Node:
     rows = [row for row, _ in ranked] + apart
     columns = [
@@ -365,7 +370,8 @@ def _table(ranked: list[tuple[_RankedRow, str]], apart: list[_RankedRow], by: st
             form = ".1%" if name == "right" else ".3g"
             texts = (plain(format(value, form)) if np.isfinite(value) else "–" for value in values)
             columns.append(Column(name=name, kind="text", texts=tuple(texts)))
-    title = f"Ranked by {by}" if by else "Ranked by what they answer rightly" if np.isfinite(rows[0].value("accuracy")) else "Ranked by loss"
+    level = "better calibrated" if any(np.isfinite(row.value("calibration")) for row, _ in ranked) else "smaller"
+    title = f"Ranked by {by}" if by else _ORDER.format(level) if np.isfinite(rows[0].value("accuracy")) else "Ranked by loss"
     return Table(title=title, columns=tuple(columns), row_keys=tuple(_key(row) for row in rows))
 
 
@@ -463,7 +469,18 @@ def _sentence(ranked: list[tuple[_RankedRow, str]], apart: int, by: str) -> str:
         fewest = min(count for count, _ in small)
         names = [name for count, name in small if count == fewest]
         said += f"{_listed(names)} the smallest, with {fewest:,.0f} weights. "
-    same = {one.seen.examples for one, _ in ranked if one.seen is not None and one.seen.examples}
-    if len(same) > 1:
-        said += "They were measured on different examples, so small differences say little."
+    said += _measured_apart([(one.seen.examples, one.name) for one, _ in ranked if one.seen is not None and one.seen.examples])
     return said.rstrip()
+
+
+def _measured_apart(seen: list[tuple[str, str]]) -> str:
+    """A sentence on those that were measured on other examples than most were; nothing where all saw the same."""
+    together = Counter(examples for examples, _ in seen)
+    if len(together) < 2:
+        return ""
+    most, count = together.most_common(1)[0]
+    others = [name for examples, name in seen if examples != most]
+    if count == 1:
+        return "Each was measured on examples of its own, so small differences say little."
+    were = f"{others[0]} was" if len(others) == 1 else f"{', '.join(others[:-1])} and {others[-1]} were"
+    return f"{were} measured on other examples than the rest, so small differences to {'it' if len(others) == 1 else 'them'} say little."
