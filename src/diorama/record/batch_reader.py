@@ -159,6 +159,8 @@ class BatchReader:
     def _see(self, args: Any, kwargs: Any, output: Any) -> None:
         self._passes += 1
         tensor = first_tensor(args)
+        if tensor is None:  # inputs may come by name alone
+            tensor = first_tensor(kwargs)
         scores = self._reading.given(output) if self._reading is not None else first_tensor(output)
         there = scores is not None and scores.is_floating_point() and scores.ndim > 0 and scores.numel() > 0
         if scores is not None and there:
