@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
+from ...core.selection import number_key
 from . import Finding, Found, series
 
 if TYPE_CHECKING:
@@ -16,6 +17,11 @@ _FEW = 8
 """Readings that are set beside the probe set."""
 _GAP = 0.12
 """By how much more of the probe set must be right."""
+_CONTRADICTED, _NAMED = 12, 24
+"""Wrong answers in a probe set at least, and so many of them that are named."""
+_ORDERED, _NEAR, _FIRM = 0.8, 0.6, 1.5
+"""Of classes that overlap right answers are surer than wrong ones by more than this chance, and wrong ones not so sure beside them; margins are logits,
+and the right ones so large where something is learnt."""
 _AS_SURE = 0.76
 """A wrong answer is so sure beside a right one where being wrong has little to do with doubt."""
 
@@ -25,18 +31,57 @@ class LabelNoise(Finding):
 
     *Meaning* a model is less sure where an example is hard. Where an answer's being wrong has nothing to do with doubt, the
     label is as good as drawn by chance: part of the labels is likely wrong. The share of wrong answers estimates how many,
-    before the model learns them by heart.
+    before the model learns them by heart. Where the probe set is some of the training's own examples, its answers are judged so too, example by
+    example, and those with the largest loss are named.
     """
 
     steady = True
-    rests = ("batch/accuracy:window",)
+    rests = ("batch/accuracy:window|examples/margin:looks",)
     about = "classes"
     wrong: float = knob(0.07, "The share of wrong answers from which on it is told.", low=0.0, high=1.0)
     order: float = knob(0.72, "Below which chance that a right answer is surer than a wrong one.", low=0.5, high=1.0)
     window: int = knob(10, "Readings that are pooled.", low=2)
+    looks: int = knob(3, "Looks at a probe set that is trained on, at each of which it must be so.", low=2)
 
     def __call__(self, run: RunReader) -> list[Found]:
         """One finding, at the first readings that show it."""
+        return self._in_batches(run) or self._in_probe(run)
+
+    def _in_probe(self, run: RunReader) -> list[Found]:
+        """The training's own examples of the probe set: each has an answer of its own, without what training adds to batches."""
+        data = run.meta.get("steered") or {}
+        if 2 * int(data.get("matched", 0)) <= int(data.get("probe", 0)) or "examples/margin" not in run.row_names or data.get("relabelled"):
+            return []
+        steps, margins = run.rows("examples/margin")
+        if len(steps) < self.looks:
+            return []
+        told = []
+        for margin in margins[-self.looks :]:
+            known = margin[np.isfinite(margin)]
+            wrong, right = -known[known < 0], known[known > 0]
+            if len(wrong) < _CONTRADICTED or len(right) < 3 * len(wrong):
+                return []
+            sure, firm = float(wrong.mean()), float(right.mean())
+            # How often a right answer is surer than a wrong one: half where being wrong has nothing to do with doubt.
+            order = float(np.searchsorted(np.sort(wrong), right).mean() / len(wrong))
+            told.append((sure, firm, order))
+            if order >= _ORDERED or sure <= _NEAR * firm or firm < _FIRM:
+                return []
+        margin = margins[-1]
+        suspects = np.argsort(np.where(np.isfinite(margin), margin, np.inf), kind="stable")[: int((margin < 0).sum())]
+        share, (sure, firm, order) = len(suspects) / int(np.isfinite(margin).sum()), told[-1]
+        return [Found(
+            self.name, float(min(0.8, 0.45 + share)), "Some labels are likely wrong",
+            f"{len(suspects)} of the {int(np.isfinite(margin).sum()):,} examples of the training's own that the probe set holds are answered against "
+            f"their label, and nearly as surely as the others by it (a margin of {sure:.2f} against {firm:.2f} on average): their labels are likely wrong.",
+            f"chance that a right answer is surer than a wrong one: {order:.2f}, at {self.looks} looks below {_ORDERED}", tuple(
+                number_key("example", int(k)) for k in suspects[:_NAMED]), None, int(steps[-self.looks]),
+            "Likely; what is drawn by chance in the inputs themselves looks alike.",
+            "Look at the examples with the largest loss, and relabel or drop those whose label is wrong.", "examples",
+        )]
+
+    def _in_batches(self, run: RunReader) -> list[Found]:
+        """By the batches of the training."""
         steps, count = series(run, "batch/count")
         places = {int(step): k for k, step in enumerate(steps)}
         at, order = series(run, "batch/order")
