@@ -117,7 +117,7 @@ def each(x: Nested, change: Callable[[Tensor], Tensor]) -> Nested:
     if isinstance(x, dict):
         return type(x)({name: each(part, change) for name, part in x.items()})
     if isinstance(x, (tuple, list)):
-        return _again(x, [each(part, change) for part in x])
+        return _again(x, [each(part, change) for part in x])  # type: ignore[no-any-return]
     return x if constant(x) else change(x)
 
 
@@ -156,7 +156,7 @@ def to(x: Nested, device: Any) -> Nested:
     if isinstance(x, dict):
         return type(x)({name: to(part, device) for name, part in x.items()})
     if isinstance(x, (tuple, list)):
-        return _again(x, [to(part, device) for part in x])
+        return _again(x, [to(part, device) for part in x])  # type: ignore[no-any-return]
     return x.to(device) if isinstance(x, Tensor) else x
 
 

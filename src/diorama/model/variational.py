@@ -33,7 +33,8 @@ def drawn(scores: Tensor) -> list[tuple[Place, Place]]:
     and nothing needs to be known of what encodes or decodes. *Cost* a walk over the graph's nodes, at most 4,096.
     """
     found: list[tuple[Place, Place]] = []
-    seen, waiting = set(), [scores.grad_fn]
+    seen: set[Any] = set()
+    waiting: list[Any] = [scores.grad_fn]
     while waiting and len(seen) < _MOST:
         node = waiting.pop(0)
         if node is None or node in seen:

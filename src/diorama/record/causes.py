@@ -23,7 +23,9 @@ _CAUSES = {
     ),
     "constant_answer": (*_LOOP, *_LOSS, "dead_units", *_RATE, *_LOST, "not_finite", "output_bias", "learning_rate_too_low"),
     "learning_rate_too_low": (*_LOOP, *_LOSS, *_LOST, "output_bias", "duplicated_units"),
-    "vanishing_gradients": ("unscaled_inputs", "unscaled_targets", "weight_decay_too_strong", "dead_units", *_RATE, "saturated_units", "stopped_layer", "not_finite"),
+    "vanishing_gradients": (
+        "unscaled_inputs", "unscaled_targets", "weight_decay_too_strong", "dead_units", *_RATE, "saturated_units", "stopped_layer", "not_finite",
+    ),
     "small_updates": ("dead_units", *_RATE, "vanishing_gradients", "stopped_layer", "not_finite"),
     "stopped_layer": ("dead_units", "not_finite", *_RATE),
     "dead_units": (*_LOOP, *_RATE),

@@ -72,8 +72,8 @@ _SMOOTHED = (
     f"{_APART}"
 )
 _SUMMED = (
-    "the loss of the training is not the mean squared difference from the inputs that the probe set's is (it is weighted, summed, a cross-entropy, or has a "
-    f"further term, such as the divergence of a code): {_APART}"
+    "the loss of the training is not the mean squared difference from the inputs that the probe set's is (it is weighted, summed, a cross-entropy, "
+    f"or has a further term, such as the divergence of a code): {_APART}"
 )
 _TWICE = (
     "the loss of the training takes probabilities for scores (a softmax or sigmoid comes before a cross-entropy, which does that step itself), and "

@@ -1,4 +1,4 @@
-"""Between which ends the inputs of a batch lie: those of a model's first input, and of the one of several that lies furthest from what networks learn from."""
+"""Between which ends the inputs of a batch lie: the first one's, and those of the one of several that is furthest from what networks learn from."""
 
 from __future__ import annotations
 

@@ -127,7 +127,8 @@ def running(scene: Scene, one: ShownLayer, current: Current) -> tuple[Current, T
 def unit_of(scene: Scene, selection: Selection) -> Key:
     """The chosen unit, else the one of the chosen layer that responds most to the input.
 
-    With nothing chosen it is of a variational autoencoder's code, else of the last recurrent layer (its memory cells), else of the last with maps, else of the last.
+    With nothing chosen it is of a variational autoencoder's code; else of the last recurrent layer (its memory cells), else of the last
+    with maps, else of the last.
     """
     key = next((key for key in reversed(selection.a) if key.kind in ("unit", "layer")), None)
     if key is not None and key.kind == "unit":

@@ -152,7 +152,7 @@ def test_inputs_are_called_as_the_model_calls_them(model: Callable[[], nn.Module
     assert list(scene.kinds) == names
     assert [f"{name}:" in " ".join(scene.guessed) for name in map(repr, (*names, "0", "1"))] == [True, True, False, False]
     line = inputs.texts(scene, [2])[0]
-    assert line.startswith(f"{names[0]}: {MOMENTS} moments") or line.startswith(f"{names[0]}: {CHANNELS} moments")
+    assert line.startswith((f"{names[0]}: {MOMENTS} moments", f"{names[0]}: {CHANNELS} moments"))
     assert f" · {names[1]}: x1 " in line
     scene.examples.take([1, 3]).save(tmp_path / "x")
     for held in (scene.examples.take([0]), scene.examples.first(2), Examples.load(tmp_path / "x"), pickle.loads(pickle.dumps(scene.examples))):

@@ -73,7 +73,8 @@ class InfluenceDerivation(Derivation):
         if isinstance(data, tuple):
             if len(data) != 2:
                 raise UsageError(f"data wants a file, or (x, y), got a tuple of {len(data)}")
-            data, given = "", Examples.of(nesting.named_like(data[0], scene.examples.x), data[1], scene.examples.classes, scene.examples.kind)
+            x: Any = data[0]
+            data, given = "", Examples.of(nesting.named_like(x, scene.examples.x), data[1], scene.examples.classes, scene.examples.kind)
         if isinstance(data, Examples):
             data, given = "", data
         if not data and given is None and scene.run is not None:

@@ -19,7 +19,8 @@ class UnscaledInputs(Finding):
 
     *Meaning* of inputs near nothing the first layer's slopes are near nothing too, so that biases alone learn and the answer is the same for
     all; inputs of thousands throw its units to their ends. Often they were divided by 255 twice, or a column of a table was left as it came.
-    Of several inputs each is looked at, and the one layer that takes as many numbers as it has is named. Nothing is told of a training that learns all the same, as one does whose first layer normalizes.
+    Of several inputs each is looked at, and the one layer that takes as many numbers as it has is named. Nothing is told of a training
+    that learns all the same, as one does whose first layer normalizes.
     """
 
     steady = True
@@ -44,11 +45,11 @@ class UnscaledInputs(Finding):
             return []
         small = far < self.small
         name, layer = _behind(run, int(which[-1])) if len(which) else ("", "")
-        what = f"All numbers of the input {name!r}{f', which goes into {layer},' if layer else ''}" if name else "All inputs"
+        what = f"All numbers of the input {name!r}{f', which goes into {layer},' if layer else ''}" if name else "All inputs that were read"
         return [Found(
             self.name, 0.8, f"{f'The input {name!r} is' if name else 'The inputs are'} very {'small' if small else 'large'}, and little is learnt",
             plain(
-                f"{what}{'' if name else ' that were read'} lie from {np.min(low):.2g} to {np.max(high):.2g} (standard deviation {apart:.2g}). Networks learn from "
+                f"{what} lie from {np.min(low):.2g} to {np.max(high):.2g} (standard deviation {apart:.2g}). Networks learn from "
                 "inputs that differ by about 1: of "
                 + ("smaller ones hardly anything reaches the first layer beside its biases." if small else
                    "far larger ones the first layer's answers, and its steps, are as large.")
