@@ -30,7 +30,8 @@ ONCE: dict[str, tuple[int, Loss]] = {
     "focal": (5, lambda z, y: ((1 - F.cross_entropy(z, y, reduction="none").neg().exp()) ** 2 * F.cross_entropy(z, y, reduction="none")).mean()),
     "squares": (5, lambda z, y: F.mse_loss(z.softmax(1), F.one_hot(y, 5).float())),
     "one": (1, lambda z, y: F.binary_cross_entropy_with_logits(z[:, 0], y.float())),
-    "focal of one": (1, lambda z, y: (z.sigmoid()[:, 0] - y).square().mul(F.binary_cross_entropy_with_logits(z[:, 0], y.float(), reduction="none")).mean()),
+    "focal of one": (1, lambda z, y: (z.sigmoid()[:, 0] - y).square().mul(
+        F.binary_cross_entropy_with_logits(z[:, 0], y.float(), reduction="none")).mean()),
     "margin": (5, lambda z, y: F.multi_margin_loss(z, y)),
 }
 
@@ -74,7 +75,7 @@ def test_a_softmax_in_the_loop_is_a_finding(tmp_path: Path, again: bool) -> None
     model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 3))
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     with diorama.watch(model, tmp_path / "run", probe=(x[:100], y[:100]), optimizer=optimizer, every=2) as recorder:
-        for step in range(80):
+        for _ in range(80):
             k = torch.randperm(600)[:64]
             z = model(x[k])
             loss = F.cross_entropy(z.softmax(1) if again else z, y[k])

@@ -20,8 +20,8 @@ _GAP = 0.12
 _CONTRADICTED, _NAMED = 12, 24
 """Wrong answers in a probe set at least, and so many of them that are named."""
 _ORDERED, _NEAR, _FIRM = 0.8, 0.6, 1.5
-"""Of classes that overlap right answers are surer than wrong ones by more than this chance, and wrong ones not so sure beside them; margins are logits,
-and the right ones so large where something is learnt."""
+"""Of classes that overlap right answers are surer than wrong ones by more than this chance, and wrong ones not so sure beside them; margins are
+logits, and the right ones so large where something is learnt."""
 _AS_SURE = 0.76
 """A wrong answer is so sure beside a right one where being wrong has little to do with doubt."""
 
@@ -73,7 +73,8 @@ class LabelNoise(Finding):
         return [Found(
             self.name, float(min(0.8, 0.45 + share)), "Some labels are likely wrong",
             f"{len(suspects)} of the {int(np.isfinite(margin).sum()):,} examples of the training's own that the probe set holds are answered against "
-            f"their label, and nearly as surely as the others by it (a margin of {sure:.2f} against {firm:.2f} on average): their labels are likely wrong.",
+            f"their label, and nearly as surely as the others by it (a margin of {sure:.2f} against {firm:.2f} on average): their labels are likely "
+            "wrong.",
             f"chance that a right answer is surer than a wrong one: {order:.2f}, at {self.looks} looks below {_ORDERED}", tuple(
                 number_key("example", int(k)) for k in suspects[:_NAMED]), None, int(steps[-self.looks]),
             "Likely; what is drawn by chance in the inputs themselves looks alike.",

@@ -23,7 +23,8 @@ _TOLD = {
         "Let softmax or log_softmax run over the axis of the classes (dim=1, or -1)."),
     4: ("The loss takes probabilities for scores", "the loop made probabilities of the model's scores (by a softmax or sigmoid), and the loss made "
         "probabilities of them once more. So no answer can become sure, the loss cannot come near 0, and gradients are small",
-        "Give the loss the scores themselves, as the model answers them (cross_entropy and binary_cross_entropy_with_logits do that step themselves)."),
+        "Give the loss the scores themselves, as the model answers them (cross_entropy and binary_cross_entropy_with_logits do that step "
+        "themselves)."),
 }
 
 

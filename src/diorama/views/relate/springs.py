@@ -102,8 +102,8 @@ class SpringsView(View):
         none = [~(np.nan_to_num(standard(one["profile"])).any(1) & telling(one)) for one in found["layers"]]
         gone = sum(int(one.sum()) for one in none) - shut if found["by"] == "class" else 0
         if gone:
-            colours += f"; {part(gone, sum(sizes), 'units')} {'answers' if gone == 1 else 'answer'} about the same to all classes, or no numbers, and "
-            colours += f"ha{'s' if gone == 1 else 've'} none"
+            colours += f"; {part(gone, sum(sizes), 'units')} {'answers' if gone == 1 else 'answer'} about the same to all classes, or no numbers, "
+            colours += f"and ha{'s' if gone == 1 else 've'} none"
         own = scene.layers[found["layers"][-1]["layer"]]
         places = 0 if answers(scene, own) else one_of_places(scene, own)
         are = f"are the answers at one of {places:,} places" if places else "are not the answers"
