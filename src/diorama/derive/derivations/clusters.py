@@ -308,7 +308,7 @@ class SeenAnswers:
                 whole = np.maximum(self._sums[name][-1] - count * mean**2, 0.0)
             else:
                 marks, rows = self._marked(), np.where(np.isfinite(self.answers(name)), self.answers(name), np.nan)[self._marked() >= 0]
-                sizes = np.unique(marks[marks >= 0], return_counts=True)[1]
+                sizes = np.unique(marks[marks >= 0], return_counts=True)[1].astype(np.float64)
                 count, mean = float(sizes.sum()), rows.mean(0)
                 whole = np.square(rows - mean).sum(0)
             between = np.square(profile - mean[:, None]) @ sizes
