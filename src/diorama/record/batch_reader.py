@@ -27,8 +27,6 @@ from .loop_habits import Leftovers, across, copied, cut, form_of, in_evaluation,
 from .own_hooks import OwnHook, compiled
 from .places import Columns, Places
 
-_UNSURE, _TOLD = 0.98, 16
-"""So many answers less sure than that tell whether the loss makes probabilities of probabilities."""
 _MOST = 2**18
 """Scores that are looked at: of more, every n-th row."""
 _CLASSES = 4096
@@ -242,7 +240,7 @@ class BatchReader:
         self._again |= again is not None
         if again is not None:
             habits["form"] = 4.0
-        elif not self._again or np.count_nonzero(chances.max(1) < _UNSURE) >= _TOLD:  # of sure answers one loss pulls like the other
+        elif not self._again or (self.slopes is not None and self.slopes.plain):  # of sure answers one loss pulls like the other
             habits |= form_of(values, slopes, labels, whole)
         habits |= copied(tokens, labels) | (weight_of(chances, slopes, labels) if whole and again is None else {})
         classes = chances.shape[1]
