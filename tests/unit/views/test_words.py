@@ -251,4 +251,4 @@ def test_what_else_a_network_takes_is_coloured_beside_the_words(by: str) -> None
     check = next(check for check in picture.checks if check.name.startswith("hiding"))
     assert check.value == pytest.approx(3)
     share = float(left.sum() / (left.sum() + np.abs(added).sum()))
-    assert f"{percent(share)} is said by {names[0]}" in picture.caption
+    assert f"{percent(share)} is said by image" in picture.caption

@@ -299,7 +299,8 @@ class SeenAnswers:
         """How far each unit's answers lie apart, and the share of their variance that goes with the columns beyond chance."""
         profile = self.profile(name)
         if self.by == "example":
-            return profile.std(1), np.ones(len(profile))
+            with np.errstate(invalid="ignore"):
+                return profile.std(1), np.ones(len(profile))
         with np.errstate(invalid="ignore", divide="ignore"):
             if self.places and self.by == "class":
                 sizes = self._sizes[self._sizes > 0]
