@@ -21,7 +21,7 @@ from .beside_probe import BesideProbe
 from .carried import Carried
 from .codes import Codes
 from .doubts import Slopes
-from .input_ranges import furthest, given, range_of
+from .input_ranges import furthest, given, in_order, range_of
 from .judging import Judging, of_one_number
 from .loop_habits import Leftovers, across, copied, cut, form_of, in_evaluation, pulled_alike, twice, weight_of
 from .own_hooks import OwnHook, compiled
@@ -158,7 +158,7 @@ class BatchReader:
         self._passes += 1
         tensor = first_tensor(args)
         if tensor is None:  # inputs may come by name alone
-            tensor = first_tensor(kwargs)
+            tensor = first_tensor(in_order(kwargs, self._names))
         scores = self._reading.given(output) if self._reading is not None else first_tensor(output)
         there = scores is not None and scores.is_floating_point() and scores.ndim > 0 and scores.numel() > 0
         if scores is not None and there:
@@ -171,7 +171,7 @@ class BatchReader:
         self._codes.see(output, scores)
         with torch.no_grad():
             self._asked = None if tensor is None else tensor.detach()
-            if inputs := given(args, kwargs):
+            if inputs := given(args, kwargs, self._names):
                 self._inputs = range_of(inputs[0][1])
                 self._habits |= furthest(inputs, self._names)
             if tensor is not None and tensor.is_floating_point() and tensor.numel():

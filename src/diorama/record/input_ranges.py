@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -17,11 +17,16 @@ Range = tuple[float, float, float, float]
 """Lowest, highest, mean, standard deviation."""
 
 
-def given(args: Any, kwargs: Any) -> list[tuple[str | int, Tensor]]:
-    """The real inputs of a call, each with its name or its place, also where all are given by keyword."""
+def given(args: Any, kwargs: Any, order: Sequence[str] = ()) -> list[tuple[str | int, Tensor]]:
+    """The real inputs of a call, each with its name or its place, also where all are given by keyword, which then stand in ``order``."""
     found: list[tuple[str | int, Tensor]] = list(enumerate(named(args).values()))
-    found += list(named(dict(kwargs)).items()) if isinstance(kwargs, Mapping) else []
+    found += list(named(in_order(kwargs, order)).items()) if isinstance(kwargs, Mapping) else []
     return [(key, tensor) for key, tensor in found if tensor.is_floating_point() and tensor.numel()]
+
+
+def in_order(kwargs: Mapping[str, Any], order: Sequence[str]) -> dict[str, Any]:
+    """Inputs that come by name, those first that another set of inputs names first: a call may turn them as it likes."""
+    return {name: kwargs[name] for name in (*(name for name in order if name in kwargs), *(name for name in kwargs if name not in order))}
 
 
 def range_of(x: Tensor) -> Range:

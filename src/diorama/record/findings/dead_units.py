@@ -10,6 +10,7 @@ from ...core.knobs import knob
 from ...core.saying import percent
 from ...core.selection import layer_key
 from . import Finding, Found, called, layers_between, named, series, since
+from . import last as last_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from ..reader import RunReader
 
 
+_FEW = 16
+"""A unit that answers to every sixth example is silent to so many by chance once in twenty times; of fewer nothing is told."""
 _ALMOST_ALL = 0.9
 """From this share on a layer passes almost nothing."""
 _PLAIN = ("Embedding", "EmbeddingBag", "LayerNorm", "GELU", "SiLU", "Tanh", "Sigmoid", "LSTM", "GRU", "Softmax")
@@ -31,6 +34,7 @@ class DeadUnits(Finding):
     brings the unit back. It is an alarm where the share grew during the training (often a learning rate was too high for
     a while), or where almost the whole layer is silent; units that were silent from the first reading on cost little, and
     are told in one calm line. Layers without a rectifier have no dead units.
+    *Error* in batches of fewer than 16 examples many units are silent by chance: there it is told of layers that pass almost nothing alone.
     """
 
     rests = ("activations/*/dead:readings",)
@@ -47,6 +51,8 @@ class DeadUnits(Finding):
         dead = {name: (steps, values) for name, steps, values in layers_between(run, "activations/", "/dead")}
         found, before = [], 0.0
         calm: list[tuple[str, float]] = []
+        counts = last_of(run, "batch/count", self.readings)
+        few = bool(len(counts)) and float(np.median(counts)) < _FEW
         for name in sorted(dead, key=lambda each: order.get(each, 0)):
             steps, values = dead[name]
             last = values[-self.readings :]
@@ -54,6 +60,8 @@ class DeadUnits(Finding):
             inherited, before = before, lowest
             # A pooling behind a dead ReLU is silent too; only where it begins is told.
             if lowest < self.share or np.isnan(lowest) or inherited >= 0.9 * lowest or name in plain:
+                continue
+            if few and lowest < _ALMOST_ALL:
                 continue
             grown = lowest - float(values[0])
             if grown < self.growth and lowest < _ALMOST_ALL:

@@ -77,7 +77,7 @@ class LabelNoise(Finding):
             "wrong.",
             f"chance that a right answer is surer than a wrong one: {order:.2f}, at {self.looks} looks below {_ORDERED}", tuple(
                 number_key("example", int(k)) for k in suspects[:_NAMED]), None, int(steps[-self.looks]),
-            "Likely; what is drawn by chance in the inputs themselves looks alike.",
+            "Likely; what is drawn by chance in the inputs themselves, or what a model is too small to tell, looks alike.",
             "Look at the examples with the largest loss, and relabel or drop those whose label is wrong.", "examples",
         )]
 
@@ -120,11 +120,11 @@ class LabelNoise(Finding):
         first = int(at[known][k])
         return [Found(
             self.name, float(min(0.85, 0.5 + share[hits].max())), "Some labels are likely wrong",
-            f"About {share[k]:.0%} of the training's answers were wrong around step {int(at[known][k + self.window - 1])}, and as sure as the right "
-            f"ones ({believed[k]:.0%} against {firm[k]:.0%} on average): where it is wrong has little to do with doubt.",
+            f"About {share[k]:.0%} of the training's answers were wrong around step {int(at[known][k + self.window - 1])}, and nearly as sure as the "
+            f"right ones ({believed[k]:.0%} against {firm[k]:.0%} on average): where it is wrong has little to do with doubt.",
             f"chance that a right answer is surer than a wrong one: {chance[k]:.2f} (± {error[k]:.2f}), where hard examples give "
             f"0.75 to 0.95; {int(pooled['wrong'][k])} wrong answers", (), None, first,
-            "Likely; what is drawn by chance in the inputs themselves looks alike.",
+            "Likely; what is drawn by chance in the inputs themselves, or what a model is too small to tell, looks alike.",
             "Look at examples whose label the model contradicts with certainty, and relabel or drop them.", "examples",
         )]
 
