@@ -16,6 +16,7 @@ from ..data import nesting
 from ..data.nesting import Nested
 from .axes import tensors_in
 from .batch_size import whole
+from .columns import Columns
 from .layers import Layer
 from .mode import OpMode, Trail
 from .ops import OPS
@@ -63,12 +64,16 @@ class Connections:
     their numbers, and need not meet."""
     aside: tuple[str, ...] = ()
     """Layers that also read, or are read by, weights that are not among these."""
+    signs: Mapping[tuple[int, int], np.ndarray] = dataclasses.field(default_factory=dict)
+    """Of a layer and one that it reads, where that is known: the sign with which each place of what it reads holds that one's answers,
+    0 where it does not, not a number where it can be both."""
 
-    def strengths(self, state: Mapping[str, np.ndarray], layer: int) -> tuple[np.ndarray, Whole]:
+    def strengths(self, state: Mapping[str, np.ndarray], layer: int, source: int | None = None) -> tuple[np.ndarray, Whole]:
         """How strongly each unit of a layer reads each stream, (units, streams), signed, and the numbers of the streams.
 
         *Meaning* the weight, else the length of the weights between with the sign of their sum; of a recurrent layer the length over all
-        gates, with the sign of the candidate's weights.
+        gates, with the sign of the candidate's weights. With a source only what it reads of that layer: through a sum the columns of
+        that sum alone, through a difference with its sign.
         """
         reader = self.reads[layer]
         weight = state.get(reader.weight) if reader is not None else None
@@ -80,6 +85,8 @@ class Connections:
                 return np.zeros((len(self.writes[layer]), 0), np.float32), _NONE
             values = np.moveaxis(values.reshape(reader.gates, -1, *values.shape[1:]), 0, -1)
         flat = values.reshape(*values.shape[:2], -1)
+        if source is not None and (signs := self.signs.get((layer, source))) is not None:
+            flat = flat * signs[None, :, None]
         many = flat.shape[2] > 1
         total = flat[:, :, reader.candidate] if reader.gates > 1 else flat.sum(2) if many else flat[:, :, 0]
         square = np.einsum("abc,abc->ab", flat, flat) if many else total * total
@@ -95,12 +102,18 @@ class Connections:
     def writers(self, stream: int, before: int) -> Units:
         """The units that write a stream, of layers before one."""
         layers, units = _of(self._written, stream)
-        kept = (layers < before) & self.feeds[before, layers]
+        kept = (layers < before) & self.followed[before, layers]
         return layers[kept], units[kept]
 
     def readers(self, stream: int, behind: int) -> list[int]:
         """The layers behind one that read a stream."""
-        return [layer for layer in _of(self._read, stream)[0].tolist() if layer > behind and self.feeds[layer, behind]]
+        return [layer for layer in _of(self._read, stream)[0].tolist() if layer > behind and self.followed[layer, behind]]
+
+    @functools.cached_property
+    def followed(self) -> np.ndarray:
+        """Whether a layer (row) reads what another (column) answers along units that were followed."""
+        found: np.ndarray = self.feeds & ~self.unfollowed
+        return found
 
     @functools.cached_property
     def unfollowed(self) -> np.ndarray:
@@ -109,20 +122,31 @@ class Connections:
         for layer, reads in enumerate(self.reads):
             if reads is not None:
                 for other in np.flatnonzero(found[layer]).tolist():
-                    found[layer, other] = not np.isin(self.writes[other], reads.streams).any()
+                    found[layer, other] = not np.isin(self.writes[other], reads.streams).any() or self._mixed(layer, other, reads.streams)
+        return found
+
+    def _mixed(self, layer: int, source: int, streams: Whole) -> bool:
+        """Whether a layer reads another mixed with others in a way that leaves open which weights are its own, or of which sign."""
+        signs = self.signs.get((layer, source))
+        if signs is not None:
+            own = signs[np.isin(streams, self.writes[source])]
+            return bool(np.isnan(own).any() or not own.any())
+        others = [one for one in np.flatnonzero(self.feeds[layer]).tolist() if one != source]
+        return any(np.isin(self.writes[source], self.writes[one]).any() for one in others)
+
+    @functools.cached_property
+    def parted(self) -> np.ndarray:
+        """Whether a layer (row) reads what another (column) answers by some columns of its streams alone, or with a turned sign."""
+        found = np.zeros_like(self.feeds)
+        for (layer, source), signs in self.signs.items():
+            reads = self.reads[layer]
+            found[layer, source] = reads is not None and not (signs[np.isin(reads.streams, self.writes[source])] == 1).all()
         return found
 
     @property
     def lost(self) -> list[str]:
         """The layers of which it is not known what they read, or who reads them, as it could not be followed through all that lies between."""
-        found = enumerate(zip(self.layers, self.reads, self.writes, strict=True))
-        # What the first one reads is the input, and nobody is behind the last.
-        last = len(self.layers) - 1
-        return [
-            name for k, (name, reads, writes) in found
-            if (k and reads is None) or (k < last and len(writes) > 0 and int(writes.max()) < 0) or name in self.aside
-            or self.unfollowed[k].any() or self.unfollowed[:, k].any()
-        ]
+        return [name for k, name in enumerate(self.layers) if name in self.aside or self.unfollowed[k].any() or self.unfollowed[:, k].any()]
 
     @functools.cached_property
     def _written(self) -> tuple[Whole, Whole, Whole]:
@@ -173,7 +197,11 @@ def connections(model: nn.Module, x: Nested, layers: Sequence[Layer]) -> Connect
             # Nobody knows who reads them: numbers that stand nowhere else.
             writes[number] = np.arange(free - layer.units + 1, free + 1)
             free -= layer.units
-    return Connections(names, tuple(writes), tuple(reads), fed_by.feeds(), fed_by.aside())
+    signs = {
+        (k, j): found for k, one in enumerate(reads) if one is not None for j, name in enumerate(names)
+        if (found := fed_by.columns.signs(names[k], name, len(one.streams))) is not None
+    }
+    return Connections(names, tuple(writes), tuple(reads), fed_by.feeds(), fed_by.aside(), signs)
 
 
 class _Fed:
@@ -191,6 +219,7 @@ class _Fed:
         self.alive: list[Tensor] = []
         self.states: dict[int, list[str]] = {}
         """The layers and ways of a recurrent kernel whose last states lie one behind the other in a tensor."""
+        self.columns = Columns()
         self.by: defaultdict[str, set[str]] = defaultdict(set)
         """Of each layer, and of others together, whose answers it reads."""
 
@@ -205,12 +234,16 @@ class _Fed:
         sources = frozenset().union(*(self.made.get(id(one), ()) for one in given))
         plain = name.rstrip("_")
         if name in KERNELS and not kwargs:
-            self._kernel(Kernel.of(name, tuple(args)), sources, list(tensors_in(result)))
+            self._kernel(Kernel.of(name, tuple(args)), sources, list(tensors_in(result)), args)
             return
         if (plain not in OPS or OPS[plain].kind in _MIXING) and plain not in _LOOKUPS and any(id(one) in self.weights for one in given):
             own = next((one for one in reversed(self.trail.open) if one in self.names), self.OTHER)
             self.by[own] |= sources
             sources = frozenset([own])
+            self.columns.read(own, plain, args)
+            self.columns.wrote(own, list(tensors_in(result)))
+        elif sources:
+            self.columns.passed(plain, func, args, kwargs, given[:1] if plain == "setitem" else list(tensors_in(result)))
         results = list(tensors_in(result))
         states = self.states.get(id(args[0]), []) if args else []
         apart = [frozenset([states[number]]) for number in picked(name, args, kwargs, len(states))] if states else []
@@ -220,7 +253,7 @@ class _Fed:
             self.made[id(one)] = made
             self.alive.append(one)
 
-    def _kernel(self, call: Kernel, sources: frozenset[str], results: Sequence[Tensor]) -> None:
+    def _kernel(self, call: Kernel, sources: frozenset[str], results: Sequence[Tensor], args: Any) -> None:
         """Each layer of a recurrent kernel reads the ways of the one before."""
         every: list[str] = []
         ways = sources
@@ -228,10 +261,13 @@ class _Fed:
             own = [self.owners.get(id(weights[0]), self.OTHER) for weights in call.weights[begin : begin + call.ways]]
             for one in own:
                 self.by[one] |= ways
+                if not begin:
+                    self.columns.read(one, "kernel", args)
             ways = frozenset(own)
             every += own
         for tensor, made in zip(results, [ways, *(frozenset(every) for _ in results[1:])], strict=True):
             self.made[id(tensor)] = made
+            self.columns.untold(made, [tensor])
             if tensor is not results[0]:
                 self.states[id(tensor)] = every
             self.alive.append(tensor)

@@ -57,8 +57,10 @@ def reads(scene: Scene, layer: Layer) -> dict[str, np.ndarray]:
     if place < 0:
         return alone
     found: dict[str, np.ndarray] = {}
-    values, streams = wired.strengths(scene.parameters(), place)
-    for number in np.flatnonzero(wired.feeds[place] & ~wired.unfollowed[place]).tolist() if len(streams) else ():
+    for number in np.flatnonzero(wired.feeds[place] & ~wired.unfollowed[place]).tolist():
+        values, streams = wired.strengths(scene.parameters(), place, number)
+        if not len(streams):
+            continue
         at = np.minimum(np.searchsorted(streams, wired.writes[number]), len(streams) - 1)
         found[wired.layers[number]] = np.where(streams[at] == wired.writes[number], values[:, at], 0.0).astype(np.float64)
     feeders = [name for name, feeds in zip(wired.layers, wired.feeds[place], strict=True) if feeds]

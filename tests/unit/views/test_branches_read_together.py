@@ -123,3 +123,57 @@ def test_a_branch_that_cannot_be_followed_is_named() -> None:
     for view in (ClustersView(), SpringsView()):
         assert "Rnn.l0 is read by head, through what could not be followed" in list(view.pictures(scene, Selection()))[-1].note.replace("rnn", "Rnn")
     assert "rnn.l0" in list(NeighbourhoodView().pictures(scene, Selection()))[-1].note
+
+
+class _Streams(nn.Module):
+    """Two layers whose streams meet in one of several ways before a third reads them."""
+
+    def __init__(self, way: Last, width: int) -> None:
+        super().__init__()
+        self.a, self.b, self.head, self.way = nn.Linear(4, 5), nn.Linear(4, 5), nn.Linear(width, 3), way
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.head(self.way(self.a(x), self.b(x)))
+        return found
+
+
+@pytest.mark.parametrize(("way", "width", "by_hand"), [
+    (lambda a, b: torch.cat([a, a + b], 1), 10, lambda w: w[:, 5:]),
+    (lambda a, b: torch.tanh(a) - torch.tanh(b), 5, lambda w: -w),
+    (lambda a, b: torch.cat([a + b, a], 1).relu(), 10, lambda w: w[:, :5]),
+    (lambda a, b: 1 - b + a, 5, lambda w: -w),
+    (lambda a, b: torch.cat([a, b, (a - b).abs()], 1), 15, None),
+    (lambda a, b: torch.cat([a + b, a - b], 1) ** 2, 10, None),
+])
+def test_streams_that_meet_have_each_its_own_weights(way: Last, width: int, by_hand: Callable[[np.ndarray], np.ndarray] | None) -> None:
+    """Through a sum the columns of that sum count alone, through a difference with its sign; where neither can be told, no number is."""
+    torch.manual_seed(0)
+    model = _Streams(way, width)
+    scene = Scene(model, torch.randn(30, 4), torch.arange(30) % 3, task="classification")
+    found = wiring.reads(scene, scene.layers["head"])
+    assert (wiring.lost(scene, scene.layers["head"]) == ()) == (by_hand is not None)
+    if by_hand is None:
+        assert "b" not in found
+        return
+    assert np.allclose(found["b"], by_hand(model.head.weight.detach().numpy()))
+    around = scene.derive("neighbourhood", start="unit:head/0").value
+    names = [one.name for one in wiring.weighted(scene)]
+    told = {int(around["unit"][a]): float(strength) for (a, b), strength in zip(around["links"], around["strengths"], strict=True)
+            if names[around["layer"][a]] == "b" and names[around["layer"][b]] == "head" and around["unit"][b] == 0}
+    own = found["b"][0][list(told)]
+    assert told
+    assert np.allclose(np.array([*told.values()]) / np.abs([*told.values()]).max(), own / np.abs(own).max(), atol=1e-5)
+
+
+def test_a_branch_that_reads_the_input_alone_is_not_called_missing() -> None:
+    """A second layer that reads one number of the input was followed: nothing of it is missing."""
+    torch.manual_seed(0)
+
+    class _One(_Branches):
+        def forward(self, series: Tensor, numbers: Tensor) -> Tensor:
+            found: Tensor = self.end(self.head(torch.cat([self.own(series[:, 0, :1]), self.dense(numbers)], 1).relu()).relu())
+            return found
+
+    model = _One()
+    model.own = nn.Linear(1, 5)
+    assert "could not be followed" not in list(NeighbourhoodView().pictures(_scene(model), Selection()))[-1].note

@@ -172,16 +172,18 @@ class _Spread:
         self.scene, self.layers = scene, layers
         self.wired: Connections = connected(scene)
         self.state = scene.parameters()
-        self.known: dict[int, _Read] = {}
+        self.known: dict[tuple[int, int | None], _Read] = {}
 
-    def read(self, layer: int) -> _Read:
-        """What the units of a layer read."""
-        if layer not in self.known:
-            self.known[layer] = self.scene.once(f"read/{self.layers[layer].name}", lambda: self._read(layer))
-        return self.known[layer]
+    def read(self, layer: int, source: int | None = None) -> _Read:
+        """What the units of a layer read; of a source that stands in some of the columns alone, or with a turned sign, by those."""
+        source = source if source is not None and self.wired.parted[layer, source] else None
+        if (layer, source) not in self.known:
+            name = f"read/{self.layers[layer].name}" + (f"/{self.layers[source].name}" if source is not None else "")
+            self.known[layer, source] = self.scene.once(name, lambda: self._read(layer, source))
+        return self.known[layer, source]
 
-    def _read(self, layer: int) -> _Read:
-        values, streams = self.wired.strengths(self.state, layer)
+    def _read(self, layer: int, source: int | None) -> _Read:
+        values, streams = self.wired.strengths(self.state, layer, source)
         values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
         return _Read(values, streams, np.abs(values).max(1, initial=0) if len(streams) else np.zeros(len(values)))
 
@@ -213,20 +215,24 @@ class _Spread:
 
     def before(self, unit: tuple[int, int], most: int) -> Iterator[tuple[tuple[int, int], float]]:
         """What a unit reads, as shares of the strongest that it reads, the strongest first."""
-        read = self.read(unit[0])
-        row = _shares(read.values[unit[1]])
-        for place in np.argsort(-row, kind="stable")[:most].tolist():
-            if row[place] < FEWEST:
-                break
-            layers, units = self.wired.writers(int(read.streams[place]), unit[0])
-            for other in zip(layers.tolist(), units.tolist(), strict=True):
-                yield other, float(row[place])
+        parted = self.wired.parted[unit[0]]
+        whole = self.read(unit[0])
+        for source in (None, *np.flatnonzero(parted & self.wired.followed[unit[0]]).tolist()):
+            read = self.read(unit[0], source)
+            row = np.abs(read.values[unit[1]]) / (whole.strongest[unit[1]] or 1.0)
+            for place in np.argsort(-row, kind="stable")[:most].tolist():
+                if row[place] < FEWEST:
+                    break
+                layers, units = self.wired.writers(int(read.streams[place]), unit[0])
+                for other in zip(layers.tolist(), units.tolist(), strict=True):
+                    if source == other[0] or (source is None and not parted[other[0]]):
+                        yield other, float(row[place])
 
     def behind(self, unit: tuple[int, int], most: int) -> Iterator[tuple[tuple[int, int], float]]:
         """What reads a unit, as shares of the strongest into each layer, the strongest first."""
         stream = int(self.wired.writes[unit[0]][unit[1]])
         for layer in self.wired.readers(stream, unit[0]):
-            read = self.read(layer)
+            read = self.read(layer, unit[0])
             place = int(np.searchsorted(read.streams, stream))
             if place == len(read.streams):
                 continue
@@ -247,8 +253,10 @@ class _Spread:
             if not read.strongest[unit : unit + 1].any():
                 continue
             places = np.minimum(np.searchsorted(read.streams, written), len(read.streams) - 1)
-            known = (read.streams[places] == written) & (layers < layer) & self.wired.feeds[layer, layers]
+            known = (read.streams[places] == written) & (layers < layer) & self.wired.followed[layer, layers]
             row = np.where(known, read.values[unit, places] / read.strongest[unit], 0.0)
+            for source in np.flatnonzero(known & self.wired.parted[layer, layers]).tolist():
+                row[source] = self.read(layer, int(layers[source])).values[unit, places[source]] / read.strongest[unit]
             sources = np.flatnonzero(np.abs(row) >= FEWEST)
             pairs.append(np.column_stack([sources, np.full(len(sources), target)]))
             strengths.append(row[sources])
