@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from ..data.examples import Examples
 from ..data.nesting import named
-from ..model.axes import first_tensor
+from ..model.axes import first_tensor, tensors_in
 from ..model.outputs import Reading
 from .batch_texts import BatchTexts, TextReader
 from .beside_probe import BesideProbe
@@ -168,7 +169,7 @@ class BatchReader:
         self._habits = in_evaluation(self._model)
         if scores is None or not there:
             return
-        self._codes.see(output, scores)
+        self._codes.see(output, scores, itertools.chain(tensors_in((args, kwargs)), self._model.parameters(), self._model.buffers()))
         with torch.no_grad():
             self._asked = None if tensor is None else tensor.detach()
             if inputs := given(args, kwargs, self._names):

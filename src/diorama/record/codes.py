@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -47,11 +48,11 @@ class Codes:
         """A step begins."""
         self._parts = []
 
-    def see(self, output: Any, scores: Tensor) -> None:
-        """A pass with gradients, that answered this."""
+    def see(self, output: Any, scores: Tensor, beside: Iterable[Tensor] = ()) -> None:
+        """A pass with gradients, that answered this; ``beside`` are tensors that are no noise: inputs, parameters and buffers."""
         if isinstance(output, Tensor):
             return
-        pairs = drawn(scores) if self._pair is None and scores.requires_grad else []
+        pairs = drawn(scores, beside) if self._pair is None and scores.requires_grad else []
         beside = (one for one in tensors_in(output) if one is not scores and one.requires_grad and not one.is_leaf and one.is_floating_point())
         places: list[Place] = []
         for one in itertools.islice((one for one in beside if one.ndim == 2 and len(one) > 1), _MOST):

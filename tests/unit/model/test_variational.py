@@ -73,6 +73,56 @@ def test_noise_alone_or_a_spread_alone_is_no_code() -> None:
     assert drawn(a * 1 + torch.randn(4, 3) * (b * 1).exp())
 
 
+GATES: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
+    "a part of the input": lambda _model, x: x[:, :16],
+    "made of the input": lambda _model, x: (x[:, :16] - 0.5) * 2,
+    "a mask of the input": lambda _model, x: (x[:, :16] > 0).float(),
+    "a buffer": lambda model, _x: model.kept,
+    "a buffer for each": lambda model, x: model.kept.expand(len(x), -1),
+    "a factor": lambda _model, _x: torch.tensor(0.5),
+    "dropout by hand": lambda _model, x: (torch.rand(len(x), 16) > 0.5).float(),
+    "one draw for all": lambda _model, x: torch.randn(1, 16).expand(len(x), -1),
+}
+
+
+class Gated(nn.Module):
+    """A shift and a gate, the gate times what is no noise: a coupling of a flow, or a layer with an exponential."""
+
+    kept: Tensor
+
+    def __init__(self, gate: str) -> None:
+        super().__init__()
+        self.wide, self.shift, self.narrow, self.up = nn.Linear(64, 16), nn.Linear(64, 16), nn.Linear(16, 4), nn.Linear(4, 64)
+        self.gate = gate
+        self.register_buffer("kept", torch.randn(16))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Its input again, the shift and the gate."""
+        shift, wide = self.shift(x), self.wide(x)
+        return self.up(self.narrow(shift + GATES[self.gate](self, x) * wide.exp())), shift, wide
+
+
+@pytest.mark.parametrize("gate", GATES)
+def test_what_is_not_drawn_anew_for_each_example_is_no_noise(gate: str) -> None:
+    """Nothing is a code beside a gate, neither of the scene, also where the inputs are a standard normal's, nor of a batch."""
+    torch.manual_seed(0)
+    model, x = Gated(gate).eval(), torch.randn(64, 64)
+    assert code_layer(Scene(model, x)) is None
+    if gate != "made of the input":  # a batch is seen once
+        assert not drawn(model(x)[0], (x, *model.buffers()))
+
+
+def test_an_input_is_no_noise_and_noise_beside_it_is() -> None:
+    """The very numbers that are noise when drawn are none when they came in, or when they lie elsewhere or otherwise."""
+    torch.manual_seed(0)
+    a, b, noise = torch.randn(64, 40, requires_grad=True) * 1, torch.randn(64, 40, requires_grad=True) * 1, torch.randn(64, 40)
+    assert drawn(a + b.exp() * noise)
+    assert not drawn(a + b.exp() * noise, [noise])
+    uniform = (torch.rand(64, 40) - 0.5) * 12**0.5
+    for other in (noise + 1, noise * 2, uniform):
+        assert not drawn(a + b.exp() * other)
+
+
 def test_answers_of_another_count_are_no_flattened_picture() -> None:
     """A row of numbers is the input again only where it has as many."""
     assert Scene(nn.Sequential(nn.Flatten(), nn.Linear(64, 63)), _pictures()).task == ""

@@ -14,6 +14,7 @@ from ...core.marks import Group, Node
 from ...core.picture import Check, Picture, Progress
 from ...core.selection import Selection, spoken
 from ...scene import Scene
+from ...scene.variational import joint_layer
 from ..view import View
 from . import _drawing as drawing
 from ._coding import ROUND, LiveCodes, broken, generates, kept, reason
@@ -148,7 +149,10 @@ class LatentView(View):
             body += [Group(children=tuple(moved[k : k + 2]), direction="row") for k in range(0, len(moved), 2)]
         unused = drawing.unused(drawn) if drawn is not None else []
         note = "The network answers with what are no numbers at this step: choose another one." if broken(scene) else ""
-        if unused:
+        joint = (held := joint_layer(scene)) is not None and looked.code.layer is not None and held.name == looked.code.layer.name
+        if joint:
+            note += f" {spoken(looked.code.place)} holds means and log-variances together: only the means are the code."
+        elif unused:
             named = ", ".join(looked.code.name(number) for number in unused)
             note += f" Moving {named} changes next to nothing: the network does not use {'them' if len(unused) > 1 else 'it'}."
         if drawn is not None and len(drawn.moved) < looked.code.count:
