@@ -27,7 +27,7 @@ _MOVED = named("rearranged", "shares", "choice", "writes")
 _UNTOLD = frozenset(("sort", "topk", "median", "kthvalue", "diff", "masked_scatter", "fill", "zero", "zeros_like"))
 
 
-class Columns:
+class FollowedColumns:
     """The places of every tensor of a pass in which each layer's answers stand, with no weights between."""
 
     def __init__(self) -> None:

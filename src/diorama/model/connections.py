@@ -16,7 +16,7 @@ from ..data import nesting
 from ..data.nesting import Nested
 from .axes import tensors_in
 from .batch_size import whole
-from .columns import Columns
+from .columns import FollowedColumns
 from .layers import Layer
 from .mode import OpMode, Trail
 from .ops import OPS
@@ -219,7 +219,7 @@ class _Fed:
         self.alive: list[Tensor] = []
         self.states: dict[int, list[str]] = {}
         """The layers and ways of a recurrent kernel whose last states lie one behind the other in a tensor."""
-        self.columns = Columns()
+        self.columns = FollowedColumns()
         self.by: defaultdict[str, set[str]] = defaultdict(set)
         """Of each layer, and of others together, whose answers it reads."""
 
