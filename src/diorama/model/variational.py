@@ -183,7 +183,7 @@ def _standard_normal(noise: Tensor) -> bool:
 def _storage(tensor: Tensor) -> int:
     try:
         return tensor.untyped_storage().data_ptr()
-    except (RuntimeError, NotImplementedError):  # sparse, or a tensor of another kind
+    except RuntimeError:  # sparse, or a tensor of another kind
         return -id(tensor)
 
 
