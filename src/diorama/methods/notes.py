@@ -26,7 +26,7 @@ _NAUGHT = (
     "this method weighs numbers by how far they are from zero or from a baseline, and these are there already; use gradient or another baseline."
 )
 _COVERED = "what this method puts in the place of the input's parts changes nothing here; use another baseline, larger parts, or gradient."
-FLAT = (_FLAT, _COVERED)
+FLAT = (_FLAT, _NAUGHT, _COVERED)
 """Why a map may be zero everywhere although the target changes with the input."""
 
 
@@ -50,7 +50,7 @@ def numbers_note(x: Nested, values: Nested, signed: bool = True, flat: Callable[
         said.append("The map holds numbers that are not finite.")
     elif not any(bool(end.any()) for ends in maps for end in ends):
         if why := flat():
-            why = _NAUGHT if said and "zero" in said[0] else why
+            why = _NAUGHT if why == _FLAT and said and "zero" in said[0] else why  # what covers weighs nothing
             said.append(f"The map is zero everywhere, though the target changes with the input: {why}")
         else:
             why = "the target does not depend on this input here" if signed else "nothing here speaks for the target"
@@ -62,7 +62,7 @@ def flatness(look: Looking, x: Nested, target: Target, group: str) -> str:
     """Why a map may be zero everywhere although the target is another one for another input; nothing where it is the same for all that are tried.
 
     *Meaning* tried are numbers at half their size and beside themselves, and tokens in reverse order, one everywhere, and one that is not there.
-    *Cost* up to six passes, where nothing changes the target.
+    *Cost* up to five passes, where nothing changes the target.
     """
     changes: tuple[Callable[[Tensor], Tensor], ...] = (
         lambda part: part / 2 if part.is_floating_point() else part.flip(1),
@@ -70,11 +70,13 @@ def flatness(look: Looking, x: Nested, target: Target, group: str) -> str:
         lambda part: part - _step(part) if part.is_floating_point() else part[:, -1:].expand_as(part),
         lambda part: part if part.is_floating_point() or part.dtype == torch.bool else _others(part),
     )
+    with torch.no_grad():
+        here = look.run(x, target).value.detach()
     for change in changes:
         other = nesting.each(x, lambda part: change(part) if part.ndim > 1 else part / 2 if part.is_floating_point() else part.flip(0))  # noqa: B023
         try:
             with torch.no_grad():
-                here, there = (look.run(at, target).value.detach() for at in (x, other))
+                there = look.run(other, target).value.detach()
         except Exception:  # noqa: BLE001 - a token that the model has not is none to be tried
             continue
         apart = (here - there).abs() > rounding(torch.maximum(here.abs(), there.abs()), torch.finfo(here.dtype).eps)

@@ -10,6 +10,7 @@ from torch import nn
 
 import diorama
 from diorama.core.marks import Bars, Field, Table
+from diorama.methods.notes import FLAT
 from diorama.scene import Scene
 
 
@@ -52,6 +53,7 @@ def test_a_map_of_an_input_like_its_baseline_does_not_call_the_target_independen
     note = diorama.attribute(model, x, target=0, method=method).note
     assert "zero everywhere, though the target changes" in note
     assert "does not depend" not in note
+    assert any(why in note for why in FLAT)  # by which notes of parts are put together
     with torch.no_grad():
         model[2].weight.zero_()
     assert "does not depend on this input" in diorama.attribute(model, x, target=0, method=method).note
