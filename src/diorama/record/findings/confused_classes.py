@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from . import Finding, Found, last, series, since
+from ..misread import LOOKS, Misread, misread, surely
+from . import Finding, Found, last, series
 
 if TYPE_CHECKING:
+    from ..packing import Floats
     from ..reader import RunReader
 
-_LOOKS, _EXAMPLES = 3, 8
-"""Looks at the probe set at which a class must be taken for another, and examples of it that there must be."""
+_NEARLY_ALL = 0.75
+"""A class is taken for another one as a whole where at least so much of it surely is."""
 
 
 class ConfusedClasses(Finding):
@@ -23,7 +25,7 @@ class ConfusedClasses(Finding):
     """
 
     steady = True
-    rests = ("batch/confused:readings|examples/answer:5&probe.labels",)
+    rests = ("batch/confused:readings|examples/answer:4&examples/loss:4&probe.labels",)
     about = "classes"
     share: float = knob(0.5, "The share of a class that is answered as the other one.", low=0.1, high=1.0)
     readings: int = knob(12, "How many readings in a row.", low=3)
@@ -34,37 +36,30 @@ class ConfusedClasses(Finding):
 
     def _probe(self, run: RunReader) -> list[Found]:
         """What the training's own labels call another class is right in its batches, and wrong in a probe set whose labels are right."""
-        truth = np.asarray((run.meta.get("probe") or {}).get("labels") or (), np.int64)
-        if not len(truth) or "examples/answer" not in run.row_names or run.meta.get("doubt"):
-            return []
-        steps, answers = run.rows("examples/answer")
-        if len(steps) < _LOOKS + 1 or len(truth) != answers.shape[1]:
-            return []
-        late = answers[-_LOOKS:].astype(np.int64)
-        worst: tuple[float, int, int, float, float] | None = None
-        for one in np.unique(truth[truth >= 0]):
-            mine, rest = truth == one, (truth >= 0) & (truth != one)
-            if mine.sum() < _EXAMPLES or not rest.any():
+        for one in misread(run, self.share):
+            other = one.most
+            shares = one.shares[:, other]
+            if other == one.label or shares.min() < self.share:
                 continue
-            other = int(np.bincount(late[-1, mine].clip(0)).argmax())
-            shares, right = (late[:, mine] == other).mean(1), float((late[:, rest] == truth[rest]).mean(1).min())
-            lasts = shares.min() >= self.share and shares[-1] >= 0.9 * shares.max()
-            if other != one and lasts and right >= 0.7 and (worst is None or shares.min() > worst[0]):
-                worst = float(shares.min()), int(one), other, float(shares[-1]), right
-        if worst is None:
-            return []
-        _, one, other, now, right = worst
-        shares = (answers[:, truth == one].astype(np.int64) == other).mean(1)
-        first = since(steps, shares >= self.share)
-        said = _said(run, one, other)
-        return [Found(
-            self.name, 0.6, f"{said[0]} is taken for {said[1]}",
-            f"Since step {first} {self.share:.0%} or more of the probe set's examples of {said[0]} are answered as {said[1]}, {now:.0%} at the last "
-            f"look, though {'all' if right == 1 else f'{right:.0%} or more'} of the others are right.",
-            f"share at the last {_LOOKS} looks: {', '.join(f'{share:.2f}' for share in shares[-_LOOKS:])}; {int((truth == one).sum())} examples",
-            (f"class:{one}", f"class:{other}"), None, first, f"Sure for the {int((truth == one).sum())} examples of the probe set.",
+            # As good as all of it, or no better known than by one answer for all: what is only hard comes better with time.
+            sure = one.blind and surely(shares, one.count).min() >= self.share or surely(shares, one.count).min() >= _NEARLY_ALL and not one.falls
+            return [self._told(run, one, other, shares, one.lasts and bool(sure))]
+        return []
+
+    def _told(self, run: RunReader, one: Misread, other: int, shares: Floats, sure: bool) -> Found:
+        said, first, right = _said(run, one.label, other), int(one.steps[0]), float(one.rest.min())
+        return Found(
+            self.name, 0.6 if sure else 0.4, f"{said[0]} is taken for {said[1]}",
+            f"From step {first:,} to step {int(one.steps[-1]):,} {shares.min():.0%} or more of the probe set's examples of {said[0]} were answered as "
+            f"{said[1]}, {shares[-1]:.0%} at the last look, though {'all' if right == 1 else f'{right:.0%} or more'} of the others were right."
+            + (" Their loss still falls." if one.falls else ""),
+            f"share at the last {LOOKS} of {len(shares)} looks: {', '.join(f'{share:.2f}' for share in shares[-LOOKS:])}; {one.count} examples, of "
+            f"which at least {surely(shares[-1], one.count):.0%} is sure",
+            (f"class:{one.label}", f"class:{other}"), None, first,
+            f"Sure for the {one.count} examples of the probe set." if sure else
+            f"Sure for the {one.count} examples, not that it stays so: the class may still be learnt.",
             f"Look at the training's examples of {said[0]}: are many of them labelled {said[1]}, or are there few of them?", "confusion",
-        )]
+        )
 
     def _batches(self, run: RunReader) -> list[Found]:
         steps, share = series(run, "batch/confused")

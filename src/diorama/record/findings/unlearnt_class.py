@@ -1,0 +1,55 @@
+"""The finding `unlearnt_class`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...core.knobs import knob
+from ..misread import LOOKS, misread, surely
+from . import Finding, Found
+
+if TYPE_CHECKING:
+    from ..reader import RunReader
+
+_ALL_OVER = 0.6
+"""No other class has more of the wrong answers: else the one is taken for the other."""
+
+
+class UnlearntClass(Finding):
+    """Examples of one class get all sorts of answers, though the rest is right.
+
+    *Meaning* nothing that the training's labels say of them holds for the class as a whole: its labels were mixed with those of others (a wrong
+    join of two tables, a file that was sorted on one side alone), it is rare, or its examples have nothing in common.
+    """
+
+    steady = True
+    rests = ("examples/answer:4", "examples/loss:4", "probe.labels")
+    about = "classes"
+    wrong: float = knob(0.5, "The share of the class that is answered wrongly, at least.", low=0.1, high=1.0)
+    rest: float = knob(0.8, "The share of the others that is answered rightly, at least.", low=0.5, high=1.0)
+
+    def __call__(self, run: RunReader) -> list[Found]:
+        """One finding, for the class of which least is right."""
+        for one in misread(run, self.wrong, self.rest):
+            right = one.shares[:, one.label]
+            others = one.shares[-1].copy()
+            others[one.label] = 0.0
+            if others.max() > _ALL_OVER * others.sum():
+                continue
+            sure = one.blind and one.lasts and not one.falls and surely(1 - right, one.count).min() >= self.wrong
+            names, kinds = run.meta.get("classes") or [], int((others > 0).sum())
+            said = str(names[one.label]) if one.label < len(names) else str(one.label)
+            first = int(one.steps[0])
+            return [Found(
+                self.name, 0.6 if sure else 0.4, f"{said} is not learnt",
+                f"From step {first:,} to step {int(one.steps[-1]):,} at most {right.max():.0%} of the probe set's examples of {said} were answered "
+                f"rightly, though {one.rest.min():.0%} or more of the others were; their wrong answers are {kinds} different classes"
+                + (", and their loss is no better than that of one answer for all." if one.blind else "."),
+                f"right at the last {LOOKS} of {len(right)} looks: {', '.join(f'{share:.2f}' for share in right[-LOOKS:])}; {one.count} examples; "
+                f"loss {one.loss[-1]:.2f}",
+                (f"class:{one.label}",), None, first,
+                f"Sure for the {one.count} examples of the probe set, not why." if sure else
+                f"Sure for the {one.count} examples, not that it stays so: the class may be hard, or still be learnt.",
+                f"Look at the training's examples of {said}: are their labels mixed up with others', or are there few of them?", "confusion",
+            )]
+        return []
