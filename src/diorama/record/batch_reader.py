@@ -24,9 +24,10 @@ from .codes import Codes
 from .doubts import Slopes
 from .input_ranges import furthest, given, in_order, range_of
 from .judging import Judging, of_one_number
-from .loop_habits import Leftovers, across, copied, cut, form_of, in_evaluation, pulled_alike, twice, weight_of
+from .loop_habits import Leftovers, across, copied, cut, form_of, in_evaluation, pulled_alike, weight_of
 from .own_hooks import OwnHook, compiled
 from .places import Columns, Places
+from .probabilities import twice, twice_each
 
 _MOST = 2**18
 """Scores that are looked at: of more, every n-th row."""
@@ -232,11 +233,12 @@ class BatchReader:
         with np.errstate(all="ignore"):
             self.slopes = Slopes(self._reading, values, slopes, x) if slopes is not None else None
             again = twice(values, slopes)
-            labels, chances = told_labels(values, slopes) if again is None else (again, shares_of(values))
+            each = again is None and twice_each(values, slopes)
+            labels, chances = (None, None) if each else told_labels(values, slopes) if again is None else (again, shares_of(values))
             between, within = _spreads(values)
         habits |= self._carried.finish(self._model, asked, labels if whole else None)
         if labels is None or chances is None:
-            habits |= cut(values) | pulled_alike(values, slopes) | (across(values, slopes) if whole else {})
+            habits |= {"form": 4.0} if each else cut(values) | pulled_alike(values, slopes) | (across(values, slopes) if whole else {})
             return BatchReading(passes, inputs, None, None, None, between, within, texts=texts, habits=habits)
         self._again |= again is not None
         if again is not None:

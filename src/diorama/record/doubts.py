@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..model.outputs import CLASSES, Reading
-from .loop_habits import pulled_alike, twice
+from .loop_habits import pulled_alike
+from .probabilities import twice, twice_each
 
 READINGS = 3
 """So many readings must speak against a guess, and none for it."""

@@ -26,9 +26,6 @@ _SAME = 0.02
 """Weights that lie within this share of each other are one."""
 _APART = 0.05
 """Slopes of an example that add up to less than this share of their size are those of a loss over its classes."""
-_NONE = 1e-12
-_STEEP = 1e-3
-"""What a softmax or sigmoid hands back is told where its own slope is above this."""
 _ROWS = 8
 """Examples from which on their order tells something."""
 
@@ -151,7 +148,7 @@ def form_of(
 ) -> dict[str, float]:
     """``form``: 1 where the scores of a cross-entropy are probabilities already, 2 where a negative log-likelihood is given
     probabilities whose logarithm was not taken, 3 where they sum to 1 over the examples of the batch; 0 else. What the loop made of the
-    scores before the loss is told by :func:`twice`.
+    scores before the loss is told by :func:`probabilities.twice`.
 
     ``whole`` says that the rows are all there are. Of one score it is 1 where all lie between 0 and 1, which few logits do.
     """
@@ -199,53 +196,6 @@ def across(scores: NDArray[np.float64], slopes: NDArray[np.float64] | None) -> d
     if np.abs(less[ones] - np.median(less[ones])).max() > _SAME * less.max() or np.abs(less[~ones]).max(initial=0.0) > _SAME * less.max():
         return {}
     return {"form": 3.0}
-
-
-def twice(scores: NDArray[np.float64], slopes: NDArray[np.float64] | None) -> NDArray[np.int64] | None:
-    """The labels, where the loop makes probabilities of the scores and gives them to a cross-entropy, which does so once more; else None.
-
-    *Meaning* with p the probabilities (a softmax or sigmoids of the scores) and q what the loss makes of them, the slopes are c·Jᵀ(q − y), with
-    J the slopes of p and the same c in all rows. Known where that fits and the slopes of the plain loss, c·(p − y), do not. Of log-probabilities
-    nothing is to be seen: a softmax of them is what they came from. −1 where a row tells nothing.
-    """
-    if slopes is None or slopes.shape != scores.shape or not np.isfinite(scores).all() or not np.isfinite(slopes).all() or not slopes.any():
-        return None
-    sigmoids = 1 / (1 + np.exp(-np.clip(scores, -500, 500)))
-    if scores.shape[1] == 1:
-        steep, again = sigmoids * (1 - sigmoids), 1 / (1 + np.exp(-sigmoids))
-        one = slopes[:, 0] < 0
-        met = (steep[:, 0] > _STEEP) & (slopes[:, 0] != 0)
-        once = _factors(slopes[met, 0] / (sigmoids[met, 0] - one[met]))
-        factor = _factors(slopes[met, 0] / (steep[met, 0] * (again[met, 0] - one[met])))
-        return np.where(met, one, -1).astype(np.int64) if factor < _SAME < _APART < once < np.inf and 0 < one[met].mean() < 1 else None
-    shares = _softmax(scores)
-    # Near to nothing a probability still has all its digits, near to one it has none.
-    for made, steep, least in ((shares, shares, _NONE), (sigmoids, sigmoids * (1 - sigmoids), _STEEP)):
-        again, clear = _softmax(made), steep > least
-        pulls = slopes / np.maximum(steep, least)
-        labels, rows = np.where(clear, pulls, np.inf).argmin(1), np.arange(len(pulls))
-        # The label pulls less than any other by c: what is between two others is c times what is between their shares.
-        factors = (pulls - pulls[rows, labels, None]) / (1 + again - again[rows, labels, None])
-        met = clear & clear[rows, labels, None] & (np.arange(scores.shape[1]) != labels[:, None])
-        known = met.any(1) & (slopes.min(1) < 0)
-        missing = 1 - shares[rows, labels]
-        once = _factors((-slopes[rows, labels] / np.maximum(missing, 1e-300))[known & (missing > _STEEP)])
-        if known.sum() >= _ROWS and _factors(factors[met & known[:, None]]) < _SAME < _APART < once < np.inf:
-            return np.where(known, labels, -1)
-    return None
-
-
-def _softmax(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    shares = np.exp(values - values.max(1, keepdims=True))
-    return np.asarray(shares / shares.sum(1, keepdims=True))
-
-
-def _factors(values: NDArray[np.float64]) -> float:
-    """How far factors lie apart beside their size, but for the outermost; infinitely far where they are few, or not above nothing."""
-    if len(values) < _ROWS:
-        return np.inf
-    low, middle, high = np.quantile(values, (0.05, 0.5, 0.95))
-    return float((high - low) / middle) if middle > 0 else np.inf
 
 
 def _shares(values: NDArray[np.float64], axis: int) -> bool:

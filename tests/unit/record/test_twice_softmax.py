@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 import diorama
-from diorama.record.loop_habits import twice
+from diorama.record.probabilities import twice, twice_each
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 TWICE: dict[str, tuple[int, Loss]] = {
@@ -20,6 +20,8 @@ TWICE: dict[str, tuple[int, Loss]] = {
     "summed softmax": (3, lambda z, y: F.cross_entropy(z.softmax(1), y, reduction="sum")),
     "softmax of two": (2, lambda z, y: F.cross_entropy(z.softmax(1), y)),
     "sigmoid": (4, lambda z, y: F.cross_entropy(z.sigmoid(), y)),
+    "smoothed": (5, lambda z, y: F.cross_entropy(z.softmax(1), y, label_smoothing=0.1)),
+    "weighted": (4, lambda z, y: F.cross_entropy(z.softmax(1), y, weight=torch.tensor([1.0, 3.0, 0.3, 2.0]))),
     "sigmoid of one": (1, lambda z, y: F.binary_cross_entropy_with_logits(z.sigmoid()[:, 0], y.float())),
 }
 ONCE: dict[str, tuple[int, Loss]] = {
@@ -33,6 +35,29 @@ ONCE: dict[str, tuple[int, Loss]] = {
     "focal of one": (1, lambda z, y: (z.sigmoid()[:, 0] - y).square().mul(
         F.binary_cross_entropy_with_logits(z[:, 0], y.float(), reduction="none")).mean()),
     "margin": (5, lambda z, y: F.multi_margin_loss(z, y)),
+    "weighted": (4, lambda z, y: F.cross_entropy(z, y, weight=torch.tensor([1.0, 3.0, 0.3, 2.0]))),
+    "both": (4, lambda z, y: F.cross_entropy(z, y, weight=torch.tensor([1.0, 3.0, 0.3, 2.0]), label_smoothing=0.1)),
+    "each": (5, lambda z, y: F.binary_cross_entropy_with_logits(z, _several(y))),
+}
+
+
+def _several(y: Tensor) -> Tensor:
+    """Labels of five kinds, of which each example may have several."""
+    return torch.stack([(y + k) % (2 + k) == 0 for k in range(5)], 1).float()
+
+
+EACH: dict[str, Loss] = {
+    "sigmoid": lambda z, y: F.binary_cross_entropy_with_logits(z.sigmoid(), _several(y)),
+    "softmax": lambda z, y: F.binary_cross_entropy_with_logits(z.softmax(1), _several(y)),
+    "weighted": lambda z, y: F.binary_cross_entropy_with_logits(z.sigmoid(), _several(y), pos_weight=torch.tensor([1.0, 2.0, 3.0, 4.0, 0.5])),
+}
+OTHERS: dict[str, Loss] = {
+    "plain": lambda z, y: F.binary_cross_entropy_with_logits(z, _several(y)),
+    "weighted": lambda z, y: F.binary_cross_entropy_with_logits(z, _several(y), pos_weight=torch.tensor([1.0, 2.0, 3.0, 4.0, 0.5])),
+    "probabilities": lambda z, y: F.binary_cross_entropy(z.sigmoid(), _several(y)),
+    "squares": lambda z, y: F.mse_loss(z.sigmoid(), _several(y)),
+    "values": lambda z, y: F.mse_loss(z, _several(y)),
+    "margins": lambda z, y: F.multilabel_margin_loss(z, _several(y).long()),
 }
 
 
@@ -64,6 +89,16 @@ def test_no_other_loss_is_taken_for_it(size: float) -> None:
     z = (12.0 * F.one_hot(torch.arange(64) % 4, 4) + torch.randn(64, 4, generator=torch.Generator().manual_seed(0))).requires_grad_()
     (slopes,) = torch.autograd.grad(F.cross_entropy(z, torch.arange(64) % 4), z)
     assert twice(z.detach().double().numpy(), slopes.double().numpy()) is None
+
+
+@pytest.mark.parametrize("size", [0.01, 0.5, 2.0, 8.0])
+def test_probabilities_given_where_each_score_has_a_label_are_known(size: float) -> None:
+    """Of a sigmoid and of a softmax, also with weights, where answers are neither all alike nor all sure; of other losses nothing is told, however sure
+    answers are."""
+    for name, loss in EACH.items():
+        assert twice_each(*_slopes(5, loss, size)[:2]) or size in (0.01, 8.0), name
+    for name, loss in (OTHERS | {name: loss for name, (answers, loss) in ONCE.items() if answers == 5}).items():
+        assert not twice_each(*_slopes(5, loss, size)[:2]), name
 
 
 @pytest.mark.parametrize("again", [True, False])
