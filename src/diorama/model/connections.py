@@ -30,8 +30,8 @@ Units = tuple[Whole, Whole]
 """Some units: the number of the layer of each, and its own number there."""
 _NONE = np.zeros(0, np.int64)
 _MIXING = ("weights", "product")
-_LOOKUPS = ("embedding", "embedding_bag")
-"""What comes from a table of weights is an input."""
+_LOOKUPS = ("embedding", "embedding_bag", "getitem", "index_select", "gather", "take_along_dim")
+"""What takes rows of a table of weights: which rows is told by numbers that are no units."""
 CANDIDATE = {"LSTM": (4, 2), "GRU": (3, 2), "RNN": (1, 0)}
 """How many gates a recurrent layer's weights hold, and which of them makes what is written."""
 
@@ -64,6 +64,8 @@ class Connections:
     their numbers, and need not meet."""
     aside: tuple[str, ...] = ()
     """Layers that also read, or are read by, weights that are not among these."""
+    tables: tuple[str, ...] = ()
+    """Those of them that read a row of weights which an example chooses, and which are no layer's."""
     signs: Mapping[tuple[int, int], np.ndarray] = dataclasses.field(default_factory=dict)
     """Of a layer and one that it reads, where that is known: the sign with which each place of what it reads holds that one's answers,
     0 where it does not, not a number where it can be both."""
@@ -187,7 +189,7 @@ def connections(model: nn.Module, x: Nested, layers: Sequence[Layer]) -> Connect
     fed_by = _Fed(plain, trail, layers)
     with Untouched(plain), trail, torch.no_grad(), OpMode().on_op(follow.ran).on_op(fed_by.ran):
         follow.begin()
-        fed_by.begin()
+        fed_by.begin(few)
         nesting.call(plain, few)
     writes = [_streams(follow, follow.cells.get(layer.weight or "") if layer.part else follow.layers.get(layer.name)) for layer in layers]
     reads = [_reader(follow, layer, own) for layer, own in zip(layers, writes, strict=True)]
@@ -201,7 +203,7 @@ def connections(model: nn.Module, x: Nested, layers: Sequence[Layer]) -> Connect
         (k, j): found for k, one in enumerate(reads) if one is not None for j, name in enumerate(names)
         if (found := fed_by.columns.signs(names[k], name, len(one.streams))) is not None
     }
-    return Connections(names, tuple(writes), tuple(reads), fed_by.feeds(), fed_by.aside(), signs)
+    return Connections(names, tuple(writes), tuple(reads), fed_by.feeds(), fed_by.aside(), fed_by.tables(), signs)
 
 
 class _Fed:
@@ -209,6 +211,10 @@ class _Fed:
 
     OTHER = ""
     """Weights that are not those of a layer asked for."""
+    TABLE = " table"
+    """Such weights of which an example chooses a row."""
+    INPUT = " input"
+    """What the model is given: a name that no layer has, as the two before."""
 
     def __init__(self, model: nn.Module, trail: Trail, layers: Sequence[Layer]) -> None:
         self.model, self.trail, self.names = model, trail, tuple(layer.name for layer in layers)
@@ -223,8 +229,10 @@ class _Fed:
         self.by: defaultdict[str, set[str]] = defaultdict(set)
         """Of each layer, and of others together, whose answers it reads."""
 
-    def begin(self) -> None:
-        """Know the weights, as they are during the pass."""
+    def begin(self, given: Nested) -> None:
+        """Know the weights, as they are during the pass, and what the model is given."""
+        self.made.update((id(one), frozenset([self.INPUT])) for one in tensors_in(given))
+        self.alive += tensors_in(given)
         self.weights = {id(one) for one in self.model.parameters() if one.ndim > 1}
         self.owners = {id(one): self.parts.get(name, self.OTHER) for name, one in self.model.named_parameters()}
 
@@ -234,15 +242,19 @@ class _Fed:
         sources = frozenset().union(*(self.made.get(id(one), ()) for one in given))
         plain = name.rstrip("_")
         if name in KERNELS and not kwargs:
-            self._kernel(Kernel.of(name, tuple(args)), sources, list(tensors_in(result)), args)
+            self._kernel(Kernel.of(name, tuple(args)), sources - {self.INPUT}, list(tensors_in(result)), args)
             return
-        if (plain not in OPS or OPS[plain].kind in _MIXING) and plain not in _LOOKUPS and any(id(one) in self.weights for one in given):
-            own = next((one for one in reversed(self.trail.open) if one in self.names), self.OTHER)
-            self.by[own] |= sources
+        weighs = any(id(one) in self.weights for one in given)
+        # Rows that are the same for all examples, such as those of places, are as constant as a bias.
+        looks_up = weighs and plain in _LOOKUPS and any(self.made.get(id(one)) for one in given)
+        if looks_up or (weighs and plain not in _LOOKUPS and (plain not in OPS or OPS[plain].kind in _MIXING)):
+            own = next((one for one in reversed(self.trail.open) if one in self.names), self.TABLE if looks_up else self.OTHER)
+            self.by[own] |= sources - {self.INPUT}
             sources = frozenset([own])
-            self.columns.read(own, plain, args)
+            if not looks_up:
+                self.columns.read(own, plain, args)
             self.columns.wrote(own, list(tensors_in(result)))
-        elif sources:
+        elif sources - {self.INPUT}:
             self.columns.passed(plain, func, args, kwargs, given[:1] if plain == "setitem" else list(tensors_in(result)))
         results = list(tensors_in(result))
         states = self.states.get(id(args[0]), []) if args else []
@@ -277,13 +289,18 @@ class _Fed:
         place = {name: k for k, name in enumerate(self.names)}
         found = np.zeros((len(self.names), len(self.names)), bool)
         for name, sources in self.by.items():
-            if name:
-                found[place[name], [place[one] for one in sources if one]] = True
+            if name in place:
+                found[place[name], [place[one] for one in sources if one in place]] = True
         return found
 
     def aside(self) -> tuple[str, ...]:
         """The layers that read, or are read by, weights that are not asked for."""
-        return tuple(name for name in self.names if self.OTHER in self.by[name] or name in self.by[self.OTHER])
+        others = (self.OTHER, self.TABLE)
+        return tuple(name for name in self.names if self.by[name] & {*others} or any(name in self.by[other] for other in others))
+
+    def tables(self) -> tuple[str, ...]:
+        """The layers that read rows of weights that are no layer's."""
+        return tuple(name for name in self.names if self.TABLE in self.by[name])
 
 
 def _streams(follow: Tracks, units: Whole | None) -> Whole:
@@ -293,16 +310,19 @@ def _streams(follow: Tracks, units: Whole | None) -> Whole:
 def _reader(follow: RecurrentTracks, layer: Layer, own: Whole) -> WeightAxes | None:
     """The two axes of a layer's weight: that of its units, and the other one of the first two.
 
-    An axis of one is never followed: a layer of one unit is known by its weight, of which the other axis alone was.
+    An axis of one is never followed: a layer of one unit is known by its weight, of which the other axis alone was. Which row of a table
+    is looked up is no unit's.
     """
-    if layer.weight is None or (not len(own) and layer.units > 1):
+    if layer.weight is None or layer.kind.startswith("Embedding") or (not len(own) and layer.units > 1):
         return None
     if layer.part:
         fed = follow.fed.get(layer.weight)
         gates, candidate = CANDIDATE.get(layer.kind, (0, 0))
         return WeightAxes(layer.weight, 1, 0, _streams(follow, fed), gates, candidate) if fed is not None and gates else None
-    sides = [_streams(follow, follow.uses.get((layer.weight, axis))) for axis in (0, 1)]
+    # A weight that several modules hold, as a table does with the layer of the answers, goes by the first of its names.
+    weight = next((follow.names.get(id(one)) for name, one in follow.model.named_parameters(remove_duplicate=False) if name == layer.weight), None)
+    sides = [_streams(follow, follow.uses.get((weight or layer.weight, axis))) for axis in (0, 1)]
     for answers, inputs in ((0, 1), (1, 0)):
         if np.array_equal(sides[answers], own) and len(sides[inputs]):
-            return WeightAxes(layer.weight, inputs, answers, sides[inputs])
+            return WeightAxes(weight or layer.weight, inputs, answers, sides[inputs])
     return None

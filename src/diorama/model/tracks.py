@@ -168,7 +168,8 @@ class Tracks:
             return self._convolved
         return {
             "linear": self._linear, "addmm": self._addmm, "matmul": self._matmul, "mm": self._matmul, "bmm": self._matmul,
-            "cat": self._cat, "concat": self._cat, "concatenate": self._cat, "stack": self._stack, "embedding": self._embedded,
+            "cat": self._cat, "concat": self._cat, "concatenate": self._cat, "stack": self._stack,
+            "embedding": self._embedded, "embedding_bag": self._embedded,
         }.get(name)
 
     def _joined(self, name: str, func: Any, args: Any, kwargs: Any, given: list[Tensor], results: list[Tensor]) -> Any:

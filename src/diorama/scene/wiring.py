@@ -29,11 +29,8 @@ class Wires:
 
 
 def weighted(scene: Scene) -> list[Layer]:
-    """The layers whose units are looked for: those with weights that answer once for each example."""
-    return [
-        one for one in scene.layers.leaves
-        if one.weight is not None and not one.normalises and one.each and one.units > 0 and not one.kind.startswith("Embedding")
-    ]
+    """The layers whose units are looked for: those with weights that answer once for each example, tables that are looked up among them."""
+    return [one for one in scene.layers.leaves if one.weight is not None and not one.normalises and one.each and one.units > 0]
 
 
 def connected(scene: Scene) -> Connections:
@@ -77,6 +74,13 @@ def lost(scene: Scene, layer: Layer) -> tuple[str, ...]:
     wired, known = connected(scene), reads(scene, layer)
     place = wired.layers.index(layer.name) if layer.name in wired.layers else -1
     return tuple(name for name, feeds in zip(wired.layers, wired.feeds[place], strict=True) if feeds and name not in known) if place >= 0 else ()
+
+
+def looks_up(scene: Scene, layer: Layer) -> bool:
+    """Whether a layer reads rows of a table that is no layer's, which each example chooses: they have no units that could be joined to it."""
+    if scene.missing is not None or scene.function or not scene.kinds:
+        return False
+    return layer.name in connected(scene).tables
 
 
 def before(scene: Scene, layer: Layer, unit: int) -> tuple[Wires, ...]:

@@ -102,6 +102,17 @@ def unfollowed_said(pairs: Sequence[tuple[str, str]]) -> str:
     return f"{joined(some)}, through what could not be followed from unit to unit: no weights are drawn between them"
 
 
+def looked_up_said(scene: Scene, names: Sequence[str]) -> str:
+    """A sentence on the layers that also read rows of a table that is no layer, so that no line shows these."""
+    from ..scene import wiring
+
+    found = [name for name in names if scene.layers.has(name) and wiring.looks_up(scene, scene.layers[name])]
+    if not found:
+        return ""
+    some = [spoken(name) for name in found[:NAMED]] + ([f"{len(found) - NAMED:,} more"] if len(found) > NAMED else [])
+    return f"{joined(some)} also read{'s' * (len(found) == 1)} rows that each example looks up in weights that are no layer: no line shows them"
+
+
 def standing(scene: Scene, names: Sequence[str]) -> str:
     """A sentence on how many of the network's layers with weights stand in a picture, where these are not all, and on the others.
 

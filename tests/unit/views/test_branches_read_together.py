@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from zoo import ZOO
 
 from diorama.core.marks import Network
 from diorama.core.picture import Picture
@@ -16,6 +17,7 @@ from diorama.scene import Scene, wiring
 from diorama.views.relate.clusters import ClustersView
 from diorama.views.relate.neighbourhood import NeighbourhoodView
 from diorama.views.relate.springs import SpringsView
+from diorama.views.unit.card import CardView
 
 Last = Callable[[Tensor, Tensor], Tensor]
 LAST: dict[str, Last] = {
@@ -177,3 +179,65 @@ def test_a_branch_that_reads_the_input_alone_is_not_called_missing() -> None:
     model = _One()
     model.own = nn.Linear(1, 5)
     assert "could not be followed" not in list(NeighbourhoodView().pictures(_scene(model), Selection()))[-1].note
+
+
+class _Looked(nn.Module):
+    """A table that is looked up, in one of several ways, and a dense layer, read side by side."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        made = {"layer": nn.Embedding, "bag": nn.EmbeddingBag}.get(way)
+        self.table = made(9, 4) if made is not None else nn.Parameter(torch.randn(9, 4))
+        self.places, self.way = nn.Parameter(torch.randn(9, 4)), way
+        self.dense, self.head, self.end = nn.Linear(3, 5), nn.Linear(9, 6), nn.Linear(6, 3)
+
+    def forward(self, kinds: Tensor, numbers: Tensor) -> Tensor:
+        one = kinds if self.way == "bag" else kinds[:, 0]
+        found = nn.functional.embedding(one, self.table) if self.way == "functional" else (
+            self.table[one] if self.way == "rows" else self.table(one))
+        found = found + self.places[torch.tensor(2)]
+        answer: Tensor = self.end(self.head(torch.cat([found, self.dense(numbers).relu()], 1)).relu())
+        return answer
+
+
+@pytest.mark.parametrize("way", ["layer", "bag", "functional", "rows"])
+def test_a_table_that_is_looked_up_has_its_lines_or_is_named(way: str) -> None:
+    """An embedding beside a dense layer is joined to what reads both by its own weights; a table that is no layer is named in words."""
+    torch.manual_seed(0)
+    model = _Looked(way)
+    scene = Scene(model, (torch.randint(0, 9, (30, 2)), torch.randn(30, 3)), torch.arange(30) % 3, task="classification")
+    found, weight = wiring.reads(scene, scene.layers["head"]), model.head.weight.detach().numpy()
+    assert np.allclose(found["dense"], weight[:, 4:])
+    pictures = {
+        type(view): list(view.pictures(scene, Selection.of("unit:head/0")))[-1]
+        for view in (ClustersView(threshold=0.0), SpringsView(), NeighbourhoodView(), CardView())
+    }
+    if way in ("layer", "bag"):
+        assert np.allclose(found["table"], weight[:, :4])
+        assert not any("could not be followed" in picture.note or "look" in picture.note for picture in pictures.values())
+        keys = {key for vertex in _network(pictures[NeighbourhoodView]).vertices for key in vertex.keys}
+        assert any(key.startswith("unit:table/") for key in keys)
+        assert "table" in next(mark.title for mark in pictures[CardView].marks() if mark.title.startswith("Fed most by"))
+        assert "correlations" not in pictures[ClustersView].note
+    else:
+        assert set(found) == {"dense"}
+        for picture in (pictures[ClustersView], pictures[SpringsView], pictures[CardView]):
+            assert "Head also reads rows that each example looks up in weights that are no layer" in picture.note.replace("head", "Head")
+        assert "What leads to head or from there could not be followed" in pictures[NeighbourhoodView].note
+
+
+def test_places_that_are_the_same_for_all_examples_are_named_by_nothing() -> None:
+    """Rows of a table that no example chooses are as constant as a bias."""
+    torch.manual_seed(0)
+    model = _Looked("layer")
+    model.places = nn.Parameter(torch.randn(9, 4))
+    scene = Scene(model, (torch.randint(0, 9, (30, 2)), torch.randn(30, 3)), torch.arange(30) % 3, task="classification")
+    assert not wiring.connected(scene).tables
+    assert not wiring.connected(scene).aside
+
+
+def test_a_table_that_is_the_weight_of_the_answers_too_feeds_them() -> None:
+    """A weight that an embedding shares with the layer of the answers goes by one name: the layer's own columns are found."""
+    scene = Scene(*next(one for one in ZOO if one.name == "custom_attention")())
+    assert {"embed", "blocks.0.proj", "blocks.1.proj"} <= set(wiring.reads(scene, scene.layers["head"]))
+    assert not wiring.lost(scene, scene.layers["head"])

@@ -40,7 +40,7 @@ class NeighbourhoodDerivation(Derivation):
     *Source* van Ham & Perer 2009; Furnas 1986 (degree of interest).
     """
 
-    version = 5
+    version = 6
 
     start: str = knob("", "A unit or a class, such as unit:conv2/7 or class:3; by itself the first class, else the last layer's first unit.")
     edges: str = knob("weights", "What connects units: the weights, or how they go together over the examples.", choices=("weights", "together"))

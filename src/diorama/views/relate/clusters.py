@@ -24,7 +24,7 @@ from ...scene import Scene, wiring
 from ...scene.sets import members
 from ...scene.sets import words as words_of
 from .. import about
-from ..samples import layers_said, looked_at, noted, part, single, standing, unfollowed_said
+from ..samples import layers_said, looked_at, looked_up_said, noted, part, single, standing, unfollowed_said
 from ..view import View
 from ._bundles import Bundle, bundled
 from ._columns import LIT, WIDEST, MapColumn, Shown, columned, drawn, grouped, key_of, standard, telling
@@ -177,7 +177,8 @@ class ClustersView(View):
         if beside:
             notes.append(f"{joined([spoken(one) for one in beside])}: they stand in branches of their own, and no line runs between them")
         if self.edges == "weights" and self.of == "units":
-            notes.append(unfollowed_said(unfollowed(scene, [one["layer"] for one in found["layers"]])))
+            named = [one["layer"] for one in found["layers"]]
+            notes += [unfollowed_said(unfollowed(scene, named)), looked_up_said(scene, named)]
         several = [
             f"{spoken(pair['source'])} and {spoken(pair['target'])}"
             for number, pair in enumerate(pairs) if pair["how"] == "together" and number not in apart

@@ -14,7 +14,7 @@ from ...core.selection import Selection, spoken, together, unit_key
 from ...derive.columns import answers, columns, one_of_places
 from ...derive.strengths import apart, strengths, unfollowed
 from ...scene import Scene
-from ..samples import layers_said, looked_at, noted, part, standing, unfollowed_said
+from ..samples import layers_said, looked_at, looked_up_said, noted, part, standing, unfollowed_said
 from ..view import View
 from ._columns import standard, telling
 from ._still import CLOSED, closed, unheard
@@ -88,7 +88,7 @@ class SpringsView(View):
             checks=(Check(name="force", value=force, sentence="the largest force left on a unit, relative to its springs: 0 at rest."),),
             note=noted(
                 f"between {len(correlated)} of {len(pairs)} pairs of layers springs are correlations over the examples" if correlated else "",
-                unfollowed_said(unfollowed(scene, layers)) if self.edges == "weights" else "",
+                *((unfollowed_said(unfollowed(scene, layers)), looked_up_said(scene, layers)) if self.edges == "weights" else ()),
                 looked_at(scene, found["examples"]), standing(scene, layers),
             ),
             final=final,

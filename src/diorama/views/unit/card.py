@@ -21,6 +21,7 @@ from ...derive.scanning import SeenUnits, known, seen
 from ...scene import Scene, wiring
 from .. import about, answers, crops
 from ..crops import ChosenExamples, Place
+from ..samples import looked_up_said, noted, unfollowed_said
 from ..units import ShownLayer, running, unit_of
 from ..view import View
 from . import _preferred
@@ -110,7 +111,7 @@ class CardView(View):
         title = f"{card.title}{answers.stands_for(scene, card.one.layer, card.unit)}"
         return self.picture(
             scene, selection, title, Group(children=tuple(card.marks())), card.caption(), final=final,
-            note=card.note, hint=card.hint(), idle={} if card.pictured else {"back": "the input is no picture"},
+            note=noted(card.note, card.unwired()), hint=card.hint(), idle={} if card.pictured else {"back": "the input is no picture"},
         )
 
     @property
@@ -389,6 +390,11 @@ class _Card:
                 values=every[order], labels=tuple(self._end(*end) for end in ends), keys=tuple(unit_key(*end) for end in ends),
                 limits=symmetric(every[order]), title=f"{words}: weights of {joined([spoken(name) for name in shown])}",
             )
+
+    def unwired(self) -> str:
+        """What the unit's layer also reads, of which no weights are told."""
+        layer = self.one.layer
+        return noted(unfollowed_said([(name, layer.name) for name in wiring.lost(self.scene, layer)]), looked_up_said(self.scene, [layer.name]))
 
     def _end(self, layer: str, unit: int) -> str:
         """What a unit at the other end of a wire is called."""
