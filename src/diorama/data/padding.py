@@ -10,6 +10,11 @@ from numpy.typing import NDArray
 
 FILLING = "<pad>"
 """What fills texts up is called so where no vocabulary names it."""
+ENDS = frozenset((
+    "</s>", "<eos>", "<|endoftext|>", "<|im_end|>", "<|eot_id|>", "<|end|>", "<|end_of_text|>", "<|eom_id|>", "<end>", "<end_of_turn>",
+    "<EOS>", "[EOS]", "<|return|>", "<turn|>", "[END]",
+))
+"""Tokens of such names end a text."""
 _PADDING = re.compile(r"[<\[]\W*pad\W*[>\]]", re.IGNORECASE)
 
 

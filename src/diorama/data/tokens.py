@@ -13,7 +13,7 @@ from torch import Tensor
 from ..core.errors import UsageError, not_found
 from ..core.protocol import LONGEST_TEXT
 from .kind import Kind, unfit
-from .padding import FILLING, pads
+from .padding import ENDS, FILLING, pads
 
 SOME = 1000
 """So many tokens of a vocabulary tell how it is read."""
@@ -104,10 +104,11 @@ class Tokens(Kind):
 
     def joined(self, tokens: Sequence[str]) -> str:
         """Tokens as a person reads them: with the separator between, with a space where that is empty and tokens are words without any."""
-        some = [token for token in (self.vocabulary or ())[:SOME] if not (len(token) > 2 and token[0] + token[-1] in ("<>", "[]"))]
+        known = self.vocabulary if self.vocabulary is not None else tokens if self.decode_with is not None else ()
+        some = [token for token in known[:SOME] if not (len(token) > 2 and token[0] + token[-1] in ("<>", "[]"))]
         joining = any(token[0] in JOINING or token[-1].isspace() for token in some if token)
-        words = not joining and 2 * sum(len(token) > 1 for token in some) > len(some)
-        return (self.separator or (" " if words or self.vocabulary is None else "")).join(tokens)
+        words = not joining and (self.vocabulary is None or 2 * sum(len(token) > 1 for token in some) > len(some))
+        return (self.separator or (" " if words else "")).join(tokens)
 
     def token(self, number: int) -> str:
         """One token's text."""
@@ -121,6 +122,10 @@ class Tokens(Kind):
     def pads(self, number: int) -> bool:
         """Whether a token fills texts up: by its number, where that is known, else by its name."""
         return number == self.padding or pads(self.token(number))
+
+    def ends(self, number: int) -> bool:
+        """Whether a token ends a text, by its name."""
+        return self.token(number).strip() in ENDS
 
     def annotated(self, name: str, tokens: Sequence[str]) -> list[str]:
         """What an annotation tells of each token, in words. *Raises* UsageError where it cannot, or tells of more or fewer."""

@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections.abc import Collection
 
-from torch import Tensor, arange, isin, tensor
+from torch import Tensor, arange, isin, tensor, where
 
 from .kinds import Kind, Kinds, Tokens
 from .nesting import Nested, named
@@ -73,26 +73,35 @@ def worded_each(known: Kinds, x: Nested) -> list[Tensor]:
     return [one for one in masks if one is not None]
 
 
-def last_words(known: Kinds, x: Nested, name: str | None = None) -> Tensor | None:
-    """The place of each text's last token, (n,), where padding follows some of them; None where it follows none, or the inputs are no texts.
+def last_asked(known: Kinds, x: Nested, name: str | None = None) -> Tensor | None:
+    """The place at which each text of a batch is asked what comes next, (n,); None where that is the last place of all, or they are no texts.
 
-    *Meaning* what is said of a text as a whole is asked there: behind its end a network was taught nothing. Of several texts those of a
-    ``name``.
+    *Meaning* its last token; of a text whose last token is one that ends it, the place that answers its last word before that: behind its end
+    a network was taught nothing, and that it ends says little. Of several texts those of a ``name``.
     """
-    words = worded(known, x, name)
-    return None if words is None or bool(words[:, -1].all()) else words.shape[1] - 1 - words.flip(1).long().argmax(1)
+    found = text_input(known) if name is None else (name, kinds_of(known).get(name))
+    if found is None or (words := worded(known, x, name)) is None:
+        return None
+    kind, part = found[1], named(x)[found[0]]
+    assert isinstance(kind, Tokens)
+    last = words.shape[1] - 1 - words.flip(1).long().argmax(1)
+    ending = isin(part, part.new_tensor([number for number in part.unique().tolist() if kind.ends(int(number))]))
+    ended = ending.gather(1, last[:, None])[:, 0]
+    # A text of an end token alone, or of one word before it, has nothing to be asked for.
+    at = where(ended & (last - words.long().argmax(1) > 1), last - 2, last)
+    return None if bool((at == words.shape[1] - 1).all()) else at
 
 
 def fills_up(known: Kinds, x: Nested) -> bool:
-    """Whether padding follows some text of a batch."""
-    return any(last_words(known, x, name) is not None for name in _texts(known))
+    """Whether padding, or a token that ends it, stands behind what some text of a batch is asked for."""
+    return any(last_asked(known, x, name) is not None for name in _texts(known))
 
 
 def ends(known: Kinds | None, x: Nested, places: int) -> tuple[int, ...]:
-    """At which of so many ``places`` of a network's answer each text of a batch is asked: at its last token, where padding follows some of
-    them and there is a place for each token; else nothing, and the last place is asked."""
+    """At which of so many ``places`` of a network's answer each text of a batch is asked (:func:`last_asked`), where there is a place for each
+    token; nothing where the last place of all is asked."""
     name = answered_at(known, x, places) if known is not None else None
-    if known is None or name is None or (last := last_words(known, x, name)) is None:
+    if known is None or name is None or (last := last_asked(known, x, name)) is None:
         return ()
     return tuple(last.tolist())
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..data import nesting
 from ..data.kinds import Tokens
+from ..data.padding import ENDS
 from ..model.capture import Capture
 from ..model.outputs import IGNORED
 from ..model.unwrap import fed
@@ -20,10 +21,6 @@ from .heads import token_input
 if TYPE_CHECKING:
     from ..scene import Scene
 
-ENDS = frozenset((
-    "</s>", "<eos>", "<|endoftext|>", "<|im_end|>", "<|eot_id|>", "<|end|>", "<|end_of_text|>", "<|eom_id|>", "<end>", "<end_of_turn>",
-    "<EOS>", "[EOS]", "<|return|>", "<turn|>", "[END]",
-))
 PADS = frozenset(("<pad>", "[PAD]", "<PAD>", "<|pad|>", "<|finetune_right_pad_id|>", "<|endofpad|>"))
 _BRACKETS = (("<", ">"), ("[", "]"))
 

@@ -14,7 +14,7 @@ from ..core.selection import Selection
 from ..data.examples import Examples
 from ..data.kinds import Image, Kinds, Strokes, Tokens
 from ..data.nesting import Nested, Positional, as_tensors, each, first, named, named_like
-from ..data.wording import fills_up, last_words
+from ..data.wording import fills_up, last_asked
 from ..data.wording import kinds_of as kinds_of
 from ..data.wording import text_input as text_input
 from ..data.wording import worded as worded
@@ -151,7 +151,7 @@ def endings(scene: Scene, x: Nested) -> list[int] | None:
     if y is not None and y.ndim == 2 and (part is None or part.ndim != 2 or y.shape[1] != part.shape[1]):
         ends, width = _last_labels(scene, parts), y.shape[1]
     else:
-        last = last_words(scene.kind, x, name) if name is not None else None
+        last = last_asked(scene.kind, x, name) if name is not None else None
         ends, width = ([] if last is None else last.tolist()), 0 if part is None else part.shape[1]
     ends = [-1 if end + 1 >= width else end for end in ends]
     return ends if any(end >= 0 for end in ends) else None

@@ -19,6 +19,7 @@ from ..data.padding import stripped
 from ..data.strokes import inked
 from ..data.strokes import lines as ink
 from ..data.volumes import montage, slices
+from ..data.wording import beside
 from ..scene import Scene
 from ..scene.input import Current, pictured
 
@@ -100,14 +101,15 @@ def texts(scene: Scene, indices: Sequence[int], examples: Examples | None = None
     """One line for each example: the start of a text, the numbers of a row, the range of a series."""
     if not len(indices):
         return ()
-    whole = named((examples or scene.examples).batch(list(indices)))
+    whole, along = named((examples or scene.examples).batch(list(indices))), beside(scene.kinds)
+    read = [name for name in scene.kinds if name not in along]
     found = []
     for row in range(len(indices)):
         told = []
-        for name, kind in scene.kinds.items():
-            part = whole.get(name)
+        for name in read:
+            part, kind = whole.get(name), scene.kinds[name]
             if part is not None:
-                told.append((f"{name}: " if name else "") + _line(kind, kind.decode(part[row : row + 1])[0]))
+                told.append((f"{name}: " if name and len(read) > 1 else "") + _line(kind, kind.decode(part[row : row + 1])[0]))
         found.append(" · ".join(told))
     return tuple(found)
 

@@ -10,6 +10,7 @@ from ...core.knobs import knob
 from ...data import nesting
 from ...data.kinds import Tokens
 from ...data.padding import pads
+from ...data.wording import beside
 from ...methods.cost import Cost
 from ...scene import Scene
 from ...scene.memory import BOUND
@@ -94,5 +95,5 @@ class LevelsDerivation(Derivation):
 
 def _tokens(scene: Scene) -> int:
     """How many tokens each example has, with its padding."""
-    name = next(name for name, kind in scene.kinds.items() if isinstance(kind, Tokens))
+    name = next(name for name, kind in scene.kinds.items() if isinstance(kind, Tokens) and name not in beside(scene.kinds))
     return int(nesting.named(scene.examples.x)[name].shape[1])

@@ -14,7 +14,7 @@ from ...core.errors import NotApplicable, UsageError
 from ...core.selection import Key, spoken
 from ...data import nesting
 from ...data.nesting import Nested
-from ...data.wording import last_words
+from ...data.wording import last_asked
 from ...model.edits import Edit
 from ...model.layers import Layer, units_first
 from ...model.targets import Target
@@ -177,7 +177,7 @@ def asked_at(look: Looking, *texts: Nested) -> int:
     """
     ends = set[int]()
     for x in texts if look.task == "next_token" else ():
-        found = None if look.kind is None else last_words(look.kind, x)
+        found = None if look.kind is None else last_asked(look.kind, x)
         ends |= {-1} if found is None else set(found.tolist())
     if len(ends) > 1:
         said = " and ".join("their last place" if end < 0 else f"place {end}" for end in sorted(ends))

@@ -15,6 +15,7 @@ from ...data import nesting
 from ...data.kinds import Image, Tokens
 from ...data.nesting import Nested
 from ...data.tokens import visible
+from ...data.wording import beside
 from ...scene import Scene
 from ...scene.input import Current
 from ...scene.reads import text_at
@@ -55,10 +56,11 @@ class Positions:
 
 def positions(scene: Scene, current: Current, count: int, inputs: tuple[str, ...] = ()) -> Positions:
     """What stands at so many positions; ``inputs`` are those that they may be of, by name."""
-    parts = nesting.named(current.x)
+    parts, masks = nesting.named(current.x), beside(scene.kinds)
     for name, kind in scene.kinds.items():
         part = parts.get(name)
-        if not isinstance(part, Tensor) or (inputs and name not in inputs):
+        # A mask has a number for each token too, and says none of them.
+        if not isinstance(part, Tensor) or name in masks or (inputs and name not in inputs):
             continue
         if isinstance(kind, Tokens) and part.ndim == 2 and 0 <= count - part.shape[1] <= EXTRA:
             extra = count - part.shape[1]
@@ -76,7 +78,7 @@ def said_at(scene: Scene, current: Current, count: int, point: str = "") -> Posi
     places that are nobody's tokens have their numbers."""
     if translates(scene) == count:
         return Positions(tuple(map(str, range(count))))
-    own, texts = text_at(scene), [name for name, kind in scene.kinds.items() if isinstance(kind, Tokens)]
+    own, texts = text_at(scene), _texts(scene)
     if len(texts) < 2:
         return positions(scene, current, count)
     # What is made of the source alone lies along that; what has heard of both, along what was said of it so far.
@@ -150,7 +152,7 @@ def asked_of(scene: Scene, x: Nested, points: tuple[str, ...]) -> tuple[tuple[st
 
     *Cost* one forward pass, and one for each input.
     """
-    names = [name for name, kind in scene.kinds.items() if isinstance(kind, Tokens)]
+    names = _texts(scene)
     if len(names) < 2:
         return tuple(tuple(names) for _ in points)
     before = scene.kept(x, points)
@@ -167,6 +169,11 @@ def asked_of(scene: Scene, x: Nested, points: tuple[str, ...]) -> tuple[tuple[st
             if one.shape != other.shape or not torch.equal(one, other):
                 found[point].append(name)
     return tuple(tuple(found[point]) for point in points)
+
+
+def _texts(scene: Scene) -> list[str]:
+    """The inputs whose tokens may stand at positions: no masks of a text, nor what else stands beside one."""
+    return [name for name, kind in scene.kinds.items() if isinstance(kind, Tokens) and name not in beside(scene.kinds)]
 
 
 def _with(x: Nested, own: Tensor, other: Tensor) -> Nested:

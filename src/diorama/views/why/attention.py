@@ -17,6 +17,7 @@ from ...core.marks import Box, Group, Heatmap, Image, Node, Text, Tiles
 from ...core.picture import Check, Picture, Progress
 from ...core.selection import Key, Selection, spoken
 from ...data.padding import pads
+from ...data.wording import beside
 from ...derive.heads import (
     HELD,
     MEANINGS,
@@ -299,7 +300,7 @@ def _told(scene: Scene, current: Current, layer: AttentionLayer, found: NDArray[
     """What asks and what is asked: two sequences where they are of different inputs."""
     full = attention_sides(layer)
     of: tuple[tuple[str, ...], ...] = ((), ())
-    if len(scene.kinds) > 1:
+    if len(scene.kinds) - len(beside(scene.kinds)) > 1:
         of = asked_of(scene, current.x, layer.sides)
         # What asks has heard of the other sequence in the layers before: it is of the one that is not asked.
         own = tuple(name for name in of[0] if name not in of[1])

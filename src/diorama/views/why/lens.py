@@ -20,7 +20,7 @@ from ...derive.derivations.lens import scores
 from ...derive.streams import divergence, log_chances, residual_stream, without_stream
 from ...model.stream import Stream
 from ...scene import Scene
-from ...scene.input import Current, ending
+from ...scene.input import Current, ending, stretches
 from .. import answers
 from ..view import View
 from ._positions import Positions, said_at, translates
@@ -94,7 +94,7 @@ class LensView(View):
         output = log_chances(scene)(scene.scores(current.x))[0]
         # Of a long text the last positions are held.
         first = len(output) - chances.shape[1]
-        told, place = self._window(selection, first, len(output), ending(scene, current.x))
+        told, place = self._window(selection, first, len(output), ending(scene, current.x), _words(scene, current, len(output)))
         shown = chances[:, told.start - first : told.stop - first]
         gap = float((output[first:] - chances[-1]).abs().nan_to_num(0, 0, 0).max())
         at = place - told.start if place is not None else shown.shape[1] - 1
@@ -119,11 +119,11 @@ class LensView(View):
             note=" ".join(part for part in (_note(len(output), told), _further(line)) if part),
         )
 
-    def _window(self, selection: Selection, first: int, count: int, ended: int | None = None) -> tuple[slice, int | None]:
-        """The positions that are shown, none of padding unless it is chosen, and the chosen one: that which answers with its successor."""
+    def _window(self, selection: Selection, first: int, count: int, ended: int | None, words: int) -> tuple[slice, int | None]:
+        """The positions that are shown, none behind the ``words`` unless it is chosen, and the chosen one: that which answers with its successor."""
         key = selection.one("token")
         place = key.number if key is not None and count > 1 and first <= key.number < count else ended
-        end = count if ended is None else max(ended + 1, first + 1)
+        end = count if ended is None else max(ended + 1, words, first + 1)
         stop = end if place is None else max(place + 1, min(end, first + self.limit))
         return slice(max(first, stop - self.limit), stop), place
 
@@ -172,6 +172,12 @@ def _name(scene: Scene, number: int) -> str:
     if scene.task == "classification":
         return scene.classes[number] if number < len(scene.classes) else str(number)
     return answers.token(scene, number)
+
+
+def _words(scene: Scene, current: Current, count: int) -> int:
+    """Behind which of so many positions no word of the text stands; 0 where they are none of its tokens, or that is not known."""
+    found = stretches(scene.kind, current.x)
+    return 0 if found is None or translates(scene) == count else min(found[0].stop, count)
 
 
 def _settled(column: Tensor) -> int:
