@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
@@ -29,10 +29,12 @@ class Entrance:
 
     *Meaning* a floating-point part is a point itself. A part of whole numbers is a point where an embedding op reads
     it: the embeddings are the point; the first such op counts, also inside an embedding bag. Parts of whole numbers
-    that no embedding reads (masks, lengths) have none.
+    that no embedding reads (masks, lengths) have none. Which are ``embedded`` is told by their places; where it is not
+    known, points belong to the first parts of their shape.
     """
 
-    def __init__(self, x: Nested, points: Sequence[Tensor] | None = None) -> None:
+    def __init__(self, x: Nested, points: Sequence[Tensor] | None = None, embedded: Collection[int] = ()) -> None:
+        self._told = embedded
         self._parts = list(nesting.tensors(x))
         self._whole = [k for k, part in enumerate(self._parts) if not part.is_floating_point()]
         self._given: dict[int, Tensor] = {}
@@ -54,7 +56,7 @@ class Entrance:
         """Give each part its point: floating-point parts always have one, tokens have one with an axis more."""
         waiting = list(points)
         for k, part in enumerate(self._parts):
-            embedded = bool(waiting) and waiting[0].shape[:-1] == part.shape
+            embedded = bool(waiting) and waiting[0].shape[:-1] == part.shape and (not self._told or k in self._told)
             if k not in self._whole or embedded:
                 self._given[k] = waiting.pop(0)
 
@@ -99,6 +101,11 @@ class Entrance:
             parts = [(part, rows) for part, rows in seen if part is not None]
             if seen:
                 self._found[k] = joined(parts) if parts else seen[0][1]
+
+    @property
+    def embedded(self) -> Collection[int]:
+        """Which parts of the input met an embedding, by their places."""
+        return self._found.keys()
 
     def points(self) -> tuple[Tensor, ...]:
         """New leaves at the input's points.

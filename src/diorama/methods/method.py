@@ -100,6 +100,8 @@ class Looking:
         self._outputs, self._task = outputs, task
         self._again: list[bool] = []
         """Whether the model computes parts of itself again on the way back, from checkpoints, once a pass has told: all parts of a look know."""
+        self._embedded: set[int] = set()
+        """Which parts of the input are read by an embedding, by their places, once a pass has told: all parts of a look know."""
         self._derivable = False
         """Whether it was seen that autograd knows all ops on the way to a target."""
         self.end: int | None = None
@@ -186,7 +188,7 @@ class Looking:
         the model has them, for a mode outside that replaces its convolutions.
         """
         names = tuple(dict.fromkeys((*keep, *(target.keep if target is not None else ()))))
-        entrance = Entrance(x, points)
+        entrance = Entrance(x, points, self._embedded)
         entrance.following = tuple(rules)
         mode = OpMode()
         answering = (*entrance.rules, *rules, *(() if plain else (self.layout,)))
@@ -266,6 +268,7 @@ class Looking:
         if entrance.waits:
             with self.opened() as look, OpMode().replace(entrance.find):
                 entrance.search(look)
+            self._embedded.update(entrance.embedded)
         return entrance.points()
 
     def floats(self, x: Nested) -> Nested:
@@ -316,7 +319,7 @@ class Looking:
 
     def shaped(self, x: Nested, parts: Sequence[Tensor]) -> Nested:
         """Numbers at the points in the input's structure: (n, t) for tokens, zeros for parts without points."""
-        return Entrance(x).shaped(parts)
+        return Entrance(x, embedded=self._embedded).shaped(parts)
 
     def progress(self, done: int, total: int, note: str = "") -> None:
         """Say how far the work is."""

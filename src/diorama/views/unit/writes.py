@@ -17,7 +17,7 @@ from ...core.selection import Key, Selection, number_key, spoken
 from ...data.kinds import Tokens
 from ...data.melodies import is_mark
 from ...data.nesting import each, named
-from ...data.wording import worded
+from ...data.wording import last_asked, worded
 from ...derive.heads import token_input
 from ...derive.labels import role
 from ...scene import Scene
@@ -114,13 +114,15 @@ class WritesView(View):
         others = [named(current.x)[one] for one in source_texts(scene, name)]
         goes = [part for part in named(current.x).values() if part.shape[:2] == ids.shape and not any(part is other for other in others)]
         like = each(current.x, lambda part: part[:, inside] if ids.ndim == 2 and any(part is one for one in goes) else part)
-        whole = [int(number) for number in ids[0].reshape(-1).tolist()][inside]
+        # A text that says its end is written on where it is asked for its last word: behind its end nothing was learnt.
+        asked = last_asked(scene.kind, current.x, name) if ids.ndim == 2 else None
+        whole = [int(number) for number in ids[0].reshape(-1).tolist()][inside.start : inside.stop if asked is None else int(asked[0]) + 1]
         # A translation begins with its first symbol alone, which says no more than that one is wanted.
         begin = 1 if others and current.index is not None else self.begin
         first = kind.encode(self.prime)[0].tolist() if self.prime else whole if current.index is None and not others else whole[:begin]
         window = max(int(kind.length or ids[0].numel()), 1)
         size = scene.reading.width(scene.scores(current.x)) if not scene.classes else len(scene.classes)
-        ends = _ends(kind, size, melodies.sounds(scene)) if kind.vocabulary else frozenset()
+        ends: frozenset[int] = scene.keep(f"writes/ends/{size}", lambda: _ends(kind, size, melodies.sounds(scene)))
         layer = unit.name if unit is not None else ""
         source = tuple(tuple(other.reshape(-1).tolist()) for other in others)
         key = f"writes/{scene.step}/{scene.edits!r}/{source}/{first}/{self.temperature}/{self.length}/{self.seed}/{layer}"
@@ -264,7 +266,9 @@ class _WrittenTexts:
 
 
 def _ends(kind: Tokens, size: int, melodic: bool) -> frozenset[int]:
-    """The tokens with which a text is over; a melody is with any mark in brackets."""
+    """The tokens with which a text is over; a melody is with any mark in brackets. None where nobody says what tokens are called."""
+    if kind.vocabulary is None and kind.decode_with is None:
+        return frozenset()
     return frozenset(number for number in range(size) if role(kind, number) == "end" or (melodic and is_mark(kind.token(number))))
 
 
