@@ -30,6 +30,7 @@ export interface Bars {
   readonly title: string;
   readonly caption: string;
   readonly handle: Handle | null;
+  readonly doubted: boolean;
   readonly values: NdArray;
   readonly labels: readonly string[];
   readonly keys: readonly string[];
@@ -68,6 +69,7 @@ export interface Blocks {
   readonly title: string;
   readonly caption: string;
   readonly handle: Handle | null;
+  readonly doubted: boolean;
   readonly blocks: readonly Block[];
   readonly edges: readonly Edge[];
   readonly limits: Limits | null;
@@ -112,6 +114,7 @@ export interface Field {
   readonly title: string;
   readonly caption: string;
   readonly handle: Handle | null;
+  readonly doubted: boolean;
   readonly values: NdArray;
   readonly extent: readonly [number, number, number, number];
   readonly limits: Limits | null;
@@ -135,6 +138,7 @@ export interface Group {
   readonly title: string;
   readonly caption: string;
   readonly handle: Handle | null;
+  readonly doubted: boolean;
   readonly children: readonly Node[];
   readonly direction: "column" | "grid" | "row";
 }
@@ -145,6 +149,7 @@ export interface Heatmap {
   readonly title: string;
   readonly caption: string;
   readonly handle: Handle | null;
+  readonly doubted: boolean;
   readonly values: NdArray;
   readonly limits: Limits;
   readonly row_labels: readonly string[];
@@ -166,6 +171,7 @@ export interface Image {
   readonly title: string;
   readonly caption: string;
   readonly handle: Handle | null;
+  readonly doubted: boolean;
   readonly pixels: NdArray;
   readonly limits: Limits | null;
   readonly heat: NdArray | null;
@@ -196,6 +202,7 @@ export interface Lines {
   readonly title: string;
   readonly caption: string;
   readonly handle: Handle | null;
+  readonly doubted: boolean;
   readonly series: readonly Series[];
   readonly x_title: string;
   readonly y_title: string;
@@ -239,6 +246,7 @@ export interface Network {
   readonly title: string;
   readonly caption: string;
   readonly handle: Handle | null;
+  readonly doubted: boolean;
   readonly vertices: readonly Vertex[];
   readonly places: NdArray;
   readonly links: NdArray;
@@ -274,6 +282,7 @@ export interface Number {
   readonly title: string;
   readonly caption: string;
   readonly handle: Handle | null;
+  readonly doubted: boolean;
   readonly label: string;
   readonly value: number | null;
   readonly unit: string;
@@ -296,6 +305,7 @@ export interface Parallel {
   readonly title: string;
   readonly caption: string;
   readonly handle: Handle | null;
+  readonly doubted: boolean;
   readonly values: NdArray;
   readonly axes: readonly string[];
   readonly labels: readonly string[];
@@ -311,6 +321,7 @@ export interface Ridges {
   readonly title: string;
   readonly caption: string;
   readonly handle: Handle | null;
+  readonly doubted: boolean;
   readonly sets: readonly RidgeSet[];
   readonly x_title: string;
   readonly x_range: readonly [number, number] | null;
@@ -333,6 +344,7 @@ export interface Roll {
   readonly title: string;
   readonly caption: string;
   readonly handle: Handle | null;
+  readonly doubted: boolean;
   readonly starts: NdArray;
   readonly lengths: NdArray;
   readonly pitches: NdArray;
@@ -352,6 +364,7 @@ export interface Scatter {
   readonly title: string;
   readonly caption: string;
   readonly handle: Handle | null;
+  readonly doubted: boolean;
   readonly points: NdArray;
   readonly values: NdArray | null;
   readonly limits: Limits | null;
@@ -382,6 +395,7 @@ export interface Table {
   readonly title: string;
   readonly caption: string;
   readonly handle: Handle | null;
+  readonly doubted: boolean;
   readonly columns: readonly Column[];
   readonly row_keys: readonly string[];
   readonly sort: string;
@@ -419,6 +433,7 @@ export interface Text {
   readonly title: string;
   readonly caption: string;
   readonly handle: Handle | null;
+  readonly doubted: boolean;
   readonly tokens: readonly string[];
   readonly values: NdArray | null;
   readonly limits: Limits | null;
@@ -440,6 +455,7 @@ export interface Tiles {
   readonly title: string;
   readonly caption: string;
   readonly handle: Handle | null;
+  readonly doubted: boolean;
   readonly images: NdArray;
   readonly limits: Limits | null;
   readonly labels: readonly string[];
@@ -522,6 +538,7 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "title": "",
    "caption": "",
    "handle": null,
+   "doubted": false,
    "keys": [],
    "colours": [],
    "reference": null,
@@ -559,6 +576,7 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "title": "",
    "caption": "",
    "handle": null,
+   "doubted": false,
    "edges": [],
    "limits": null,
    "layout": "graph",
@@ -610,6 +628,7 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "title": "",
    "caption": "",
    "handle": null,
+   "doubted": false,
    "limits": null,
    "classes": [],
    "points": null,
@@ -634,6 +653,7 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "title": "",
    "caption": "",
    "handle": null,
+   "doubted": false,
    "direction": "column"
   },
   "nested": {
@@ -646,6 +666,7 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "title": "",
    "caption": "",
    "handle": null,
+   "doubted": false,
    "row_labels": [],
    "column_labels": [],
    "row_keys": [],
@@ -668,6 +689,7 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "title": "",
    "caption": "",
    "handle": null,
+   "doubted": false,
    "limits": null,
    "heat": null,
    "heat_limits": null,
@@ -699,6 +721,7 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "title": "",
    "caption": "",
    "handle": null,
+   "doubted": false,
    "x_title": "step",
    "y_title": "",
    "x_kind": "step",
@@ -742,6 +765,7 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "title": "",
    "caption": "",
    "handle": null,
+   "doubted": false,
    "strongest": 0.0,
    "limits": null,
    "column_labels": [],
@@ -784,6 +808,7 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "title": "",
    "caption": "",
    "handle": null,
+   "doubted": false,
    "value": null,
    "unit": "",
    "tone": "plain",
@@ -807,6 +832,7 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "title": "",
    "caption": "",
    "handle": null,
+   "doubted": false,
    "labels": [],
    "keys": [],
    "colours": [],
@@ -822,6 +848,7 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "title": "",
    "caption": "",
    "handle": null,
+   "doubted": false,
    "x_title": "",
    "x_range": null,
    "cursor": null,
@@ -843,6 +870,7 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "title": "",
    "caption": "",
    "handle": null,
+   "doubted": false,
    "tempo": 120.0,
    "pitch_range": null,
    "values": null,
@@ -861,6 +889,7 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "title": "",
    "caption": "",
    "handle": null,
+   "doubted": false,
    "values": null,
    "limits": null,
    "classes": [],
@@ -894,6 +923,7 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "title": "",
    "caption": "",
    "handle": null,
+   "doubted": false,
    "row_keys": [],
    "sort": "",
    "descending": false,
@@ -935,6 +965,7 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "title": "",
    "caption": "",
    "handle": null,
+   "doubted": false,
    "values": null,
    "limits": null,
    "alternatives": [],
@@ -957,6 +988,7 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "title": "",
    "caption": "",
    "handle": null,
+   "doubted": false,
    "limits": null,
    "labels": [],
    "notes": [],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 from torch import Tensor
 
@@ -19,6 +20,8 @@ from ..data.volumes import montage
 if TYPE_CHECKING:
     from .method import Attribution
 
+LIMIT = 0.5
+"""A map whose sum misses what it should be by more than this share of it is doubted: it is drawn pale."""
 _SENTENCES = {"completeness": "largest gap between the sum of the values and what they should sum to, as a share of it"}
 
 
@@ -37,8 +40,24 @@ def picture(heat: Attribution, example: int = 0) -> Picture:
     body = children[0] if len(children) == 1 else marks.Group(children=tuple(children))
     title = f"{heat.method.replace('_', ' ').capitalize()} for {heat.target}"
     told = _SENTENCES | (_PARTS if heat.summed is not None else {})
-    checks = tuple(Check(name=name, value=value, sentence=told.get(name, "")) for name, value in heat.checks.items())
+    if doubted(heat):
+        body = msgspec.structs.replace(body, doubted=True)
+    checks = tuple(
+        Check(name=name, value=value, sentence=told.get(name, ""), good=False if name == "completeness" and doubted(heat) else None)
+        for name, value in heat.checks.items()
+    )
     return Picture(title=title, body=body, provenance=heat.provenance, checks=checks, note=heat.note)
+
+
+def gap(heat: Attribution) -> float | None:
+    """The share by which a map's sum misses what it should be; None where the method promises no sum."""
+    return heat.checks.get("completeness")
+
+
+def doubted(heat: Attribution) -> bool:
+    """Whether a map's sum misses what it should be by more than half of it, or is no number."""
+    missed = gap(heat)
+    return missed is not None and not missed <= LIMIT
 
 
 def _parts(heat: Attribution) -> list[tuple[str, Tensor, Tensor | None, kinds.Kind | None]]:

@@ -138,3 +138,12 @@ def test_a_sentence_in_a_table_is_never_cut() -> None:
     assert long.height - short.height == pytest.approx(table.LINE * (len(said) - 3))
     page = table.draw(Table(columns=(Column(name="where", kind="text", texts=(" and ".join([rule] * 20),)),)), Style())
     assert page.height < 300, "a text of a whole page ends with a sign that it goes on"
+
+
+def test_what_is_doubted_is_pale() -> None:
+    """A mark whose check fails is drawn nearer to the paper, its title as before."""
+    plain = Image(pixels=np.zeros((8, 8, 3), np.uint8), title="LRP", size=80)
+    strong, pale = (_drawn(Picture(title="", body=msgspec.structs.replace(plain, doubted=doubted))) for doubted in (False, True))
+    assert strong.shape == pale.shape
+    assert (strong.min(-1) == 0).sum() > 1000
+    assert 100 < np.median(pale[(strong.max(-1) == 0)]) < 200

@@ -287,3 +287,35 @@ def test_log_variances_beside_the_means_are_not_called_unused(parted: bool) -> N
     assert picture.title == "The code in both"
     assert ("does not use" in picture.note or "next to nothing" in picture.note) != parted
     assert ("means and log-variances together" in picture.note) == parted
+
+
+class Drawing(nn.Module):
+    """A variational autoencoder that draws its code whenever it answers, in one of the ways in which people write it."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.mean, self.wide, self.up, self.how = nn.Linear(SIDE * SIDE, 2), nn.Linear(SIDE * SIDE, 2), nn.Linear(2, SIDE * SIDE, bias=False), how
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean, spread = self.mean(x.flatten(1)), (self.wide(x.flatten(1)) / 2).exp()
+        if self.how == "rsample":
+            return self.up(torch.distributions.Normal(mean, spread).rsample()).reshape(x.shape)
+        noise = torch.empty_like(spread).normal_() if self.how == "normal_" else torch.randn(spread.shape)
+        return self.up(mean + noise * spread).reshape(x.shape)
+
+
+@pytest.mark.parametrize("how", ["randn", "normal_", "rsample"])
+def test_codes_of_a_network_that_always_draws_are_drawn_without_noise(how: str) -> None:
+    """What a code draws is the decoder's picture of it, no more and no less, and the picture says so; nothing goes round the means."""
+    torch.manual_seed(0)
+    scene = Scene(Drawing(how).eval(), torch.rand(20, 1, SIDE, SIDE))
+    code = LiveCodes.of(scene, None)
+    assert code.layer is not None
+    assert code.layer.name == "mean"
+    assert code.gap < 1e-5
+    some = torch.tensor([[1.0, -2.0], [0.0, 3.0]])
+    torch.testing.assert_close(code.decode(some).flatten(1), some @ scene.model.up.weight.T)
+    picture = scene.view("latent", board=3)
+    assert "adds noise to its code" in picture.note
+    assert all(check.name != "goes round" for check in picture.checks)
+    assert "adds noise" not in Scene(Halved(True).eval(), torch.rand(20, 1, SIDE, SIDE)).view("latent", board=3).note

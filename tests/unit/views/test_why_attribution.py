@@ -339,3 +339,16 @@ def test_a_place_that_is_covered_counts_once(alone: bool) -> None:
     scene = Scene(model, x, torch.tensor([0, 1]), inputs=diorama.Image(range=(0, 1)))
     for mark in _of(scene.view("attribution", method="input_x_gradient, occlusion(size=1)", class_=0), Image):
         assert mark.heat == pytest.approx(costs, abs=1e-5)
+
+@pytest.mark.parametrize(("bias", "pale"), [(0.0, False), (40.0, True)])
+def test_a_map_that_misses_its_sum_by_more_than_half_is_pale(bias: float, pale: bool) -> None:
+    """Input × gradient leaves a bias out: where that is most of the score the map is pale, and the caption says what that means."""
+    scene, _ = _linear()
+    with torch.no_grad():
+        scene.model[1].bias.fill_(bias)
+    picture = scene.view("attribution", method="input_x_gradient", select="class:0")
+    assert [mark.doubted for mark in _of(picture, Image)] == [pale]
+    assert ("A map that is off by more than half is pale." in picture.caption) == pale
+    heat = diorama.attribute(scene.model, scene.examples.x[:1], target=0, method="input_x_gradient")
+    assert heat.picture().body.doubted == pale
+    assert [check.good for check in heat.picture().checks if check.name == "completeness"] == [False if pale else None]

@@ -38,6 +38,7 @@ export const draw: Draw<Group> = (element, first, context, any) => {
     title.hidden = !mark.title;
     caption.textContent = mark.caption;
     caption.hidden = !mark.caption;
+    list.classList.toggle("doubted", mark.doubted);
     list.dataset["direction"] = mark.direction;
     list.dataset["labelled"] = String(labelled(mark));
     list.dataset["pictures"] = String(isPictures(mark));

@@ -11,7 +11,7 @@ import { fieldIn, sliderIn } from "./handle.ts";
 export interface Head {
   /** Where the mark draws itself. */
   readonly body: HTMLElement;
-  update(mark: { title: string; caption: string; handle: Handle | null }, limits: Limits | null, theme: Theme): void;
+  update(mark: { title: string; caption: string; handle: Handle | null; doubted: boolean }, limits: Limits | null, theme: Theme): void;
 }
 
 /** Build the frame in an element; with a context, a mark's field is shown beside its title and its slider under it. */
@@ -34,6 +34,7 @@ export function head(element: HTMLElement, name: string, context?: Context): Hea
       setText(caption, mark.caption);
       title.hidden = !mark.title;
       caption.hidden = !mark.caption;
+      body.classList.toggle("doubted", mark.doubted);
       draw(limits, theme);
       typed?.(mark.handle);
       slid?.(mark.handle);

@@ -35,11 +35,12 @@ class Handle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="mark", tag=str.lower):
-    """What every mark has: a title, a caption and perhaps a handle."""
+    """What every mark has: a title, a caption and perhaps a handle; one that is doubted is pale."""
 
     title: str = ""
     caption: str = ""
     handle: Handle | None = None
+    doubted: bool = False  # drawn pale: its own check fails, as its caption says
 
     def ranges(self) -> dict[str, Range]:
         """What must stay the same from frame to frame of a film, by name: the ranges of its axes."""

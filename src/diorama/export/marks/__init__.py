@@ -10,12 +10,18 @@ from ...core.errors import DioramaError, LeftOut
 from ...core.marks import Mark
 from .. import typeset
 from ..sheet import Sheet
-from ..style import BAD, BOLD, LABEL, MUTED, TEXT, Style
+from ..style import BAD, BOLD, LABEL, MUTED, PAPER, TEXT, Style
+
+DOUBT = 0.6
+"""So much of the paper lies over a mark that is doubted."""
 
 
 def draw(mark: Mark, style: Style) -> Sheet:
     """Draw any mark, its title above and its caption below it, within the style's width where the mark can help it."""
     body = _body(mark, style)
+    if mark.doubted:
+        # What is under it shows through, as it does on the page.
+        body.rect(0, 0, body.width, body.height, PAPER, alpha=DOUBT)
     if not mark.title and not mark.caption:
         return body
     sheet, y = Sheet(), 0.0

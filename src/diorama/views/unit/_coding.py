@@ -18,7 +18,7 @@ from ...model.edits import Edit
 from ...model.layers import Layer
 from ...model.unwrap import fed
 from ...scene import Scene
-from ...scene.variational import code_layer
+from ...scene.variational import code_layer, of_means
 from .. import answers
 
 ROUND = 1e-3
@@ -203,8 +203,9 @@ def _gap(scene: Scene, layer: Layer) -> float:
     count = min(4, len(scene.live))
     own, others = list(range(count)), [*range(1, count), 0]
     x = _repeated(scene, own)
-    codes, wanted = _coded(scene, layer, _repeated(scene, others)), scene.look(_repeated(scene, others))[0]
-    answer = scene.look(x)[0]
+    codes = _coded(scene, layer, _repeated(scene, others))
+    with of_means(scene):
+        wanted, answer = scene.look(_repeated(scene, others))[0], scene.look(x)[0]
     try:
         got = _put(scene, layer, x, codes)
     except UsageError:
@@ -232,7 +233,7 @@ def _put(scene: Scene, layer: Layer, x: Any, codes: Tensor) -> Tensor:
     """The answers when codes stand in the layer in place of its own."""
     patch = Edit(Key("layer", layer.name), patch=codes)
     before = tuple(edit for edit in scene.edits if edit.layer != layer.name)
-    with Capture(scene.model, edits=(*before, patch), cancel=scene.cancel) as capture:
+    with of_means(scene), Capture(scene.model, edits=(*before, patch), cancel=scene.cancel) as capture:
         output = capture(x)
     return scene.reading.scores(output).detach()
 

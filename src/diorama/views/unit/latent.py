@@ -14,7 +14,7 @@ from ...core.marks import Group, Node
 from ...core.picture import Check, Picture, Progress
 from ...core.selection import Selection, spoken
 from ...scene import Scene
-from ...scene.variational import joint_layer
+from ...scene.variational import draws, joint_layer
 from ..view import View
 from . import _drawing as drawing
 from ._coding import ROUND, LiveCodes, broken, generates, kept, reason
@@ -155,6 +155,8 @@ class LatentView(View):
         elif unused:
             named = ", ".join(looked.code.name(number) for number in unused)
             note += f" Moving {named} changes next to nothing: the network does not use {'them' if len(unused) > 1 else 'it'}."
+        if not generates(scene) and draws(scene):
+            note += " When it answers the network adds noise to its code; what is drawn here is made of the codes as they stand."
         if drawn is not None and len(drawn.moved) < looked.code.count:
             note += f" {len(drawn.moved)} of {looked.code.count} numbers are moved, those that vary most."
         apart = looked.code.layer is not None and looked.code.place != "code"

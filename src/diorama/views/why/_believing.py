@@ -25,6 +25,7 @@ from ...methods.faithfulness.deletion import deletion
 from ...methods.faithfulness.insertion import insertion
 from ...methods.faithfulness.randomization import Randomization, randomization
 from ...methods.method import Attribution
+from ...methods.picturing import gap
 from ...model.targets import Target
 from ._asked import Asked, ChosenMethod, total
 
@@ -160,11 +161,6 @@ def _numbers(curve: Curve) -> Floats:
 
 def _colours(asked: Asked) -> bool:
     return isinstance(asked.scene.kind, ImageKind)
-
-
-def gap(found: Attribution) -> float | None:
-    """The share by which a map's sum misses what it should be; None where the method promises no sum."""
-    return found.checks.get("completeness")
 
 
 def table(rows: list[tuple[str, Attribution, Belief]], unit: str) -> Table:

@@ -16,10 +16,10 @@ from ...data import nesting
 from ...data.kinds import Image as ImageKind
 from ...methods.attribute import EachClass
 from ...methods.method import Attribution
-from ...methods.picturing import by_place, picture
+from ...methods.picturing import by_place, doubted, gap, picture
 from .. import answers, inputs
 from ._asked import Asked, ChosenMethod
-from ._believing import Belief, Believing, gap, table
+from ._believing import Belief, Believing, table
 from ._other_parts import other_parts
 
 Floats = NDArray[np.floating]
@@ -127,24 +127,24 @@ class Bench:
         """A map with its title and what is known of it."""
         asked, found = self.rows[cell.row], self._shown(cell.found)
         caption = "; ".join(part for part in (*_known(cell.found), note) if part)
-        title = cell.one.title
+        title, pale = cell.one.title, doubted(cell.found)
         numbers = self.numbers(cell)
         if numbers is not None:
             pixels = np.asarray(asked.current.shown)
             limits, boxes = self._limits(cell, numbers), _fields(cell.found)
             if not self.style.overlay:
-                return Image(pixels=numbers, limits=limits, boxes=boxes, title=title, caption=caption, size=size)
+                return Image(pixels=numbers, limits=limits, boxes=boxes, title=title, caption=caption, size=size, doubted=pale)
             grey = inputs.grey(pixels) if pixels.ndim == 2 else None
             return Image(
                 pixels=pixels, limits=grey, heat=numbers, heat_limits=limits, contour=self.style.contour, boxes=boxes,
-                title=title, caption=caption, size=size,
+                title=title, caption=caption, size=size, doubted=pale,
             )
         body = picture(found).body
         if isinstance(asked.scene.kind, dict) and self.style.overlay:
             # A question stands above the picture that it is about.
             parts = other_parts(asked.scene, asked.current, found, size=size)
             body = Group(children=tuple(sorted(parts, key=lambda part: not isinstance(part, Text))))
-        return _named(self._rescaled(cell, body), title, caption)
+        return msgspec.structs.replace(_named(self._rescaled(cell, body), title, caption), doubted=pale)
 
     def _shown(self, found: Attribution) -> Attribution:
         """A map as it is drawn: all of it, or what speaks for the target alone."""
@@ -265,6 +265,8 @@ def caption(bench: Bench, methods: int | None) -> str:
     told = f"What in {where} speaks for {what}{by}. {shown}; dark to bright: how much it matters."
     if any(gap(cell.found) is not None for cell in bench.cells.values()):
         told += " Where a method promises that its map sums to the score, or to how far it is from a baseline's, the gap is told."
+    if any(doubted(cell.found) for cell in bench.cells.values()):
+        told += " A map that is off by more than half is pale."
     scale = {
         "own": "Each map has its own scale.", "method": "The maps of a method share a scale.",
         "all": "All signed maps share a scale, and all others.",
