@@ -75,6 +75,13 @@ def principal(rows: Floats, dimensions: int) -> Floats:
     return found
 
 
+def variances(rows: Floats, points: Floats) -> tuple[float, float]:
+    """The share of the rows' variance that a map of their components (n, k) shows, and the largest that k directions can."""
+    sizes = np.linalg.svd(rows - rows.mean(0), compute_uv=False) ** 2
+    total = float(sizes.sum()) or 1.0
+    return float(((points - points.mean(0)) ** 2).sum()) / total, float(sizes[: points.shape[1]].sum()) / total
+
+
 def alike(rows: Floats) -> bool:
     """Whether no row differs from another, so that there is nothing to place."""
     return bool((rows == rows[:1]).all())

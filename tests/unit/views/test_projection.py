@@ -24,6 +24,7 @@ from diorama.export.sheet import TextLine
 from diorama.export.style import Style
 from diorama.methods import neighbours
 from diorama.methods.neighbours import nearest, trust, trust_of
+from diorama.methods.projecting import laid_onto
 from diorama.run import Run
 from diorama.scene import Scene
 from diorama.views.inputs import curves
@@ -393,3 +394,63 @@ def test_series_are_drawn_small() -> None:
     assert line is not None
     ink = line[0] < 255
     np.testing.assert_allclose((ink * np.arange(height)[:, None]).sum(0) / ink.sum(0), np.linspace(height - 1, 0, width), atol=1.01)
+
+
+VARIANCES = [(1.015, 0.985), (1.005, 0.995), (0.995, 1.005), (0.985, 1.015), (0.94, 1.06), (0.8, 1.2)]
+"""Of the second and of the third direction, at each of some steps; the first has 4, and 500 examples tell apart what differs by 6 %."""
+
+
+def _crossing(path: Path) -> Run:
+    """A run whose layer answers, after its first step, along six directions, of which the second and the third change places."""
+    generator = np.random.default_rng(0)
+    x = np.linalg.svd((rows := generator.normal(size=(500, 6))) - rows.mean(0), full_matrices=False)[0] * np.sqrt(499)
+    turn = np.linalg.qr(generator.normal(size=(6, 6)))[0]
+    net = nn.Sequential(nn.Linear(6, 6, bias=False), nn.Linear(6, 2))
+    with diorama.watch(net, path, probe=(torch.tensor(x).float(), torch.arange(500) % 2), every=1, snapshots=1) as recorder:
+        for second, third in VARIANCES:
+            with torch.no_grad():
+                net[0].weight.copy_(torch.tensor((np.diag(np.sqrt([4, second, third, 0.5, 0.3, 0.1])) @ turn).T))
+            recorder.step(loss=torch.tensor(1.0))
+    return diorama.open(path)
+
+
+def test_components_that_are_nearly_equal_do_not_change_places(tmp_path: Path) -> None:
+    """Where the second and the third component cross, points stay and the caption says so; where they part, the components themselves are shown."""
+    run = _crossing(tmp_path / "run")
+    moves, library = [], []
+    for step, before in zip(run.scene().steps[1:], run.scene().steps, strict=False):
+        derived = run.scene(step).derive("projection", layer="0")
+        here, rows = np.asarray(derived.value), derived.derivation.rows(run.scene(step))
+        there = np.asarray(run.scene(before).derive("projection", layer="0").value)
+        plain = PCA(2, svd_solver="full").fit_transform(rows)
+        moves.append(float(np.linalg.norm(here - there, axis=1).mean() / there.std()))
+        library.append(float(np.linalg.norm(laid_onto(plain, there) - there, axis=1).mean() / there.std()))
+        # A plane through the rows never shows more than there is, and loses no more than the examples can tell.
+        assert (_apart(here) <= _apart(rows) + 1e-6).all()
+        sizes = PCA(svd_solver="full").fit(rows).explained_variance_
+        lost = plain.var(0, ddof=1).sum() - here.var(0, ddof=1).sum()
+        assert -1e-6 < lost < np.sqrt(2 / len(rows)) * sizes[1]
+        said = "instead of" in run.scene(step).view("projection", layer="0").caption
+        assert said == (lost > 1e-5 * plain.var(0, ddof=1).sum())
+        if sizes[1] - sizes[2] > np.sqrt(2 / len(rows)) * sizes[1]:
+            np.testing.assert_allclose(_apart(here), _apart(plain), rtol=1e-4, atol=1e-4)
+    assert max(library[1:4]) > 0.5
+    assert max(moves[1:4]) < 0.05
+
+
+@pytest.mark.parametrize("dimensions", [1, 2, 3])
+def test_a_map_of_components_is_the_librarys_where_they_are_told_apart(dimensions: int, tmp_path: Path) -> None:
+    """Over a training maps of components have the distances of scikit-learn's, but where so few examples do not tell them apart."""
+    run = _run(tmp_path / "run")
+    for step in run.scene().steps:
+        scene = run.scene(step)
+        derived = scene.derive("projection", layer="2", dimensions=dimensions)
+        rows, points = derived.derivation.rows(scene), np.asarray(derived.value)
+        fitted = PCA(svd_solver="full").fit(rows)
+        sizes, plain = fitted.explained_variance_, fitted.transform(rows)[:, :dimensions]
+        known = np.sqrt(2 / len(rows)) * sizes[dimensions - 1]
+        apart = sizes[dimensions - 1] - sizes[dimensions]
+        lost = plain.var(0, ddof=1).sum() - points.var(0, ddof=1).sum()
+        assert -1e-6 < lost <= known * dimensions
+        if apart > known:
+            np.testing.assert_allclose(_apart(points), _apart(plain), rtol=1e-4, atol=1e-5)

@@ -34,7 +34,7 @@ class ProjectionDerivation(Following):
     *Cost* one forward pass an example, then what the algorithm takes.
     """
 
-    version = 9
+    version = 10
 
     layer: str | None = knob(None, "The layer, or several with + between; by itself the last before the answer.", kind="layer")
     method: str = knob("pca", "The algorithm, one of diorama.projections.")

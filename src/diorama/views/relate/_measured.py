@@ -11,6 +11,7 @@ from ...core.picture import Check
 from ...core.rounding import alike
 from ...derive.derivation import Derived
 from ...methods.neighbours import MOST, continuity, hit, judged, nearest, shared, trust, trust_of, trustworthiness
+from ...methods.projecting import variances
 from ...scene.sets import classes_of
 
 NEAR = 10
@@ -21,6 +22,8 @@ FEW = 1000
 """How points move over time is told by so many of them, by lot, where there are more than twice as many."""
 DOUBTFUL = 0.8
 """Points that are to be trusted less than this are pale."""
+LESS = 1e-6
+"""A smaller part of the variance is lost by rounding."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +97,21 @@ def _measured(derived: Derived) -> MeasuredMap:
             sentence="Of how many neighbours an example keeps in the layer from snapshot to snapshot with how far its point moves: −1 where "
             "points move only where the network did, 0 where one has nothing to do with the other; below −0.5 it is well.",
         ),)
-    return MeasuredMap(checks, doubtful if doubtful.any() else None, _over_time(derived, there, here, near, which), sentence)
+    over_time = _over_time(derived, there, here, near, which) + _stood_in(derived, rows, points)
+    return MeasuredMap(checks, doubtful if doubtful.any() else None, over_time, sentence)
+
+
+def _stood_in(derived: Derived, rows: NDArray[np.float64], points: NDArray[np.float64]) -> str:
+    """That other directions than the first components are shown, where these few examples do not tell them apart from others."""
+    if derived.before is None or derived.derivation.method != "pca":  # type: ignore[attr-defined]
+        return ""
+    shown, most = variances(rows, points)
+    if most - shown < LESS * most:
+        return ""
+    return (
+        f" So few examples do not tell the last component apart from those that are left out: in its place stands the direction between them "
+        f"that places the examples most as before, so that {shown:.1%} of the variance are shown instead of {most:.1%}."
+    )
 
 
 def _judged(value: float, well: float, ill: float) -> bool | None:
