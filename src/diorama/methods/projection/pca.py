@@ -16,7 +16,8 @@ class PCA(Projection):
     """Principal components: as much of the variance as so many directions at right angles can hold.
 
     *Meaning* distances in the picture are never larger than the true ones; what lies far apart is far apart. From an earlier map on
-    components that so few examples cannot tell apart do not change places: of those the directions are shown that place the examples most as they were.
+    components that so few examples cannot tell apart do not change places: of those the directions are shown that place the examples most as
+    they were.
     *Error* the variance that is left out.
     *Cost* one singular value decomposition.
     *Source* Pearson 1901, as scikit-learn makes it; North et al. 1982 (which components examples tell apart).
