@@ -2,9 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
+
+from diorama.core.registry import Registry
+
+
+@pytest.fixture
+def offered() -> Iterator[Callable[..., None]]:
+    """Offers plug-ins as an installed package does, and takes them back."""
+    touched: list[tuple[Registry, str]] = []
+
+    def offer(kind: Registry, name: str, load: Callable[[], Any], package: str = "mine") -> None:
+        kind._find()
+        point = SimpleNamespace(name=name, value="mine:Mine", load=load, dist=SimpleNamespace(name=package, version="1"))
+        kind._foreign[name] = point  # type: ignore[assignment]
+        touched.append((kind, name))
+
+    yield offer
+    for kind, name in touched:
+        for known in (kind._foreign, kind._loaded, kind._left_out, kind._coming):
+            known.pop(name, None)  # type: ignore[attr-defined]
+        kind._by_caller.discard(name)
 
 
 def _stripes(count: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -35,23 +35,6 @@ from diorama.record.step import values_of
 REGISTRIES = registry.REGISTRIES
 
 
-@pytest.fixture
-def offered() -> Iterator[Callable[[Registry, str, Callable[[], Any]], None]]:
-    """Offers plug-ins as an installed package does, and takes them back."""
-    touched: list[tuple[Registry, str]] = []
-
-    def offer(kind: Registry, name: str, load: Callable[[], Any]) -> None:
-        kind._find()
-        point = SimpleNamespace(name=name, value="mine:Mine", load=load, dist=SimpleNamespace(name="mine", version="1"))
-        kind._foreign[name] = point  # type: ignore[assignment]
-        touched.append((kind, name))
-
-    yield offer
-    for kind, name in touched:
-        for known in (kind._foreign, kind._loaded, kind._left_out):
-            known.pop(name, None)  # type: ignore[attr-defined]
-
-
 @pytest.mark.parametrize("kind", REGISTRIES, ids=lambda kind: kind.kind)
 def test_a_broken_plug_in_is_named_and_left_out(kind: Registry, offered: Any) -> None:
     """Whatever a third party's plug-in does when it is loaded, the others stay, and its name tells what is wrong and whose it is."""
@@ -115,7 +98,7 @@ def test_nothing_takes_a_name_that_is_taken(kind: Registry, monkeypatch: pytest.
     with pytest.warns(LeftOut, match="'two words' of mine is left out: a name is a word of letters"):
         kind._offer(SimpleNamespace(name="two words", value="mine:Mine", dist=SimpleNamespace(name="mine")), kind._find())  # type: ignore[arg-type]
     standing = kind[name]
-    with pytest.raises(UsageError, match=f"its class is the {kind.noun} '{name}' already"):
+    with pytest.raises(UsageError, match=rf"its class is the {kind.noun} '{name}' registered by .* \(test_plugins.py, line \d+\) already"):
         kind.register("second", standing)
     assert standing.name == name
 

@@ -100,5 +100,5 @@ class NamedGroup(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """One plug-in's subcommand. *Raises* NotFound with the nearest names."""
         if name not in self._registry:
-            raise not_found(self.noun, name, self._registry)
+            raise not_found(self.noun, name, self._registry.names)
         return self.made(name, self.described(name) or msgspec.to_builtins(describe(self._registry[name])))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import re
 import sys
 import threading
 import warnings
@@ -151,11 +152,8 @@ def stay(page: Any, browser: bool, ended: threading.Event | None = None) -> None
         if browser:
             page.open()
         print("Ctrl-C ends it.", flush=True)
-        told = False
         while not ended.wait(0.5):
-            if not told and (broken := page.hub.broken) is not None:
-                told = True
-                _say_broken(broken)
+            _say_broken(page.hub.broken or ())
     except KeyboardInterrupt:
         pass
     finally:
@@ -208,8 +206,9 @@ def list_(kind: str | None, as_json: bool, broken: bool) -> None:
     """List what there is: views, methods, signals and so on."""
     from ..live.catalogue import installation_stamp, installed, kept_catalogue
 
-    told = not broken and kind != "marks" and kept_catalogue(installation_stamp()) is not None
-    found = {} if kind == "marks" else installed()
+    kept = None if kind == "marks" else kept_catalogue(installation_stamp())
+    found = {} if kind == "marks" else installed(kind)
+    told = not broken and kept is not None and kept["broken"] == found["broken"]
     chosen = {name: _marks() if name == "marks" else found[name] for name in ([kind] if kind else KINDS)}
     if told and (names := [name for each in found.get("left_out", {}).values() for name in each]):
         # Each was told in full when the installation was first looked at.
@@ -231,10 +230,10 @@ def list_(kind: str | None, as_json: bool, broken: bool) -> None:
 
 
 def _say_broken(sentences: Iterable[str]) -> None:
-    """Name on the terminal what third parties offer that cannot be used, each once."""
+    """Name on the terminal what third parties offer that cannot be used, each once, however long one has waited for it."""
     for sentence in sentences:
-        if sentence not in _SAID:
-            _SAID.add(sentence)
+        if (known := re.sub(r"\(\d+ s\)", "", sentence)) not in _SAID:
+            _SAID.add(known)
             print(f"diorama: {sentence}", file=sys.stderr, flush=True)
 
 

@@ -74,7 +74,7 @@ def save_view(
     """Look once, and save the last picture."""
     suffix = output.suffix.lstrip(".").lower()
     if suffix not in savers:
-        raise not_found("file format", suffix or str(output), savers)
+        raise not_found("file format", suffix or str(output), savers.names)
     if (run is None) == (model is None):
         raise UsageError("a view looks at a run or at a model: give either --run or --model")
     scene: Scene

@@ -13,6 +13,7 @@ from typing import Any
 from . import registry
 from .errors import Cancelled, DioramaError, Faulty, NotApplicable, UsageError
 from .fields import flaw
+from .frames import raised_at
 
 _OURS = Path(__file__).parents[1]
 _GIVEN = str(_OURS / "data" / "nesting.py")
@@ -97,7 +98,7 @@ def charge(error: BaseException, plugin: Any) -> None:
     own = registry.is_own(plugin)
     if isinstance(error, DioramaError) and (own or isinstance(error, Cancelled | Faulty) or not _raised_by_us(error)):
         return
-    error.__dict__["plugin_"] = (registry.told(plugin), own, "" if own else registry.raised_at(error, plugin))
+    error.__dict__["plugin_"] = (registry.told(plugin), own, "" if own else raised_at(error, plugin))
     if not own:
         error.add_note(f"raised by {registry.told(plugin)}{error.__dict__['plugin_'][2]}")
 

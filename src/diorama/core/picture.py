@@ -122,7 +122,7 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dic
         target = Path(path)
         suffix = target.suffix.lstrip(".").lower()
         if suffix not in registry.savers:
-            raise not_found("file format", suffix or str(path), registry.savers)
+            raise not_found("file format", suffix or str(path), registry.savers.names)
         saver = registry.savers[suffix](**options)
         target.parent.mkdir(parents=True, exist_ok=True)
         with charged(saver):

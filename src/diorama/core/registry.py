@@ -9,28 +9,26 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
-import inspect
-import os
 import pkgutil
 import re
 import sys
-import sysconfig
-import traceback
 import warnings
 from collections.abc import ItemsView, Iterator, Mapping, ValuesView
-from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Any
 
-import msgspec
-
+from . import arrivals
+from .acceptance import check_plugin
+from .arrivals import Arrival
 from .errors import LeftOut, Unavailable, UsageError, not_found
-from .knobs import Plugin, describe
+from .frames import Place, raised_at, registrar, strangers
+from .knobs import Plugin
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 _PLUGIN = "diorama.core.knobs:Plugin"
+_PLUGINS = f"{__name__.partition('.')[0]}.plugins"
 _NAME = re.compile(r"\w+", re.ASCII)
 
 
@@ -42,6 +40,7 @@ class Registry(Mapping[str, Any]):
     Third parties add theirs under the entry-point group ``diorama.<kind>`` (``diorama.views`` and so on). One that
     cannot be used (it does not import, is no such plug-in, declares knobs that are none, bears a name that is taken) is
     named in ``broken`` with the reason and left out of what is counted and listed; only who asks for it by name gets the error.
+    So is one whose import takes longer than a list waits (``arrivals``), until it has come; who asks for that one by name waits for it.
     """
 
     def __init__(self, kind: str, package: str, noun: str, base: str = _PLUGIN, *, rooms: bool = False) -> None:
@@ -52,6 +51,12 @@ class Registry(Mapping[str, Any]):
         self._foreign: dict[str, EntryPoint] = {}
         self._loaded: dict[str, Any] = {}
         self._trying: set[str] = set()
+        self._coming: dict[str, Arrival] = {}
+        """What each that is left out for now waits for: its own import, or another one of its package."""
+        self._by_caller: set[str] = set()
+        """Those that no thread but the caller's own can import."""
+        self._registered: dict[str, tuple[Any, str]] = {}
+        """Those that this process added by itself, and who did."""
 
     def _find(self) -> dict[str, str]:
         if self._modules is None:
@@ -83,7 +88,7 @@ class Registry(Mapping[str, Any]):
 
     def _hide(self, point: EntryPoint, why: str) -> None:
         self._hidden[point.name] = f"the {self.noun} {point.name!r} of {_package(point)} is left out: {why}"
-        _warn(self._hidden[point.name])
+        _warn(self._hidden[point.name], (point.value, 1))
 
     def _how_named(self) -> str:
         return f"a name is a word of letters, digits and underscores, as in my_{self.noun.split()[-1]}"
@@ -93,14 +98,62 @@ class Registry(Mapping[str, Any]):
         """Plug-ins that cannot be used, by name, each with the reason in a sentence that says whose it is; third parties' that
         nobody has asked for yet are tried."""
         self._try()
-        return {**self._hidden, **self._left_out}
+        return {**self._hidden, **self._left_out, **{name: self._awaited(name, one) for name, one in self.coming.items()}}
+
+    @property
+    def own(self) -> list[str]:
+        """The names of diorama's own; nothing is imported."""
+        return sorted(self._find())
+
+    @property
+    def names(self) -> list[str]:
+        """All names, also of what may turn out not to be of use; nothing is imported."""
+        return sorted({*self._find(), *self._foreign, *self._loaded} - {*self._left_out})
+
+    @property
+    def coming(self) -> dict[str, Arrival]:
+        """Third parties' that are left out for as long as they are being imported, each with what it waits for."""
+        return {name: one for name, one in list(self._coming.items()) if not one.done.is_set() and not {name} & {*self._loaded, *self._left_out}}
+
+    def _awaited(self, name: str, one: Arrival) -> str:
+        """Says of a plug-in that it is on its way."""
+        what = self.told(name)
+        waits = "is" if one.what == what else f"waits for {one.what}, which is"
+        return f"{what} {waits} {one.told} and is left out for now"
 
     def _try(self) -> None:
         """Load third parties' that nobody has asked for yet, save those that are being loaded: their knobs may offer what is here."""
         self._find()
-        for name in sorted({*self._foreign} - {*self._loaded, *self._left_out, *self._trying}):
-            with contextlib.suppress(Unavailable):
-                self[name]
+        if arrivals.here():
+            return
+        for name in sorted({*self._foreign} - {*self._loaded, *self._left_out, *self._trying} | {*self.coming}):
+            self._bring(name)
+
+    def _bring(self, name: str) -> None:
+        """Have a third party's imported aside, and wait for it, or for what its package imports already, as long as a list waits."""
+        told_before = name in self._coming
+        while name not in self._loaded and name not in self._left_out:
+            if name in self._by_caller:
+                with contextlib.suppress(Unavailable):
+                    self[name]
+                return
+            importlib.import_module(_PLUGINS)  # it will import that: here, so that no two threads import diorama at once
+            arrival = arrivals.begun(_package(self._foreign[name]), self.told(name), lambda: self._load_aside(name))
+            self._coming[name] = arrival
+            if not arrival.awaited():
+                if not told_before:
+                    _warn(self._awaited(name, arrival), self._where(name, None))
+                return
+        self._coming.pop(name, None)
+
+    def _load_aside(self, name: str) -> None:
+        """Load a third party's in the thread that imports it; it is loaded then, left out, or left to who asked for it."""
+        try:
+            self._loaded[name] = self._accepted(name, aside=True)
+        except Unavailable:
+            pass
+        except BaseException as error:  # noqa: BLE001 - whoever waits must know how it ended
+            self.leave_out(name, error)
 
     def _folders(self) -> list[str]:
         if not self.rooms:
@@ -126,6 +179,7 @@ class Registry(Mapping[str, Any]):
         except (UsageError, TypeError) as error:
             raise UsageError(f"{refused}{error}") from None
         self._left_out.pop(name, None)
+        self._registered[name] = plugin, registrar()
         self._loaded[name] = plugin
 
     def _take(self, name: str, plugin: Any) -> None:
@@ -168,31 +222,52 @@ class Registry(Mapping[str, Any]):
             if self.rooms:
                 plugin.room = modules[name].split(".")[-2]
         elif name in self._foreign:
+            if self._arrives(name):
+                return self[name]
             plugin = self._accepted(name)
         else:
-            raise not_found(self.noun, name, self)
+            raise not_found(self.noun, name, self.names)
         self._loaded[name] = plugin
         return plugin
 
-    def _accepted(self, name: str) -> Any:
+    def _arrives(self, name: str) -> bool:
+        """Wait for one that is being imported aside; whether it was. *Raises* Unavailable in a thread that imports another one."""
+        arrival = self.coming.get(name)
+        if arrival is None or arrival.what != self.told(name):
+            return False
+        if arrivals.here():
+            raise Unavailable(self._awaited(name, arrival))
+        arrival.done.wait()
+        return name in self._loaded or name in self._left_out
+
+    def _accepted(self, name: str, *, aside: bool = False) -> Any:
         """A third party's plug-in. *Raises* Unavailable where it cannot be used, whatever it does when it is loaded."""
         try:
             self._trying.add(name)
-            plugin = self._foreign[name].load()
+            point = self._foreign[name]
+            plugin: Any = arrivals.bounded(self.told(name), point.load) if aside else point.load()
             if is_own(plugin):
                 raise UsageError("its class is diorama's own; derive one of its own")
             self._take(name, plugin)
             return plugin
         except (Exception, SystemExit) as error:
+            if aside and arrivals.wants_main_thread(error):
+                self._by_caller.add(name)
+                raise Unavailable(str(error)) from error
             self.leave_out(name, error)
             raise Unavailable(self._left_out[name]) from error
         finally:
             self._trying.discard(name)
 
     def is_foreign(self, name: str) -> bool:
-        """Whether a third party offers it."""
+        """Whether a third party offers it, or this process registered it: it is none of diorama's own."""
         self._find()
-        return name in self._foreign
+        return name in self._foreign or self._registrar(name) != ""
+
+    def _registrar(self, name: str) -> str:
+        """Who registered what stands under a name, in words; empty where nobody did."""
+        plugin, who = self._registered.get(name, (None, ""))
+        return who if self._loaded.get(name) is plugin else ""
 
     def holds(self, name: str, plugin: type) -> bool:
         """Whether this class is what the registry has under a name."""
@@ -203,18 +278,34 @@ class Registry(Mapping[str, Any]):
         return any(f"{cls.__module__}:{cls.__name__}" == self.base for cls in plugin.__mro__)
 
     def told(self, name: str) -> str:
-        """A plug-in in words: what it is, its name and, of a third party's, the package that it comes from."""
-        point = self._foreign.get(name)
-        return f"the {self.noun} {name!r}" + (f" of {_package(point)}" if point is not None else "")
+        """A plug-in in words: what it is, its name and, of a third party's, the package that it comes from; of a registered one the place."""
+        who = self._registrar(name)
+        whose = f" {who}" if who else f" of {_package(self._foreign[name])}" if name in self._foreign else ""
+        return f"the {self.noun} {name!r}{whose}"
 
     def leave_out(self, name: str, error: BaseException) -> None:
         """Say once that a plug-in cannot be used, and name it in ``broken``."""
-        point = self._foreign.get(name)
         text = " ".join(f"{type(error).__name__}: {error}".rstrip(": ").split()) + raised_at(error)
-        package = _package(point) if point is not None else "diorama"
-        way = f"mend, update or uninstall {package}" if point is not None else "install what it needs"
-        self._left_out[name] = f"the {self.noun} {name!r} of {package} cannot be used and is left out ({text}); {way}"
-        _warn(self._left_out[name])
+        if who := self._registrar(name):
+            whose, way = f" {who}", "mend it there and register it again"
+        elif name in self._foreign:
+            package = _package(self._foreign[name])
+            whose, way = f" of {package}", f"mend, update or uninstall {package}"
+        else:
+            whose, way = " of diorama", "install what it needs" if isinstance(error, ImportError) else "this is a fault of diorama"
+        self._left_out[name] = f"the {self.noun} {name!r}{whose} cannot be used and is left out ({text}); {way}"
+        _warn(self._left_out[name], self._where(name, error))
+
+    def _where(self, name: str, error: BaseException | None) -> Place:
+        """To which file and line a warning about a plug-in points: where it failed, where its class stands, or its entry point."""
+        frames = strangers(error) if error is not None else []
+        if frames:
+            return frames[-1]
+        plugin = self._loaded.get(name)
+        if plugin is not None:
+            return getattr(sys.modules.get(plugin.__module__), "__file__", None) or plugin.__module__, 1
+        point = self._foreign.get(name)
+        return (point.value if point is not None else self.package), 1
 
     def _working(self) -> dict[str, Any]:
         found = {}
@@ -236,13 +327,19 @@ class Registry(Mapping[str, Any]):
 
     def __iter__(self) -> Iterator[str]:
         self._try()
-        return iter(sorted({*self._find(), *self._foreign, *self._loaded} - {*self._left_out}))
+        return iter(sorted({*self.names} - {*self.coming}))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
     def __contains__(self, name: object) -> bool:
         return name in self._find() or name in self._foreign or name in self._loaded
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other  # as a mapping it would import all of both to tell
 
     def __repr__(self) -> str:
         return f"<{self.kind}: {', '.join(self)}>"
@@ -308,52 +405,6 @@ class _PackageMapping(ModuleType, Mapping[str, Any]):
         return repr(self.__dict__["_registry"])
 
 
-def check_plugin(plugin: Any, base: str) -> None:
-    """Raise UsageError where a class is no plug-in of a kind: another base, knobs that are none, values of wrong types.
-
-    *base* is written as ``package.module:Class``. What that class declares (``ClassVar``) must have the types it says.
-    """
-    from . import protocol
-
-    place, _, attribute = base.partition(":")
-    wanted = getattr(importlib.import_module(place), attribute)
-    if not isinstance(plugin, type) or not issubclass(plugin, wanted):
-        raise UsageError(f"it must be a class derived from diorama.plugins.{attribute}, got {plugin!r}")
-    for cls in plugin.__mro__:
-        module = vars(sys.modules.get(cls.__module__, sys))
-        for name, annotation in vars(cls).get("__annotations__", {}).items() if issubclass(wanted, cls) else ():
-            try:
-                form = eval(annotation, module) if isinstance(annotation, str) else annotation  # noqa: S307 - our own bases' words
-            except NameError:
-                continue  # a type that only type checkers import
-            if get_origin(form) is ClassVar:
-                _check_type(name, getattr(plugin, name), get_args(form)[0])
-    lacking = sorted(getattr(plugin, "__abstractmethods__", ()))
-    if lacking:
-        said = ", ".join(name + _signature(getattr(plugin, name)) for name in lacking)
-        raise UsageError(f"it must be given what {attribute} leaves open: def {said}")
-    flaw = wanted.flaw.__func__(plugin)
-    if flaw is not None:
-        raise UsageError(flaw)
-    try:
-        msgspec.convert(msgspec.to_builtins(describe(plugin)), protocol.Described)
-    except (msgspec.ValidationError, TypeError) as error:
-        raise UsageError(f"what it says of itself has a wrong type: {error}") from None
-    plugin()  # a default that its knob refuses
-
-
-def _signature(function: Any) -> str:
-    return "(" + ", ".join(inspect.signature(function).parameters) + ")"
-
-
-def _check_type(name: str, value: Any, form: Any) -> None:
-    try:
-        msgspec.convert(value, form)
-    except (msgspec.ValidationError, TypeError) as error:
-        there = f"; there are {', '.join(get_args(form))}" if get_origin(form) is Literal else ""
-        raise UsageError(f"its {name} has a wrong type: {error}{there}") from None
-
-
 def _package(point: EntryPoint) -> str:
     """The name of the package that an entry point comes from, or where it leads, for one without a package."""
     dist = getattr(point, "dist", None)
@@ -361,27 +412,9 @@ def _package(point: EntryPoint) -> str:
     return name
 
 
-def raised_at(error: BaseException, plugin: Any = None) -> str:
-    """Where in somebody else's file an error was raised, or diorama was called that raised it, for whoever wrote it; nothing where none ran.
-    Of a plug-in it is a line beside its own file, where one ran, rather than one of what that calls."""
-    lines = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
-    lines = [(name, line) for name, line in lines if not name.startswith(("<", str(Path(__file__).parents[1]))) and not _of_python(name)]
-    if not lines:
-        return ""
-    file = getattr(sys.modules.get(getattr(plugin, "__module__", "")), "__file__", None)
-    lines = [each for each in lines if file and Path(each[0]).is_relative_to(Path(file).parent)] or lines
-    return f" in {Path(lines[-1][0]).name}, line {lines[-1][1]}"
-
-
-def _of_python(file: str) -> bool:
-    """Whether a file is of Python's own library, such as what imports: no place that its reader could mend."""
-    standard, *others = map(sysconfig.get_path, ("stdlib", "purelib", "platlib"))
-    return file.startswith(standard + os.sep) and not file.startswith(tuple(others))
-
-
-def _warn(text: str) -> None:
+def _warn(text: str, place: Place) -> None:
     with contextlib.suppress(Warning):  # where warnings are errors, a stranger's fault still stops nothing
-        warnings.warn(text, LeftOut, stacklevel=6)
+        warnings.warn_explicit(text, LeftOut, *place)
 
 
 def _paths(package: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -13,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from ..core import protocol
+from ..core import arrivals, protocol
 from ..core.glossary import TERMS
 from ..core.knobs import describe
 from ..core.registry import REGISTRIES as EVERY_KIND
@@ -26,11 +27,13 @@ REGISTRIES = tuple(kind for kind in EVERY_KIND if kind is not savers)
 """What is described: all but the file formats, which a picture's menu names."""
 
 
-def describe_installation(told: Callable[[int, int, str], None] = lambda *_: None) -> dict[str, Any]:
+def describe_installation(told: Callable[[int, int, str], None] = lambda *_: None, wanted: str | None = None) -> dict[str, Any]:
     """Rooms, every plug-in of every registry, and the glossary as plain data. Imports all of them; a third party's that
-    cannot be used is left out, and ``broken`` says why.
+    cannot be used, or has not come when one has waited for it, is left out, and ``broken`` says why; ``slow`` names the packages that one
+    still waits for, by kind and name.
 
-    *told* hears how many are described, of how many, and which kind comes now.
+    *told* hears how many are described, of how many, and which kind comes now, or what is waited for. Where one kind is *wanted* alone,
+    slow ones of the others are hardly waited for.
     """
     from ..views.view import describe as describe_view
     from ..views.view import rooms
@@ -40,13 +43,19 @@ def describe_installation(told: Callable[[int, int, str], None] = lambda *_: Non
         views.kind: (describe_view, protocol.View), methods.kind: (_describe_method, protocol.Method),
         commands.kind: (lambda command: command.describe(), protocol.CommandEntry),
     }
-    total, done = sum(len(registry) for registry in REGISTRIES), 0
-    for registry in REGISTRIES:
-        told(done, total, f"reading the {registry.kind}")
-        how, form = ways.get(registry.kind, (describe, protocol.Described))
-        found[registry.kind] = _described(registry, how, form)
-        done += len(registry)
-    found["left_out"] = {registry.kind: dict(registry.broken) for registry in EVERY_KIND}
+    total, done = sum(len(registry.names) for registry in EVERY_KIND), 0
+    found["left_out"], found["slow"] = {}, {}
+    with arrivals.waiting() as waits:
+        for registry in EVERY_KIND:
+            waits.hear = functools.partial(told, done, total)
+            waits.hear(f"reading the {registry.kind}")
+            waits.most = arrivals.PATIENCE if wanted in (None, registry.kind) else arrivals.LEAST
+            if registry in REGISTRIES:
+                found[registry.kind] = _described(registry, *ways.get(registry.kind, (describe, protocol.Described)))
+            found["left_out"][registry.kind] = dict(registry.broken)
+            if registry.coming:
+                found["slow"][registry.kind] = {name: arrival.package for name, arrival in registry.coming.items()}
+            done += len(registry.names)
     found["broken"] = [reason for reasons in found["left_out"].values() for reason in reasons.values()]
     return found
 
@@ -57,12 +66,12 @@ def _describe_method(method: type[Any]) -> dict[str, Any]:
     return {**describe(method), **about, "view": method.view, "demo": method.demo}
 
 
-def installed() -> dict[str, Any]:
-    """The catalogue: as it was kept, or made now and kept."""
+def installed(kind: str | None = None) -> dict[str, Any]:
+    """The catalogue: as it was kept, or made now and kept. One in which plug-ins had not come is made anew, unless another *kind* is asked for."""
     stamp = installation_stamp()
     found = kept_catalogue(stamp)
-    if found is None:
-        found = describe_installation()
+    if found is None or {kind} & found["slow"].keys() or (kind is None and found["slow"]):
+        found = describe_installation(wanted=kind)
         keep_catalogue(stamp, found)
     return found
 

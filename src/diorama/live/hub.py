@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import threading
 import time
@@ -35,6 +36,8 @@ _TRIM = 10.0
 _RELIST = 3.0
 """Seconds between two times that the list says how far the living runs are."""
 _FIRST_WAIT = 600.0
+_AGAIN = 10.0
+"""Seconds after which plug-ins that had not been imported yet are asked for again."""
 
 
 class Hub:
@@ -69,6 +72,7 @@ class Hub:
         self._woken, self._closed = threading.Event(), threading.Event()
         self._catalogue: dict[str, Any] | None = None
         self._described = threading.Event()
+        self._again = float("inf")
         self._stamp = ""
         self._preparing = protocol.Preparing(done=0, total=0, note="PyTorch is being imported")
 
@@ -80,11 +84,9 @@ class Hub:
         self._catalogue = installation.kept_catalogue(self._stamp)
         if self._catalogue is not None:
             self._described.set()
+            self._again = time.monotonic()
         else:
-            self.pool.submit(
-                {"kind": "catalogue", "what": "the catalogue"}, priority=0,
-                on_progress=self._say_preparing, on_done=self._take_catalogue, on_error=self._no_catalogue,
-            )
+            self._describe(priority=0, on_progress=self._say_preparing, on_error=self._no_catalogue)
         threading.Thread(target=self._beat, name="diorama-hub", daemon=True).start()
 
     def close(self) -> None:
@@ -115,6 +117,12 @@ class Hub:
         """What third parties offer that cannot be used, each a sentence; None while nobody has looked yet."""
         return None if self._catalogue is None else tuple(self._catalogue.get("broken", ()))
 
+    @property
+    def slow(self) -> list[str]:
+        """The packages of which plug-ins have not come yet: no worker waits for them."""
+        named = {} if self._catalogue is None else self._catalogue.get("slow", {})
+        return sorted({package for packages in named.values() for package in packages.values()})
+
     def _say_preparing(self, event: dict[str, Any]) -> None:
         """Tell who waits for the catalogue how far it is: on the very first start everything is imported once."""
         with self._lock:
@@ -123,14 +131,29 @@ class Hub:
         for session in waiting:
             session.send(self._preparing)
 
+    def _describe(self, priority: int = BACKGROUND, **callbacks: Any) -> None:
+        """Have a worker describe what this installation offers."""
+        with contextlib.suppress(Unavailable):  # closed meanwhile
+            message = {"kind": "catalogue", "what": "the catalogue", "slow": self.slow}
+            self.pool.submit(message, priority=priority, affinity="catalogue", on_done=self._take_catalogue, **callbacks)
+
     def _take_catalogue(self, result: dict[str, Any], _: bytes) -> None:
         installation.keep_catalogue(self._stamp, result)
         with self._lock:
-            self._catalogue = result
+            before, self._catalogue = self._catalogue, result
             self._described.set()
             waiting = list(self._sessions)
-        for session in waiting:
-            self._greet(session)
+        if before is None or before.get("slow") != result.get("slow"):
+            self._asked.clear()  # which views fit is asked again: more have come
+            for session in waiting:
+                self._greet(session)
+        self._again = time.monotonic() + _AGAIN
+
+    def _await_slow(self) -> None:
+        """Ask again after a while for what had not been imported yet."""
+        if time.monotonic() > self._again and self.slow:
+            self._again = time.monotonic() + _FIRST_WAIT  # unless an answer comes before
+            self._describe()
 
     def _no_catalogue(self, kind: str, message: str) -> None:
         write_log(Unavailable(f"{kind}: {message}"), "while listing the views")
@@ -265,7 +288,7 @@ class Hub:
         if priority is None:
             priority = 0 if request.input is not None else 1
         return self.pool.submit(
-            {**message, "request": request.plain(), "sources": sources}, **callbacks,
+            {**message, "request": request.plain(), "sources": sources, "slow": self.slow}, **callbacks,
             lane="record" if record else "local" if local else "model",
             priority=priority, affinity=digest([request.run, request.step, request.edits]),
             owner=sources[request.run]["path"],
@@ -368,6 +391,7 @@ class Hub:
                 return
             try:
                 self.pool.expire()
+                self._await_slow()
                 if time.monotonic() - trimmed > _TRIM:
                     trimmed = time.monotonic()
                     give_back()
@@ -460,7 +484,7 @@ class Hub:
 
         source = self.source(tracker.name)
         lane = "local" if scenes.local(source["path"]) else "model"
-        message = {"kind": "anatomy", "source": source, "what": f"the layers of {tracker.name}"}
+        message = {"kind": "anatomy", "source": source, "slow": self.slow, "what": f"the layers of {tracker.name}"}
         affinity = digest([tracker.name, None, ()])
         self.pool.submit(message, on_done=take, on_error=fail, lane=lane, affinity=affinity, owner=source["path"],
                          priority=1 if tracker.anatomy is None else BACKGROUND - 1)

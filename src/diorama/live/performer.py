@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core import arrivals
 from ..core.blame import answered, failure
 from ..core.errors import Cancelled, DioramaError, UsageError, not_found
 from ..core.knobs import build
@@ -46,7 +47,7 @@ class ViewPerformer:
             from .. import scene  # noqa: F401
 
             _one_thread_here()
-            for name in views:
+            for name in views.own:  # third parties' come with what asks for them: nobody waits here for what takes long to import
                 _importable(name)
         else:
             _importable("curves")
@@ -60,7 +61,7 @@ class ViewPerformer:
                 with contextlib.suppress(Exception):  # not all are public: other versions may not have them
                     importlib.import_module(needed)
                 yield
-            for name in methods:
+            for name in methods.own:
                 with contextlib.suppress(Exception):  # it is reported when it is asked for
                     methods[name]
                 yield
@@ -68,6 +69,7 @@ class ViewPerformer:
     def perform(self, job: dict[str, Any], emit: Emit, cancelled: Callable[[], bool]) -> dict[str, Any] | None:
         """Do one job by its kind: view, export, anatomy or catalogue."""
         kind = job["kind"]
+        arrivals.expect(job.get("slow", ()))
         if kind == "catalogue":
             return describe_installation(
                 lambda done, total, note: emit({"event": "progress", "done": done, "total": total, "note": note})
@@ -143,7 +145,7 @@ def _importable(name: str) -> bool:
 def _export(pictures: Iterator[Picture], suffix: str, options: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     """Save the last picture and send the file's bytes."""
     if suffix not in savers:
-        raise not_found("file format", suffix, savers)
+        raise not_found("file format", suffix, savers.names)
     build(savers[suffix], options)  # before the work
     last = None
     for last in pictures:  # noqa: B007 - the last one is wanted

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from ..core import registry
+from ..core import arrivals, registry
 from ..core.errors import DioramaError, UsageError
 from ..core.knobs import build
 from ..data import nesting
@@ -328,9 +328,14 @@ def _data(data: Any) -> str | None:
     return os.path.abspath(data)
 
 
+_PATIENCE = 60.0
+"""Seconds for which a training waits for a third party's signals to be imported, each: it would be recorded without them."""
+
+
 def chosen_signals(changes: Any) -> tuple[Signal, ...]:
     """All signals with the user's changes: knob values by name, None to leave one out, or signals of one's own."""
-    found = {name: plugin() for name, plugin in registry.signals.items()}
+    with arrivals.waiting(_PATIENCE):
+        found = {name: plugin() for name, plugin in registry.signals.items()}
     if isinstance(changes, Mapping):
         for name, values in changes.items():
             if isinstance(values, Signal):

@@ -60,10 +60,13 @@ def _asked(
 def _drawn(
     scene: Scene, view: Any, selection: Selection, progress: Callable[[Progress], None] | None
 ) -> Iterator[Picture]:
-    made = streamed(scene, view, selection, progress)
+    made, seen = streamed(scene, view, selection, progress), False
     with contextlib.closing(made):
         for picture in made:
+            seen = True
             yield _filmed(scene, view, selection, picture)
+    if not seen:
+        raise NotApplicable(f"{registry.told(view)} has nothing to show here")
 
 
 def _filmed(scene: Scene, view: Any, selection: Selection, picture: Picture) -> Picture:

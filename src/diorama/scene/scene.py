@@ -455,11 +455,7 @@ class Scene:
 
     def view(self, name: str, **options: Any) -> Picture:
         """The last picture of a view; takes what :meth:`stream` takes. Without ``progress`` long work says on stderr how far it is."""
-        last: Picture | None = None
-        for picture in self.stream(name, **{"progress": Waiting(name), **options}):
-            last = picture
-        if last is None:
-            raise NotApplicable(f"the view {name!r} has nothing to show here")
+        *_, last = self.stream(name, **{"progress": Waiting(name), **options})
         return last
 
     def stream(

@@ -65,7 +65,7 @@ def checked(finding: Any, one: Any) -> Found:
         if found.action is not None:
             build(registry.commands[found.action[0]], found.action[1])
         if found.view and found.view not in registry.views:
-            raise not_found("view", found.view, registry.views)
+            raise not_found("view", found.view, registry.views.names)
         for key in found.keys:
             Key.parse(key)
         for text in (found.finding, found.title, found.text, found.evidence, found.sure, found.helps):

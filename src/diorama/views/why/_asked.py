@@ -253,7 +253,7 @@ def named(text: str) -> list[ChosenMethod]:
             raise UsageError(f"methods are named as in 'gradient, lrp(rule=epsilon)', got {text!r}")
         name, given = part.group(1), part.group(2)
         if name not in registry.methods:
-            raise not_found("attribution method", name, registry.methods)
+            raise not_found("attribution method", name, registry.methods.names)
         values = dict(_pair(pair) for pair in (given or "").split(",") if pair.strip())
         found.append(ChosenMethod(build(registry.methods[name], values), _titled(name, values)))
         at = part.end()
