@@ -14,18 +14,15 @@ import numpy as np
 from torch import Tensor
 
 from .histogram import HistogramValue
-from .lines import FEW, Line, mapped
+from .lines import FEW, LIMIT, MANY, Line, Waiting
 from .writer import Value, Writer
 
-LIMIT = 2048
-"""Steps that may wait; more are dropped whole, and counted."""
 BYTES = 256_000_000
 """What waiting steps may take in memory."""
 JOB_BYTES = 256_000_000
 """What waiting snapshots and checkpoints may take; one may always wait."""
 PERIOD = 0.25
 """Seconds between two groups of steps that are written, as long as not too many wait."""
-_MANY = LIMIT // 4
 _NAP = 0.01
 _WRITTEN = frozenset({float, HistogramValue, np.ndarray})
 Pending = Mapping[str, Any]
@@ -34,7 +31,7 @@ Job = Callable[[Writer], None]
 
 
 class Background:
-    """Owns the writer. The training's side is :meth:`put`, :meth:`line`, :meth:`note` and :meth:`do`, none of which ever waits. ``gone`` says
+    """Owns the writer. The training's side is :meth:`put`, :attr:`waiting`, :meth:`note` and :meth:`do`, none of which ever waits. ``gone`` says
     whether what is written is kept nowhere, since somebody deleted the run."""
 
     def __init__(self, writer: Writer, gone: Callable[[], bool] = lambda: False) -> None:
@@ -51,6 +48,8 @@ class Background:
         self._wake = threading.Event()
         self._ending = False
         self._gaps: dict[str, tuple[int, int, int]] = {}
+        self.waiting: Waiting = (self._steps, self._group, self._gaps)
+        """What waits for the writer, and stays these three: in a loop of tiny steps lines are put there without a call."""
         self.dropped = 0
         self.committed = writer.last_step
         self.seconds_a_reading = 0.0
@@ -65,19 +64,11 @@ class Background:
         """Begin writing."""
         self._thread.start()
 
-    def line(self, line: Line) -> None:
-        """Hand over a step of few numbers: no more than one call while the writer keeps up."""
-        steps = self._steps
-        if len(steps) < _MANY and len(steps) + len(self._group) < LIMIT and not self._gaps:
-            steps.append(line)
-        else:
-            self.put(line[0], line[1], mapped(line))
-
     def put(self, step: int, moment: float, values: Pending) -> bool:
         """Hand over a step; False when it had to be dropped."""
         steps = self._steps
         waiting, few = len(steps), len(values) < FEW
-        if few and waiting < _MANY and waiting + len(self._group) < LIMIT and not self._gaps:
+        if few and waiting < MANY and waiting + len(self._group) < LIMIT and not self._gaps:
             steps.append((step, moment, values))
             return True
         size = 0 if few else _size(values)
@@ -90,7 +81,7 @@ class Background:
         self._bytes_in += size
         steps.append((step, moment, values))
         # The writer comes by itself: to wake it more often would cost a loop of tiny steps more than writing does.
-        if waiting >= _MANY and not self._wake.is_set():
+        if waiting >= MANY and not self._wake.is_set():
             self._wake.set()
         return True
 
@@ -234,7 +225,7 @@ class Background:
                 raise
             self.committed = -1 if self._gone() else self._writer.last_step
             self._release()
-            if len(self._steps) < _MANY:
+            if len(self._steps) < MANY:
                 return
 
     def _write(self) -> None:
@@ -257,7 +248,8 @@ class Background:
 
     def _release(self) -> None:
         self._bytes_out += sum(map(_size, self._wide))
-        self._group, self._wide, self._told = [], [], []
+        self._group.clear()
+        self._wide, self._told = [], []
 
     def _work(self) -> None:
         while self._jobs:

@@ -70,12 +70,15 @@ class _Seen(OwnHook):
 def _noted(finder: FirstBadFinder, model: nn.Module) -> Callable[..., Any]:
     """The call of a model that notes what it is called with: a function of bound names, since it is in the way of each step."""
     call, graded, compiles, lowered = model._call_impl, torch.is_grad_enabled, torch.compiler.is_compiling, torch._C._is_any_autocast_enabled
+    passes = finder.passes
 
     def noted(*args: Any, **kwargs: Any) -> Any:
         try:
             if graded() and not compiles():
                 if finder.plain:
-                    finder.passes.append((args, kwargs, None, None, _lower() if lowered() else None))
+                    if len(passes) >= finder.most:
+                        del passes[0]
+                    passes.append((args, kwargs, None, None, _lower() if lowered() else None))
                 else:
                     finder.called(args, kwargs)
         except Exception as error:
@@ -121,18 +124,25 @@ class FirstBadFinder:
     have to be waited for, steps of less than 20 ms are looked at only where readings are due.
     """
 
+    __slots__ = (
+        "_asked", "_busy", "_device", "_drawn", "_draws", "_due", "_handle", "_last", "_note", "_number", "_redrawn", "_short", "_sized", "_skipped",
+        "_step_time", "_subject", "_watched", "done", "model", "most", "passes", "plain", "report",
+    )
+
     def __init__(self, subject: Subject, number: Callable[[], int], note: Note, report: Callable[[Exception], None]) -> None:
         self._subject, self._number, self._note, self.report = subject, number, note, report
         self.model = subject.model
-        self.passes: deque[tuple[Any, ...]] = deque(maxlen=1)
+        self.passes: list[tuple[Any, ...]] = []
         """The passes that were seen since an optimizer stepped, each what a :class:`_Pass` is made of: in a loop of tiny steps
-        each call of Python costs."""
+        each call of Python costs, and each piece of memory that was not used lately. It stays this one list …"""
+        self.most = 1
+        """… of at most so many."""
         self._sized = False
         self._handle: Any = None
         self._watched: tuple[tuple[nn.Parameter, bool], ...] = ()
         """Parameters whose gradient is looked at, and whether it is short and at hand."""
-        self._short: tuple[nn.Parameter, ...] = ()
-        """The same, where all are."""
+        self._short: tuple[tuple[nn.Parameter, bool], ...] = ()
+        """The same, where all are, and whether it is one number: that is read as the loss is."""
         self._device = "cpu"
         self._draws = True
         """Whether a step draws random numbers, as far as is known: seen at the first step, and again at each reading."""
@@ -163,7 +173,7 @@ class FirstBadFinder:
         self._watched = tuple(
             (p, p.numel() <= _SMALL and p.ndim == 1 and self._device == "cpu") for p in {id(p): p for p in ends}.values()
         )
-        self._short = tuple(p for p, _ in self._watched) if all(short for _, short in self._watched) else ()
+        self._short = tuple((p, p.numel() == 1) for p, _ in self._watched) if all(short for _, short in self._watched) else ()
         if self._device == "cpu" and CallHook.fits(model):
             self._handle = CallHook(model, _noted(self, model))
         else:
@@ -201,11 +211,13 @@ class FirstBadFinder:
         if self._draws or self._due:
             random = torch.default_generator.get_state()
         lower = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        if len(self.passes) >= self.most:
+            del self.passes[0]
         self.passes.append((args, kwargs, random, other, lower))
         if not self._sized:
             self._sized = True
             size = sum(t.numel() * t.element_size() for t in tensors_in((args, kwargs)))
-            self.passes = deque(self.passes, maxlen=max(1, min(_PASSES, _HELD // max(size, 1))))
+            self.most = max(1, min(_PASSES, _HELD // max(size, 1)))
 
     def look(self) -> None:
         """Look at the gradient; called where an optimizer is about to step."""
@@ -243,9 +255,9 @@ class FirstBadFinder:
         if not self.plain:
             return False
         total = 0.0
-        for parameter in self._short:
+        for parameter, single in self._short:
             if (grad := parameter.grad) is not None:
-                total += sum(grad.tolist())
+                total += grad.item() if single else sum(grad.tolist())
         if total - total != 0:
             return False
         self.passes.clear()

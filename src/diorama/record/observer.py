@@ -87,8 +87,8 @@ class Observer:
         self.probe_balance: Any = None
         self._gradients: dict[str, HistogramValue] = {}
         self._by_hooks = self._follows_all = False
-        self._follows = True
-        """Whether the optimizers' steps matter: something is read, or a person's wish is in force."""
+        self._follows = [True]
+        """Whether the optimizers' steps matter: something is read, or a person's wish is in force; a list, for the hooks to hold."""
         self._stepped = False
         """Whether an optimizer has stepped since the step was prepared."""
         self._steps_before = self._armed = 0
@@ -125,13 +125,14 @@ class Observer:
 
     def _around(self, optimizer: Optimizer) -> tuple[Callable[..., Any], Callable[..., None]]:
         """What is called before and after each step of an optimizer: functions of bound names, which ask little of most steps."""
-        counts, taken, key, bad = self.counts, self.taken, id(optimizer), self.first_bad
+        counts, taken, key, bad, follows = self.counts, self.taken, id(optimizer), self.first_bad, self._follows
         counts.setdefault(key, 0)
+        passes = () if bad is None else bad.passes
 
         def before(each: Optimizer, args: Any, kwargs: Any) -> Any:
             counts[key] += 1
             try:
-                if not self._follows and (bad is None or bad.fine()):
+                if not follows[0] and (bad is None or bad.fine()):
                     return None
             except Exception as error:
                 self._report(error)
@@ -140,7 +141,7 @@ class Observer:
         def after(each: Optimizer, args: Any, kwargs: Any) -> None:
             try:
                 taken[key] = marked(each)
-                if not self._follows and (bad is None or not bad.passes):
+                if not follows[0] and not passes:
                     return
             except Exception as error:
                 self._report(error)
@@ -201,7 +202,7 @@ class Observer:
             self.due = [*self.due, *(signal for signal in self._owed if signal not in self.due)]
             self.needs = self.needs.union(*(signal.needs for signal in self._owed))
         self._stepped = False
-        self._follows = bool(self.needs or self._factors.active or self._subject.frozen.layers)
+        self._follows[0] = bool(self.needs or self._factors.active or self._subject.frozen.layers)
         if self.first_bad is not None:
             self.first_bad.prepare(bool(self.needs))
         began = time.perf_counter()
@@ -233,7 +234,7 @@ class Observer:
             if (bad := self.first_bad) is not None:
                 grads = torch.is_grad_enabled()
                 bad.look()
-            if not self._follows:
+            if not self._follows[0]:
                 return None
             grads = torch.is_grad_enabled()
             self._stepped = True

@@ -156,6 +156,7 @@ class Recorder:
             self._observer.probe_balance = setup.content.facts.get("probe", {}).get("balance")
             if setup.subject.optimizers and not setup.subject.spread:
                 self._observer.first_bad = FirstBadFinder(setup.subject, lambda: self.number, self._background.note, self._complain)
+        self._lines, self._passes = None, () if self._observer.first_bad is None else self._observer.first_bad.passes
         self._observer.follow()
         self.controls.idle = IdleOptimizers(setup.subject, self._observer.counts, self._observer.taken, self._event)
         self.controls.idle.begin(self.number)
@@ -191,13 +192,11 @@ class Recorder:
         try:
             # Between readings, and between two looks at what people ask, a step is written down and nothing more.
             if number < self._rest and ((now := time.monotonic()) < (rounds := self._rounds).until or rounds.still(now)):
-                self.number, observer = number, self._observer
-                if (bad := observer.first_bad) is not None and bad.passes:
-                    observer.stepped()
-                if self._lines is not None and (line := self._lines.line(number, BEGAN + now, scalars)) is not None:
-                    self._background.line(line)
-                else:
-                    self._put(number, scalars, observer.always)
+                self.number = number
+                if self._passes:
+                    self._observer.stepped()
+                if (lines := self._lines) is None or not lines.hand(number, BEGAN + now, scalars):
+                    self._put(number, scalars, self._observer.always)
                 return
         except Exception as error:
             self._mishap(error)
@@ -286,6 +285,7 @@ class Recorder:
     _rest = 0
     """The step before which none wants more than to be written down, as far as the rounds know."""
     _lines: StepLines | None = None  # makes lines of such steps; None where signals have to be asked
+    _passes: Sequence[Any] = ()  # those of the finder of the first bad number that no optimizer's step has let go of
 
     def _step(self, scalars: Mapping[str, Any]) -> None:
         self.number = number = self.number + 1
@@ -316,7 +316,7 @@ class Recorder:
             looks, step, until = self._looks.rests(number) if self._prober is not None else (False, NEVER, math.inf)
             self._rest = min(observer.rests_until(number + 1, looks), NEVER if looks else step, self._copies.rest_until(number))
             self._rounds.rest(until)
-            self._lines = lines_of(controls.steady if observer.plain else None, self._lines)
+            self._lines = lines_of(controls.steady if observer.plain else None, self._lines, self._background.waiting)
 
     def _put(self, number: int, scalars: Mapping[str, Any], signals: Sequence[Signal]) -> None:
         """A step of which the numbers alone are taken: those that the loop passes, and the learning rates."""

@@ -67,16 +67,18 @@ def test_series_are_the_same_in_the_tail_in_blocks_and_between(tmp_path: Path, s
 def test_lines_are_read_as_what_they_were_made_of(tmp_path: Path, count: int) -> None:
     """Steps handed over as lines, mapped, and with other names between them are there whole and in order, few and many in one transaction."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
-    lines = StepLines([("learning_rate", optimizer, 0)])
+    handed: list[Any] = []
+    lines = StepLines([("learning_rate", optimizer, 0)], (handed, [], {}))
     writer = _written(tmp_path, 0)
     steps: list[Any] = []
     for step in range(count):
         told: dict[str, Any] = {"loss": torch.tensor(step + 0.5), "whole": step} | ({"third": -0.0} if step % 3 == 0 else {})
-        line = lines.line(step, 1000.0 + step, told)
-        assert line is not None
+        assert lines.hand(step, 1000.0 + step, told)
+        line = handed.pop()
         steps.append((step, 1000.0 + step, mapped(line)) if step % 5 == 1 else line)
     for odd in ({"learning_rate": 1.0}, {"word": "none"}, {"two": torch.ones(2)}, {"large": 10**400}, {str(k): 0.0 for k in range(8)}):
-        assert lines.line(count, 0.0, odd) is None
+        assert not lines.hand(count, 0.0, odd)
+    assert not handed
     writer.write(steps)
     writer.close()
     with RunReader(tmp_path) as reader:
