@@ -63,6 +63,8 @@ class Likeness(msgspec.Struct):
     count: Count = 0
     labels: list[int] = []
     """Of classes: each example's, −100 where it has none."""
+    nearest: list[int] = []
+    """The label of the example whose input is most like each one's, −100 where none is known."""
 
 
 class FirstBad(msgspec.Struct):

@@ -19,6 +19,7 @@ from ..model.layers import LayerTable
 from ..model.packed import Lengths, step_rows
 from ..model.unwrap import layer_modules
 from .own_hooks import UNSOUGHT, OwnHook, compiled
+from .ranges import LAST_BATCH
 from .reduction import flattened, reduce
 from .step import LayerReading
 
@@ -102,6 +103,7 @@ class LayerReader:
         self._only_training = only_training
         self.seconds = 0.0
         self._found, self._calls, self._order, self._depth = {}, {}, dict[str, None](), 0
+        self._statistics: dict[str, tuple[Tensor, Tensor]] = {}
         self._lengths.restart()
         opened, closed = self._around()
         inside = self._compiled() if only_training else set[int]()  # looks at the probe set run what is plain
@@ -116,6 +118,8 @@ class LayerReader:
         for path, module in self._modules.items():
             if id(module) in inside:
                 continue
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.momentum or 0.0) >= LAST_BATCH:
+                self._handles.append(module.register_forward_pre_hook(OwnHook(self._ahead(path))))
             self._handles.append(nn.Module.register_forward_hook(module, OwnHook(self._hook(path))))
 
     def _compiled(self) -> set[int]:
@@ -166,6 +170,17 @@ class LayerReader:
         self._calls, self._training = {}, torch.is_grad_enabled()
         self._lengths.restart()
 
+    def _ahead(self, path: str) -> Callable[[nn.Module, Any], None]:
+        """Keeps the running statistics that a batch norm comes with: those of a batch before, where each batch takes the place of the last."""
+        def kept(module: nn.Module, args: Any) -> None:
+            try:
+                if module.training and module.running_mean is not None and module.running_var is not None and path not in self._statistics:
+                    self._statistics[path] = module.running_mean.detach().clone(), module.running_var.detach().clone()
+            except Exception as error:
+                self._report(error)
+
+        return kept
+
     def _hook(self, path: str) -> Callable[[nn.Module, Any, Any], None]:
         def seen(module: nn.Module, args: Any, output: Any) -> None:
             grads = None
@@ -210,7 +225,7 @@ class LayerReader:
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 self._answered(name, module, tensor, looked_up)
                 if name in self._found:
-                    self._found[name].mismatch = _mismatch(module, first_tensor(args))
+                    self._found[name].mismatch = _mismatch(module, first_tensor(args), self._statistics.get(name))
             elif not self._lengths.wait(tensor, lambda kept: self._answered(name, module, kept, looked_up)):
                 self._answered(name, module, tensor, looked_up)
 
@@ -341,10 +356,12 @@ def _silent(partial: Partial) -> Tensor | None:
     return still
 
 
-def _mismatch(module: nn.modules.batchnorm._BatchNorm, tensor: Tensor | None) -> float | None:
-    """How far the running statistics lie from those of the batch, over the channels in the middle: the means in running
-    standard deviations, or the logarithm of the ratio of the spreads, whichever is more."""
-    mean, var = module.running_mean, module.running_var
+def _mismatch(
+    module: nn.modules.batchnorm._BatchNorm, tensor: Tensor | None, before: tuple[Tensor, Tensor] | None = None,
+) -> float | None:
+    """How far the running statistics (as they were ``before``, where that is known) lie from those of the batch, over the channels in the middle:
+    the means in running standard deviations, or the logarithm of the ratio of the spreads, whichever is more."""
+    mean, var = before or (module.running_mean, module.running_var)
     if not module.training or mean is None or var is None or tensor is None or tensor.ndim < 2:
         return None
     seen = _thinned(tensor.detach(), 1).float()

@@ -14,6 +14,8 @@ _STEEP = 1e-3
 """What a softmax or sigmoid hands back is told where its own slope is above this."""
 _ROWS = 8
 """Examples, or numbers, from which on factors tell something."""
+_LOOKED = 64
+"""Examples that are looked at one by one, about."""
 _HELD = 0.5
 """Smoothing takes no more from a label than this."""
 _FLAT = 0.05
@@ -148,8 +150,8 @@ def _by_column(factors: NDArray[np.float64], labels: NDArray[np.bool_], clear: N
 
 def _one_softmax(scores: NDArray[np.float64], slopes: NDArray[np.float64]) -> bool:
     """The same of a softmax over the columns: what an example has of them falls from its others by about one factor."""
-    rows = []
-    for p, slope in zip(_softmax(scores), slopes, strict=True):
+    rows, apart = [], max(1, len(scores) // _LOOKED)
+    for p, slope in zip(_softmax(scores[::apart]), slopes[::apart], strict=True):
         clear = p > _NONE
         if clear.sum() < 3 or not slope.any():
             continue

@@ -14,6 +14,9 @@ import numpy as np
 if TYPE_CHECKING:
     from .packing import Floats
 
+LAST_BATCH = 0.9
+"""From this momentum on the running statistics of a batch norm are little else than those of the last batch: they are compared with the next one."""
+
 READINGS = 3
 """So many readings in a row make a fault; one alone may be chance."""
 

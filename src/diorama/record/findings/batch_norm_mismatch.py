@@ -8,6 +8,7 @@ import numpy as np
 
 from ...core.knobs import knob
 from ...core.selection import layer_key
+from ..ranges import LAST_BATCH
 from . import Finding, Found, last, layers_between, named, since, until_looked
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 _UNLIKE = 0.2
 """A mismatch above that of a batch's chance, where the momentum says by itself that statistics have not arrived."""
+_CHANCE = 0.05
+"""How far statistics of two batches lie apart, at least, where it matters which of them was the last."""
 _BEGUN = 0.05
 """The share of where statistics began that is in them still."""
 
@@ -47,7 +50,7 @@ class BatchNormMismatch(Finding):
             if name in began and float(np.median(late)) >= _UNLIKE or late.min() >= self.apart and late[-1] >= 0.8 * late[0]:
                 seen.append((float(np.median(late)), name, since(steps, values >= (_UNLIKE if name in began else self.apart))))
         if not seen:
-            return []
+            return self._of_one_batch(run)
         seen.sort(reverse=True)
         names, first = [name for _, name, _ in seen], min(step for _, _, step in seen)
         many, slow = len(names) > 1, [name for name in names if name in began]
@@ -60,6 +63,28 @@ class BatchNormMismatch(Finding):
             + ", ".join(f"{name} by {size:.2g}" for size, name, _ in seen[:3]),
             tuple(layer_key(name) for name in names[:8]), None, first, "Sure for the batches that were read.",
             "Use the usual momentum (0.1), larger or better mixed batches, or estimate the statistics anew at the end.", "curves",
+        )]
+
+    def _of_one_batch(self, run: RunReader) -> list[Found]:
+        """Statistics that each batch takes the place of: told where batches lie apart, which of the whole data they do not."""
+        momenta = {str(layer["name"]): float(layer["momentum"]) for layer in run.meta.get("layers", ()) if layer.get("momentum", 0) >= LAST_BATCH}
+        seen = [
+            (float(np.median(values[-self.readings :])), name, int(steps[0])) for name, steps, values in layers_between(run, "activations/", "/mismatch")
+            if name in momenta and len(values) >= self.readings and float(np.median(values[-self.readings :])) >= _CHANCE
+        ]
+        if not seen:
+            return []
+        seen.sort(reverse=True)
+        names, momentum = [name for _, name, _ in seen], max(momenta.values())
+        return [Found(
+            self.name, 0.6, "Batch norm's running statistics are those of the last batch",
+            f"In {named(names)} a momentum of {momentum:g} makes the running mean and spread, which evaluation uses, {momentum:.0%} those of the last "
+            f"batch: what the network answers hangs on which examples that held.{_harm(run)}",
+            "from one batch to the next they lie apart (means in standard deviations, or the logarithm of the spreads' ratio): "
+            + ", ".join(f"{name} by {size:.2g}" for size, name, _ in seen[:3]),
+            tuple(layer_key(name) for name in names[:8]), None, min(step for _, _, step in seen), "Certain of the momentum, and of the batches that were "
+            "read.", f"Use the usual momentum (0.1). Of other libraries it is the part that is kept: their {momentum:g} is {1 - momentum:.2g} here.",
+            "curves",
         )]
 
 

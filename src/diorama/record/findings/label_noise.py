@@ -8,6 +8,7 @@ import numpy as np
 
 from ...core.knobs import knob
 from ...core.selection import number_key
+from ..misread import surely
 from . import Finding, Found, series
 
 if TYPE_CHECKING:
@@ -22,6 +23,12 @@ _CONTRADICTED, _NAMED = 12, 24
 _ORDERED, _NEAR, _FIRM = 0.8, 0.6, 1.5
 """Of classes that overlap right answers are surer than wrong ones by more than this chance, and wrong ones not so sure beside them; margins are
 logits, and the right ones so large where something is learnt."""
+_CALM = 0.45
+"""What a model that is too small may do as well is no alarm."""
+_BETTER = 0.75
+"""The probe set surely has no more wrong answers than this part of those of the batches, where it speaks against the batches' labels."""
+_SIDE = 2.0
+"""The nearest inputs side with an answer where so many times as many of them have its label as have the example's own."""
 _AS_SURE = 0.76
 """A wrong answer is so sure beside a right one where being wrong has little to do with doubt."""
 
@@ -33,6 +40,9 @@ class LabelNoise(Finding):
     label is as good as drawn by chance: part of the labels is likely wrong. The share of wrong answers estimates how many,
     before the model learns them by heart. Where the probe set is some of the training's own examples, its answers are judged so too, example by
     example, and those with the largest loss are named.
+    *Error* a model that is too small answers as surely where it is wrong. It is an alarm only where something else speaks of the labels: the probe
+    set is answered far better than the training's batches, or the inputs most like those that are answered against their label have the label
+    that was answered, and not theirs.
     """
 
     steady = True
@@ -70,14 +80,15 @@ class LabelNoise(Finding):
         margin = margins[-1]
         suspects = np.argsort(np.where(np.isfinite(margin), margin, np.inf), kind="stable")[: int((margin < 0).sum())]
         share, (sure, firm, order) = len(suspects) / int(np.isfinite(margin).sum()), told[-1]
+        near = _sided(run)
         return [Found(
-            self.name, float(min(0.8, 0.45 + share)), "Some labels are likely wrong",
+            self.name, float(min(0.8, 0.5 + share)) if near else _CALM, "Some labels are likely wrong",
             f"{len(suspects)} of the {int(np.isfinite(margin).sum()):,} examples of the training's own that the probe set holds are answered against "
             f"their label, and nearly as surely as the others by it (a margin of {sure:.2f} against {firm:.2f} on average): their labels are likely "
-            "wrong.",
+            f"wrong.{near}",
             f"chance that a right answer is surer than a wrong one: {order:.2f}, at {self.looks} looks below {_ORDERED}", tuple(
                 number_key("example", int(k)) for k in suspects[:_NAMED]), None, int(steps[-self.looks]),
-            "Likely; what is drawn by chance in the inputs themselves, or what a model is too small to tell, looks alike.",
+            _LIKELY if near else _MAYBE,
             "Look at the examples with the largest loss, and relabel or drop those whose label is wrong.", "examples",
         )]
 
@@ -118,13 +129,14 @@ class LabelNoise(Finding):
             return self._beside_the_probe(run, at[known], total)
         k = int(hits[0])
         first = int(at[known][k])
+        near = _sided(run) or _held_better(run, first, float(share[hits].mean()))
         return [Found(
-            self.name, float(min(0.85, 0.5 + share[hits].max())), "Some labels are likely wrong",
+            self.name, float(min(0.85, 0.5 + share[hits].max())) if near else _CALM, "Some labels are likely wrong",
             f"About {share[k]:.0%} of the training's answers were wrong around step {int(at[known][k + self.window - 1])}, and nearly as sure as the "
-            f"right ones ({believed[k]:.0%} against {firm[k]:.0%} on average): where it is wrong has little to do with doubt.",
+            f"right ones ({believed[k]:.0%} against {firm[k]:.0%} on average): where it is wrong has little to do with doubt.{near}",
             f"chance that a right answer is surer than a wrong one: {chance[k]:.2f} (± {error[k]:.2f}), where hard examples give "
             f"0.75 to 0.95; {int(pooled['wrong'][k])} wrong answers", (), None, first,
-            "Likely; what is drawn by chance in the inputs themselves, or what a model is too small to tell, looks alike.",
+            _LIKELY if near else _MAYBE,
             "Look at examples whose label the model contradicts with certainty, and relabel or drop them.", "examples",
         )]
 
@@ -158,6 +170,43 @@ class LabelNoise(Finding):
             "Likely; what is done to the training's inputs alone (strong dropout, augmentation) looks alike.",
             "Look at examples whose label the model contradicts with certainty, and relabel or drop them.", "examples",
         )]
+
+
+_LIKELY = "Likely; what is drawn by chance in the inputs themselves looks alike."
+_MAYBE = "Not sure: what is drawn by chance in the inputs themselves, or what a model is too small to tell, looks alike."
+
+
+def _sided(run: RunReader) -> str:
+    """Whether the inputs most like those of the probe set that are answered against their label have the label that was answered; in a sentence."""
+    probe = run.meta.get("probe") or {}
+    truth, near = (np.asarray(probe.get(name) or (), np.int64) for name in ("labels", "nearest"))
+    if not len(near) or len(near) != len(truth) or "examples/answer" not in run.row_names:
+        return ""
+    answers = run.rows("examples/answer")[1]
+    if not len(answers) or answers.shape[1] != len(truth):
+        return ""
+    answer = answers[-1].astype(np.int64)
+    wrong = (truth >= 0) & (near >= 0) & (answer != truth)
+    with_answer, with_label = int((near == answer)[wrong].sum()), int((near == truth)[wrong].sum())
+    if with_answer < _CONTRADICTED or with_answer < _SIDE * max(with_label, 1) or 2 * with_answer < wrong.sum():
+        return ""
+    return (
+        f" Of the {int(wrong.sum())} examples of the probe set that are answered so, the most similar input has the label that was answered in "
+        f"{with_answer} cases, and the example's own in {with_label}."
+    )
+
+
+def _held_better(run: RunReader, first: int, share: float) -> str:
+    """Whether a probe set that is not trained on surely had fewer wrong answers at any look since then; in a sentence."""
+    looks, held = series(run, "probe/accuracy")
+    count = int((np.asarray((run.meta.get("probe") or {}).get("labels") or (), np.int64) >= 0).sum())
+    since = held[looks >= first]
+    if not len(since) or count < 50 or (run.meta.get("steered") or {}).get("matched"):
+        return ""
+    wrong = 1 - float(since.max())
+    if 1 - float(surely(1 - wrong, count)) > _BETTER * share:
+        return ""
+    return f" Of the probe set's answers {wrong:.0%} were wrong at the best look since then: labels of the training are wrong more often."
 
 
 def _moving(values: np.ndarray, width: int) -> np.ndarray:
