@@ -183,9 +183,15 @@ class Derived:
         return found[::-1]
 
     @property
+    def ahead(self) -> list[Derived]:
+        """What of the way is to be made yet, the first one first, behind the last that is known, which stands before it."""
+        way = self.way
+        return way[next((number for number in reversed(range(len(way))) if way[number].known), 0) :]
+
+    @property
     def carried(self) -> Plain:
         """The value, kept for all moments of the run: others start from it."""
-        value = self.scene.keep(f"{self.derivation.name}/{self.key}", lambda: self.value)
+        value = self.scene.keep(self._carried, lambda: self.value)
         if not self.scene.memory.has(self.key):
             self.remember(value)
         return value
@@ -199,7 +205,17 @@ class Derived:
     @property
     def known(self) -> bool:
         """Whether the value comes at once."""
-        return self.scene.memory.has(self.key) or (self.store is not None and self.store.has(self.name))
+        return self.scene.memory.has(self.key) or self.scene.keep(self._carried) is not None or (self.store is not None and self.store.has(self.name))
+
+    @property
+    def unwritten(self) -> list[float]:
+        """Seconds of work on it and on its way that nobody wrote down, as the one number of a list."""
+        found: list[float] = self.scene.keep(f"{self._carried}/unwritten", lambda: [0.0])
+        return found
+
+    @property
+    def _carried(self) -> str:
+        return f"{self.derivation.name}/{self.key}"
 
     @property
     def provenance(self) -> Provenance:
@@ -239,6 +255,7 @@ class Derived:
         """The value where it is kept; else None."""
         memory = self.scene.memory
         value = memory.get(self.key)
+        value = value if value is not None else self.scene.keep(self._carried)
         if value is None and self.store is not None and (kept := self.store.read(self.name)) is not None:
             head, value = kept
             if head["own"] is not True and not self.derivation.believed:
@@ -262,6 +279,8 @@ class Derived:
         """Keep a value that is there, in the run's folder where it is to be written; as it will be read again."""
         value = plain(value)
         self.remember(value)
+        if type(self.derivation).preceding is not Derivation.preceding:
+            self.scene.keep(self._carried, lambda: value)  # later snapshots start from it
         self.scene.memory.drop(f"{self.key}/begun")
         if self.store is not None and written:
             self.store.write(self.name, {**self.head(), **head}, value)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from .derivation import Derived, Stage
 
 SHORT = 1.0
-"""What took less than so many seconds is not written, and so much is lost at most when a process dies."""
+"""What took less than so many seconds is not written, and so much is lost at most when a process dies: of what follows snapshots, those on its way
+that were not written count too."""
 SHARE = 5.0
 """Writing what was done takes at most one part in so many of the time."""
 LOOK = 0.05
@@ -138,7 +139,7 @@ class Work:
         # Asking at every operation costs a part of each pass, so it is left out where nobody can cancel.
         scene = derived.scene.alone(self._asked if self._check is not None else None)
         before = None
-        for one in derived.way:  # the first one first: from the last one each would wait within the next
+        for one in derived.ahead:  # the first one first: from the last one each would wait within the next
             before = one.carried
         from .derivation import Stage
 
@@ -188,7 +189,9 @@ class Work:
             except (ValueError, TypeError, KeyError, IndexError) as error:
                 self._stop(keep=False)
                 raise Faulty(f"{told(derived.derivation)} wants mending: its own check refuses what it made: {error}") from error
-        written = derived.always or self._seconds >= SHORT
+        unwritten = self._seconds + (derived.before.unwritten[0] if derived.before is not None else 0.0)
+        written = derived.always or unwritten >= SHORT
+        derived.unwritten[0] = 0.0 if written else unwritten
         try:
             value = derived.kept(self._held.value, written, seconds=round(self._seconds, 3))
         except TypeError as error:

@@ -223,9 +223,9 @@ class Scene:
         """A short name of the weights: equal weights have equal names."""
         return self._source.fingerprint()
 
-    def keep(self, name: str, make: Callable[[], Any]) -> Any:
-        """Something about the whole run or model, made once for all its moments."""
-        return self._source.shared.memory.once(name, make)
+    def keep(self, name: str, make: Callable[[], Any] | None = None) -> Any:
+        """Something about the whole run or model, made once for all its moments; without ``make`` None where it was not."""
+        return self._source.shared.memory.once(name, make) if make is not None else self._source.shared.memory.get(name)
 
     # Looking.
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -30,6 +33,7 @@ from diorama.scene import Scene
 from diorama.views.inputs import curves
 from diorama.views.planes import contours, square
 from diorama.views.relate.projection import ProjectionView
+from diorama.views.relate.units import UnitsView
 
 
 def _net() -> nn.Sequential:
@@ -454,3 +458,22 @@ def test_a_map_of_components_is_the_librarys_where_they_are_told_apart(dimension
         assert -1e-6 < lost <= known * dimensions
         if apart > known:
             np.testing.assert_allclose(_apart(points), _apart(plain), rtol=1e-4, atol=1e-5)
+
+
+def test_a_way_that_was_gone_is_not_gone_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later snapshot starts from the last that is known, also in another process: of a way of short links some are written down."""
+    run = _run(tmp_path / "run")
+    for view in (ProjectionView(layer="2"), UnitsView(layer="2")):
+        list(view.pictures(run.scene(3), Selection()))
+        notes = [one.note for one in view.pictures(run.scene(4), Selection()) if isinstance(one, Progress) and "on the way" in one.note]
+        assert notes == ["placed at step 3, on the way to this step"]
+    assert not list((tmp_path / "run" / "derived").glob("*"))
+    ticks = itertools.count()
+    monkeypatch.setattr("diorama.derive.work.time", SimpleNamespace(perf_counter=lambda: 0.3 * next(ticks), sleep=time.sleep))
+    derived = diorama.open(tmp_path / "run").scene(4).derive("projection", layer="0")
+    assert derived.ahead == derived.way
+    assert derived.value is not None
+    again = diorama.open(tmp_path / "run").scene(4).derive("projection", layer="0")
+    assert not again.known
+    assert 0 < len(again.ahead) < len(again.way)
+    assert again.ahead[0].known

@@ -102,7 +102,7 @@ class ProjectionView(View):
         shown = ShownExamples.of(scene, self.colour, self.column, selection.one("unit") if self.colour == "unit" else None)
         ready: list[tuple[_Map, NDArray[np.float64]]] = []
         for number, one in enumerate(maps):
-            way = [] if one.derived.known else one.derived.way
+            way = [] if one.derived.known else one.derived.ahead
             for passed, before in enumerate(way):
                 note = f"placed at step {before.scene.step}, on the way to this step"
                 yield Progress(done=number + passed / max(1, len(way)), total=len(maps), note=note)

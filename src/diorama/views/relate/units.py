@@ -75,7 +75,7 @@ class UnitsView(View):
             "units", layer=self.layer or (key.name if key is not None else None), method=self.method, by=self.by,
             dimensions=self.dimensions,
         )
-        way = [] if derived.known else derived.way
+        way = [] if derived.known else derived.ahead
         for passed, before in enumerate(way):
             yield Progress(done=passed, total=len(way), note=f"placed at step {before.scene.step}, on the way to this step")
             known, there = before.known, before.carried  # made here, so that the progress is told
