@@ -215,7 +215,10 @@ def by_head(tensor: Tensor) -> Tensor:
 
 
 def gathered(pattern: Tensor, most: int = 0) -> Tensor:
-    """Weights (heads, to, from) put together into at most so many stretches a side, head by head; rows still sum to 1."""
+    """Weights (heads, to, from) put together into at most so many stretches a side, head by head; rows still sum to 1.
+
+    *Meaning* stretches are of one length but for the last (:func:`stretch`): where some were longer, what falls to them would be more by that alone.
+    """
     if not most or max(pattern.shape[-2:]) <= most:
         return pattern.detach().float().cpu().clone()
     made = []
@@ -223,10 +226,15 @@ def gathered(pattern: Tensor, most: int = 0) -> Tensor:
         rows = head.detach().float()
         for axis, joined in ((0, torch.mean), (1, torch.sum)):  # whole rows first: those lie together in memory
             if rows.shape[axis] > most:
-                parts = torch.tensor_split(rows, most, axis)
+                parts = rows.split(stretch(rows.shape[axis], most), axis)
                 rows = torch.stack([joined(part, axis) for part in parts], axis)
         made.append(rows.cpu())
     return torch.stack(made)
+
+
+def stretch(count: int, most: int) -> int:
+    """How many of ``count`` neighbours are put together so that there are at most so many stretches."""
+    return -(-count // most)
 
 
 def measured(pattern: Tensor, marks: Tensor | None = None, *, itself: bool = True) -> NDArray[np.float64]:

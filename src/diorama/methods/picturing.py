@@ -124,6 +124,9 @@ def part_mark(title: str, values: Tensor, x: Tensor | None, kind: kinds.Kind | N
         pixels = np.asarray(kind.decode(x)[0])
         if pixels.shape[:2] == numbers.shape:
             return marks.Image(title=title, pixels=numbers, limits=limits, size=240)
-    if isinstance(kind, kinds.Series) and kind.turned and numbers.ndim == 2:
+    along = isinstance(kind, kinds.Series) and numbers.ndim == 2
+    if isinstance(kind, kinds.Series) and kind.turned and along:
         numbers = numbers.T  # time goes to the right
-    return marks.Heatmap(title=title, values=numbers.reshape(len(numbers), -1), limits=limits)
+    return marks.Heatmap(
+        title=title, values=numbers.reshape(len(numbers), -1), limits=limits, row_title="channel" if along else "", column_title="time" if along else "",
+    )

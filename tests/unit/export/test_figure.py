@@ -9,16 +9,19 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import matplotlib as mpl
+import msgspec
+import numpy as np
 import pytest
 from paper import PICTURES, with_checks
 from PIL import Image
 
+from diorama.core import marks
 from diorama.core.errors import NotFound
 from diorama.core.marks import Column, Number, Table
 from diorama.core.picture import Picture
 from diorama.export import typeset
 from diorama.export.figure import compose, png, raster
-from diorama.export.marks import table
+from diorama.export.marks import draw, table
 from diorama.export.sheet import PER_INCH, Sheet, TextLine
 from diorama.export.style import Style
 
@@ -142,8 +145,9 @@ def test_a_sentence_in_a_table_is_never_cut() -> None:
 
 def test_what_is_doubted_is_pale() -> None:
     """A mark whose check fails is drawn nearer to the paper, its title as before."""
-    plain = Image(pixels=np.zeros((8, 8, 3), np.uint8), title="LRP", size=80)
-    strong, pale = (_drawn(Picture(title="", body=msgspec.structs.replace(plain, doubted=doubted))) for doubted in (False, True))
+    plain = marks.Image(pixels=np.zeros((8, 8, 3), np.uint8), title="LRP", size=80)
+    strong, pale = (raster(draw(msgspec.structs.replace(plain, doubted=doubted), Style()), 100) for doubted in (False, True))
     assert strong.shape == pale.shape
-    assert (strong.min(-1) == 0).sum() > 1000
-    assert 100 < np.median(pale[(strong.max(-1) == 0)]) < 200
+    black = strong.max(-1) == 0
+    assert black.sum() > 1000
+    assert 100 < np.median(pale[black]) < 200

@@ -113,16 +113,34 @@ def test_stretches_sum_to_one_too() -> None:
     assert found.shape == (2, 8, 8)
     assert torch.allclose(found.sum(2), torch.ones(2, 8))
     assert torch.allclose(found[1, 0, 0], pattern[1, :7, :9].sum(1).mean(), atol=1e-6)
+    assert torch.allclose(found[1, 7, 7], pattern[1, 49:, 63:].sum(1).mean(), atol=1e-6)
 
 
 def test_a_long_text_is_put_together() -> None:
-    """Of a text of 1,500 tokens a picture holds no map of more than 192 a side, and says so; rows sum to one."""
-    picture = _scene(length=1500).view("attention", layer="blocks.1")
+    """Of a text of 1,500 tokens a picture holds no map of more than 192 a side, and says so; rows sum to one, and stretches hold what they are
+    called after: those of one length, so that none is brighter for being longer."""
+    scene = _scene(length=1500)
+    picture = scene.view("attention", layer="blocks.1", head=0)
     heat, small = _marks(picture, Heatmap)[0], _marks(picture, Tiles)[0]
-    assert heat.values.shape == (192, 192)
-    assert small.images.shape == (2, 48, 48)
+    assert heat.values.shape == (188, 188)
+    assert heat.row_labels[:2] == ("0–7", "8–15")
+    assert heat.row_labels[-1] == "1496–1499"
+    assert small.images.shape == (2, 47, 47)
+    assert not small.notes
     np.testing.assert_allclose(heat.values.sum(1), 1, atol=1e-4)
-    assert "1500 positions are put together into 1024" in picture.note
+    whole = scene.derive("attention", layer="blocks.1", most=4096).value[0]
+    np.testing.assert_allclose(heat.values[3, 2], whole[24:32, 16:24].sum(1).mean(), rtol=1e-4)
+    assert "1500 positions are put together into 750 stretches" in picture.note
+    assert "in 188 stretches" in picture.note
+
+
+def test_a_token_of_a_long_text_is_called_by_its_stretch_and_seen_where_it_stands() -> None:
+    """The chosen token of 1,500 lies in the stretch that the title and the caption name, and among the tokens that are shown."""
+    picture = _scene(length=1500).view("attention", layer="blocks.1", select="token:1401")
+    (text,) = _marks(picture, Text)
+    assert text.title == "what “1400–1401” takes, tokens 802 to 1401 of 1500"
+    assert "token:1401" in text.keys
+    assert "“1400–1401” takes most" in picture.caption
 
 
 def test_measures_are_what_they_say() -> None:

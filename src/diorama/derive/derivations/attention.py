@@ -22,11 +22,13 @@ class AttentionDerivation(Derivation):
     takes in comes from the column's. A row in which everything is masked is 0. Weights say where a head looks, not what it
     takes from there.
     *Shapes* (heads, to, from); texts of more tokens than ``most`` are put together into so many stretches (means over rows,
-    sums over columns).
+    sums over columns), of one length but for the last.
     *Error* rows sum to 1 within 1e-5.
     *Cost* one forward pass.
     *Source* Vaswani et al. 2017, equation 1.
     """
+
+    version = 2
 
     layer: str | None = knob(None, "The attention, or the block that holds it; the first when left open.", kind="layer")
     example: int = knob(0, "The example of the probe set.", low=0)

@@ -180,7 +180,8 @@ def asked_at(look: Looking, *texts: Nested) -> int:
         found = None if look.kind is None else last_asked(look.kind, x)
         ends |= {-1} if found is None else set(found.tolist())
     if len(ends) > 1:
-        said = " and ".join("their last place" if end < 0 else f"place {end}" for end in sorted(ends))
+        places = nesting.first(texts[0]).shape[1]
+        said = " and ".join(f"place {end}" for end in sorted(end % places for end in ends))
         raise NotApplicable(f"these texts end at {said}, and what lies between them ends nowhere; choose texts of one length")
     return ends.pop() if ends else -1
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...core import lettering
 from ...core.knobs import knob
 from ...core.marks import Network, Vertex
 from ...core.picture import Check, Draft, Picture, Progress
@@ -19,9 +20,11 @@ from ..view import View
 from ._columns import standard, telling
 from ._still import CLOSED, closed, unheard
 
-SIDE, ASIDE, SHUT, DOT, ANCHOR = 460.0, 24.0, 4.0, 7.0, 12.0
-NAMED = 16
-"""Of so many answers at most the names are written."""
+SIDE, RIM, ASIDE, SHUT, DOT, ANCHOR = 460.0, 40.0, 60.0, 4.0, 7.0, 12.0
+LONGEST = RIM + ASIDE - ANCHOR
+"""A name takes as much room beside its dot as there is."""
+NAMED, LETTERS = 16, 11.0
+"""Of so many answers at most the names are written, and so large."""
 STILL = "answers about the same to all classes, beside how its answers differ within one, or no numbers"
 SPREAD = 1 / 3
 """Distances from the middle are drawn as their power: units of random weights rest near it."""
@@ -179,7 +182,7 @@ def _network(
     has the names of classes where it is the answers (``named``)."""
     radius = np.linalg.norm(at, axis=1, keepdims=True)
     shown = at * np.where(radius > 0, np.maximum(radius, 1e-12) ** (SPREAD - 1), 0.0)
-    middle = SIDE / 2 + shown * (SIDE / 2 - 40)
+    middle = SIDE / 2 + shown * (SIDE / 2 - RIM)
     vertices: list[Vertex] = []
     places = []
     last = len(found["layers"]) - 1
@@ -201,10 +204,13 @@ def _network(
     if len(fixed["units"]) <= NAMED:
         # The answers have their names beside them, outside of the circle.
         for k, (unit, way) in enumerate(zip(fixed["units"].tolist(), at[-len(fixed["units"]) :], strict=True)):
-            x, y = SIDE / 2 + way * (SIDE / 2 - np.array([12, 22]))
             own = named and found["by"] == "class" and len(fixed["units"]) == len(found["columns"])
-            vertices.append(Vertex(form="heading", label=found["columns"][k] if own else str(unit)))
-            places.append((x - 36, y - 8, 72.0, 16.0))
+            label = found["columns"][k] if own else str(unit)
+            # A long name stands further out at the sides than above and below, so that it begins where its dot ends.
+            wide = min(lettering.monospaced(label, LETTERS) + 4, LONGEST)
+            x, y = SIDE / 2 + way * (SIDE / 2 - RIM + ANCHOR / 2 + np.array([wide / 2 + 4, 12]))
+            vertices.append(Vertex(form="heading", label=label))
+            places.append((x - wide / 2, y - 8, wide, 16.0))
     rows, columns_ = np.nonzero(np.triu(springs, 1))
     values = springs[rows, columns_]
     kept = strongest(np.abs(values), lines)

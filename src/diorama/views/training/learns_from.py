@@ -90,7 +90,8 @@ class LearnsFromView(View):
         marks += [] if special is None else [special]
         wrong = faults(kind, tokens, targets, moved, read=True)
         words = f"The first {len(numbers)} text{'s' if len(numbers) > 1 else ''} of the batch at step {step}, as the training’s own loss had them"
-        words += f": it is taken on {len(learnt)} of {len(value)} tokens ({percent(len(learnt) / max(1, len(value)))})"
+        count = sum(one["learnt"] or one["special"] != "padding" for one in value)
+        words += f": it is taken on {len(learnt)} of {count} tokens ({percent(len(learnt) / max(1, count))})"
         mean = float(np.mean([one["loss"] for one in learnt])) if learnt else float("nan")
         words += f"; their mean is {mean:.3g} nats." if np.isfinite(mean) else "."
         words = f"{' '.join(wrong)} {words}" if wrong else f"{words} {_struck(value, moved)}"
@@ -109,11 +110,12 @@ class LearnsFromView(View):
         if special is not None:
             marks.append(special)
         mean = float(np.mean([one["loss"] for one in learnt])) if learnt else float("nan")
-        share = len(learnt) / max(1, len(value))
-        caption = f"The loss is taken on {len(learnt)} of {len(value)} tokens ({percent(share)}) of {len({one['example'] for one in value})} texts; "
+        words = [one for one in value if one["learnt"] or one["special"] != "padding"]
+        share = len(learnt) / max(1, len(words))
+        caption = f"The loss is taken on {len(learnt)} of {len(words)} tokens ({percent(share)}) of {len({one['example'] for one in value})} texts; "
         caption += f"their mean is {mean:.3g} nats." if np.isfinite(mean) else "no mean of them can be told."
         if not learnt:
-            caption = f"The loss is taken on none of {len(value)} tokens."
+            caption = f"The loss is taken on none of {len(words)} tokens."
         caption = f"{' '.join(wrong)} {caption}" if wrong else f"{caption} {_struck(value, told.offset)}"
         return self.picture(
             scene, selection, "What the loss is taken on", Group(children=tuple(marks)), caption, checks=_checks(told, learnt, first),

@@ -411,10 +411,9 @@ class _Card:
         fine = np.isfinite(self.here)
         said += f": {f'{self.here:.3g}' if fine else 'no number'} on {self.current.label}"
         if self.place and fine:
-            where = "at the chosen place" if self.key.place else "where it responds most, as all numbers here"
-            said += f" {where}"
-        most = "it is the strongest unit here" if self.one.rectified else "its answers lie furthest from zero here"
-        said += f"; {most}." if fine and not self.chosen else "."
+            said += ", at the chosen place" if self.key.place else ", at the place where it responds most (all numbers of this card are taken there)"
+        most = "answers most strongly" if self.one.rectified else "answers furthest from zero"
+        said += f". It is shown because of the units of its layer it {most} here." if fine and not self.chosen else "."
         if self._boxed():
             said += " The box is all that it can see."
         if self.formed is not None and self.formed.done and self.formed.said:

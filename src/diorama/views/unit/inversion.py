@@ -242,7 +242,8 @@ def _depth(done: dict[str, Inverted], drawn: dict[str, _Drawn]) -> Lines:
     lines = tuple(
         Series(name=name, x=at, y=100 * np.array(values), colour=colour, dash=dash) for name, values, colour, dash in rows
     )
-    return Lines(series=lines, x_title="layer, from first to last", x_kind="number", y_title="error, %", height=120)
+    layers = ", ".join(f"{number} {spoken(name)}" for number, name in enumerate(done, 1))
+    return Lines(series=lines, x_title=f"layer: {layers}", x_kind="number", y_title="error, %", height=120)
 
 
 def _checks(done: dict[str, Inverted]) -> tuple[Check, ...]:

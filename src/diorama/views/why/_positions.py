@@ -16,6 +16,7 @@ from ...data.kinds import Image, Tokens
 from ...data.nesting import Nested
 from ...data.tokens import visible
 from ...data.wording import beside
+from ...derive.heads import stretch
 from ...scene import Scene
 from ...scene.input import Current
 from ...scene.reads import text_at
@@ -46,12 +47,20 @@ class Positions:
         """A key for each: ``token:3`` is the fourth of the input's own; what stands before them has none."""
         return tuple(number_key("token", k - self.extra) if k >= self.extra else "" for k in range(len(self.names)))
 
-    def gathered(self, count: int) -> tuple[str, ...]:
-        """Names of so many stretches of neighbours: each by its first and last."""
-        if count >= len(self.names):
+    def edges(self, *most: int) -> NDArray[np.int64]:
+        """Where stretches of neighbours begin, and the last one ends, when they are put together into at most so many, and these again."""
+        found = np.arange(len(self.names) + 1)
+        for bound in most:
+            if len(found) - 1 > bound:
+                found = np.append(found[:-1 : stretch(len(found) - 1, bound)], found[-1])
+        return found
+
+    def gathered(self, *most: int) -> tuple[str, ...]:
+        """Names of these stretches: each by its first and last."""
+        edges = self.edges(*most)
+        if len(edges) > len(self.names):
             return self.names
-        parts = np.array_split(np.arange(len(self.names)), count)
-        return tuple(f"{int(part[0])}–{int(part[-1])}" for part in parts)
+        return tuple(str(start) if stop - start == 1 else f"{start}–{stop - 1}" for start, stop in zip(edges[:-1], edges[1:], strict=True))
 
 
 def positions(scene: Scene, current: Current, count: int, inputs: tuple[str, ...] = ()) -> Positions:

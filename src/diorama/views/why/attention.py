@@ -15,6 +15,7 @@ from ...core.errors import NotApplicable, UsageError
 from ...core.knobs import knob
 from ...core.marks import Box, Group, Heatmap, Image, Node, Text, Tiles
 from ...core.picture import Check, Picture, Progress
+from ...core.saying import percent
 from ...core.selection import Key, Selection, spoken
 from ...data.padding import pads
 from ...data.wording import beside
@@ -189,14 +190,14 @@ class AttentionView(View):
         current, layer, found, head, asking, asked = shown.current, shown.layer, shown.found, shown.head, shown.asking, shown.asked
         place = _place(selection, asking, found.shape[1])
         place = None if place is not None and np.isnan(found[head, place]).all() else place  # of padding there is no row
-        small = _small(layer, found, head, self.show == "rollout")
+        small = _small(layer, found, head, self.show == "rollout", len(asked.names))
         large = _large(found[head], asking, asked, self._name(head))
         row = found[head, place] if place is not None else _mean(found[head])
         over: list[Node] = []
         if asked.grid is not None:
             over = [_pictured(found, asked, place, head, self.show == "rollout")]
         elif asked.tokens:
-            over = [self._text(row, asked, place, found.shape[1] == 1)]
+            over = [self._text(row, asked, asking.gathered(MOST)[place] if place is not None else "", place, found.shape[1] == 1)]
         beside: tuple[Node, ...] = (small,) if kinds is None else (small, overview(kinds, self.measure))
         marks: list[Node] = [*over, Group(children=(large, Group(children=beside)), direction="row")]
         worst = _off(found)
@@ -215,19 +216,19 @@ class AttentionView(View):
     def _name(self, head: int) -> str:
         return "rollout" if self.show == "rollout" else f"head {head}"
 
-    def _text(self, row: NDArray[np.float32], asked: Positions, place: int | None, alone: bool) -> Node:
-        """The text, each token coloured by what the chosen one takes from it."""
-        count = len(asked.names)
-        sizes = np.array([len(part) for part in np.array_split(np.arange(count), len(row))])
+    def _text(self, row: NDArray[np.float32], asked: Positions, asks: str, place: int | None, alone: bool) -> Node:
+        """The text, each token coloured by what the one that ``asks`` takes from it."""
+        count, edges = len(asked.names), asked.edges(MOST)
+        sizes = np.diff(edges)
         values = np.repeat(row / sizes, sizes)
-        stop = min(count, max(self.limit, (place or 0) + 1))
+        # The row that asks stands at the same place of the text, where that asks itself.
+        stop = min(count, max(self.limit, int(edges[min(place, len(sizes) - 1) + 1]) if place is not None else 0))
         start = max(0, stop - self.limit)
-        title = f"what “{asked.names[place]}” takes" if place is not None and place < count else (
-            "what the one that asks takes" if alone else "what all tokens take, on average"
-        )
+        title = f"what “{asks}” takes" if asks else "what the one that asks takes" if alone else "what all tokens take, on average"
+        shown = f", tokens {start} to {stop - 1} of {count}" if stop - start < count else ""
         return Text(
             tokens=asked.names[start:stop], values=values[start:stop], limits=magnitude(values[start:stop], 0.0),
-            keys=asked.keys[start:stop], characters=asked.characters, title=title,
+            keys=asked.keys[start:stop], characters=asked.characters, title=title + shown,
         )
 
     def _caption(
@@ -244,9 +245,8 @@ class AttentionView(View):
         if place is not None or found.shape[1] == 1:
             row = found[head, place or 0]
             most = int(np.nan_to_num(row).argmax())
-            names = asked.gathered(len(row))
-            who = f"“{asking.gathered(found.shape[1])[place]}”" if place is not None else "It"
-            words += f" {who} takes most ({100 * float(row[most]):.0f} %) from “{names[most]}”."
+            who = f"“{asking.gathered(MOST)[place]}”" if place is not None else "It"
+            words += f" {who} takes most ({percent(float(row[most]))}) from “{asked.gathered(MOST)[most]}”."
         if kinds is not None:
             words += f" The last map has a row a layer and a column a head: {MEANINGS[self.measure].replace('token', what)}."
         return words
@@ -375,8 +375,7 @@ def _place(selection: Selection, asking: Positions, rows: int) -> int | None:
         return None
     if key is None or key.number + asking.extra >= len(asking.names):
         return None
-    sizes = [len(part) for part in np.array_split(np.arange(len(asking.names)), rows)]
-    return int(np.searchsorted(np.cumsum(sizes), key.number + asking.extra, side="right"))
+    return int(np.searchsorted(asking.edges(MOST), key.number + asking.extra, side="right")) - 1
 
 
 def _less(pattern: NDArray[np.float32], most: int) -> NDArray[np.float32]:
@@ -402,12 +401,13 @@ def _limits(values: NDArray[np.float32]) -> Limits:
     return magnitude(values, 0.0, max(min(float(rows.max()), 2 * float(np.median(rows))), 1e-6), unit="share")
 
 
-def _small(layer: AttentionLayer, found: NDArray[np.float32], head: int, rollout: bool) -> Tiles:
-    images = _less(found, SMALL)
+def _small(layer: AttentionLayer, found: NDArray[np.float32], head: int, rollout: bool, count: int) -> Tiles:
+    # How widely a head looks is counted in tokens: over stretches of them it is another number.
+    images, notes = _less(found, SMALL), () if found.shape[2] < count else tuple(f"{value:.2f} nats" for value in _spread(found))
     return Tiles(
         images=images, limits=_limits(images), labels=("rollout",) if rollout else tuple(f"head {k}" for k in range(len(found))),
-        notes=tuple(f"{value:.2f} nats" for value in _spread(found)), keys=() if rollout else tuple(_key(layer, k) for k in range(len(found))),
-        size=72, title="All heads and their entropy", badges=tuple("shown" if k == head and len(found) > 1 else "" for k in range(len(found))),
+        notes=notes, keys=() if rollout else tuple(_key(layer, k) for k in range(len(found))),
+        size=72, title="All heads and their entropy" if notes else "All heads", badges=tuple("shown" if k == head and len(found) > 1 else "" for k in range(len(found))),
     )
 
 
@@ -416,7 +416,7 @@ def _large(pattern: NDArray[np.float32], asking: Positions, asked: Positions, na
     rows, columns = values.shape
     whole = rows == len(asking.names)
     return Heatmap(
-        values=values, limits=_limits(values), row_labels=asking.gathered(rows), column_labels=asked.gathered(columns),
+        values=values, limits=_limits(values), row_labels=asking.gathered(MOST, LARGE), column_labels=asked.gathered(MOST, LARGE),
         row_keys=asking.keys if whole else (), row_title="asks", column_title="is asked", square=rows == columns,
         size=max(2, min(14, 420 // max(rows, 1))), title=name,
     )
@@ -476,6 +476,8 @@ def _note(found: NDArray[np.float32], asking: Positions, asked: Positions) -> st
                     "The row of a padding token is left out: nobody reads what it asks for.")
     if shown < count:
         told.append(f"{count} positions are put together into {shown} stretches: means over rows, sums over columns.")
+    if shown > LARGE:
+        told.append(f"The large map shows them in {len(asked.edges(MOST, LARGE)) - 1} stretches, small ones in fewer.")
     empty = int((found.sum(2) < 0.5).all(0).sum())
     if empty:
         told.append(f"{empty} positions attend to nothing, as all is masked for them.")
