@@ -13,7 +13,7 @@ from torch import Tensor
 import diorama
 from diorama.core import registry
 from diorama.core.errors import DioramaError, NotApplicable
-from diorama.core.marks import Table
+from diorama.core.marks import Lines, Table
 from diorama.scene import Scene
 
 WORDS = ("<pad>", "ant", "bee", "cat", "dog", "elk")
@@ -36,6 +36,15 @@ class _LooksPast(LooksBack):
         h = h + self.attn(h, h, h, attn_mask=mask)[0]
         answer: Tensor = self.head(h + self.mlp(h))
         return answer
+
+
+class _Sorts(_LooksPast):
+    """Scores for the classes of texts: the mean over their words."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores, words = super().forward(x), (x != 0)[..., None]
+        mean: Tensor = (scores * words).sum(1) / words.sum(1)
+        return mean
 
 
 @pytest.fixture(scope="module", params=["behind", "before"])
@@ -86,6 +95,17 @@ def test_units_do_over_texts_what_they_do_without_padding(name: str, sided: tupl
     assert filled[0] == ""
     for one, other in zip(*(_numbers(scene, name) for scene in sided), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+
+
+def test_what_stands_round_a_units_places_is_the_same_with_padding(sided: tuple[Scene, Scene]) -> None:
+    """The strongest and weakest examples of a card are told by their words; behind the last one it is not known what comes."""
+    told = []
+    for scene in sided:
+        tables = [mark for mark in scene.view("card", select=("unit:head/3",)).marks() if isinstance(mark, Table)]
+        told.append([column.texts for table in tables for column in table.columns if column.name == "what it foretells"])
+    assert told[0] == told[1]
+    assert len(told[0]) == 2
+    assert "<pad>" not in str(told)
 
 
 def test_a_scan_counts_the_words_of_texts_alone(sided: tuple[Scene, Scene]) -> None:
@@ -171,3 +191,31 @@ def test_a_made_text_is_asked_at_its_own_last_token(pair: tuple[Scene, Scene]) -
         answer = scene.model(row[None])[0, end].softmax(0)
     assert end < len(row) - 1
     assert float(made.probabilities[0]) == pytest.approx(float(answer[0]), abs=1e-4)
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_way_between_texts_with_classes_is_read_out_over_their_words(before: bool) -> None:
+    """What layers know, how active they are and which units turn the answer: with more padding and with less."""
+    torch.manual_seed(3)
+    model, y = _Sorts().eval(), torch.arange(40) % 2
+    texts = [torch.randint(1, 4, (3 + k % 5,)) + 2 * int(y[k]) for k in range(40)]
+    told = []
+    for wide in (12, 8):
+        x = torch.zeros(40, wide, dtype=torch.long)
+        for k, text in enumerate(texts):
+            x[k, slice(wide - len(text), wide) if before else slice(0, len(text))] = text
+        scene = Scene(model, x, y, inputs=diorama.Tokens(vocabulary=WORDS), classes=tuple("abcdef"), task="classification")
+        for knobs in ({"show": "answer"}, {"show": "depth"}, {"show": "units"}):
+            told.append(scene.view("morph", start=0, end=5, way="straight", **knobs))
+    lines = 0
+    for one, other in zip(told[:3], told[3:], strict=True):
+        assert (one.title, one.caption) == (other.title, other.caption)
+        for mark, same in zip(one.marks(), other.marks(), strict=True):
+            if isinstance(mark, Lines):
+                lines += len(mark.series)
+                for series, alike in zip(mark.series, same.series, strict=True):
+                    np.testing.assert_allclose(series.y, alike.y, rtol=1e-3, atol=1e-4, err_msg=f"{mark.title}, {series.name}")
+            for column, alike in zip(mark.columns, same.columns, strict=True) if isinstance(mark, Table) else ():
+                if column.numbers is not None:
+                    np.testing.assert_allclose(column.numbers, alike.numbers, rtol=1e-3, atol=1e-4, err_msg=f"{mark.title}, {column.name}")
+    assert lines

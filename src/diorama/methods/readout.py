@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
+from ..model.own_places import alike_long
+
 WIDTH = 512
 """A layer's maps are averaged over a grid so coarse that an example has about so many numbers."""
 STRENGTHS = (1e-2, 1e-3, 1e-4, 1e-5)
@@ -22,8 +24,12 @@ _HELD_OUT = 4
 Floats = NDArray[np.float64]
 
 
-def pooled(units: Tensor) -> Tensor:
-    """A layer's answers (n, units, …) as one row an example: maps and sequences averaged over a coarse grid."""
+def pooled(units: Tensor, own: Tensor | None = None, places: int | None = None) -> Tensor:
+    """A layer's answers (n, units, …) as one row an example: maps and sequences averaged over a coarse grid.
+
+    ``own`` (n, places) are the places that each example has itself, of which alone a sequence's are taken; ``places``: as many cells as such a
+    sequence would have, so that rows of long and short texts go together.
+    """
     values = units.float()
     if values.ndim < 3:
         return values.reshape(len(values), -1)
@@ -32,7 +38,8 @@ def pooled(units: Tensor) -> Tensor:
         side = max(1, int(cells**0.5))
         return F.adaptive_avg_pool2d(values, (min(side, values.shape[2]), min(side, values.shape[3]))).flatten(1)
     flat = values.flatten(2)
-    return F.adaptive_avg_pool1d(flat, min(cells, flat.shape[2])).flatten(1)
+    wide = min(cells, places or flat.shape[2])
+    return torch.cat([F.adaptive_avg_pool1d(part, wide) for _, _, part in alike_long(flat, own)]).flatten(1)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,7 @@ from ...core.marks import Bars, Column, Node, Number, Table
 from ...core.saying import plain
 from ...core.selection import number_key
 from ...data.kinds import Tokens
+from ...data.padding import pads
 from ...model.statistics import ClassMeans, Moments
 from ...scene import Scene
 from ...scene.reads import misplaced
@@ -99,6 +100,9 @@ def listed(scene: Scene, found: ChosenExamples, title: str, layer: str, *, foret
         return about.gallery(scene, np.array(found.examples), title, notes)
     texts = []
     for words, (at,) in zip(scene.live.shown(found.examples), found.places, strict=True):
+        inside = [k for k, word in enumerate(words) if not pads(word)]
+        if inside and inside[0] <= at <= inside[-1]:  # what fills the text up stands round no place of it
+            words, at = words[inside[0] : inside[-1] + 1], at - inside[0]
         words, at = ([*words, "?"], at + 1) if foretells else (words, at)
         before, after = words[max(0, at - AROUND) : at], words[at + 1 : at + 1 + AROUND // 2]
         told = kind.joined([*before, f"‹{words[at]}›", *after])

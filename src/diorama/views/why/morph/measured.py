@@ -33,6 +33,7 @@ from ....model.own_places import Owners
 from ....model.targets import Target
 from ....model.unwrap import fed
 from ....scene import Scene
+from ....scene.input import stretches
 from ...units import ShownLayer, main_layers
 
 Floats = NDArray[np.float64]
@@ -128,7 +129,8 @@ def look_inside(told: MeasuredWay, layers: Sequence[ShownLayer], reads: dict[str
             values = _units(one, there[one.source.name])
             active = owners.mean((values > 0).float()).mean(1)
             means = owners.mean(values)
-            found[one.name].append((active, means, pooled(values)))
+            cells = reads[one.name].mean.numel() // values.shape[1] if one.name in reads else None
+            found[one.name].append((active, means, pooled(values, owners.own(values), cells)))
     for name, parts in found.items():
         active, means, rows = (torch.cat(part) for part in zip(*parts, strict=True))
         told.active[name], told.means[name] = active.double().numpy(), means
@@ -167,10 +169,19 @@ def read_outs(scene: Scene, layers: Sequence[ShownLayer], without: Sequence[int]
 def _rows(scene: Scene, layers: Sequence[ShownLayer]) -> dict[str, Tensor]:
     table = {one.source.name: one for one in layers}
     parts: dict[str, list[Tensor]] = {name: [] for name in table}
+    owners, words = Owners(scene.kind), stretches(scene.kind, scene.live.x)
+    longest = max((one.stop - one.start for one in words or ()), default=0)
+
+    def row(name: str, tensor: Tensor) -> Tensor:
+        values = _units(table[name], tensor)
+        # A batch of texts that fill all places has as many cells as those with padding.
+        along = any(part.ndim == 2 and part.shape[1] == values.shape[-1] for part in nesting.tensors(scene.live.x))
+        return pooled(values, owners.own(values), longest if words and along and values.ndim == 3 else None)
+
     for first in range(0, len(scene.live), BATCH):
         chosen = list(range(first, min(first + BATCH, len(scene.live))))
         x = fed(scene.model, scene.live.batch(chosen))
-        kept = scene.kept(x, table, reduce=lambda name, tensor: pooled(_units(table[name], tensor)))
+        kept = scene.kept(owners.read(x), table, reduce=row)
         for name, value in kept.items():
             parts[name].append(value)
     return {table[name].name: torch.cat(value) for name, value in parts.items()}
@@ -197,8 +208,10 @@ def weigh_units(told: MeasuredWay, layers: Sequence[ShownLayer], target: Target,
         whole = sum(float(done[layer.name].sum()) for layer in deepest)
         told.accounted = deepest[-1].path, whole / (after - before)
     told.units = []
+    owners = Owners(told.way.look.kind)
+    owners.read(nesting.join([told.way.start] * 2))
     for effect, one, unit in ranked:
-        values = _units(one, ends[one.source.name])[:, unit].double().reshape(2, -1).mean(1)
+        values = owners.mean(_units(one, ends[one.source.name]).double())[:, unit]
         alone = put_back(told.way, one.source, unit, low, high, target)
         told.units.append(UnitChange(one.name, unit, float(values[0]), float(values[1]), effect, alone))
 
