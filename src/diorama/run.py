@@ -231,7 +231,9 @@ class Run(Line):
         while (answer := self.acknowledgement(number)) is None:
             self._check_place()
             if time.monotonic() > until:
-                raise Unavailable(f"no answer within {wait:g} s; the training applies {name} after its current step")
+                foreign = registry.commands.is_foreign(name)
+                ends = f"; {registry.commands.told(name)} must end by itself, as the training waits for it" if foreign else ""
+                raise Unavailable(f"no answer within {wait:g} s; the training applies {name} after its current step{ends}")
             if not self.alive and self.acknowledgement(number) is None:
                 raise Unavailable(f"the training ended before it could apply {name}")
             time.sleep(0.02)

@@ -365,6 +365,26 @@ def _unwritten(*_: Any, **__: Any) -> Any:
     return plugins.Applied("was", torch.ones(1), "changed")  # type: ignore[arg-type]
 
 
+def _misshapen(self: Any, look: Any, x: Any, target: Any) -> Any:
+    yield self.found(look, x, target, x[:, :1], look.target(x, target))
+
+
+def _misscored(self: Any, look: Any, x: Any, target: Any) -> Any:
+    yield self.found(look, x, target, x, look.scores(x))
+
+
+def _nowhere(self: Any, rows: Any, dimensions: int, *_: Any) -> Any:
+    yield plugins.Placed(np.full((len(rows), dimensions), np.nan))
+
+
+def _undone(*_: Any, **__: Any) -> Any:
+    yield plugins.Stage(1.0, "x", 0)  # type: ignore[arg-type]
+
+
+def _priced(*_: Any, **__: Any) -> Any:
+    return plugins.Cost("many")  # type: ignore[arg-type]
+
+
 def _no_marks(self: Any, scene: plugins.Scene, selection: plugins.Selection) -> Any:
     yield self.picture(scene, selection, "Mine", plugins.marks.Group(children=({"text": "words"},)), "")
 
@@ -408,8 +428,11 @@ def _too_few(*_: Any, **__: Any) -> Any:
     + [(kind, _gives) for kind in USES if "." in kind]
     + [(kind, _gives_nothing) for kind in ("methods", "derivations", "projections")]
     + [("derivations", _not_plain), ("derivations", _refused), ("projections", _too_few), ("commands", _unwritten),
-       ("views", _no_marks), ("views", _wrong_field), ("derivations.material", _no_data), ("commands", _no_way_back), ("commands", _how)]
+       ("views", _no_marks), ("views", _wrong_field), ("derivations.material", _no_data), ("commands", _no_way_back), ("commands", _how),
+       ("methods", _misshapen), ("methods", _misscored), ("projections", _nowhere), ("derivations", _undone)]
+    + [(f"{kind}.cost", _priced) for kind in ("methods", "derivations", "projections")]
     + [("findings", _found(**wrong)) for wrong in (
+        {"finding": "dead_units"},
         {"evidence": 4}, {"severity": 7}, {"title": "\ud800"}, {"view": "nosuch"}, {"keys": ("nothing",)}, {"action": ("freeze", {"layr": "0"})},
     )],
     ids=lambda value: getattr(value, "__name__", value),

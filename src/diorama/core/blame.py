@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sysconfig
 from collections.abc import Callable, Generator, Iterator
@@ -11,10 +12,13 @@ from types import TracebackType
 from typing import Any
 
 from . import registry
+from .deadline import overdue
 from .errors import Cancelled, DioramaError, Faulty, NotApplicable, UsageError
 from .fields import flaw
 from .frames import raised_at
 
+LONG = 10.0
+"""Seconds after which it is said that a third party's plug-in is still at work where all else waits for it."""
 _OURS = Path(__file__).parents[1]
 _GIVEN = str(_OURS / "data" / "nesting.py")
 """Whose function ``call`` gives an input to a model."""
@@ -127,6 +131,17 @@ def charged(plugin: Any) -> Iterator[None]:
         if isinstance(error, UsageError) and culprit(error) and _drawing(error):
             raise Faulty(f"{registry.told(plugin)} wants mending: {error}{_place(error)}") from error
         raise
+
+
+@contextmanager
+def announced(plugin: Any) -> Iterator[None]:
+    """Within, a warning says it once where a third party's plug-in takes so long that whoever runs it may wonder why nothing goes on."""
+
+    def say() -> None:
+        registry.warn(f"{registry.told(plugin)} has been at work for {LONG:g} s, and all else waits for it here", registry.place_of(plugin))
+
+    with contextlib.nullcontext() if registry.is_own(plugin) else overdue(LONG, say):
+        yield
 
 
 def _drawing(error: BaseException) -> bool:

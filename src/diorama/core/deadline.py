@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from .errors import Faulty
@@ -47,3 +48,15 @@ def within(seconds: float, what: str, make: Callable[[], Made]) -> Made:
     finally:
         done.set()
     return found
+
+
+@contextmanager
+def overdue(seconds: float, say: Callable[[], object]) -> Iterator[None]:
+    """Within, something is said once, from a thread of its own, where it takes longer than so many seconds."""
+    timer = threading.Timer(seconds, say)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

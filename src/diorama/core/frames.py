@@ -31,14 +31,14 @@ def strangers(error: BaseException) -> list[Place]:
     return [(name, line) for name, line in lines if not name.startswith(("<", _OURS)) and not _of_python(name)]
 
 
-def registrar() -> str:
-    """Who registers a plug-in, as a sentence says it: the file and the line, of a notebook's cell the cell."""
+def registrar() -> tuple[str, Place]:
+    """Who registers a plug-in, as a sentence says it, and the file and the line."""
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):
         frame = frame.f_back
     file, module = frame.f_code.co_filename, frame.f_globals.get("__name__", "__main__")
     where = f"{Path(file).name}, line {frame.f_lineno}" if not file.startswith("<") else f"line {frame.f_lineno} of what was typed"
-    return f"registered by {module} ({where})"
+    return f"registered by {module} ({where})", (file, frame.f_lineno)
 
 
 def _of_python(file: str) -> bool:

@@ -55,8 +55,8 @@ class Registry(Mapping[str, Any]):
         """What each that is left out for now waits for: its own import, or another one of its package."""
         self._by_caller: set[str] = set()
         """Those that no thread but the caller's own can import."""
-        self._registered: dict[str, tuple[Any, str]] = {}
-        """Those that this process added by itself, and who did."""
+        self._registered: dict[str, tuple[Any, str, Place]] = {}
+        """Those that this process added by itself, and who did, in words and as a place."""
 
     def _find(self) -> dict[str, str]:
         if self._modules is None:
@@ -88,7 +88,7 @@ class Registry(Mapping[str, Any]):
 
     def _hide(self, point: EntryPoint, why: str) -> None:
         self._hidden[point.name] = f"the {self.noun} {point.name!r} of {_package(point)} is left out: {why}"
-        _warn(self._hidden[point.name], (point.value, 1))
+        warn(self._hidden[point.name], (point.value, 1))
 
     def _how_named(self) -> str:
         return f"a name is a word of letters, digits and underscores, as in my_{self.noun.split()[-1]}"
@@ -142,7 +142,7 @@ class Registry(Mapping[str, Any]):
             self._coming[name] = arrival
             if not arrival.awaited():
                 if not told_before:
-                    _warn(self._awaited(name, arrival), self._where(name, None))
+                    warn(self._awaited(name, arrival), self._where(name, None))
                 return
         self._coming.pop(name, None)
 
@@ -179,7 +179,7 @@ class Registry(Mapping[str, Any]):
         except (UsageError, TypeError) as error:
             raise UsageError(f"{refused}{error}") from None
         self._left_out.pop(name, None)
-        self._registered[name] = plugin, registrar()
+        self._registered[name] = plugin, *registrar()
         self._loaded[name] = plugin
 
     def _take(self, name: str, plugin: Any) -> None:
@@ -266,7 +266,7 @@ class Registry(Mapping[str, Any]):
 
     def _registrar(self, name: str) -> str:
         """Who registered what stands under a name, in words; empty where nobody did."""
-        plugin, who = self._registered.get(name, (None, ""))
+        plugin, who, _ = self._registered.get(name, (None, "", None))
         return who if self._loaded.get(name) is plugin else ""
 
     def holds(self, name: str, plugin: type) -> bool:
@@ -294,16 +294,17 @@ class Registry(Mapping[str, Any]):
         else:
             whose, way = " of diorama", "install what it needs" if isinstance(error, ImportError) else "this is a fault of diorama"
         self._left_out[name] = f"the {self.noun} {name!r}{whose} cannot be used and is left out ({text}); {way}"
-        _warn(self._left_out[name], self._where(name, error))
+        warn(self._left_out[name], self._where(name, error))
 
     def _where(self, name: str, error: BaseException | None) -> Place:
         """To which file and line a warning about a plug-in points: where it failed, where its class stands, or its entry point."""
         frames = strangers(error) if error is not None else []
         if frames:
             return frames[-1]
-        plugin = self._loaded.get(name)
-        if plugin is not None:
-            return getattr(sys.modules.get(plugin.__module__), "__file__", None) or plugin.__module__, 1
+        if self._registrar(name):
+            return self._registered[name][2]
+        if name in self._loaded:
+            return place_of(self._loaded[name])
         point = self._foreign.get(name)
         return (point.value if point is not None else self.package), 1
 
@@ -412,7 +413,8 @@ def _package(point: EntryPoint) -> str:
     return name
 
 
-def _warn(text: str, place: Place) -> None:
+def warn(text: str, place: Place) -> None:
+    """Warn of a plug-in, at a place of its own."""
     with contextlib.suppress(Warning):  # where warnings are errors, a stranger's fault still stops nothing
         warnings.warn_explicit(text, LeftOut, *place)
 
@@ -465,6 +467,12 @@ def told(plugin: Any) -> str:
             name = getattr(kind, "name", "") or kind.__name__
             return registry.told(name) if registry.holds(name, kind) else f"the {registry.noun} {name!r}"
     return f"the plug-in {kind.__name__!r}"
+
+
+def place_of(plugin: Any) -> Place:
+    """The file in which a plug-in's class stands."""
+    module = plugin.__module__
+    return getattr(sys.modules.get(module), "__file__", None) or module, 1
 
 
 def is_own(plugin: Any) -> bool:

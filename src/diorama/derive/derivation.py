@@ -199,8 +199,7 @@ class Derived:
     @property
     def cost(self) -> Cost:
         """About how many passes of one example making it takes, where it is not known."""
-        cost: Cost = answered(self.derivation, lambda: self.derivation.cost(self.scene), Cost)
-        return cost
+        return Cost.of(self.derivation, lambda: self.derivation.cost(self.scene))
 
     @property
     def known(self) -> bool:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..core.blame import yielded
+from ..core.blame import sound, yielded
 from ..core.errors import Faulty
-from ..core.registry import told
+from ..core.frames import raised_at
+from ..core.registry import is_own, told
 from ..model.changes import steady
 from ..model.surroundings import Neutral
 from .packing import plain
@@ -113,10 +116,15 @@ class Work:
         self._seconds += time.perf_counter() - began
         if stage is None:
             return self._finished()
+        try:
+            sound(self.derived.derivation, stage)
+        except BaseException:
+            self._stop(keep=False)
+            raise
         if self._claim is not None:
             self._claim.alive()
         if stage.state is not None and self._seconds - self._saved >= self._pause:
-            self._save(stage)
+            stage = self._save(stage)
         self._held = stage
         return stage
 
@@ -144,6 +152,8 @@ class Work:
         from .derivation import Stage
 
         derivation = derived.derivation
+        if not is_own(derivation):
+            derived.cost  # noqa: B018 - what is no cost is refused before the work, not by the first who asks for it
         self._parts = yielded(derivation, lambda: derivation.stages(scene, begun, before), Stage, some=False)
         return None
 
@@ -217,16 +227,28 @@ class Work:
         self._parts, self._held = None, None
         self._free()
 
-    def _save(self, stage: Stage) -> None:
+    def _save(self, stage: Stage) -> Stage:
+        """Keep what is needed to go on. What cannot be kept is said once, and the work goes on."""
         assert stage.state is not None
         began = time.perf_counter()
-        derived, state = self.derived, plain(stage.state())
+        derived = self.derived
+        try:
+            state = plain(stage.state())
+        except Exception as error:
+            if is_own(derived.derivation):
+                raise
+            self._pause = float("inf")
+            text = f"{told(derived.derivation)} is not kept on the way, and begins anew where it is stopped: its state failed "
+            text += f"({type(error).__name__}: {' '.join(str(error).split())}{raised_at(error, derived.derivation)})"
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
+            return dataclasses.replace(stage, note=" · ".join(filter(None, (stage.note, text))))
         derived.scene.memory.put(f"{derived.key}/begun", (state, self._seconds))
         if derived.store is not None and self._seconds >= SHORT:
             head = {**derived.head(), "seconds": round(self._seconds, 3), "reached": [stage.done, stage.total]}
             derived.store.write(derived.name, head, state, PART)
         self._saved = self._seconds
         self._pause = max(SHORT, SHARE * (time.perf_counter() - began))
+        return stage
 
     def _free(self) -> None:
         if self._claim is not None:

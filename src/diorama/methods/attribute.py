@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from ..core.blame import answered, blamed, yielded
-from ..core.errors import NotApplicable, UsageError
+from ..core.errors import Faulty, NotApplicable, UsageError
 from ..core.knobs import build
-from ..core.registry import methods
+from ..core.registry import is_own, methods
+from ..core.registry import told as named
 from ..core.selection import unit_key
 from ..data import nesting
 from ..data.examples import Examples
@@ -111,10 +112,11 @@ def _attributed(
         chosen = build(methods[str(method)], knobs)
     elif knobs:
         chosen = dataclasses.replace(chosen, **knobs)
-    if progress is not None and answered(chosen, lambda: chosen.fits(look, ready), str, NoneType) is None:
-        cost = answered(chosen, lambda: chosen.cost(look, ready), Cost)
-        one = look.timed(ready) * (1 if chosen.singly else nesting.size(ready))
-        progress(0, cost.forward + cost.backward, cost.said(one))
+    if (progress is not None or not is_own(chosen)) and answered(chosen, lambda: chosen.fits(look, ready), str, NoneType) is None:
+        cost = Cost.of(chosen, lambda: chosen.cost(look, ready))  # of a third party's also where nobody hears it: what is none is refused
+        if progress is not None:
+            one = look.timed(ready) * (1 if chosen.singly else nesting.size(ready))
+            progress(0, cost.forward + cost.backward, cost.said(one))
     *_, last = attributions(look, ready, target, chosen)
     return last
 
@@ -155,7 +157,7 @@ def _explained(look: Looking, x: Nested, target: Any, aimed: Target, method: Met
     found: Attribution
     parts = list(pieces(look, x, grad=True))
     if len(parts) == 1 or method.singly or (callable(target) and not isinstance(target, Target)):
-        for found in yielded(method, lambda: method.attribute(look, x, aimed), Attribution):
+        for found in _given(x, method, lambda: method.attribute(look, x, aimed)):
             if method.opens or Entrance(x).waits:
                 compare(look, x, aimed, method, found)
             yield found
@@ -166,6 +168,27 @@ def _explained(look: Looking, x: Nested, target: Any, aimed: Target, method: Met
         yield found
 
 
+def _given(x: Nested, method: Method, attribute: Callable[[], Any]) -> Iterator[Attribution]:
+    """What a method yields. *Raises* Faulty, which names it, where that is no map of this input, or holds no score for each example."""
+    wanted = [tuple(part.shape) for part in nesting.tensors(x)]
+    for found in yielded(method, attribute, Attribution):
+        try:
+            came = [tuple(part.shape) for part in nesting.tensors(found.values)]
+        except Exception:  # noqa: BLE001 - whatever it gave
+            came = []
+        scores = tuple(getattr(found.scores, "shape", ()))
+        if came != wanted:
+            raise Faulty(f"{named(method)} wants mending: values of the input's shape {_listed(wanted)} are wanted, not {_listed(came)}")
+        if not isinstance(found.scores, Tensor) or scores != (nesting.size(x),):
+            raise Faulty(f"{named(method)} wants mending: scores of the shape {(nesting.size(x),)} are wanted, the target's value of each example, "
+                         f"not {scores if isinstance(found.scores, Tensor) else type(found.scores).__name__}")
+        yield found
+
+
+def _listed(shapes: list[tuple[int, ...]]) -> str:
+    return " and ".join(map(str, shapes)) or "something else"
+
+
 def _in_parts(look: Looking, x: Nested, target: Target, method: Method, parts: list[slice]) -> Attribution:
     """The examples explained part by part, as if they had gone through the model together."""
     dice, said, flat = look.generator.get_state(), [], ""
@@ -173,7 +196,7 @@ def _in_parts(look: Looking, x: Nested, target: Target, method: Method, parts: l
     for part in parts:
         own, own_look = nesting.select(x, part), look.on(x, part, pooled=method.pooled)
         look.generator.set_state(dice)
-        *_, last = yielded(method, functools.partial(method.attribute, own_look, own, only(target, part)), Attribution)
+        *_, last = _given(own, method, functools.partial(method.attribute, own_look, own, only(target, part)))
         found.append(last)
         why = next((why for why in FLAT if why in last.note), "")
         flat = why or flat

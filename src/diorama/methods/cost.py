@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
+from ..core.blame import answered, sound
 from ..core.errors import UsageError
 
 
@@ -14,6 +16,12 @@ class Cost:
 
     forward: int = 1
     backward: int = 0
+
+    @classmethod
+    def of(cls, plugin: Any, ask: Callable[[], Any]) -> Cost:
+        """What a plug-in says it costs. *Raises* Faulty, which names it, for what is no cost."""
+        found: Cost = sound(plugin, answered(plugin, ask, cls))
+        return found
 
     def seconds(self, one: float) -> float:
         """The expected time, from that of one forward pass; a backward pass to the input takes about as long again."""

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.blame import given, yielded
+from ..core.blame import given, sound, yielded
 from ..core.errors import Faulty
 from ..core.knobs import Plugin
 from ..core.registry import told
@@ -60,9 +60,12 @@ def placements(
     """Every place that an algorithm yields. *Raises* Faulty where that is no point a row."""
     more = {"held": held} if algorithm.tied and held is not None else {}
     for placed in yielded(algorithm, lambda: algorithm.placed(rows, dimensions, start, begun, **more), Placed):
+        sound(algorithm, placed)
         points = given(algorithm, placed.points, np.ndarray)
         if points.shape != (len(rows), dimensions):
             raise Faulty(f"{told(algorithm)} wants mending: points of the shape {(len(rows), dimensions)} are wanted, not {points.shape}")
+        if not np.isfinite(points).any() and len(points):
+            raise Faulty(f"{told(algorithm)} wants mending: none of the {len(points)} examples has a place: all its numbers are NaN or infinite")
         yield placed
 
 

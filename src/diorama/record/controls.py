@@ -13,7 +13,7 @@ import torch
 from torch.optim import Optimizer
 
 from ..core import registry
-from ..core.blame import charged, failure, said
+from ..core.blame import announced, charged, failure, said
 from ..core.errors import DioramaError, Faulty, NotApplicable, UsageError, kind_of
 from ..core.knobs import build
 from ..core.log import details
@@ -456,7 +456,7 @@ class Controls:
             if command.steers:
                 keep, told = self.before_act(LATER if command.later else RULE if request.sender.startswith("rule ") else "")
             waiting = self.idle.waiting(self.number)
-            with torch.no_grad(), charged(command):
+            with torch.no_grad(), charged(command), announced(command):
                 done = command.apply(self)
                 old, new, text, reversal, unchanged = applied(command, done)
             good = True

@@ -272,7 +272,7 @@ def describe(view: type[View]) -> dict[str, Any]:
     return {
         **knobs.describe(view),
         "room": view.room,
-        "question": view.question,
+        "question": view.question or knobs.sentence(view) or knobs.title_of(view),
         "family": view.family,
         "papers": list(view.papers),
         "rows": list(view.rows),

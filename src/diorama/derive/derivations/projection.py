@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ...core.blame import answered
 from ...core.errors import NotApplicable, UsageError
 from ...core.knobs import build, knob, knobs_of
 from ...core.registry import projections
@@ -60,7 +59,7 @@ class ProjectionDerivation(Following):
     def cost(self, scene: Scene) -> Cost:
         """One pass an example."""
         algorithm = self._algorithm()
-        return answered(algorithm, lambda: algorithm.cost(len(scene.live)), Cost)  # type: ignore[no-any-return]
+        return Cost.of(algorithm, lambda: algorithm.cost(len(scene.live)))
 
     def stages(self, scene: Scene, begun: Plain = None, before: Plain = None) -> Iterator[Stage]:
         """The points as the algorithm places them."""

@@ -9,7 +9,6 @@ import scipy
 import torch
 from torch import Tensor, nn
 
-from ...core.blame import answered
 from ...core.errors import NotApplicable
 from ...data import nesting
 from ...data.nesting import Nested
@@ -76,7 +75,7 @@ def stages(layers: int) -> tuple[int, ...]:
 
 def cost(method: Method, look: Looking, x: Nested) -> Cost:
     """What the test takes: the method once for the network as it is, and once a stage."""
-    one, times = answered(method, lambda: method.cost(look, x), Cost), 1 + len(stages(len(_weighted(look))))
+    one, times = Cost.of(method, lambda: method.cost(look, x)), 1 + len(stages(len(_weighted(look))))
     return Cost(one.forward * times, one.backward * times)
 
 

@@ -30,7 +30,8 @@ LONG = 48
 class Found:
     """One diagnosis: what it is, how bad (0 to 1), and what was seen that says so.
 
-    All of it is checked when it is taken from a third party's finding: the types, that ``severity`` lies in 0 to 1, that ``action`` is a
+    All of it is checked when it is taken from a third party's finding: the types, that ``finding`` is the name that its own is registered under
+    (``self.name``), so that none speaks in another's, that ``severity`` lies in 0 to 1, that ``action`` is a
     command with knobs that it takes, that ``view`` is a view, and that ``keys`` read as keys. Whether a key's layer is there is not. A finding
     that gives a wrong one is left out, with a sentence that names it, and the others stay.
     """
@@ -60,6 +61,8 @@ def checked(finding: Any, one: Any) -> Found:
     if is_own(finding):
         return found
     try:
+        if found.finding != finding.name:
+            raise UsageError(f"Found.finding is the finding's own name, {finding.name!r} (self.name), and is {found.finding!r}")
         if not 0 <= found.severity <= 1:
             raise UsageError(f"Found.severity lies between 0 and 1, and is {found.severity}")
         if found.action is not None:

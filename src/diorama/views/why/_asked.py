@@ -117,8 +117,7 @@ class Asked:
 
     def cost(self, method: Method) -> Cost:
         """What a method takes here."""
-        found: Cost = answered(method, lambda: method.cost(self.looking_for(method), self.current.x), Cost)
-        return found
+        return Cost.of(method, lambda: method.cost(self.looking_for(method), self.current.x))
 
     @property
     def chance(self) -> Target | None:

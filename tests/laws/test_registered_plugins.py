@@ -1,0 +1,201 @@
+"""What plug-ins that a script or a notebook registers do badly is told as theirs, and stops nothing."""
+
+from __future__ import annotations
+
+import re
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from broken import first_of
+from test_plugins import USES, _fails
+from torch import nn
+
+import diorama
+from diorama import plugins
+from diorama.cli import program
+from diorama.core import blame, registry
+from diorama.core.errors import Faulty, LeftOut, NotApplicable, Unavailable
+from diorama.core.knobs import sentence
+from diorama.core.registry import Registry
+from diorama.derive import work
+from diorama.live.worker import run_job
+from diorama.views.view import describe
+
+REGISTRIES = registry.REGISTRIES
+
+
+@pytest.fixture(autouse=True)
+def _taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is gone after it."""
+    for kind in REGISTRIES:
+        for known in ("_loaded", "_left_out", "_registered"):
+            monkeypatch.setattr(kind, known, dict(getattr(kind, known)))
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> diorama.Run:
+    """A short training."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("registered") / "run"
+    model = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3))
+    with diorama.watch(model, folder, probe=(torch.randn(6, 4), torch.tensor([0, 1, 2, 0, 1, 2]))) as recorder:
+        recorder.step(loss=3.0)
+    return diorama.open(folder)
+
+
+@pytest.fixture(scope="module")
+def scene() -> diorama.Scene:
+    """A small network."""
+    torch.manual_seed(0)
+    return diorama.Scene(nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)), torch.randn(12, 4))
+
+
+@pytest.mark.parametrize("kind", REGISTRIES, ids=lambda kind: kind.kind)
+def test_what_is_left_out_is_told_as_whose_it_is(kind: Registry) -> None:
+    """The sentence, the advice and the place of the warning are those of whoever registered it; of diorama's own they are diorama's; registering
+    it anew takes it in again."""
+    mine, own = type("Mine", (first_of(kind),), {}), kind.own[0]
+    kind.register("mine", mine)
+    assert kind.is_foreign("mine")
+    assert not kind.is_foreign(own)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        kind.leave_out("mine", ValueError("no luck"))
+        kind.leave_out(own, ImportError("No module named 'elsewhere'"))
+        first = kind.broken[own]
+        kind.leave_out(own, ValueError("no luck"))
+    said = rf"the {kind.noun} 'mine' registered by \S*test_registered_plugins \(test_registered_plugins\.py, line \d+\) cannot be used and is "
+    assert re.fullmatch(said + r"left out \(ValueError: no luck\); mend it there and register it again", kind.broken["mine"])
+    assert Path(told[0].filename) == Path(__file__)
+    assert first.endswith("of diorama cannot be used and is left out (ImportError: No module named 'elsewhere'); install what it needs")
+    assert kind.broken[own].endswith("; this is a fault of diorama")
+    with pytest.raises(Unavailable):
+        kind["mine"]
+    kind.register("mine", mine)
+    assert kind["mine"] is mine
+    assert "mine" not in kind.broken
+
+
+@pytest.mark.parametrize("name", sorted(USES))
+def test_a_registered_one_that_fails_is_its_registrars(name: str, recorded: diorama.Run, tmp_path: Path) -> None:
+    """What a script registers is named by the script and the line, and never said to be diorama's."""
+    kind: Registry = getattr(registry, name.partition(".")[0])
+    base, member, use = USES[name]
+    kind.register("mine", type("Mine", (base,), {member: _fails}))
+    try:
+        said = str(use(recorded, tmp_path / "run"))
+    except (Faulty, plugins.NotApplicable) as error:
+        said = str(error)
+    except ZeroDivisionError as error:
+        said = program._whose(error)
+    assert re.search(rf"he {kind.noun} 'mine' registered by \S+ \(test_registered_plugins\.py, line \d+\)", said), said
+    assert "no luck" in said
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_findings_of_a_script_are_left_out_like_others(fails: bool, tmp_path: Path) -> None:
+    """One that raises and one that gives what is none are told in one wording, and stand in ``broken``."""
+
+    def judge(*_: Any) -> Any:
+        if fails:
+            raise RuntimeError("boom")
+        return 5
+
+    diorama.findings.register("mine", type("Mine", (plugins.Finding,), {"__call__": judge}))
+    with diorama.watch(nn.Linear(2, 2), tmp_path / "run"):
+        pass
+    run = diorama.open(tmp_path / "run")
+    with pytest.warns(LeftOut, match=r"the finding 'mine' registered by .* cannot be used and is left out"):
+        run.findings()
+    assert ("RuntimeError: boom" if fails else "must give a list or tuple, and gave 5") in diorama.findings.broken["mine"]
+    assert "mine" not in list(diorama.findings)
+
+
+class Bare(plugins.View):
+    """Says what it is for."""
+
+    room = "relate"
+
+    def pictures(self, scene: plugins.Scene, selection: plugins.Selection) -> Iterator[plugins.Picture]:
+        """Nothing at all."""
+        yield from ()
+
+
+def test_a_view_that_yields_nothing_says_so(scene: diorama.Scene) -> None:
+    """In Python, in a stream, and to the page: by its name and whose it is."""
+    diorama.views.register("mine", Bare)
+    said = r"the view 'mine' registered by .* has nothing to show here"
+    with pytest.raises(NotApplicable, match=said):
+        scene.view("mine")
+    told: list[dict[str, Any]] = []
+    run_job(SimpleNamespace(perform=lambda *_: list(scene.stream("mine")) and None), {}, told.append, lambda: False)  # type: ignore[arg-type]
+    assert told[-1]["event"] == "error"
+    assert re.search(said, told[-1]["message"])
+
+
+def test_a_view_without_a_question_is_asked_for_by_what_it_says_of_itself() -> None:
+    """The page has a line under its title in any case."""
+    assert describe(Bare)["question"] == sentence(Bare) == "Says what it is for."
+
+
+def test_a_map_without_numbers_is_noted(scene: diorama.Scene) -> None:
+    """A method whose values are not numbers is shown, and the map says so, in Python as in the view."""
+
+    def attribute(self: Any, look: Any, x: Any, target: Any) -> Any:
+        yield self.found(look, x, target, x * float("nan"), look.target(x, target))
+
+    diorama.methods.register("mine", type("Mine", (plugins.Method,), {"attribute": attribute}))
+    found = diorama.attribute(scene.model, scene.live.x[:2], 0, method="mine")
+    assert "not finite" in found.note
+    assert "not finite" in found.picture().note
+    assert "not finite" in scene.view("attribution", method="mine").to_bytes().decode("utf-8", "replace")
+
+
+class Kept(plugins.Derivation):
+    """Goes on from a state that cannot be had."""
+
+    def cost(self, scene: plugins.Scene) -> plugins.Cost:
+        """No pass."""
+        return plugins.Cost(0)
+
+    def stages(self, scene: plugins.Scene, begun: Any = None, before: Any = None) -> Iterator[plugins.Stage]:
+        """Three stages."""
+        for k in range(3):
+            yield plugins.Stage(np.full(2, float(k)), k, 3, state=lambda: 1 / 0)
+
+    def check(self, scene: plugins.Scene, value: Any) -> None:
+        """Any."""
+
+
+def test_a_state_that_fails_does_not_end_the_work(scene: diorama.Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is needed to go on could not be kept: it is said once, with the place, and the value is made."""
+    monkeypatch.setattr(work, "SHORT", 0.0)
+    diorama.derivations.register("mine", Kept)
+    with pytest.warns(RuntimeWarning) as told:
+        stages = list(scene.derive("mine").stream())
+    assert stages[-1].value.tolist() == [2.0, 2.0]
+    said = r"the derivation 'mine' registered by .* begins anew where it is stopped: its state failed \(ZeroDivisionError: .* in test_registered"
+    assert [bool(re.search(said, str(each.message))) for each in told] == [True]
+    assert [bool(re.search(said, stage.note)) for stage in stages].count(True) == 1
+
+
+def test_a_plug_in_that_all_waits_for_is_named_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that does not end stops the training that it is in: the training's terminal says which it is."""
+    monkeypatch.setattr(blame, "LONG", 0.01)
+    diorama.commands.register("mine", type("Mine", (first_of(registry.commands),), {}))
+    heard = threading.Event()
+    monkeypatch.setattr("diorama.core.registry.warnings.warn_explicit", lambda text, *_: (said.append(text), heard.set()))
+    said: list[str] = []
+    with blame.announced(diorama.commands["mine"]):
+        assert heard.wait(60)
+    assert re.fullmatch(r"the command 'mine' registered by .* has been at work for 0\.01 s, and all else waits for it here", said[0])
+    with blame.announced(registry.commands["pause"]):
+        pass
+    assert len(said) == 1
