@@ -271,7 +271,10 @@ def plugin_page() -> str:
     for name, registry in zip(bases, REGISTRIES, strict=True):
         example = (EXAMPLES / f"own_{registry.kind.removesuffix('s')}.py").read_text()
         parts += [f"## {registry.noun[0].upper()}{registry.noun[1:]}s", "", f"Group `diorama.{registry.kind}`.", ""]
-        parts += ["```python", example.rstrip(), "```", "", _exported(name, getattr(plugins, name))]
+        more = (EXAMPLES / f"{registry.kind.removesuffix('s')}_of_derivation.py")
+        several = [example] + ([more.read_text()] if more.exists() else [])
+        parts += [line for each in several for line in ("```python", each.rstrip(), "```", "")]
+        parts += [_exported(name, getattr(plugins, name))]
     parts += ["## What they are given, and what they give", ""]
     parts += [_exported(name, getattr(plugins, name)) for name in plugins.__all__ if name not in (*bases, "marks", "savers")]
     parts += ["### `diorama.plugins.savers`", "", "The registry of file formats.", "", "## Marks", ""]

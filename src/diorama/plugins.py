@@ -8,8 +8,15 @@ A package offers its plug-ins by entry points in its ``pyproject.toml``; the ent
 The groups are ``diorama.views``, ``diorama.methods``, ``diorama.derivations``, ``diorama.projections``, ``diorama.signals``,
 ``diorama.findings``, ``diorama.commands``, ``diorama.demos`` and ``diorama.savers``. In a notebook or script the same is
 ``diorama.views.register("norms", Norms)``, and alike for the other kinds (``diorama.plugins.savers`` for file formats); a name that is
-taken stays with whoever has it, unless ``register`` is told ``replace=True``. One that cannot be used is named and left out:
-``diorama.views.broken`` says why, and alike for the other kinds.
+taken stays with whoever has it, unless ``register`` is told ``replace=True``. There is no folder to put files into: what is offered comes by
+entry points, what is registered stays in the process that registers it. One that cannot be used is named and left out:
+``diorama.views.broken`` says why, and alike for the other kinds. It names the package, of what was registered the file and the line.
+
+Names are known without an import. Where all of a kind are listed, those of third parties are imported, one package after the other, aside in
+a thread: one that takes longer than 10 seconds is named ("still being imported (12 s)"), left out for now, and joins as soon as it has come;
+the page shows it then by itself. Others of its package wait meanwhile. An import is ended after five minutes, where it runs Python. A training
+waits up to a minute for the signals that it records; whoever asks for one by its name waits for that one, as long as it takes. An import that
+only the main thread can make is made by whoever asks. Keep imports short all the same: what is heavy is best imported where it is used.
 
 A knob is a field with its default, ``rounds: int = knob(50, "How often.", low=1)``; a name that is looked up in the
 scene has a kind, ``layer: str | None = knob(None, "Which layer; the first when left out.", kind="layer")``, and the
@@ -34,7 +41,21 @@ the sign counts, or ``Limits`` of your own. A layer of ``scene.layers`` is a ``L
 ``units`` and shapes, and ``scene.layers["conv1"]`` finds one by its name.
 
 What is broken is named and left out. A finding of a third party's that has not judged a run after 20 seconds is ended and left out too, since
-all others wait for it.
+all others wait for it. A view that never ends holds up itself alone: it has a button that cancels it, and its worker is replaced. A command
+runs between two steps of the training, in its thread, and nothing can end it from outside: the training waits for it, and its terminal names
+it after 10 seconds. A view that yields nothing says that it has nothing to show; ``wants`` is the place to say why.
+
+A key is written ``kind:rest``, and what stands behind the colon depends on the kind. A name: ``layer:features.3``, ``run:a``,
+``direction:smiling``. A name and numbers: ``unit:features.3/17``, with a place ``unit:features.3/17@5,8``, ``head:block.2.attn/4``,
+``weight:fc/3,1``. A number, or the first and the last of several: ``example:4``, ``example:4-90``, ``class:7``, ``step:120``, ``token:12``.
+What is no module, as a layer or with a unit: ``op:block.softmax/3``, ``query:block.attn/1``, ``key:``, ``value:``, ``pattern:`` and
+``residual:``. ``str(Key("unit", "features.3", (17,)))`` writes one; names are percent-encoded there. A mark's ``keys`` are such texts, and a
+view ``follows`` kinds of them.
+
+Work of more than a moment belongs into a derivation, from which a view takes the stages: ``for stage in scene.derive("mine").stream()``, with
+``yield stage.progress`` on the way; an example stands below the one of a view. A value that took less than a second to make is not written to
+the run. A ``state`` is asked for once a second of work at most, seldomer where it takes long to write, and when the work is stopped; work of
+less than a second in all leaves nothing in the run, and begins anew in another process.
 
 Two kinds of things are no plug-ins. A mark has a half that draws in the browser, in TypeScript, and is built into the page: it is added in
 the project itself; ``docs/marks.md`` says how, and what its halves may rely on. A kind of input is told to ``watch`` and ``Scene`` as

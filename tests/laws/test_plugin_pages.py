@@ -10,6 +10,7 @@ import sys
 import typing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from diorama import plugins
@@ -39,6 +40,19 @@ def test_every_kind_has_an_example_that_runs(
     runpy.run_path(str(path), run_name="__main__")
     assert len(set(kind) - before) == 1
     assert capsys.readouterr().out.strip()
+
+
+def test_a_view_of_long_work_has_an_example_that_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """It tells how far the work is, which goes on from any of its states, and comes to the numbers that plain PyTorch gives."""
+    for kind in (registry.views, registry.derivations):
+        monkeypatch.setattr(kind, "_loaded", dict(kind._loaded))
+    made = runpy.run_path(str(EXAMPLES / "view_of_derivation.py"), run_name="__main__")
+    assert "[10, 20, 30, 40, 50, 60]" in capsys.readouterr().out
+    work, scene = made["Company"](layer="0"), made["scene"]
+    stages = list(work.stages(scene))
+    for stage in stages:
+        *_, last = work.stages(scene, stage.state())
+        assert np.array_equal(last.value, stages[-1].value)
 
 
 def test_the_page_for_third_parties_is_whole_and_fresh(monkeypatch: pytest.MonkeyPatch) -> None:

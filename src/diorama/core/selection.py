@@ -27,6 +27,8 @@ _UNIT = re.compile(r"(?P<name>.*)/(?P<index>\d+(,\d+)*)(@(?P<place>\d+(,\d+)*))?
 class Key:
     """A reference to one thing, such as ``unit:features.3/17@5,8``.
 
+    ``kind`` is run, layer, direction (a name), unit, head, weight (a name and numbers), example, class, step, token (numbers), or op, query, key,
+    value, pattern, residual (a name, perhaps with a unit).
     ``name`` is the run, layer or direction; ``index`` the unit, head, weight position, or the number(s) of examples,
     classes, steps and tokens (two numbers mean an inclusive range); ``place`` a position in the unit's map (row, column),
     of a layer that of all its units together. What an op, a query or the like answers is a layer as any other, whose

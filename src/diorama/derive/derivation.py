@@ -36,7 +36,8 @@ class Stage:
     """How far a derivation is.
 
     ``value`` is what it has so far, plain data; None while there is nothing to show. ``state`` gives all that is needed to
-    go on from here, when it is asked before the work goes on; a derivation without one starts anew after a stop.
+    go on from here, when it is asked before the work goes on: once a second of work at most, seldomer where it takes long to write, and when
+    the work is stopped. A derivation without one starts anew after a stop; where it fails, that is said once, and the work goes on.
     """
 
     value: Plain = None

@@ -45,7 +45,7 @@ class View(Plugin, abc.ABC):
     room: ClassVar[str] = ""
     """The folder that the file lies in, set by the registry; a third party's class says it: "training", "why", "unit" or "relate"."""
     question: ClassVar[str] = ""
-    """What a newcomer asks when this is the answer."""
+    """What a newcomer asks when this is the answer; the first sentence of its docstring when left out."""
     family: ClassVar[Family] = "process"
     """Its place in the survey's taxonomy."""
     papers: ClassVar[tuple[str, ...]] = ()
