@@ -26,6 +26,7 @@ from .input_ranges import furthest, given, in_order, range_of
 from .judging import Judging, of_one_number
 from .loop_habits import Leftovers, across, copied, cut, form_of, in_evaluation, pulled_alike, weight_of
 from .own_hooks import OwnHook, compiled
+from .picture_order import PictureOrder
 from .places import Columns, Places
 from .probabilities import twice, twice_each
 
@@ -90,7 +91,7 @@ class BatchReader:
         self._seen: NDArray[np.float64] | None = None
         self._again = False
         """Whether the loop was seen to make probabilities of the scores before a loss that does so."""
-        self._places = Places()
+        self._places, self._order = Places(), PictureOrder()
         self._leftovers = Leftovers()
         self._judging = Judging()
         self._columns, self._codes, self._carried = Columns(), Codes(), Carried()
@@ -236,6 +237,7 @@ class BatchReader:
             each = again is None and twice_each(values, slopes)
             labels, chances = (None, None) if each else told_labels(values, slopes) if again is None else (again, shares_of(values))
             between, within = _spreads(values)
+        habits |= {} if x is None else self._order.told(x)
         habits |= self._carried.finish(self._model, asked, labels if whole else None)
         if labels is None or chances is None:
             habits |= {"form": 4.0} if each else cut(values) | pulled_alike(values, slopes) | (across(values, slopes) if whole else {})

@@ -33,6 +33,7 @@ _CAUSES = {
     "saturated_units": (*_LOOP, "mismatched_shapes", *_RATE),
     "loss_spikes": _LOOP,
     "not_finite": ("leftover_gradients", "turned_loss", "momentum_too_high", "unscaled_inputs", "unscaled_targets"),
+    "unlearnt_class": ("missing_class", "unshuffled_batches", "probe_unlike_training"),
     "confused_classes": ("unshuffled_batches", "missing_class", "probe_unlike_training"),
     "missing_class": ("unshuffled_batches",),
     "overfitting": ("missing_class", "probe_unlike_training", "batch_norm_mismatch", "leftover_gradients", "turned_loss", *_RATE),

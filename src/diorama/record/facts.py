@@ -60,6 +60,8 @@ class Likeness(msgspec.Struct):
     """Of texts that are filled up to one length: whether an attention looks at what fills them, and at nothing else."""
     again: float | None = None
     """The share of its rows that stand in it before already, where none do by chance."""
+    order: Annotated[list[float], msgspec.Meta(min_length=2, max_length=2)] | None = None
+    """Of pictures: how much neighbouring rows, and columns, differ beside any two."""
     count: Count = 0
     labels: list[int] = []
     """Of classes: each example's, −100 where it has none."""

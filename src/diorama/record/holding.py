@@ -21,6 +21,7 @@ from ..model.unwrap import fed
 from ..training.optimizers import check_apart, elsewhere, far, remembered, unlike
 from ..training.subject import Subject
 from .beside_probe import COMPARED, again
+from .picture_order import PictureOrder
 
 _MOST = 512
 _TOLD = 1000
@@ -79,6 +80,8 @@ def likeness(examples: Examples | None, reading: Reading | None) -> dict[str, An
         if x is not None and x.is_floating_point() and x.numel():
             part = x.detach().reshape(-1)[: 2**22].float()
             found["inputs"] = [float(part.min()), float(part.max()), float(part.mean()), float(part.std(correction=0))]
+            if (order := _order(x)) is not None:
+                found["order"] = order
         parts = [one for one in nesting.tensors(few.x) if len(one) == len(few)]
         if len(few) > 1 and parts and all(bool((one == one[:1]).all()) for one in parts):
             found["alike"] = True
@@ -123,6 +126,15 @@ def _spread(y: torch.Tensor) -> dict[str, Any]:
         "spread": float(values.reshape(len(y), -1).std(0, correction=0).mean()),
         "ends": [float(ends.quantile(0.05)), float(ends.quantile(0.95))],
     }
+
+
+def _order(x: torch.Tensor) -> list[float] | None:
+    """How much neighbouring rows and columns of pictures differ beside any two; None of what is none."""
+    told: dict[str, float] = {}
+    order = PictureOrder()
+    for part in x.split(32):
+        told = order.told(part)
+    return [told["rows"], told["columns"]] if told else None
 
 
 def _nearest(x: torch.Tensor, labels: torch.Tensor) -> list[int]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _UNLIKE = 0.2
 """A mismatch above that of a batch's chance, where the momentum says by itself that statistics have not arrived."""
-_CHANCE = 0.05
+_CHANCE = 0.03
 """How far statistics of two batches lie apart, at least, where it matters which of them was the last."""
 _BEGUN = 0.05
 """The share of where statistics began that is in them still."""
@@ -70,7 +70,7 @@ class BatchNormMismatch(Finding):
         momenta = {str(layer["name"]): float(layer["momentum"]) for layer in run.meta.get("layers", ()) if layer.get("momentum", 0) >= LAST_BATCH}
         seen = [
             (float(np.median(values[-self.readings :])), name, int(steps[0])) for name, steps, values in layers_between(run, "activations/", "/mismatch")
-            if name in momenta and len(values) >= self.readings and float(np.median(values[-self.readings :])) >= _CHANCE
+            if name in momenta and (steps >= self.begun).sum() >= self.readings and float(np.median(values[-self.readings :])) >= _CHANCE
         ]
         if not seen:
             return []

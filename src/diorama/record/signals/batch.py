@@ -28,7 +28,7 @@ class BatchSignal(Signal):
     chance that a right answer is surer than a wrong one: near one half, being wrong has nothing to do with doubt.
     ``batch/between`` and ``batch/within`` are how far the scores lie apart between classes and between examples.
     ``batch/left`` is 1 where the gradients of the step before were still there, ``batch/eval`` where the network was in evaluation mode,
-    ``batch/form`` where the scores are softmaxed once too often (1), without their logarithm (2) or over the examples (3),
+    ``batch/form`` where the scores are softmaxed once too often (1), without their logarithm (2), over the examples (3) or by the loop (4),
     ``batch/alike`` where the loss pulls at each answer by what it is alone; ``batch/copied`` is the share of labels that are the
     token read at their own place, ``batch/cut`` the share of answers that are the very same number, and ``batch/most`` the share of
     the most frequent label so far.
@@ -44,6 +44,8 @@ class BatchSignal(Signal):
     ``batch/weight`` is what the loss of all examples of a pass weighs in the step: 1 of a mean, their number of a sum. ``batch/absent/<class>``
     is how often a class of the probe set was due that was never among the labels.
     ``batch/input`` is which of several inputs lies furthest from what networks learn from, ``batch/input/low``, ``…/high`` and ``…/std`` where.
+    ``batch/rows`` and ``batch/columns`` are how much neighbouring ones of pictures differ beside any two, ``batch/rows/even`` how much rows differ in
+    brightness by their place beside chance.
     ``batch/place`` is how far one place of the input alone keeps a class from the others, in standard deviations.
     *Error* of one batch; of very many scores every n-th row is read.
     """

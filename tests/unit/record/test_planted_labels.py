@@ -1,0 +1,194 @@
+"""Faults of labels, of the order in pictures and of what weights and statistics keep, each in one of three networks (in a sweep in each)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pairings import turn
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - its usual name
+
+import diorama
+from diorama.record.findings import ALARM, Found
+from diorama.record.look_pace import LookPace
+from diorama.record.picture_order import PictureOrder
+
+Data = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+class _Sum(nn.Sequential):
+    """What goes in, and what the layers make of it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The sum."""
+        found: Tensor = x + super().forward(x)
+        return found
+
+
+def _network(kind: str, momentum: float = 0.1) -> nn.Sequential:
+    torch.manual_seed(0)
+    if kind == "convolutional":
+        return nn.Sequential(
+            nn.Conv2d(1, 12, 3, 1, 1), nn.BatchNorm2d(12, momentum=momentum), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(192, 10),
+        )
+    middle: list[nn.Module] = [nn.Linear(32, 32), nn.BatchNorm1d(32, momentum=momentum), nn.ReLU()]
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), *([_Sum(*middle)] if kind == "summed" else middle), nn.Linear(32, 10))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each fault has its network; a sweep plants it in all three."""
+    if "kind" in metafunc.fixturenames:
+        turn(metafunc, "kind", ["dense", "convolutional", "summed"])
+
+
+@pytest.fixture
+def kind(request: pytest.FixtureRequest) -> str:
+    """The name of a kind of network."""
+    found: str = request.param
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _looked_at_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks happen every 20 steps, however busy the machine is."""
+    monkeypatch.setattr(LookPace, "affordable", lambda pace, number: number % 20 == 0)
+    monkeypatch.setattr(LookPace, "rests", lambda pace, number: (True, number, np.inf))
+
+
+def _digits() -> Data:
+    x, y = load_digits(return_X_y=True)
+    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(0))
+    x, y = torch.tensor(x, dtype=torch.float32).reshape(-1, 1, 8, 8)[order] / 8 - 1, torch.tensor(y)[order]
+    return x[:1400], y[:1400].clone(), x[1400:1700], y[1400:1700].clone()
+
+
+def _trained(
+    path: Path, model: nn.Module, data: Data, steps: int = 160, optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
+    rate: float = 3e-3, size: int = 64, **settings: float,
+) -> dict[str, Found]:
+    x, y, held, truth = data
+    learning, generator = optimizer(model.parameters(), rate, **settings), torch.Generator().manual_seed(0)
+    with diorama.watch(model, path, probe=(held, truth), optimizer=learning, every=10) as recorder:
+        for _ in range(steps):
+            rows = torch.randint(len(x), (size,), generator=generator)
+            loss = F.cross_entropy(model(x[rows]), y[rows])
+            learning.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            learning.step()
+            recorder.step(loss=loss)
+    return {one.finding: one for one in reversed(diorama.open(path).findings())}
+
+
+def _alarms(found: dict[str, Found]) -> set[str]:
+    return {name for name, one in found.items() if one.severity >= ALARM}
+
+
+def test_a_class_whose_labels_were_shuffled_among_the_others_is_found(tmp_path: Path, kind: str) -> None:
+    """Its examples get all sorts of answers, and it is named; in the whole data no class is."""
+    x, y, held, truth = _digits()
+    for name in ("shuffled", "whole"):
+        if name == "shuffled":
+            mine = torch.nonzero(y == 3).flatten()
+            labels = y.clone()
+            labels[mine] = torch.randint(10, mine.shape, generator=torch.Generator().manual_seed(1))
+        found = _trained(tmp_path / name, _network(kind), (x, labels if name == "shuffled" else y, held, truth))
+        assert ("unlearnt_class" in _alarms(found)) == (name == "shuffled")
+        if name == "shuffled":
+            assert found["unlearnt_class"].keys == ("class:3",)
+            assert found["unlearnt_class"].title == "3 is not learnt"
+            assert f"{(truth == 3).sum()} examples" in found["unlearnt_class"].evidence
+        else:
+            assert not _alarms(found)
+
+
+def test_pictures_whose_rows_were_shuffled_are_found(tmp_path: Path, kind: str) -> None:
+    """In the training alone, in the probe set alone or in both; one order for all of them is worth knowing, and pictures in order are nothing."""
+    generator = torch.Generator().manual_seed(0)
+
+    def shuffled(x: Tensor) -> Tensor:
+        return torch.stack([each[:, torch.randperm(8, generator=generator)] for each in x])
+
+    x, y, held, truth = _digits()
+    order = torch.randperm(8, generator=generator)
+    cases = {
+        "training": (shuffled(x), held, 0.75), "probe": (x, shuffled(held), 0.75), "both": (shuffled(x), shuffled(held), 0.6),
+        "columns": (shuffled(x.mT).mT, held, 0.75), "alike": (x[:, :, order], held[:, :, order], 0.4), "whole": (x, held, 0.0),
+    }
+    for name, (learnt, probe, severity) in cases.items():
+        found = _trained(tmp_path / name, _network(kind), (learnt, y, probe, truth), 40)
+        assert (found["shuffled_pictures"].severity if severity else float("shuffled_pictures" in found)) == severity, name
+        if severity:
+            assert ("columns out of order" in found["shuffled_pictures"].title) == (name == "columns")
+            assert found["shuffled_pictures"].title.startswith("The probe set's" if name == "probe" else "The training's")
+
+
+def test_how_much_neighbours_differ_is_what_pairs_of_rows_say() -> None:
+    """The two numbers are the mean squared difference of neighbours beside that of all pairs."""
+    x = _digits()[0][:64]
+    order = PictureOrder()
+    for part in x.split(32):
+        found = order.told(part)
+    for name, axis in (("rows", 2), ("columns", 3)):
+        lines = x.double().transpose(2, axis)
+        near = torch.stack([(lines[:, :, k] - lines[:, :, k + 1]).square().mean() for k in range(7)]).mean()
+        pairs = [(lines[:, :, i] - lines[:, :, k]).square().mean() for i in range(8) for k in range(8) if i != k]
+        assert found[name] == pytest.approx(float(near / torch.stack(pairs).mean()))
+    assert PictureOrder().told(torch.randn(64, 10)) == {}
+
+
+def test_statistics_that_are_those_of_the_last_batch_are_found(tmp_path: Path, kind: str) -> None:
+    """A momentum of 1, or of 0.99 as elsewhere, is told; the usual one is not, nor is one of 1 where each batch is all of the data."""
+    x, y, held, truth = _digits()
+    for momentum, size, told in ((1.0, 48, True), (0.99, 48, True), (0.1, 48, False)):
+        found = _trained(tmp_path / f"{momentum}", _network(kind, momentum), (x, y, held, truth), 110, size=size)
+        assert ("batch_norm_mismatch" in _alarms(found)) == told
+        if told:
+            assert f"a momentum of {momentum:g}" in found["batch_norm_mismatch"].text
+    model = _network(kind, 1.0)
+    learning = torch.optim.SGD(model.parameters(), 0.05)
+    with diorama.watch(model, tmp_path / "whole", probe=(held, truth), optimizer=learning, every=5) as recorder:
+        for _ in range(80):
+            learning.zero_grad()
+            loss = F.cross_entropy(model(x[:300]), y[:300])
+            loss.backward()  # type: ignore[no-untyped-call]
+            learning.step()
+            recorder.step(loss=loss)
+    assert "batch_norm_mismatch" not in {one.finding for one in diorama.open(tmp_path / "whole").findings()}
+
+
+def test_decay_that_shrinks_what_is_learnt_is_found(tmp_path: Path, kind: str) -> None:
+    """A decay of 10 is told, and with its harm where the loss has come down all the same; one of 0.1 is not."""
+    for decay in (10.0, 0.1):
+        found = _trained(
+            tmp_path / f"{decay}", _network(kind), _digits(), 240, torch.optim.AdamW, 2e-3, weight_decay=decay,
+        )
+        assert ("weight_decay_too_strong" in _alarms(found)) == (decay == 10)
+        if decay == 10:
+            assert "takes 2 % off the weights at each step" in found["weight_decay_too_strong"].text
+
+
+@pytest.mark.parametrize("where", ["training", "both", "too small"])
+def test_wrong_labels_are_an_alarm_where_something_else_speaks_of_them(tmp_path: Path, where: str) -> None:
+    """The probe set that is answered better, or inputs like those that are contradicted; what a model is too small to tell is none."""
+    generator = torch.Generator().manual_seed(1)
+    if where == "too small":  # a line cannot part what lies in rings, and is sure all the same
+        x = 4 * torch.rand(2600, 2, generator=generator) - 2
+        y = ((x[:, 0] > 0) ^ (x[:, 1].abs() > 1.4)).long()
+        model: nn.Module = nn.Linear(2, 2)
+        data = (x[:2000], y[:2000], x[2000:], y[2000:])
+    else:
+        x, y, held, truth = _digits()
+        moved = [torch.where(torch.rand(len(one), generator=generator) < 0.2, (one + torch.randint(1, 10, one.shape, generator=generator)) % 10, one)
+                 for one in (y, truth)]
+        model, data = _network("dense"), (x, moved[0], held, moved[1] if where == "both" else truth)
+    found = _trained(tmp_path / "run", model, data, 300, rate=4e-3 if where != "too small" else 5e-2)
+    assert ("label_noise" in _alarms(found)) == (where != "too small")
+    if where == "both":
+        assert "the most similar input has the label that was answered" in found["label_noise"].text
+    elif where == "training":
+        assert "labels of the training are wrong more often" in found["label_noise"].text
