@@ -8,7 +8,7 @@ import { Chosen, kindOf, numberOf } from "../src/marks/context.ts";
 import { outline } from "../src/marks/contour.ts";
 import { HALVES } from "../src/marks/halves.ts";
 import { drawPicture } from "../src/marks/index.ts";
-import { namedRows } from "../src/marks/heatmap.ts";
+import { namedRows, under } from "../src/marks/heatmap.ts";
 import { parted } from "../src/marks/elements.ts";
 import { fitted } from "../src/marks/heatmap.ts";
 import { shortened } from "../src/marks/sheet.ts";
@@ -81,6 +81,17 @@ test("rows that lie close and share a name are named once, in their middle; apar
   assert.deepEqual(namedRows(["a", "a", "a", "a", "b", "b", "b", "b", "c"], 3), [{ label: "a", middle: 2 }, { label: "b", middle: 6 }]);
   assert.deepEqual(namedRows(["a", "a", "b"], 0.9).map((one) => one.middle), [0.5, 1.5, 2.5]);
   assert.deepEqual(namedRows(["a", "b", "c", "d"], 2).map((one) => one.label), ["a", "c"]);
+});
+
+test("names of columns that are wider than their cells are written upwards, and numbers are not", () => {
+  const named = (labels: string[]): Heatmap => ({ column_labels: labels }) as unknown as Heatmap;
+  assert.equal(under(named([]), 30), 0);
+  assert.equal(under(named(["conv1", "fc"]), 44), 18);
+  assert.ok(under(named(["features.conv1", "fc"]), 44) > 80);
+  assert.equal(under(named(["features.conv1", "fc"]), 200), 18);
+  assert.equal(under(named(["100000", "200000"]), 20), 18);
+  assert.equal(under(named(["a name that is far too long to be written upwards whole", "b"]), 44), 110);
+  assert.equal(under(named(["features.conv1", "fc"]), 5), 18);
 });
 
 test("white space in tokens can be seen", () => {

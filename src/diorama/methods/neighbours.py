@@ -101,8 +101,9 @@ def shared(one: NDArray[np.int64], other: NDArray[np.int64]) -> float:
 def kept(before: Floats, rows: Floats, near: int = 10) -> Floats:
     """The share of its nearest others that each row has kept, 0 to 1, (n,)."""
     near = min(near, len(rows) - 1)
-    tables = zip(nearest(before, near), nearest(rows, near), strict=True)
-    return np.array([len(np.intersect1d(one, other)) for one, other in tables]) / near
+    one, other = nearest(before, near), nearest(rows, near)
+    found: Floats = (one[:, :, None] == other[:, None]).any(2).sum(1) / near
+    return found
 
 
 def hit(near: NDArray[np.int64], classes: NDArray[np.int64], which: NDArray[np.int64] | None = None) -> float:

@@ -12,8 +12,11 @@ import { face, fit, inks, sheet, type Ink } from "./sheet.ts";
 
 const TEXT = 11;
 const SMALL = 9;
-/** A cell of so many pixels has a name of its own, of two letters at least. */
-const CUT = 24;
+/** How deep labels in one line reach, and names that are written upwards at most. */
+const LINE = 18;
+const DEEPEST = 110;
+/** A column of so many pixels has a name of its own, written upwards where it is longer. */
+const UPWARDS = 12;
 const GAP_FROM = 9; // cells at least this large are told apart by a gap
 
 interface Plan {
@@ -90,7 +93,7 @@ function arrange(mark: Heatmap, width: number): Plan {
   let cellHeight = mark.size;
   if (mark.square) cellHeight = cellWidth = Math.min(cellWidth, Math.max(mark.size, Math.min(28, cellWidth)));
   else if (columns <= 64) cellWidth = Math.min(cellWidth, 44);
-  const bottom = (mark.column_labels.length ? 18 : 0) + (mark.column_title ? 16 : 0) + 2;
+  const bottom = under(mark, cellWidth) + (mark.column_title ? 16 : 0) + 2;
   return { left, top: 1, cellWidth, cellHeight, rows, columns, bottom };
 }
 
@@ -177,12 +180,21 @@ function paintLabels(pen: CanvasRenderingContext2D, mark: Heatmap, plan: Plan, i
     pen.fillText(fit(pen, label, room), left - 6, top + middle * cellHeight);
   pen.textAlign = "center";
   const widest = Math.max(0, ...mark.column_labels.map((label) => Math.min(80, pen.measureText(label).width)));
-  // Numbers in a row can be left out, as they go on; of names each stands, cut where it has to be.
-  const names = cellWidth >= CUT && mark.column_labels.some((label) => /^\p{L}/u.test(label));
+  const names = areNames(mark, cellWidth);
   const everyColumn = names ? 1 : Math.ceil(Math.min(widest + 3, 60) / cellWidth);
   const foot = top + rows * cellHeight;
+  const deep = under(mark, cellWidth);
   mark.column_labels.forEach((label, column) => {
     if (column % everyColumn !== 0) return;
+    if (deep > LINE) {
+      pen.save();
+      pen.translate(left + (column + 0.5) * cellWidth, foot + 4);
+      pen.rotate(-Math.PI / 2);
+      pen.textAlign = "right";
+      pen.fillText(fit(pen, label, deep - 6), 0, 0);
+      pen.restore();
+      return;
+    }
     const text = fit(pen, label, everyColumn * cellWidth - 2);
     // A name that is wider than its cell is moved in, not cut off, at the edges.
     const half = pen.measureText(text).width / 2 + 1;
@@ -190,7 +202,7 @@ function paintLabels(pen: CanvasRenderingContext2D, mark: Heatmap, plan: Plan, i
   });
   pen.font = face(TEXT);
   if (mark.column_title) {
-    const y = foot + (mark.column_labels.length ? 25 : 10);
+    const y = foot + (deep ? deep + 7 : 10);
     pen.fillText(mark.column_title, left + (columns * cellWidth) / 2, y);
   }
   if (!mark.row_title) return;
@@ -230,7 +242,7 @@ function cellAt(mark: Heatmap, plan: Plan, x: number, y: number): Hit | null {
   if (inColumns && y > plan.top && mark.column_keys[column]) {
     const keys = [mark.column_keys[column] ?? ""];
     const foot = plan.top + plan.rows * plan.cellHeight;
-    return { id: `0,${column}`, keys, lines: [mark.column_labels[column] ?? ""], x: plan.left + column * plan.cellWidth, y: foot, width: plan.cellWidth, height: 18 };
+    return { id: `0,${column}`, keys, lines: [mark.column_labels[column] ?? ""], x: plan.left + column * plan.cellWidth, y: foot, width: plan.cellWidth, height: under(mark, plan.cellWidth) };
   }
   return null;
 }
@@ -278,8 +290,8 @@ function clamp(at: number, count: number): number {
   return Math.max(0, Math.min(count - 1, at));
 }
 
-export function height(mark: Heatmap, _: number, factor: number): number {
-  return (mark.values.shape[0] ?? 1) * Math.max(3, mark.size * factor) + below(mark);
+export function height(mark: Heatmap, width: number, factor: number): number {
+  return (mark.values.shape[0] ?? 1) * Math.max(3, mark.size * factor) + below(mark, arrange(mark, width).cellWidth);
 }
 
 export function scaled(mark: Heatmap, factor: number): Heatmap {
@@ -292,12 +304,26 @@ export function fitted(mark: Heatmap, space: Space, around: number): { mark: Hea
   const [rows = 1, columns = 1] = mark.values.shape;
   const longest = reach(mark.row_labels);
   const left = (longest ? 10 + longest : 0) + (mark.row_title ? 16 : 0) + 1;
-  const cell = Math.min((space.height - around - below(mark)) / rows, (space.width - left) / columns);
+  const wide = (space.width - left) / columns;
+  const tall = (cell: number): number => Math.min((space.height - around - below(mark, cell)) / rows, wide);
+  const cell = tall(Math.min(tall(wide), space.enlarged ? 64 : 28));
   const size = Math.max(5, Math.min(cell, space.enlarged ? 64 : 28));
   return { mark: { ...mark, size }, width: Math.ceil(left + columns * size) };
 }
 
 /** The labels and the title of the columns. */
-function below(mark: Heatmap): number {
-  return (mark.column_labels.length ? 18 : 0) + (mark.column_title ? 16 : 0) + 4;
+function below(mark: Heatmap, cellWidth: number): number {
+  return under(mark, cellWidth) + (mark.column_title ? 16 : 0) + 4;
+}
+
+/** Whether columns have names, of which each stands; numbers in a row can be left out, as they go on. */
+function areNames(mark: Heatmap, cellWidth: number): boolean {
+  return cellWidth >= UPWARDS && mark.column_labels.some((label) => /^\p{L}/u.test(label));
+}
+
+/** How deep the labels of the columns reach: names that are wider than their cells are written upwards, so that each is whole. */
+export function under(mark: Heatmap, cellWidth: number): number {
+  if (!mark.column_labels.length) return 0;
+  const longest = reach(mark.column_labels);
+  return areNames(mark, cellWidth) && longest > cellWidth - 2 ? Math.max(LINE + 1, Math.min(DEEPEST, longest + 10)) : LINE;
 }
