@@ -11,7 +11,7 @@ from ..core.errors import Cancelled, not_found
 from ..core.picture import Picture, Progress
 from ..core.provenance import Provenance
 from ..core.selection import Key, Selection, is_point
-from .asking import pictures
+from .pictures import pictures
 
 if TYPE_CHECKING:
     from ..run import Run

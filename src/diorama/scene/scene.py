@@ -30,7 +30,7 @@ from ..model.outputs import Reading
 from ..model.untouched import Mode
 from ..model.unwrap import device_of, fed
 from . import directions, weight_planes
-from .asking import pictures
+from .pictures import pictures
 from .input import Current, current, encoded
 from .memory import Memory
 from .network import SceneNetwork
