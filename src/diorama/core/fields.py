@@ -36,14 +36,16 @@ def flaw(value: object) -> str | None:
 @functools.cache
 def _of_class(cls: type) -> _Check:
     """The check of one class, made once; those of its fields when it first runs, as structs may hold one another."""
-    name, checks = cls.__name__, list[tuple[str, _Check]]()
+    name, checks = cls.__name__, list[tuple[str, _Check, frozenset[type]]]()
 
     def check(value: Any) -> Flaw:
         if not checks:
-            checks.extend((field, _of(_form(form))) for field, form in typing.get_type_hints(cls).items() if typing.get_origin(form) is not ClassVar)
-        for field, each in checks:
-            found = each(getattr(value, field))
-            if found is not None:
+            forms = {field: _form(form) for field, form in typing.get_type_hints(cls).items() if typing.get_origin(form) is not ClassVar}
+            checks.extend((field, _of(form), _plain_types(form)) for field, form in forms.items())
+        for field, each, plain in checks:
+            held = getattr(value, field)
+            # Most fields are settled here: a mark has up to twenty, and each call costs what the look does.
+            if type(held) not in plain and (found := each(held)) is not None:
                 where, came, wanted = found
                 return (where if where[:1].isalpha() else f"{name}.{field}{where}"), came, wanted
         return None
@@ -107,6 +109,12 @@ _PLAIN: dict[type, tuple[frozenset[type], str]] = {
 """The types that nearly all values of a kind have, which one look tells, and the kind in words."""
 
 
+def _plain_types(form: inspect.Type) -> frozenset[type]:
+    """Types of which every value fits, whatever else does."""
+    forms = form.types if isinstance(form, inspect.UnionType) else (form,)
+    return frozenset[type]().union(*(_PLAIN[type(each)][0] for each in forms if type(each) in _PLAIN))
+
+
 def _plain(value: Any, form: inspect.Type) -> bool:
     """Whether a value is of a plain kind by another type: NumPy's numbers are sent as plain ones."""
     match form:
@@ -124,7 +132,7 @@ def _plain(value: Any, form: inspect.Type) -> bool:
 def _union(forms: Iterable[inspect.Type]) -> _Check:
     forms = list(forms)
     structs = {form.cls: _of_class(form.cls) for form in forms if isinstance(form, inspect.StructType)}
-    plain = frozenset().union(*(_PLAIN[type(form)][0] for form in forms if type(form) in _PLAIN))
+    plain = _plain_types(inspect.UnionType(tuple(forms)))
     others = [_of(form) for form in forms if not isinstance(form, inspect.StructType)]
     of_struct = _kinds(structs, " or ".join(map(_named, structs)) if len(structs) < 4 else "a mark")
 

@@ -91,6 +91,8 @@ class SceneNetwork:
         if self.given is None or self.missing or self.task not in ("classification", "multi_label", "segmentation"):
             return named
         count = self.source.shared.width or len(named)
+        if count == len(named):
+            return named  # asked for at each example, of which each would get a copy of a thousand names
         return (*named[:count], *(str(k) for k in range(len(named), count)))
 
     @property
@@ -121,7 +123,10 @@ class SceneNetwork:
         if self.given is None or self.missing is not None or self.function:
             return ()
         names = [layer.name for layer in self.layers if layer.complex]
-        names += self.source.complex()
+        shared = self.source.shared
+        if shared.complex is None:
+            shared.complex = tuple(self.source.complex())
+        names += shared.complex
         if not names:
             return ()
         some = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

@@ -65,7 +65,13 @@ def loss_unit(scene: Scene) -> str:
 
 def named(scene: Scene, number: int) -> str:
     """The name of a class; of a label that says nothing, and of scores that are not numbers, that there is none."""
-    return scene.classes[number] if 0 <= number < len(scene.classes) else "none" if number < 0 else str(number)
+    return names(scene, [number])[0]
+
+
+def names(scene: Scene, numbers: Iterable[int]) -> tuple[str, ...]:
+    """The names of many classes, for which the scene is asked once."""
+    classes = scene.classes
+    return tuple(classes[number] if 0 <= number < len(classes) else "none" if number < 0 else str(number) for number in numbers)
 
 
 def output_name(scene: Scene, number: int) -> str:

@@ -39,6 +39,8 @@ class Shared:
     graph: Graph | None = None
     reading: Reading | None = None
     width: int = 0
+    complex: tuple[str, ...] | None = None
+    """Names of the weights and buffers whose numbers are complex, once somebody asked."""
     memory: Memory = dataclasses.field(default_factory=Memory)
     """What views keep about the whole run, such as a scale that stays fixed over time."""
     directions: dict[str, Any] = dataclasses.field(default_factory=dict)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..core.saying import counted
 from ..data import changes_file
-from ..scene.sets import named
+from ..scene.sets import named, names
 
 if TYPE_CHECKING:
     from ..run import Run
@@ -81,10 +81,10 @@ def wrong(scene: Scene) -> NDArray[np.bool_] | None:
 
 def called(scene: Scene, numbers: Iterable[int], truth: Iterable[int]) -> tuple[str, ...]:
     """What live examples are called: by their labels, and by those that they were given since, "cat → ship"."""
-    new = relabelled(scene)
+    new, labels = relabelled(scene), [int(label) for label in truth]
     return tuple(
-        f"{named(scene, label)} → {named(scene, new[k])}" if k in new else named(scene, label)
-        for k, label in zip(map(int, numbers), map(int, truth), strict=True)
+        f"{name} → {named(scene, new[k])}" if k in new else name
+        for k, name in zip(map(int, numbers), names(scene, labels), strict=True)
     )
 
 

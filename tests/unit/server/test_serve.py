@@ -25,6 +25,9 @@ from torch import nn
 import diorama
 from diorama.core.errors import UsageError
 from diorama.core.picture import Picture
+from diorama.core.request import Request
+from diorama.live.channels import Channels
+from diorama.live.hub import Hub
 from diorama.live.session import Session
 from diorama.server.serve import Page, _kept, importable_name
 from diorama.server.socket import Outgoing
@@ -388,6 +391,35 @@ def test_what_waits_for_a_page_that_never_reads_is_bounded(page: Page, monkeypat
         assert wire.recv(12) == b"HTTP/1.1 101"
         assert ended.wait(100)
     assert len(pushed) < 2000
+
+
+def test_nothing_is_drawn_for_a_page_that_reads_nothing(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over a real socket: who asks for a live picture and reads nothing more gets that one, however often the run goes on meanwhile."""
+    client, looks, asked, whole = Client(page.url), list[bool](), threading.Semaphore(0), threading.Event()
+    submit, done = Hub.submit, Channels._done
+
+    def counted(hub: Hub, request: Request, callbacks: dict[str, Any], quiet: bool = False) -> Any:
+        looks.append(quiet)
+        return submit(hub, request, callbacks, quiet)
+
+    def refreshed(channels: Channels, channel: Any) -> None:
+        refresh(channels, channel)
+        if whole.is_set():
+            asked.release()
+
+    refresh = Channels._refresh
+    monkeypatch.setattr(Hub, "submit", counted)
+    monkeypatch.setattr(Hub, "pulse", lambda hub, request: object())  # a step further each time that somebody asks
+    monkeypatch.setattr(Hub, "pause", lambda hub, request: 0.0)
+    monkeypatch.setattr(Channels, "_done", lambda channels, channel, *told: (done(channels, channel, *told), whole.set())[0])
+    monkeypatch.setattr(Channels, "_refresh", refreshed)
+    request = {"run": "tiny", "step": None, "view": "weights", "knobs": {}, "selection": "", "edits": [], "input": None}
+    client.send(do="show", channel=1, request=request)
+    assert whole.wait(100)
+    for _ in range(12):
+        assert asked.acquire(timeout=100)
+    client.close()
+    assert looks == [False]
 
 
 def test_functions_are_named_for_workers() -> None:

@@ -19,7 +19,7 @@ from ...core.selection import Selection, number_key
 from ...scene import Scene
 from ...scene.directions import codes
 from ...scene.input import pictured
-from ...scene.sets import loss_unit, named, several
+from ...scene.sets import loss_unit, names, several
 from ...scene.turning import turned
 from .. import inputs, recorded
 from ..relabelled import called, of_numbers, relabelled, wrong
@@ -274,7 +274,7 @@ class ExamplesView(View):
         if images is None:
             return self._table(scene, facts, order)
         told = facts.truth if facts.flat_truth else None
-        labels = tuple(facts.name(int(k)) for k in (facts.answer if facts.named else np.arange(facts.count))[order])
+        labels = names(scene, facts.answer[order].tolist()) if facts.named else tuple(map(str, order.tolist()))
         return Tiles(
             images=images, limits=None if images.ndim == 4 else inputs.grey(images), labels=labels,
             keys=tuple(number_key("example", k) for k in order),
@@ -340,9 +340,6 @@ class _ExampleFacts:
         if self.turned is not None:
             self.flipped = self.turned.examples.numpy()
 
-    def name(self, index: int) -> str:
-        return named(self.scene, index) if self.named else str(index)
-
     def columns(self, order: NDArray[np.int64]) -> list[Column]:
         """The columns beside the example itself."""
         found = [inputs.numbers(self.scene, order.tolist())]
@@ -374,8 +371,9 @@ class _ExampleFacts:
         return found
 
     def _class(self, name: str, indices: NDArray[np.int64]) -> Column:
+        each = indices.tolist()
         return Column(
-            name=name, kind="class", numbers=indices.astype(float), texts=tuple(self.name(int(k)) for k in indices)
+            name=name, kind="class", numbers=indices.astype(float), texts=names(self.scene, each) if self.named else tuple(map(str, each))
         )
 
 
