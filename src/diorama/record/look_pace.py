@@ -10,7 +10,8 @@ SHARE = 0.01
 WATCHED = 2.5
 """… so many times as much while somebody looks at the training as it goes on: what costs nothing while nobody waits for it."""
 LAYERS = 0.3
-"""The part of it that goes to reading layers: what is dear there keeps nobody waiting for losses and accuracy."""
+"""The part of it that goes to reading layers: what is dear there keeps nobody waiting for losses and accuracy. Once as much is saved for
+layers as may be, losses and accuracy have it all."""
 LAYERS_EVERY = 4
 """At most one look in so many reads the layers too."""
 _AHEAD = 16.0
@@ -62,6 +63,11 @@ class Allowance:
         """Up to now so large a share of the time was saved."""
         self._saved = min(self._saved + max(0.0, now - self._at) * share, _MOST * self.cost)
         self._at = now
+
+    @property
+    def full(self) -> bool:
+        """Whether no more can be saved, as where the next one costs nothing."""
+        return self._saved >= _MOST * self.cost
 
     def after(self, share: float) -> float:
         """The time from which the next one is affordable, if so large a share is saved from here on."""
@@ -135,12 +141,12 @@ class LookPace:
             self._next = self._first + 2 * (number - self._first)
             step = (now - self._began) / max(1, number - self._first)
             self._free = self._ahead + self.cost <= min(_AHEAD * step, _MOST_AHEAD)
-        return self._free or self._answers.after(self._share * (1 - LAYERS)) <= now
+        return self._free or self._answers.after(self._for_answers) <= now
 
     def rests(self, number: int) -> tuple[bool, int, float]:
         """Of the steps after this one: whether a look may come at any; and if not, the step and the time before which there is none."""
         now = self._save()
-        at = self._answers.after(self._share * (1 - LAYERS))
+        at = self._answers.after(self._for_answers)
         if at <= now or number + 1 >= self._next:
             return True, self._next, math.inf
         return False, self._next - 1, at
@@ -166,8 +172,12 @@ class LookPace:
     def _share(self) -> float:
         return SHARE * (WATCHED if self.watched else 1.0)
 
+    @property
+    def _for_answers(self) -> float:
+        return self._share * (1.0 if self._layers.full else 1 - LAYERS)
+
     def _save(self) -> float:
         now = time.monotonic()
-        self._answers.saves(now, self._share * (1 - LAYERS))
+        self._answers.saves(now, self._for_answers)
         self._layers.saves(now, self._share * LAYERS)
         return now
