@@ -62,9 +62,13 @@ test("the nearest point of a sorted array is found", () => {
 
 test("numbers have the digits they deserve", () => {
   const pairs: [number, string][] = [
-    [0, "0"], [1.4942, "1.49"], [14802, "14,802"], [0.00084, "0.00084"], [0.000068, "0.000068"], [-6.84e-7, "−6.8 × 10⁻⁷"], [1e-9, "10⁻⁹"], [-0.0476, "−0.0476"], [1234.5, "1,235"], [2.5e9, "2.5 × 10⁹"], [NaN, "NaN"], [-Infinity, "−∞"],
+    [0, "0"], [1.4942, "1.49"], [14802, "14,802"], [0.00084, "0.00084"], [0.000068, "0.000068"], [-6.84e-7, "−6.8 × 10⁻⁷"], [1e-9, "10⁻⁹"], [-0.0476, "−0.0476"], [1234.5, "1,234"], [2.5e9, "2.5 × 10⁹"], [NaN, "NaN"], [-Infinity, "−∞"],
   ];
   for (const [value, text] of pairs) assert.equal(format(value), text);
-  assert.deepEqual([0.04, 0.003, 0.996, 1].map(percent), ["4 %", "0.3 %", "99.6 %", "100 %"]);
+  assert.deepEqual([0.04, 0.003, 0.996, 1, 0.125, 0.375].map(percent), ["4 %", "0.3 %", "99.6 %", "100 %", "12 %", "38 %"]);
+  // What lies in the middle goes to the even one, as in sentences, which Python writes: what is no middle goes to the nearer one.
+  const middles: [number, string][] = [[3.125, "3.12"], [3.375, "3.38"], [0.03125, "0.0312"], [12.25, "12.2"], [12.35, "12.3"], [2.675, "2.67"],
+    [0.09375, "0.0938"], [1000.5, "1,000"], [1001.5, "1,002"], [0.000244140625, "0.00024"], [9.995, "9.99"], [99.75, "99.8"]];
+  for (const [value, text] of middles) assert.equal(format(value), text);
   assert.deepEqual([0.4, 12, 180, 9000].map(duration), ["0.4 s", "12 s", "3 min", "2.5 h"]);
 });

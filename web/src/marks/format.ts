@@ -9,9 +9,24 @@ export function format(value: number | null | undefined, digits = 3): string {
   if (size === 0) return "0";
   if (Number.isInteger(value) && size < 1e9) return sign + size.toLocaleString("en-US");
   if (size >= 1e6 || size < 1e-5) return sign + power(size, Math.max(1, digits - 2));
-  if (size < 1e-3) return sign + String(Number(size.toPrecision(2)));
-  if (size >= 1000) return sign + Math.round(size).toLocaleString("en-US");
-  return sign + String(Number(size.toPrecision(digits)));
+  if (size < 1e-3) return sign + String(rounded(size, 2));
+  if (size >= 1000) return sign + even(size).toLocaleString("en-US");
+  return sign + String(rounded(size, digits));
+}
+
+/** A number above nothing with so many significant digits. What lies in the middle between two goes to the even one, as sentences have it: 1/32 is 3.12 % everywhere. */
+export function rounded(size: number, digits: number): number {
+  const [mantissa = "", exponent = ""] = size.toExponential(60).split("e");
+  const figures = mantissa.replace(".", "");
+  const middle = figures[digits] === "5" && !/[1-9]/.test(figures.slice(digits + 1));
+  if (!middle || Number(figures[digits - 1]) % 2 === 1) return Number(size.toPrecision(digits));
+  return Number(`${figures.slice(0, digits)}e${Number(exponent) - digits + 1}`);
+}
+
+/** The nearest whole number; of two the even one. */
+function even(size: number): number {
+  const near = Math.round(size);
+  return size % 1 === 0.5 && near % 2 === 1 ? near - 1 : near;
 }
 
 const RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹";
@@ -27,7 +42,7 @@ export function percent(share: number): string {
   if (!Number.isFinite(share)) return format(share);
   const value = share * 100;
   const digits = value !== 0 && Math.abs(value) < 1 ? 1 : value > 99 && value < 100 ? 1 : 0;
-  return `${value.toFixed(digits)} %`;
+  return `${digits || value < 0 ? value.toFixed(digits) : even(value)} %`;
 }
 
 /** A number with its unit. */

@@ -80,7 +80,7 @@ class HealthView(View):
         chosen = [key.layer for key in selection.all("layer")]
         detail = [[row for row, layer in enumerate(layers) if layer_health.key_of(layer) == name] for name in dict.fromkeys(chosen)]
         shown = [row for rows in list(filter(None, detail))[:2] for row in rows]
-        caption = self._caption(health, step)
+        caption = self._caption(health, step, sum(not str(name).startswith("\u2003") for name in table.columns[0].texts))
         yield self.picture(scene, selection, "Health", table, caption, hint=_HINT, final=False)
         marked = {layer_key(layer_health.key_of(layer)) for row, layer in enumerate(health.layers) if health.severity(row) > 0}
         caption = f"{_beside(run, scene.step, marked)}{caption}"
@@ -147,12 +147,15 @@ class HealthView(View):
                 found += [(one, f"\u2003{health.layers[one]['name']}", "") for one in sorted(groups[name], key=order.__getitem__)]
         return found[: self.limit]
 
-    def _caption(self, health: JudgedLayers, step: int) -> str:
+    def _caption(self, health: JudgedLayers, step: int, rows: int) -> str:
         names = [str(layer["name"]) for layer in health.layers]
         own = [str(layer["name"]) for layer in health.layers if "of" not in layer]
+        # What is counted is what is seen: a layer may have a row a weight, or share one with others.
+        many = layers_said(own)
+        beside = f" ({counted(rows, 'rows')})" if str(rows) not in many.replace(",", "").split() else ""
         bad = [row for row in range(len(names)) if health.severity(row) > 0]
         if not bad:
-            told = f"At step {step} all numbers of the {layers_said(own)} here lie in their healthy ranges. "
+            told = f"At step {step} all numbers of the {many} here{beside} lie in their healthy ranges. "
             told += _still(health, step)
         else:
             worst, ill = min(bad, key=health.order), len({own_module(layer_health.key_of(health.layers[row])) for row in bad})
@@ -160,7 +163,7 @@ class HealthView(View):
             first = leading([0] * len(equal), [spoken(names[row]) for row in equal])
             has = "has a number outside its" if ill == 1 else "have numbers outside their"
             told = (
-                f"At step {step} {ill} of {layers_said(own)} {has} healthy range; "
+                f"At step {step} {ill} of {many}{beside} {has} healthy range; "
                 f"worst {'is' if len(equal) == 1 else 'are'} {first}: {_wrong(health, worst)}. "
             )
         few = max((len(found.until(step).steps) for found in health.readings.values()), default=0)
