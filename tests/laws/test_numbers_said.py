@@ -60,3 +60,21 @@ def test_health_counts_the_rows_that_it_shows(tmp_path: Path, kind: str, fold: s
     picture = diorama.open(tmp_path / "run").scene().view("health", fold=fold)
     (table,) = [mark for mark in picture.marks() if isinstance(mark, Table)]
     assert re.search(rf"\b{len(table.row_keys)} (layers|rows|calls)\b", picture.caption), picture.caption
+
+
+def test_health_says_when_its_numbers_were_read(tmp_path: Path) -> None:
+    """Where the last reading lies before the step that is looked at, the caption names its step; where it is of that step it says nothing."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
+    x, y = torch.randn(64, 6), torch.arange(64) % 3
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    with diorama.watch(model, tmp_path / "run", probe=(x, y), optimizer=optimizer, every=10) as recorder:
+        for _ in range(35):
+            loss = F.cross_entropy(model(x), y)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            recorder.step(loss=loss)
+    run = diorama.open(tmp_path / "run")
+    assert "At step 35 " in (late := run.scene().view("health").caption)
+    assert "They were read last at step 30. " in late

@@ -311,7 +311,7 @@ def _layers(beside: list[OtherNetwork], limit: int, chosen: Any) -> Iterator[Nod
         yield from _units(one, limit, chosen)
 
 
-_HOW = {"weights": "", "activations": "matched by what units answer", "index": "each beside that of its own number"}
+_HOW = {"weights": "", "activations": "matched by what units answer", "index": "matched by number"}
 
 
 def _units(one: OtherNetwork, limit: int, chosen: Any) -> Iterator[Node]:

@@ -168,8 +168,10 @@ class HealthView(View):
             )
         few = max((len(found.until(step).steps) for found in health.readings.values()), default=0)
         early = f"Only {few} reading{'' if few == 1 else 's'} yet: a fault is told from {ranges.READINGS} on. " if few < ranges.READINGS else ""
+        read = max((int(found.until(step).steps[-1]) for found in health.readings.values() if len(found.until(step).steps)), default=step)
+        late = f"They were read last at step {read:,}. " if read < step else ""
         return (
-            told + early + "Each number has its history, with the healthy range behind it. The "
+            told + early + late + "Each number has its history, with the healthy range behind it. The "
             "arrow beside a red one says to which side it lies."
         )
 
