@@ -187,3 +187,21 @@ def test_what_can_be_lost_is_named() -> None:
     value |= {"layers": ["a", "b", "c", "d"], "passed": nothing, "passed_changed": nothing, "held_changed": np.array([0.9, 0, 0, 0])}
     said, _ = diorama.views["needed"]()._said(value, "answers")
     assert "; b, c and d can each be lost without" in said
+
+
+def test_a_block_and_what_lies_in_it_count_once() -> None:
+    """Where all is needed, a block is counted and named as one, not beside each of its parts."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        deep = nn.Sequential(*(nn.Linear(4, 4) for _ in range(3)))
+        net = nn.Sequential(nn.Sequential(nn.Linear(4, 4), deep, nn.Linear(4, 4)), nn.Linear(4, 4))
+    with torch.no_grad():
+        for layer in net.modules():
+            if isinstance(layer, nn.Linear):
+                layer.weight.copy_(-1.5 * torch.eye(4))  # one, three or five less turn every answer
+                layer.bias.zero_()
+    x = torch.randn(60, 4, generator=_draws())
+    with torch.no_grad():
+        truth = net(x).argmax(1)
+    caption = Scene(net, x, truth, task="classification").view("needed").caption
+    assert ", so none of the 2 that were tried can be lost, nor what lies in them." in caption, caption

@@ -12,11 +12,11 @@ from ...core.knobs import knob
 from ..projecting import Floats, Placed, Projection, alike, own_dice, principal, quiet, sized, usable
 
 AGAIN = 0.18
-"""From an earlier step so large a part of the epochs is enough, each time that they are run."""
-PACES = (0.03, 0.005)
-"""They are run so often, and a point goes so large a part of the way in each at first: the first let it find its neighbours, the others rest."""
-TURNED, GENTLY = 0.5, (0.01,)
-"""Where a layer kept less than this share of its neighbours they are run but once, and slowly: what turns over now is settled a step later."""
+"""From an earlier step so large a part of the epochs is enough."""
+PACE = 0.03
+"""And so large a part of the way that a point goes in each: more would let points wander and neighbours be lost."""
+TURNED, GENTLY = 0.5, 0.01
+"""Where a layer kept less than this share of its neighbours a point goes this part: what turns over now is settled at the next snapshots."""
 TINY = 1e-4
 """Points of an earlier map that lie at one place are put so far apart, as a part of its spread: else they would never part."""
 FEW = 10_000
@@ -30,7 +30,7 @@ class UMAP(Projection):
 
     *Meaning* near points are alike; distances between groups say little.
     *Error* the trustworthiness, and the neighbours that are lost.
-    *Cost* the nearest neighbours of each example, then up to 500 epochs; from an earlier step two fifths of them at most.
+    *Cost* the nearest neighbours of each example, then up to 500 epochs; less than a fifth of them from an earlier step.
     *Source* McInnes, Healy & Melville 2018, as umap-learn makes it.
     """
 
@@ -68,11 +68,11 @@ class UMAP(Projection):
                 algorithm = umap.UMAP(near, dimensions, min_dist=self.min_dist, random_state=self.seed, n_jobs=1, init=first, n_epochs=epochs)
                 points = np.asarray(algorithm.fit_transform(rows), np.float64)
             else:
-                paces = GENTLY if held is not None and len(held) and held.mean() < TURNED else PACES
-                points = self._gone_on(rows, start, near, round(AGAIN * epochs), paces)
+                pace = GENTLY if held is not None and len(held) and held.mean() < TURNED else PACE
+                points = self._gone_on(rows, start, near, round(AGAIN * epochs), pace)
         yield Placed(points)
 
-    def _gone_on(self, rows: Floats, start: Floats, near: int, epochs: int, paces: tuple[float, ...]) -> Floats:
+    def _gone_on(self, rows: Floats, start: Floats, near: int, epochs: int, pace: float) -> Floats:
         """The library's epochs from a map at its own scale: its own call would stretch that to ten by ten, and points would go to and fro."""
         from sklearn.utils import check_random_state
         from umap import umap_
@@ -91,14 +91,13 @@ class UMAP(Projection):
         if len(np.unique(places, axis=0)) < len(places):
             places += dice.normal(scale=TINY * places.std(), size=places.shape).astype(np.float32)
         places = np.ascontiguousarray(places - places.min(0))
+        drawn = dice.randint(umap_.INT32_MIN, umap_.INT32_MAX, 3).astype(np.int64)
         curve = umap_.find_ab_params(1.0, self.min_dist)
-        every = umap_.make_epochs_per_sample(graph.data, epochs)
-        for pace in paces:
-            drawn = dice.randint(umap_.INT32_MIN, umap_.INT32_MAX, 3).astype(np.int64)
-            places = optimize_layout_euclidean(
-                places, places, graph.row, graph.col, epochs, len(rows), every.copy(), *curve, drawn, initial_alpha=pace, move_other=True
-            )
-        return np.asarray(places, np.float64)
+        paces = umap_.make_epochs_per_sample(graph.data, epochs)
+        found = optimize_layout_euclidean(
+            places, places, graph.row, graph.col, epochs, len(rows), paces, *curve, drawn, initial_alpha=pace, move_other=True
+        )
+        return np.asarray(found, np.float64)
 
 
 def _nearest(rows: Floats, near: int) -> tuple[Any, Any]:

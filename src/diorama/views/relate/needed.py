@@ -129,10 +129,15 @@ class NeededView(View):
             said += f"; {', '.join(some) if more else joined(some)}{more}{within} can {each}be lost"
             said += f" without changing more than {CHEAP:.0%} of them" if np.isfinite(share) else ""
         if not free:
-            count = len({k for _, _, k in ways})
-            said += f", so none of the {count} that were tried can be lost" if count > 1 else ", so it is needed"
+            every = [names[k] for k in sorted({k for _, _, k in ways})]
+            outer = _outermost(every)
+            if len(outer) == 1:
+                said += ", so neither it nor what lies in it can be lost" if len(every) > 1 else ", so it is needed"
+            else:
+                within = ", nor what lies in them" if len(outer) < len(every) else ""
+                said += f", so none of the {len(outer)} that were tried can be lost{within}"
         if dear[0] > 0 and names[dear[2]] not in least and dear[0] > rise + ALIKE * abs(dear[0]):
-            most = _alike(names, value[dear[1]], dear[0])
+            most = _outermost(_alike(names, value[dear[1]], dear[0]))
             way = "left out" if dear[1] == "passed" else "held at its mean"
             said += f". {joined([*map(spoken, most[:4])])} {'is' if len(most) == 1 else 'are'} needed most ({dear[0]:+.2g} {way})"
         harm = min(ways, key=lambda one: (one[0], one[1] == "held"))
