@@ -13,14 +13,13 @@ once they are laid onto one another is told beside it.
 In t-SNE 0.11 of all attraction joins points to those of the ten beside whom they stood on the map before that the layer counts as neighbours
 too. Over nine snapshots of 1,500 points it keeps 0.799 of the neighbours that the layer keeps (a thousandth less than asked), with 0.973 of a
 cold map's recall and 0.0050 less trustworthiness, and moves 0.192 as far as independent maps, at 0.226 of a cold map's cost; UMAP: recall 1.000
-of a cold map's, moved 0.185, cost 0.066. What else was tried stands in ``docs/decisions/`` 0117, 0141, 0150, 0174, 0175, 0199 and 0217.
+of a cold map's, moved 0.163, cost 0.238 on a busy machine. What else was tried stands in ``docs/decisions/`` 0117, 0141, 0150, 0174, 0175, 0199, 0217, 0226 and 0264.
 
 **With 10,000 points** t-SNE is drawn in first and let grow again, by forces of a mesh, with 0.14 of all attraction for
 who stood beside whom and more for the layer's nearest, most in the last iterations (``docs/decisions/`` 0199). It keeps all limits: recall
 0.969 of a cold map's, neighbours kept 0.818, trustworthiness 0.0063 below a cold map's, moved 0.147, cost 0.200 ± 0.011.
 (All cold maps are openTSNE's own.)
-UMAP costs 0.032 ± 0.002 of a cold map and keeps 0.973 of its recall, but misses two limits by little: trustworthiness 0.0117 below a cold
-map's, moved 0.211 (half of a cold map's epochs at a hundredth of its pace: 0.076, 0.999, 0.0079, 0.225).
+UMAP keeps all limits too, by little: cost 0.083 ± 0.003 of a cold map, recall 0.993 of its, trustworthiness 0.0085 below it, moved 0.197.
 
 A method's name as an argument measures that one alone. Times are of the processor, since others may use it too.
 """
