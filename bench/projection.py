@@ -13,7 +13,8 @@ once they are laid onto one another is told beside it.
 In t-SNE 0.11 of all attraction joins points to those of the ten beside whom they stood on the map before that the layer counts as neighbours
 too. Over nine snapshots of 1,500 points it keeps 0.799 of the neighbours that the layer keeps (a thousandth less than asked), with 0.973 of a
 cold map's recall and 0.0050 less trustworthiness, and moves 0.192 as far as independent maps, at 0.226 of a cold map's cost; UMAP: recall 1.000
-of a cold map's, moved 0.163, cost 0.238 on a busy machine. What else was tried stands in ``docs/decisions/`` 0117, 0141, 0150, 0174, 0175, 0199, 0217, 0226 and 0264.
+of a cold map's, moved 0.163, cost 0.238 on a busy machine.
+What else was tried stands in ``docs/decisions/`` 0117, 0141, 0150, 0174, 0175, 0199, 0217, 0226 and 0264.
 
 **With 10,000 points** t-SNE is drawn in first and let grow again, by forces of a mesh, with 0.14 of all attraction for
 who stood beside whom and more for the layer's nearest, most in the last iterations (``docs/decisions/`` 0199). It keeps all limits: recall

@@ -171,7 +171,7 @@ def recipes(scene: Scene) -> dict[str, Recipe]:
 
 def default_layer(scene: Scene) -> Layer:
     """The layer whose units say most of an example: a variational code's means, else the last with weights before the answer, beside no shorter way
-    to it."""
+    to it, and no embedding where there is another."""
     if (made := code_layer(scene)) is not None:
         return made
     leaves = [one for one in telling(scene, scene.layers.leaves) if one.weight is not None and "Norm" not in one.kind and one.shape]
@@ -183,6 +183,9 @@ def default_layer(scene: Scene) -> Layer:
     leaves = [scene.layers[name] for name in dict.fromkeys(whole)]
     # One number, such as a score of each place by which an attention weighs them, says little.
     leaves = [*(one for one in leaves[:-1] if one.units > 1), *leaves[-1:]]
+    # A table that is looked up beside the others only says in other numbers what an example gave; where it stands alone, it is the layer.
+    found = [*(one for one in leaves[:-1] if not one.kind.startswith("Embedding")), *leaves[-1:]]
+    leaves = found if len(found) > 1 else leaves
     if not leaves:
         raise NotApplicable("the model has no layer with units, so there are no directions among them")
     return leaves[-2] if len(leaves) > 1 else leaves[-1]

@@ -14,6 +14,7 @@ from diorama.core.marks import Network
 from diorama.core.picture import Picture
 from diorama.core.selection import Selection
 from diorama.scene import Scene, wiring
+from diorama.scene.directions import default_layer
 from diorama.views.relate.clusters import ClustersView
 from diorama.views.relate.neighbourhood import NeighbourhoodView
 from diorama.views.relate.springs import SpringsView
@@ -241,3 +242,18 @@ def test_a_table_that_is_the_weight_of_the_answers_too_feeds_them() -> None:
     scene = Scene(*next(one for one in ZOO if one.name == "custom_attention")())
     assert {"embed", "blocks.0.proj", "blocks.1.proj"} <= set(wiring.reads(scene, scene.layers["head"]))
     assert not wiring.lost(scene, scene.layers["head"])
+
+
+def test_maps_open_on_no_table_that_is_looked_up_beside_other_layers() -> None:
+    """The layer that views open on by themselves is none that only says in other numbers which kind an example is of."""
+    torch.manual_seed(0)
+
+    class _Late(_Looked):
+        def forward(self, kinds: Tensor, numbers: Tensor) -> Tensor:
+            answer: Tensor = self.end(torch.cat([self.dense(numbers).relu(), self.table(kinds)], 1))
+            return answer
+
+    model = _Late("bag")
+    model.end = nn.Linear(9, 3)
+    scene = Scene(model, (torch.randint(0, 9, (30, 2)), torch.randn(30, 3)), torch.arange(30) % 3, task="classification")
+    assert default_layer(scene).name == "dense"
