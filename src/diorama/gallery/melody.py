@@ -47,10 +47,14 @@ class MelodyDemo(Demo):
         generator = np.random.default_rng(0)
         numbers = {token: number for number, token in enumerate(VOCABULARY)}
         rows = np.zeros((MELODIES, LENGTH + 2), np.int64)
+        heard: set[tuple[str, ...]] = set()
         for index, row in enumerate(rows):
             genre = GENRES[index % len(GENRES)]
             told = f"<{genre}>" if generator.random() < 0.5 else UNTOLD
-            row[:] = [numbers[token] for token in (told, *melody(genre, generator), f"<{genre}>")]
+            while (tune := tuple(melody(genre, generator))) in heard:
+                pass  # each comes once, so that none is both learnt and held out
+            heard.add(tune)
+            row[:] = [numbers[token] for token in (told, *tune, f"<{genre}>")]
         kind = kinds.Tokens(VOCABULARY, separator=" ")
         return Examples.of(torch.from_numpy(rows[:, :-1]), torch.from_numpy(rows[:, 1:]), VOCABULARY, inputs=kind)
 
@@ -174,7 +178,8 @@ def _reel(generator: np.random.Generator) -> list[list[str]]:
         tokens = []
         for place in range(8):
             tokens.append(_note(steps[at]))
-            if (place % 4 == 3 and generator.random() < 0.6) or not 5 <= at + up < len(steps) - 3:
+            turns = {1: 0.2, 3: 0.6}.get(place % 4, 0.0)
+            if generator.random() < turns or not 5 <= at + up < len(steps) - 3:
                 up = -up
             at += up
         return tokens

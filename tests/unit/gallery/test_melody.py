@@ -79,3 +79,13 @@ def test_a_map_tells_genres_and_plays_what_is_chosen(scene: Scene) -> None:
     assert roll.aloud
     heard = notes([token for token in scene.live.shown([5])[0] if not is_mark(token)])
     assert roll.pitches.tolist() == [note.pitch for note in heard]
+
+
+def test_no_melody_is_both_learnt_and_held_out() -> None:
+    """Each melody of the demo comes once, and there are many more of each genre than it draws."""
+    generator = np.random.default_rng(5)
+    for genre in GENRES:
+        assert len({tuple(melody(genre, generator)) for _ in range(1000)}) > 500
+    examples = MelodyDemo().examples()
+    assert isinstance(examples.x, torch.Tensor)
+    assert len(examples.x[:, 1:].unique(dim=0)) == len(examples.x)
