@@ -205,8 +205,7 @@ def test_a_way_between_texts_with_classes_is_read_out_over_their_words(before: b
         for k, text in enumerate(texts):
             x[k, slice(wide - len(text), wide) if before else slice(0, len(text))] = text
         scene = Scene(model, x, y, inputs=diorama.Tokens(vocabulary=WORDS), classes=tuple("abcdef"), task="classification")
-        for knobs in ({"show": "answer"}, {"show": "depth"}, {"show": "units"}):
-            told.append(scene.view("morph", start=0, end=5, way="straight", **knobs))
+        told += [scene.view("morph", start=0, end=5, way="straight", show=show) for show in ("answer", "depth", "units")]
     lines = 0
     for one, other in zip(told[:3], told[3:], strict=True):
         assert (one.title, one.caption) == (other.title, other.caption)

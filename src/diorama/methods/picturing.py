@@ -127,6 +127,5 @@ def part_mark(title: str, values: Tensor, x: Tensor | None, kind: kinds.Kind | N
     along = isinstance(kind, kinds.Series) and numbers.ndim == 2
     if isinstance(kind, kinds.Series) and kind.turned and along:
         numbers = numbers.T  # time goes to the right
-    return marks.Heatmap(
-        title=title, values=numbers.reshape(len(numbers), -1), limits=limits, row_title="channel" if along else "", column_title="time" if along else "",
-    )
+    rows, columns_ = ("channel", "time") if along else ("", "")
+    return marks.Heatmap(title=title, values=numbers.reshape(len(numbers), -1), limits=limits, row_title=rows, column_title=columns_)

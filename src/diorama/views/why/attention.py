@@ -407,7 +407,8 @@ def _small(layer: AttentionLayer, found: NDArray[np.float32], head: int, rollout
     return Tiles(
         images=images, limits=_limits(images), labels=("rollout",) if rollout else tuple(f"head {k}" for k in range(len(found))),
         notes=notes, keys=() if rollout else tuple(_key(layer, k) for k in range(len(found))),
-        size=72, title="All heads and their entropy" if notes else "All heads", badges=tuple("shown" if k == head and len(found) > 1 else "" for k in range(len(found))),
+        size=72, title="All heads and their entropy" if notes else "All heads",
+        badges=tuple("shown" if k == head and len(found) > 1 else "" for k in range(len(found))),
     )
 
 
