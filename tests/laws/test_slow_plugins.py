@@ -88,6 +88,7 @@ def test_a_wrong_name_and_a_right_one_import_nothing_else(kind: Registry, offere
     offered(kind, "mine", lambda: pytest.fail("it was imported"))
     assert "mine" in kind.names
     assert "mine" in kind
+    assert kind not in [other for other in REGISTRIES if other is not kind]  # two mappings are alike where all that they hold is
     assert kind[kind.own[0]]
     with pytest.raises(NotFound, match="nearest: 'mine'"):
         kind["mime"]

@@ -208,7 +208,7 @@ def list_(kind: str | None, as_json: bool, broken: bool) -> None:
 
     kept = None if kind == "marks" else kept_catalogue(installation_stamp())
     found = {} if kind == "marks" else installed(kind)
-    told = not broken and kept is not None and kept["broken"] == found["broken"]
+    told = not broken and kept is not None and not _SAID  # else what is not there yet was asked for again, and told in full just now
     chosen = {name: _marks() if name == "marks" else found[name] for name in ([kind] if kind else KINDS)}
     if told and (names := [name for each in found.get("left_out", {}).values() for name in each]):
         # Each was told in full when the installation was first looked at.
