@@ -14,7 +14,6 @@ from typing import Any
 from . import registry
 from .deadline import overdue
 from .errors import Cancelled, DioramaError, Faulty, NotApplicable, UsageError
-from .fields import flaw
 from .frames import raised_at
 
 LONG = 10.0
@@ -204,6 +203,8 @@ def given(plugin: Any, item: Any, *kinds: type) -> Any:
 
 def sound(plugin: Any, item: Any) -> Any:
     """What a plug-in gave. *Raises* Faulty, which names it, where a field of that, or of what it holds, has a value of another type."""
+    from .fields import flaw  # of who draws: a command line that only tells of runs waits for no NumPy
+
     wrong = flaw(item)
     if wrong is not None:
         raise Faulty(f"{registry.told(plugin)} wants mending: {wrong}")

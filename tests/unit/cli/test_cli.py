@@ -231,6 +231,15 @@ def test_quick_commands_do_not_load_torch(run_folder: Path, words: list[str]) ->
     assert done.stderr.strip().endswith("False")
 
 
+@pytest.mark.parametrize("words", [["--version"], ["list", "views"], ["view", "--help"]])
+def test_what_is_told_of_plug_ins_does_not_load_numpy(words: list[str]) -> None:
+    """A command that draws nothing begins without what only drawing needs."""
+    program = "import sys, diorama.cli as c\ntry:\n    c.main()\nfinally:\n    print('numpy' in sys.modules, file=sys.stderr)"
+    line = [sys.executable, "-c", program, *words]
+    subprocess.run(line, capture_output=True, check=True)  # the first may make the catalogue
+    assert subprocess.run(line, capture_output=True, text=True, check=True).stderr.strip().endswith("False")
+
+
 def test_a_demo_begins_without_the_others(tmp_path: Path) -> None:
     """On the very first start, when nothing is known of the demos yet, only the one that is asked for is imported."""
     program = "import sys, diorama.cli as c\ntry:\n    c.main()\nfinally:\n    print(*(m for m in sys.modules if 'gallery.' in m))"
