@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..model.outputs import CLASSES, Reading
 from .loop_habits import pulled_alike
-from .probabilities import twice, twice_each
+from .probabilities import twice
 
 READINGS = 3
 """So many readings must speak against a guess, and none for it."""

@@ -174,8 +174,9 @@ class LayerReader:
         """Keeps the running statistics that a batch norm comes with: those of a batch before, where each batch takes the place of the last."""
         def kept(module: nn.Module, args: Any) -> None:
             try:
-                if module.training and module.running_mean is not None and module.running_var is not None and path not in self._statistics:
-                    self._statistics[path] = module.running_mean.detach().clone(), module.running_var.detach().clone()
+                mean, var = getattr(module, "running_mean", None), getattr(module, "running_var", None)
+                if module.training and mean is not None and var is not None and path not in self._statistics:
+                    self._statistics[path] = mean.detach().clone(), var.detach().clone()
             except Exception as error:
                 self._report(error)
 

@@ -26,8 +26,8 @@ class Misread(NamedTuple):
     """How the examples of one class were answered since the others are learnt."""
 
     label: int
-    count: int
-    """Examples of the class."""
+    examples: int
+    """How many examples of the class there are."""
     steps: Steps
     """The looks of the stretch that ends at the last one, in which the class was misread and the others were right."""
     shares: Floats

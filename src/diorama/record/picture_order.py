@@ -30,7 +30,8 @@ class PictureOrder:
     def told(self, x: Tensor) -> dict[str, float]:
         """``rows`` and ``columns``: how much neighbours differ beside any two, of pictures that were read so far; nothing of what is none.
 
-        Of square ones ``rows/even`` too: how much more the rows differ in brightness by their place than chance has it, near 1 where no place is its own.
+        Of square ones ``rows/even`` too: how much more the rows differ in brightness by their place than chance has it, near 1 where no place is its
+        own.
         """
         if x.ndim != 4 or x.shape[1] not in _CHANNELS or min(x.shape[2:]) < _SHORT or x.is_complex():
             return {}

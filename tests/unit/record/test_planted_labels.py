@@ -192,3 +192,22 @@ def test_wrong_labels_are_an_alarm_where_something_else_speaks_of_them(tmp_path:
         assert "the most similar input has the label that was answered" in found["label_noise"].text
     elif where == "training":
         assert "labels of the training are wrong more often" in found["label_noise"].text
+
+
+def test_signs_that_a_first_step_leaves_of_zeros_are_no_copies(tmp_path: Path) -> None:
+    """An adapter that begins at zero has rows of few signs after a step of Adam: by chance some are the same, and they come apart at the next."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 4, bias=False), nn.Linear(4, 24, bias=False), nn.Linear(24, 10))
+    nn.init.zeros_(model[1].weight)  # type: ignore[arg-type]
+    model[2].weight.requires_grad_(False)  # type: ignore[union-attr]
+    x, y, held, truth = _digits()
+    held = held.flatten(1)
+    learning = torch.optim.Adam([one for one in model.parameters() if one.requires_grad], 1e-3)
+    with diorama.watch(model, tmp_path / "run", probe=(held, truth), optimizer=learning, every=1) as recorder:
+        loss = F.cross_entropy(model(x.flatten(1)), y)
+        loss.backward()  # type: ignore[no-untyped-call]
+        learning.step()
+        recorder.step(loss=loss)
+    rows = np.sign(model[1].weight.detach().numpy())  # type: ignore[union-attr]
+    assert len(np.unique(rows, axis=0)) < len(rows)
+    assert "duplicated_units" not in {one.finding for one in diorama.open(tmp_path / "run").findings()}

@@ -93,8 +93,8 @@ def test_no_other_loss_is_taken_for_it(size: float) -> None:
 
 @pytest.mark.parametrize("size", [0.01, 0.5, 2.0, 8.0])
 def test_probabilities_given_where_each_score_has_a_label_are_known(size: float) -> None:
-    """Of a sigmoid and of a softmax, also with weights, where answers are neither all alike nor all sure; of other losses nothing is told, however sure
-    answers are."""
+    """Of a sigmoid and of a softmax, also with weights, where answers are neither all alike nor all sure; of other losses nothing is told, however
+    sure answers are."""
     for name, loss in EACH.items():
         assert twice_each(*_slopes(5, loss, size)[:2]) or size in (0.01, 8.0), name
     for name, loss in (OTHERS | {name: loss for name, (answers, loss) in ONCE.items() if answers == 5}).items():

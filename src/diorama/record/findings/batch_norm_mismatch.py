@@ -69,7 +69,8 @@ class BatchNormMismatch(Finding):
         """Statistics that each batch takes the place of: told where batches lie apart, which of the whole data they do not."""
         momenta = {str(layer["name"]): float(layer["momentum"]) for layer in run.meta.get("layers", ()) if layer.get("momentum", 0) >= LAST_BATCH}
         seen = [
-            (float(np.median(values[-self.readings :])), name, int(steps[0])) for name, steps, values in layers_between(run, "activations/", "/mismatch")
+            (float(np.median(values[-self.readings :])), name, int(steps[0]))
+            for name, steps, values in layers_between(run, "activations/", "/mismatch")
             if name in momenta and (steps >= self.begun).sum() >= self.readings and float(np.median(values[-self.readings :])) >= _CHANCE
         ]
         if not seen:
@@ -78,12 +79,13 @@ class BatchNormMismatch(Finding):
         names, momentum = [name for _, name, _ in seen], max(momenta.values())
         return [Found(
             self.name, 0.6, "Batch norm's running statistics are those of the last batch",
-            f"In {named(names)} a momentum of {momentum:g} makes the running mean and spread, which evaluation uses, {momentum:.0%} those of the last "
-            f"batch: what the network answers hangs on which examples that held.{_harm(run)}",
+            f"In {named(names)} a momentum of {momentum:g} makes the running mean and spread, which evaluation uses, {momentum:.0%} those of the "
+            f"last batch: what the network answers hangs on which examples that held.{_harm(run)}",
             "from one batch to the next they lie apart (means in standard deviations, or the logarithm of the spreads' ratio): "
             + ", ".join(f"{name} by {size:.2g}" for size, name, _ in seen[:3]),
-            tuple(layer_key(name) for name in names[:8]), None, min(step for _, _, step in seen), "Certain of the momentum, and of the batches that were "
-            "read.", f"Use the usual momentum (0.1). Of other libraries it is the part that is kept: their {momentum:g} is {1 - momentum:.2g} here.",
+            tuple(layer_key(name) for name in names[:8]), None, min(step for _, _, step in seen),
+            "Certain of the momentum, and of the batches that were read.", "Use the usual momentum (0.1)."
+            + (f" In other libraries it is the part that is kept: their {momentum:g} is {1 - momentum:.2g} here." if momentum < 1 else ""),
             "curves",
         )]
 

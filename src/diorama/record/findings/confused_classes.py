@@ -42,22 +42,23 @@ class ConfusedClasses(Finding):
             if other == one.label or shares.min() < self.share:
                 continue
             # As good as all of it, or no better known than by one answer for all: what is only hard comes better with time.
-            sure = one.blind and surely(shares, one.count).min() >= self.share or surely(shares, one.count).min() >= _NEARLY_ALL and not one.falls
-            return [self._told(run, one, other, shares, one.lasts and bool(sure))]
+            least = float(surely(shares, one.examples).min())
+            sure = one.blind and least >= self.share or least >= _NEARLY_ALL and not one.falls
+            return [self._told(run, one, other, shares, one.lasts and sure)]
         return []
 
     def _told(self, run: RunReader, one: Misread, other: int, shares: Floats, sure: bool) -> Found:
         said, first, right = _said(run, one.label, other), int(one.steps[0]), float(one.rest.min())
         return Found(
             self.name, 0.6 if sure else 0.4, f"{said[0]} is taken for {said[1]}",
-            f"From step {first:,} to step {int(one.steps[-1]):,} {shares.min():.0%} or more of the probe set's examples of {said[0]} were answered as "
-            f"{said[1]}, {shares[-1]:.0%} at the last look, though {'all' if right == 1 else f'{right:.0%} or more'} of the others were right."
+            f"From step {first:,} to step {int(one.steps[-1]):,} {shares.min():.0%} or more of the probe set's examples of {said[0]} were answered "
+            f"as {said[1]}, {shares[-1]:.0%} at the last look, though {'all' if right == 1 else f'{right:.0%} or more'} of the others were right."
             + (" Their loss still falls." if one.falls else ""),
-            f"share at the last {LOOKS} of {len(shares)} looks: {', '.join(f'{share:.2f}' for share in shares[-LOOKS:])}; {one.count} examples, of "
-            f"which at least {surely(shares[-1], one.count):.0%} is sure",
+            f"share at the last {LOOKS} of {len(shares)} looks: {', '.join(f'{share:.2f}' for share in shares[-LOOKS:])}; {one.examples} examples, "
+            f"of which at least {surely(shares[-1], one.examples):.0%} is sure",
             (f"class:{one.label}", f"class:{other}"), None, first,
-            f"Sure for the {one.count} examples of the probe set." if sure else
-            f"Sure for the {one.count} examples, not that it stays so: the class may still be learnt.",
+            f"Sure for the {one.examples} examples of the probe set." if sure else
+            f"Sure for the {one.examples} examples, not that it stays so: the class may still be learnt.",
             f"Look at the training's examples of {said[0]}: are many of them labelled {said[1]}, or are there few of them?", "confusion",
         )
 

@@ -12,7 +12,7 @@ from ...core.errors import DioramaError
 from ...core.knobs import knob
 from ...core.selection import number_key
 from ..clipping import clipped_at
-from . import Finding, Found, called, layer_of, named, resting
+from . import Finding, Found, called, from_zero, layer_of, named, resting
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -25,6 +25,8 @@ _KEPT = 64
 """Snapshots whose answer is kept: they do not change any more."""
 _ALIKE = 1e-5
 """As a share of their length, two units of the same weights lie no farther apart than this."""
+_ONE, _NEARLY = 0.01, 0.8
+"""Weights are one number within this share of it, where so many of them are."""
 _EQUAL = "the very weights of another one"
 _SCALED = "the weights of another one but for a factor"
 _NEGATED = "the weights of another one or their negatives"
@@ -38,7 +40,8 @@ class DuplicatedUnits(Finding):
     copying rows. Units of a grouped convolution are compared with those that read the same channels.
     Where a ReLU or a batch norm takes the answers, weights that differ by a factor above 0 alone count as the same, since the
     next layer's weights make up for it; where a tanh does, so do negatives. Units whose weights are all 0 are not counted (a layer may begin so
-    on purpose), nor those most of whose weights the loop cuts to one end, nor layers that nobody trains.
+    on purpose), nor those most of whose weights the loop cuts to one end, nor layers that nobody trains, nor the signs that a first step of
+    Adam leaves of zeros.
     It is read from the last snapshot, of networks of at most 32 million weights.
     """
 
@@ -93,8 +96,9 @@ def _twins(run: RunReader, step: int) -> dict[str, tuple[int, int, str]]:
         turned = {f"{layer['name']}.weight" for layer in run.meta.get("layers", ()) if "Transpose" in str(layer.get("kind", ""))}
         groups = {str(layer["weight"]): int(layer.get("groups") or 1) for layer in run.meta.get("layers", ()) if layer.get("weight")}
         alike, found, end = _alike(run), dict[str, tuple[int, int, str]](), clipped_at(numbers)
+        zero = from_zero(run)
         for name, array in numbers.items():
-            if array.ndim > 1 and array.size and name not in turned:
+            if array.ndim > 1 and array.size and name not in turned and not (name in zero and _signs(array)):
                 bias = numbers.get(name.removesuffix("weight") + "bias") if name.endswith("weight") else None
                 rows = array.reshape(len(array), -1)
                 if end:  # units most of whose weights lie where the loop cuts them are alike by that
@@ -110,6 +114,13 @@ def _twins(run: RunReader, step: int) -> dict[str, tuple[int, int, str]]:
         while len(_known) > _KEPT:
             _known.popitem(last=False)
     return _known[key]
+
+
+def _signs(array: NDArray[np.float32]) -> bool:
+    """Whether most weights are one number, up or down: all that a first step of Adam or of its kin leaves of weights that begin at zero. Rows of few
+    such weights, as of adapters, are the same by chance, and come apart at the next step."""
+    sizes = np.abs(array[array != 0])
+    return bool(len(sizes)) and float(np.mean(np.abs(sizes - np.median(sizes)) <= _ONE * np.median(sizes))) >= _NEARLY
 
 
 def _alike(run: RunReader) -> dict[str, str]:

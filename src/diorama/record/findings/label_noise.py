@@ -191,8 +191,8 @@ def _sided(run: RunReader) -> str:
     if with_answer < _CONTRADICTED or with_answer < _SIDE * max(with_label, 1) or 2 * with_answer < wrong.sum():
         return ""
     return (
-        f" Of the {int(wrong.sum())} examples of the probe set that are answered against their label, the most similar input has the label that was answered in "
-        f"{with_answer} cases, and the example's own in {with_label}."
+        f" Of the {int(wrong.sum())} examples of the probe set that are answered against their label, the most similar input "
+        f"has the label that was answered in {with_answer} cases, and the example's own in {with_label}."
     )
 
 

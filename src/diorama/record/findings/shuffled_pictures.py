@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ...core.knobs import knob
 from . import Finding, Found, last, series
 
@@ -42,8 +44,8 @@ class ShuffledPictures(Finding):
                 continue
             if rough >= self.rough and rough > 1.2 * smooth:
                 there = probe is not None and probe <= self.smooth
-                even = last(run, "batch/rows/even", 1) if which == "rows" else ()
-                sure = there or (len(even) > 0 and float(even[0]) <= _EVEN)
+                even = last(run, "batch/rows/even", 1) if which == "rows" else np.zeros(0)
+                sure = there or bool(len(even) and even[0] <= _EVEN)
                 return [self._told(run, "The training's", which, other, rough, smooth, probe if there else None, sure)]
             if rough <= self.smooth and probe is not None and probe >= self.rough:
                 return [self._told(run, "The probe set's", which, other, probe, float(known[1 - place]), rough, True)]
@@ -52,11 +54,13 @@ class ShuffledPictures(Finding):
     def _told(
         self, run: RunReader, whose: str, which: str, other: str, rough: float, smooth: float, elsewhere: float | None, sure: bool,
     ) -> Found:
-        beside = "" if elsewhere is None else f" Those of {'the probe set' if 'training' in whose else 'the training'} are in order ({elsewhere:.2f})."
+        others = "the probe set" if "training" in whose else "the training"
+        beside = "" if elsewhere is None else f" Those of {others} are in order ({elsewhere:.2f})."
         return Found(
-            self.name, (0.75 if elsewhere is not None else 0.6) if sure else 0.4, f"{whose} pictures have their {which} out of order",
-            f"Neighbouring {which} of {whose[0].lower()}{whose[1:]} pictures differ as much as any two of a picture ({rough:.2f} of it), neighbouring "
-            f"{other} only {smooth:.2f}.{beside}",
+            self.name, (0.75 if elsewhere is not None else 0.6) if sure else 0.4,
+            f"{whose} pictures have their {which} out of order",
+            f"Neighbouring {which} of {whose[0].lower()}{whose[1:]} pictures differ as much as any two of a picture ({rough:.2f} of it), "
+            f"neighbouring {other} only {smooth:.2f}.{beside}",
             f"mean squared difference of neighbours beside that of any two: {which} {rough:.2f}, {other} {smooth:.2f}", (), None,
             int(series(run, "batch/rows")[0][0]),
             "Sure for the pictures that were read." if sure else

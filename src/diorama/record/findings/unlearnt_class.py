@@ -36,7 +36,7 @@ class UnlearntClass(Finding):
             others[one.label] = 0.0
             if others.max() > _ALL_OVER * others.sum():
                 continue
-            sure = one.blind and one.lasts and not one.falls and surely(1 - right, one.count).min() >= self.wrong
+            sure = one.blind and one.lasts and not one.falls and surely(1 - right, one.examples).min() >= self.wrong
             names, kinds = run.meta.get("classes") or [], int((others > 0).sum())
             said = str(names[one.label]) if one.label < len(names) else str(one.label)
             first = int(one.steps[0])
@@ -45,11 +45,11 @@ class UnlearntClass(Finding):
                 f"From step {first:,} to step {int(one.steps[-1]):,} at most {right.max():.0%} of the probe set's examples of {said} were answered "
                 f"rightly, though {one.rest.min():.0%} or more of the others were; their wrong answers are {kinds} different classes"
                 + (", and their loss is no better than that of one answer for all." if one.blind else "."),
-                f"right at the last {LOOKS} of {len(right)} looks: {', '.join(f'{share:.2f}' for share in right[-LOOKS:])}; {one.count} examples; "
+                f"right at the last {LOOKS} of {len(right)} looks: {', '.join(f'{share:.2f}' for share in right[-LOOKS:])}; {one.examples} examples; "
                 f"loss {one.loss[-1]:.2f}",
                 (f"class:{one.label}",), None, first,
-                f"Sure for the {one.count} examples of the probe set, not why." if sure else
-                f"Sure for the {one.count} examples, not that it stays so: the class may be hard, or still be learnt.",
+                f"Sure for the {one.examples} examples of the probe set, not why." if sure else
+                f"Sure for the {one.examples} examples, not that it stays so: the class may be hard, or still be learnt.",
                 f"Look at the training's examples of {said}: are their labels mixed up with others', or are there few of them?", "confusion",
             )]
         return []
