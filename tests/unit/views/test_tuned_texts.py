@@ -111,5 +111,6 @@ def test_it_writes_the_answer_and_stops_at_the_end(tuned: Scene) -> None:
     picture = Scene(tuned.model, tuned.examples.x, tuned.examples.y, inputs=tuned.kinds, task="next_token").view("writes", length=9)
     assert "1 symbol" in picture.caption
     assert "behind “a big red ball what?”" in picture.caption
+    assert picture.note.startswith("It begins with 6 symbols of the example")
     assert "A text ends where “</s>” is drawn" in picture.note
     assert np.shape(_mark(picture, Text).values) == (1,)

@@ -183,7 +183,8 @@ class WritesView(View):
         if any(text.broken for text in found.values()):
             yield "At some moments its scores are not numbers, so it writes nothing."
         if not self.prime and current.index is not None and len(own.begin) < self.begin and not translates:
-            yield f"It begins with all {len(own.begin)} symbols of the example, which are fewer than the {self.begin} asked for."
+            whole = "" if _says_its_end(kind, current) else "all "
+            yield f"It begins with {whole}{len(own.begin)} symbols of the example, which are fewer than the {self.begin} asked for."
         ended = {step: text for step, text in found.items() if text.places and len(text.places) < self.length and not text.broken}
         if translates:
             stopped = [text for text in ended.values() if role(kind, text.places[-1].token) != "end"]
@@ -270,6 +271,12 @@ def _ends(kind: Tokens, size: int, melodic: bool) -> frozenset[int]:
     if kind.vocabulary is None and kind.decode_with is None:
         return frozenset()
     return frozenset(number for number in range(size) if role(kind, number) == "end" or (melodic and is_mark(kind.token(number))))
+
+
+def _says_its_end(kind: Tokens, current: Current) -> bool:
+    """Whether a token of an input ends a text, so that it is written on from before its last word."""
+    numbers = {int(number) for part in named(current.x).values() if not part.is_floating_point() for number in part.unique()}
+    return any(kind.ends(number) for number in numbers)
 
 
 def _unit(scene: Scene, selection: Selection) -> Key | None:
