@@ -30,10 +30,10 @@ from ..model.outputs import Reading
 from ..model.untouched import Mode
 from ..model.unwrap import device_of, fed
 from . import directions, weight_planes
-from .pictures import pictures
 from .input import Current, current, encoded
 from .memory import Memory
 from .network import SceneNetwork
+from .pictures import pictures
 from .probe import Answers, Probe, Responses, looked
 from .source import Given, RecordedSource, Source
 
