@@ -10,7 +10,7 @@ export interface NdArray {
   readonly data: Numbers;
 }
 
-/** What a view yields. ``final`` is False while refinements follow; ``note`` says what is missing or unusual; ``hint`` what can be done with it in the page, and stands there alone; ``idle`` names knobs that change nothing as the others stand, and choices of one that do not apply (``knob=choice``), each with a sentence why. */
+/** What a view yields. ``final`` is False while refinements follow; ``note`` says what is missing or unusual; ``hint`` what can be done with it in the page, and stands there alone; ``idle`` names knobs that change nothing as the others stand, and choices of one that do not apply (``knob=choice``), each with a sentence why; ``places`` tells of a map that follows a training at which step its points stand, which is an earlier one until that of this step is there. */
 export interface Picture {
   readonly title: string;
   readonly body: Node;
@@ -22,6 +22,7 @@ export interface Picture {
   readonly step: number | null;
   readonly final: boolean;
   readonly idle: Readonly<Record<string, string>>;
+  readonly places: Places | null;
 }
 
 /** One bar a label; negative values go the other way. */
@@ -495,6 +496,12 @@ export interface Check {
   readonly good: boolean | null;
 }
 
+/** Where the points of a picture stand: ``of`` names the map, the same at all steps of a training; ``step`` is the one whose map it is. */
+export interface Places {
+  readonly of: string;
+  readonly step: number;
+}
+
 /** What a view may yield between pictures: how far its work is; ``seconds`` is what is left, when known. */
 export interface Progress {
   readonly done: number;
@@ -525,12 +532,14 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "hint": "",
    "step": null,
    "final": true,
-   "idle": {}
+   "idle": {},
+   "places": null
   },
   "nested": {
    "body": null,
    "provenance": "Provenance",
-   "checks": "Check"
+   "checks": "Check",
+   "places": "Places"
   }
  },
  "Bars": {
@@ -1029,6 +1038,10 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "unit": "",
    "good": null
   },
+  "nested": {}
+ },
+ "Places": {
+  "defaults": {},
   "nested": {}
  },
  "Progress": {

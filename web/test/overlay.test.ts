@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { overlaid } from "../src/page/overlay.ts";
+import { overlaid, thrownBack } from "../src/page/overlay.ts";
 import type { Node, Picture } from "../src/types.ts";
 
 function part(title: string, mark = "image", note = ""): Node {
@@ -40,4 +40,20 @@ test("what does not belong together is not mixed", () => {
   assert.equal(overlaid(whole, picture(group([part("gradient"), part("lrp")]), false)), null);
   assert.equal(overlaid(whole, picture(part("gradient"), false)), null);
   assert.equal(overlaid(picture(group([part("a"), part("a")])), picture(group([part("a")]), false)), null);
+});
+
+test("what was reached is not thrown back: a map on the way is shown where it is a newer one, or another", () => {
+  const map = (step: number, reached: number, more: object = {}): Picture =>
+    ({ title: "", body: part("points", "scatter"), final: false, step, places: { of: "projection/1", step: reached }, ...more }) as unknown as Picture;
+  const shown = map(540, 540, { final: true });
+  assert.ok(thrownBack(shown, map(560, 29), false));
+  assert.ok(thrownBack(shown, map(560, 540), true));
+  assert.ok(!thrownBack(shown, map(560, 540), false)); // the same places, what is chosen lit
+  assert.ok(!thrownBack(shown, map(560, 550), true));
+  assert.ok(!thrownBack(shown, map(560, 29, { final: true }), false));
+  assert.ok(!thrownBack(shown, map(560, 29, { places: { of: "projection/2", step: 29 } }), false));
+  assert.ok(!thrownBack(shown, map(560, 29, { places: null }), false));
+  assert.ok(!thrownBack({ ...shown, places: null }, map(560, 29), false));
+  assert.ok(!thrownBack(shown, map(300, 29), false)); // the slider was drawn back
+  assert.ok(thrownBack(map(540, 400), map(560, 29), true));
 });

@@ -32,6 +32,13 @@ class Check(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     good: bool | None = None
 
 
+class Places(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the points of a picture stand: ``of`` names the map, the same at all steps of a training; ``step`` is the one whose map it is."""
+
+    of: str
+    step: int
+
+
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """What a view may yield between pictures: how far its work is; ``seconds`` is what is left, when known."""
 
@@ -52,7 +59,8 @@ class Draft:
 class Picture(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
     """What a view yields. ``final`` is False while refinements follow; ``note`` says what is missing or unusual; ``hint`` what can
     be done with it in the page, and stands there alone; ``idle`` names knobs that change nothing as the others stand, and choices of
-    one that do not apply (``knob=choice``), each with a sentence why."""
+    one that do not apply (``knob=choice``), each with a sentence why; ``places`` tells of a map that follows a training at which step its
+    points stand, which is an earlier one until that of this step is there."""
 
     title: str
     body: Node
@@ -64,6 +72,7 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dic
     step: int | None = None
     final: bool = True
     idle: dict[str, str] = {}
+    places: Places | None = None
 
     def to_bytes(self) -> bytes:
         """The binary form: magic, header length, JSON header, then the arrays, each at a multiple of 8 bytes."""

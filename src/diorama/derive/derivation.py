@@ -27,6 +27,8 @@ from .work import Work
 if TYPE_CHECKING:
     from ..scene import Scene
 
+NOTED = 16
+"""So many of the last values that were made of one line are found again by their steps."""
 Plain = Any
 """Arrays, numbers, texts and None, in lists and dicts."""
 
@@ -190,6 +192,35 @@ class Derived:
         return way[next((number for number in reversed(range(len(way))) if way[number].known), 0) :]
 
     @property
+    def line(self) -> str:
+        """A name of it that is the same at all steps: of the derivation, its knobs, the examples and the edits."""
+        about = [self.derivation.knobs(), self.derivation.version, self.scene.live.fingerprint, [edit.named() for edit in self.scene.edits]]
+        return f"{self.derivation.name}/" + hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+    @property
+    def newest(self) -> tuple[int, Plain] | None:
+        """The newest value of its line that is known at this step or before, with its step; None where there is none.
+
+        *Meaning* what a view shows until the value of this step is there, so that it never goes back behind what it has shown: made in this
+        process for whichever moment of the run, or on the way to this step and kept.
+        """
+        step, found = self.scene.step, []
+        if step is None:
+            return None
+        noted: dict[int, str] = self.scene.keep(f"{self.line}/noted") or {}
+        found = [(at, value) for at, name in tuple(noted.items()) if at <= step and (value := self.scene.keep(name)) is not None]
+        link = next((one for one in reversed(self.way) if one.known), None)
+        if link is not None and link.scene.step is not None and all(at < link.scene.step for at, _ in found):
+            found.append((link.scene.step, link.carried))
+        for at, value in sorted(found, key=lambda one: -one[0]):
+            try:
+                self.derivation.check(self.scene, value)
+            except (ValueError, TypeError, KeyError, IndexError):
+                continue  # of other units: the layer has grown
+            return at, value
+        return None
+
+    @property
     def carried(self) -> Plain:
         """The value, kept for all moments of the run: others start from it."""
         value = self.scene.keep(self._carried, lambda: self.value)
@@ -281,10 +312,21 @@ class Derived:
         self.remember(value)
         if type(self.derivation).preceding is not Derivation.preceding:
             self.scene.keep(self._carried, lambda: value)  # later snapshots start from it
+            self._note()
         self.scene.memory.drop(f"{self.key}/begun")
         if self.store is not None and written:
             self.store.write(self.name, {**self.head(), **head}, value)
         return value
+
+    def _note(self) -> None:
+        """Remember for all moments of the run at which steps its line has values."""
+        if self.scene.step is None:
+            return
+        noted: dict[int, str] = self.scene.keep(f"{self.line}/noted", dict)
+        noted.pop(self.scene.step, None)
+        noted[self.scene.step] = self._carried
+        while len(noted) > NOTED:
+            noted.pop(next(iter(noted)))
 
     def head(self) -> dict[str, Any]:
         """What is told beside the value in a file."""

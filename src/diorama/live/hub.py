@@ -291,7 +291,7 @@ class Hub:
             {**message, "request": request.plain(), "sources": sources, "slow": self.slow}, **callbacks,
             lane="record" if record else "local" if local else "model",
             priority=priority, affinity=digest([request.run, request.step, request.edits]),
-            owner=sources[request.run]["path"],
+            line=digest([request.run, request.view, request.edits]), owner=sources[request.run]["path"],
         )
 
     def _is_record(self, request: Request) -> bool:

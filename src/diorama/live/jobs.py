@@ -46,6 +46,8 @@ class Job:
     lane: str
     priority: int
     affinity: str
+    line: str
+    """The look, the same each time that it is made again: who made it last knows what it starts from."""
     on_picture: Callback
     on_progress: Callback
     on_done: Callback
@@ -126,9 +128,11 @@ class Pool:
         lane: str = "model",
         priority: int = 1,
         affinity: str = "",
+        line: str = "",
         owner: str = "",
     ) -> Job:
-        """Queue a job; lower ``priority`` goes first, and a worker that has ``affinity`` loaded is preferred.
+        """Queue a job; lower ``priority`` goes first, and a worker that has ``affinity`` loaded is preferred, among them one that looked
+        along this ``line`` before.
 
         Work for an ``owner`` that is still being loaded has a deadline, and never holds the last worker of a lane.
         """
@@ -137,7 +141,7 @@ class Pool:
                 raise Unavailable("this server has been closed")
             now = time.monotonic()
             job = Job(
-                next(self._numbers), message, lane, priority, affinity, on_picture, on_progress, on_done, on_error, self, now,
+                next(self._numbers), message, lane, priority, affinity, line, on_picture, on_progress, on_done, on_error, self, now,
                 owner,
             )
             self._drawn = now if priority == 0 else self._drawn
@@ -184,10 +188,10 @@ class Pool:
                 continue
             if not self._may_start(job, [worker for worker in group if worker.job is not None]):
                 continue
-            worker = next((w for w in free if job.affinity in w.recent), free[0])
+            worker = min(free, key=lambda one: (not job.line or job.line not in one.lines, job.affinity not in one.recent))
             self._waiting.remove(job)
             worker.job, job.worker, worker.since = job, worker, time.monotonic()
-            worker.remember(job.affinity)
+            worker.remember(job.affinity, job.line)
             worker.start({**job.message, "do": "job", "job": job.number})
 
     def _may_start(self, job: Job, busy: list[Worker]) -> bool:

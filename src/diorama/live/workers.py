@@ -24,6 +24,10 @@ _LOADING = threading.Lock()
 imports each other, Python may hand one of them half a module."""
 
 
+LINES = 32
+"""So many of its last looks a worker is known by."""
+
+
 class Worker:
     """One worker of a lane: does one job at a time."""
 
@@ -37,11 +41,14 @@ class Worker:
         self.recent: list[str] = []
         """What it has loaded, by the affinity of its last jobs; the newest last."""
 
-    def remember(self, affinity: str) -> None:
-        """Note what it now has loaded."""
-        if affinity in self.recent:
-            self.recent.remove(affinity)
-        self.recent = [*self.recent[-5:], affinity]
+        self.lines: list[str] = []
+        """The looks that it made last, each by what it is called whenever it is made again; the newest last."""
+
+    def remember(self, affinity: str, line: str = "") -> None:
+        """Note what it now has loaded, and what it looks at."""
+        self.recent = [*[one for one in self.recent if one != affinity][-5:], affinity]
+        if line:
+            self.lines = [*[one for one in self.lines if one != line][-(LINES - 1) :], line]
 
     def spent(self) -> tuple[float, bool] | None:
         """Seconds of the processor that it has had, and whether it wants more just now; None where the system does not tell."""

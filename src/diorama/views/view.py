@@ -19,7 +19,7 @@ import msgspec
 from ..core import knobs
 from ..core.knobs import Plugin
 from ..core.marks import Group, Node, Table
-from ..core.picture import Check, Draft, Picture, Progress
+from ..core.picture import Check, Draft, Picture, Places, Progress
 from ..core.saying import plain
 from ..core.selection import Selection
 from .relabelled import of_numbers
@@ -120,10 +120,11 @@ class View(Plugin, abc.ABC):
         source: str = "",
         mode: str = "eval",
         idle: Mapping[str, str] | None = None,
+        places: Places | None = None,
     ) -> Picture:
         """Make a picture with its step and provenance; ``source`` names the paper or formula, ``hint`` says what can be done with the
         picture in the page (a file does not say it), ``idle`` names the knobs that change nothing here, and choices that do not apply
-        (``knob=choice``), each with the reason."""
+        (``knob=choice``), each with the reason, ``places`` at which step the points of a map stand."""
         checks = tuple(
             msgspec.structs.replace(check, sentence=_plainly(check.sentence)) if isinstance(check, Check) else check for check in checks
         )
@@ -150,6 +151,7 @@ class View(Plugin, abc.ABC):
             step=scene.step,
             final=final,
             idle=dict(idle or {}),
+            places=places,
         )
 
 

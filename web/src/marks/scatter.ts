@@ -14,6 +14,7 @@ import { hits, type Hit } from "./hits.ts";
 import { MOVED } from "./joins.ts";
 import { keyed } from "./keyed.ts";
 import { Cloud } from "./scattergl.ts";
+import { Glide } from "./scatterglide.ts";
 import { paint, shadesOf, sumOf, type Shades } from "./scatterpaint.ts";
 import { FIRST, chosenBy, keyOf, keysOf, nearer, nearestTo, onGrid, cellOf, placed, pointOf, towards, within, type Look, type Placed, type Point } from "./scatterplan.ts";
 import { inks, sheet } from "./sheet.ts";
@@ -64,11 +65,12 @@ export const draw: Draw<Scatter> = (element, first, context) => {
   let turned: { look: Look; x: number; y: number } | null = null;
   let rest: ReturnType<typeof setTimeout> | undefined;
   const cloud: Cloud = new Cloud(() => surface.element, () => surface.paint());
+  const glide: Glide = new Glide(() => surface.paint());
 
   const surface = sheet(frame.body, (width) => Math.min(mark.size, width), (pen, width) => {
     const ink = inks(element, context.theme);
     const side = Math.max(40, Math.min(mark.size, width));
-    plan = placed(mark, mark.points.data, mark.points.shape[1] ?? 2, look, side);
+    plan = placed(mark, glide.at(mark), mark.points.shape[1] ?? 2, look, side);
     if (shades?.theme !== context.theme || shades.mark !== mark) shades = { theme: context.theme, mark, found: shadesOf(mark, context.theme, ink) };
     const painted = paint(pen, { mark, plan, look, shades: shades.found, moving, cloud }, context, ink, scratch);
     const marked = sumOf(chosenBy(mark, context.selection));
@@ -232,6 +234,7 @@ export const draw: Draw<Scatter> = (element, first, context) => {
   return {
     update(next) {
       if (isSpace(next) !== isSpace(mark)) take(isSpace(next) ? "move" : "lasso");
+      glide.go(mark, next);
       mark = next;
       show();
     },
@@ -259,6 +262,7 @@ export const draw: Draw<Scatter> = (element, first, context) => {
     },
     destroy() {
       clearTimeout(rest);
+      glide.stop();
       stop.abort();
       cloud.destroy();
       touch.destroy();

@@ -1,7 +1,7 @@
 /** One view's way to the server: asks, keeps the last picture while the next is computed, and never asks faster than it is answered. */
 
 import { decode } from "../picture.ts";
-import { overlaid } from "./overlay.ts";
+import { overlaid, thrownBack } from "./overlay.ts";
 import type { Picture } from "../types.ts";
 import { PATIENCE, type FromServer, type Request } from "../protocol.ts";
 
@@ -142,9 +142,14 @@ export class Channel {
   /** A picture came: its bytes begin at ``start``. */
   frame(sequence: number, bytes: ArrayBuffer, start: number): void {
     if (!this.asked) return;
+    let final = true;
     try {
-      this.take(decode(bytes, start), this.asked);
-      this.shown = this.asked;
+      const picture = decode(bytes, start);
+      final = picture.final;
+      if (!(this.picture && this.shown && thrownBack(this.picture, picture, same(this.shown, this.asked)))) {
+        this.take(picture, this.asked);
+        this.shown = this.asked;
+      }
       this.failure = null;
       this.cancelled = false;
     } catch (error) {
@@ -152,7 +157,7 @@ export class Channel {
     }
     this.delay = performance.now() - this.askedAt;
     this.given = true;
-    if (this.picture?.final !== false) this.settle();
+    if (final) this.settle();
     else if (this.next) this.wait();
     // Acknowledge once it is on the screen: a hidden tab asks for nothing more.
     requestAnimationFrame(() => {

@@ -15,6 +15,17 @@ export function overlaid(whole: Picture, next: Picture): Overlaid | null {
   return body && stale.length ? { picture: { ...next, body }, stale } : null;
 }
 
+/**
+ * Whether a picture on the way would only throw back what is on show: its points stand where those of the same map stood at an earlier step,
+ * or, where the `same` was asked, stand already.
+ */
+export function thrownBack(shown: Picture, next: Picture, same: boolean): boolean {
+  const [before, after] = [shown.places, next.places];
+  if (next.final || !before || !after || before.of !== after.of) return false;
+  if ((next.step ?? 0) < (shown.step ?? 0)) return false; // the slider was drawn back
+  return after.step < before.step || (same && after.step === before.step);
+}
+
 function laidOver(old: Node, next: Node, path: number[], stale: number[][]): Node | null {
   if (old.mark !== "group" || next.mark !== "group") return null;
   const pairs = matched(old, next);

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.picture import Places
 from ...core.saying import counted
+from ...derive.derivation import Derived
 from ...scene import Scene
 from ..samples import part
 
@@ -23,6 +25,12 @@ def closed(scene: Scene, one: Mapping[str, Any]) -> NDArray[np.bool_]:
     """
     source = scene.layers.handed(scene.layers[one["layer"]])
     return ~one["profile"].any(1) if source.rectified else np.zeros(len(one["units"]), bool)
+
+
+def stand(derived: Derived, scene: Scene, reached: int | None) -> Places | None:
+    """At which step the points of a map that follows the training stand: an earlier one that was reached, else the scene's; None without a run."""
+    at = scene.step if reached is None else reached
+    return None if at is None else Places(of=derived.line, step=at)
 
 
 def unheard(shut: int, count: int) -> str:

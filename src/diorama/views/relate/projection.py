@@ -27,6 +27,7 @@ from ..view import View
 from ._biplot import Biplot, biplot
 from ._examples import COLOURS, ShownExamples
 from ._measured import MeasuredMap, measured
+from ._still import stand
 
 PERPLEXITIES = (5.0, 30.0, 100.0)
 SEEDS = (0, 1, 2)
@@ -39,8 +40,13 @@ class _Map:
 
     title: str
     derived: Derived
-    on_way: bool = False
-    """Whether it is that of an earlier step, shown until the wanted one is there."""
+    reached: int | None = None
+    """The earlier step whose places are shown until those of the wanted one are there."""
+
+    @property
+    def fresh(self) -> bool:
+        """Whether its places are those of its own step."""
+        return self.reached is None or self.reached == self.derived.scene.step
 
 
 class ProjectionView(View):
@@ -103,13 +109,18 @@ class ProjectionView(View):
         ready: list[tuple[_Map, NDArray[np.float64]]] = []
         for number, one in enumerate(maps):
             way = [] if one.derived.known else one.derived.ahead
+            newest = None if one.derived.known else one.derived.newest
+            if newest is not None:
+                there = self._aligned(np.asarray(newest[1], np.float64), ready)
+                now = [*ready, (dataclasses.replace(one, reached=newest[0]), there)]
+                yield Draft(lambda now=now: self._picture(scene, selection, shown, now, final=False))  # type: ignore[misc]
             for passed, before in enumerate(way):
                 note = f"placed at step {before.scene.step}, on the way to this step"
                 yield Progress(done=number + passed / max(1, len(way)), total=len(maps), note=note)
                 known = before.known
                 there = np.asarray(before.carried, np.float64)  # made here, so that the progress is told
-                if not known:
-                    now = [*ready, (dataclasses.replace(one, derived=before, on_way=True), self._aligned(there, ready))]
+                if not known and (newest is None or newest[0] <= before.scene.step):  # what was reached is not thrown back
+                    now = [*ready, (dataclasses.replace(one, derived=before, reached=before.scene.step), self._aligned(there, ready))]
                     yield Draft(lambda now=now: self._picture(scene, selection, shown, now, final=False))  # type: ignore[misc]
             points: Any = None
             for stage in one.derived.stream():
@@ -176,7 +187,7 @@ class ProjectionView(View):
         self, scene: Scene, selection: Selection, shown: ShownExamples, maps: list[tuple[_Map, NDArray[np.float64]]], *, final: bool
     ) -> Picture:
         told = [measured(one.derived) if final else None for one, _ in maps]
-        ways = [biplot(one.derived, points, self.arrows) if self.arrows else None for one, points in maps]
+        ways = [biplot(one.derived, points, self.arrows) if self.arrows and one.fresh else None for one, points in maps]
         marks = [
             self._mark(shown, one, points, one_told, len(maps), way)
             for (one, points), one_told, way in zip(maps, told, ways, strict=True)
@@ -192,14 +203,14 @@ class ProjectionView(View):
         if told[0] is not None and told[0].still and len(maps) == 1:
             caption = f"{many}: {layers} {'answers' if one else 'answer'} the same to all of them, or with no numbers, so where they stand "
             caption += "says nothing"
-        elif main.before is not None:
+        elif main.before is not None and maps[0][0].fresh:
             caption += f"; placed starting from where they were at step {main.before.scene.step}"
         caption += f". {shown.said}".rstrip()
         if ways[0] is not None:
             caption += f" {ways[0].said}"
         if told[0] is not None and len(maps) == 1:
             caption += told[0].over_time
-        on_way = maps[-1][0].derived.scene.step if maps[-1][0].on_way else None
+        on_way = maps[-1][0].reached
         body: Node = Group(children=tuple(marks), direction="row")
         if melodies.sounds(scene):
             body = Group(children=(body, _melody(scene, selection)))
@@ -207,6 +218,7 @@ class ProjectionView(View):
         return self.picture(
             scene, selection, f"Examples as {layers} {'sees' if one else 'see'} them", body, caption,
             checks=told[0].checks if told[0] is not None and len(maps) == 1 else (), final=final, note=self._note(scene, shown, names, on_way),
+            places=stand(maps[-1][0].derived, scene, on_way),
         )
 
     def _mark(
@@ -233,7 +245,7 @@ class ProjectionView(View):
     def _note(self, scene: Scene, shown: ShownExamples, names: list[str], on_way: int | None) -> str:
         said = list(filter(None, (shown.note, broken(scene, names))))
         if on_way is not None:
-            said.insert(0, f"These are the places at step {on_way}, on the way to this step.")
+            said.insert(0, f"These are the places at step {on_way}, on the way to step {scene.step}.")
         known = knobs_of(projections[self.method])
         if self.drawn == "thumbnails" and not shown.small:
             said.append("These examples are neither pictures nor texts nor series, so they are drawn as points.")

@@ -23,7 +23,7 @@ from ...scene.sets import members, named, words
 from .. import planes
 from ..samples import broken, first_examples, looked_at, noted, part, single
 from ..view import View
-from ._still import CLOSED, unheard
+from ._still import CLOSED, stand, unheard
 
 NEAR = 10
 LIT = 0.5
@@ -76,11 +76,16 @@ class UnitsView(View):
             dimensions=self.dimensions,
         )
         way = [] if derived.known else derived.ahead
+        newest = None if derived.known else derived.newest
+        if newest is not None:
+            yield Draft(lambda: self._picture(scene, selection, derived, newest[1], final=False, reached=newest[0]))
         for passed, before in enumerate(way):
             yield Progress(done=passed, total=len(way), note=f"placed at step {before.scene.step}, on the way to this step")
             known, there = before.known, before.carried  # made here, so that the progress is told
-            if not known and np.array_equal(there["unit"], derived.derivation.chosen(scene)[1]):  # type: ignore[attr-defined]
-                yield Draft(lambda one=before, value=there: self._picture(scene, selection, one, value, final=False))  # type: ignore[misc]
+            at = before.scene.step
+            same = np.array_equal(there["unit"], derived.derivation.chosen(scene)[1])  # type: ignore[attr-defined]
+            if not known and same and (newest is None or newest[0] <= at):  # what was reached is not thrown back
+                yield Draft(lambda value=there, at=at: self._picture(scene, selection, derived, value, final=False, reached=at))  # type: ignore[misc]
         for stage in derived.stream():
             if stage.final:
                 yield self._picture(scene, selection, derived, stage.value, final=True)
@@ -89,7 +94,9 @@ class UnitsView(View):
             if stage.value is not None:
                 yield Draft(lambda value=stage.value: self._picture(scene, selection, derived, value, final=False))  # type: ignore[misc]
 
-    def _picture(self, scene: Scene, selection: Selection, derived: Derived, value: dict[str, Any], *, final: bool) -> Picture:
+    def _picture(
+        self, scene: Scene, selection: Selection, derived: Derived, value: dict[str, Any], *, final: bool, reached: int | None = None,
+    ) -> Picture:
         made: Any = derived.derivation
         names = made.layers(scene)
         layers = " and ".join(map(spoken, names))
@@ -134,10 +141,10 @@ class UnitsView(View):
             caption += f" {part(still, len(points), 'units')} never change{'s' * (still == 1)}: where they stand says nothing."
         caption += unheard(int((closed & moving).sum()), len(points))
         checks = (_trust(value, points),) if final and len(points) > 4 and self.by == "pearson" and moving.any() else ()
-        on_way = "" if derived.scene.step == scene.step else f"these are the places at step {derived.scene.step}, on the way to this step"
+        on_way = "" if reached is None else f"these are the places at step {reached}, on the way to step {scene.step}"
         return self.picture(
             scene, selection, f"Units of {layers}", mark, caption, checks=checks, final=final,
-            note=noted(on_way, looked_at(scene), broken(scene, names)),
+            note=noted(on_way, looked_at(scene), broken(scene, names)), places=stand(derived, scene, reached),
         )
 
     def _lit(
