@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from fake_performer import NAME
@@ -73,6 +74,30 @@ def test_a_worker_that_has_it_loaded_is_preferred(pool: Pool) -> None:
     while sum(worker.ready for worker in pool._workers["model"]) < 2:
         time.sleep(0.01)
     assert len({process("here") for _ in range(6)}) == 1
+
+
+def test_a_look_goes_to_the_worker_that_made_it_before(pool: Pool) -> None:
+    """What each knows of the way to its picture is used, however many know the run; a busy one keeps nobody waiting."""
+
+    def asked(line: str, **more: Any) -> Heard:
+        heard = Heard()
+        pool.submit({"act": "echo", **more}, **heard.callbacks(), affinity="the run", line=line)
+        return heard
+
+    def process(heard: Heard) -> int:
+        return int(heard.end()[1]["process"])
+
+    while sum(worker.ready for worker in pool._workers["model"]) < 2:
+        time.sleep(0.01)
+    with pool._lock:  # neither ends before the other has begun
+        both = [asked("one"), asked("two")]
+    one, two = map(process, both)
+    assert one != two
+    for _ in range(3):
+        assert [process(asked("two")), process(asked("one"))] == [two, one]
+    with pool._lock:
+        both = [asked("one"), asked("one")]
+    assert {process(heard) for heard in both} == {one, two}
 
 
 def test_a_waiting_job_is_cancelled_without_starting(pool: Pool) -> None:

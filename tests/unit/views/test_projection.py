@@ -7,6 +7,7 @@ import re
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,8 +21,9 @@ import diorama
 from diorama.core.errors import NotApplicable, NotFound
 from diorama.core.marks import Scatter
 from diorama.core.picture import Draft, Picture, Progress
+from diorama.core.registry import derivations, views
 from diorama.core.selection import Selection
-from diorama.derive.following import earlier
+from diorama.derive.following import Following, earlier
 from diorama.export.marks.scatter import draw
 from diorama.export.sheet import TextLine
 from diorama.export.style import Style
@@ -41,13 +43,13 @@ def _net() -> nn.Sequential:
     return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 5), nn.Tanh(), nn.Linear(5, 3))
 
 
-def _run(path: Path) -> Run:
-    """A run with snapshots at the steps 0 to 4."""
+def _run(path: Path, steps: int = 4) -> Run:
+    """A run with a snapshot at each of its steps, from 0 to 4."""
     net, x = _net(), torch.randn(40, 6, generator=torch.Generator().manual_seed(1))
     y = torch.arange(40) % 3
     optimizer = torch.optim.SGD(net.parameters(), 0.5)
     with diorama.watch(net, path, probe=(x, y), optimizer=optimizer, every=1, snapshots=1) as recorder:
-        for _ in range(4):
+        for _ in range(steps):
             loss = nn.functional.cross_entropy(net(x), y)
             optimizer.zero_grad()
             loss.backward()
@@ -463,6 +465,7 @@ def test_a_map_of_components_is_the_librarys_where_they_are_told_apart(dimension
 def test_a_way_that_was_gone_is_not_gone_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A later snapshot starts from the last that is known, also in another process: of a way of short links some are written down."""
     run = _run(tmp_path / "run")
+    monkeypatch.setattr("diorama.derive.work.time", SimpleNamespace(perf_counter=lambda: 0.0, sleep=time.sleep))  # short links, on any machine
     for view in (ProjectionView(layer="2"), UnitsView(layer="2")):
         list(view.pictures(run.scene(3), Selection()))
         notes = [one.note for one in view.pictures(run.scene(4), Selection()) if isinstance(one, Progress) and "on the way" in one.note]
@@ -477,3 +480,64 @@ def test_a_way_that_was_gone_is_not_gone_again(tmp_path: Path, monkeypatch: pyte
     assert not again.known
     assert 0 < len(again.ahead) < len(again.way)
     assert again.ahead[0].known
+
+
+FOLLOWED = {"projection": ProjectionView, "units": UnitsView}
+"""The views whose maps follow a training, by the derivation that places their points."""
+
+
+def _shown(view: Any, scene: Scene, select: str = "") -> list[Picture]:
+    """All pictures of a look, each draft made."""
+    told = view.pictures(scene, Selection.parse(select))
+    return [one.make() if isinstance(one, Draft) else one for one in told if not isinstance(one, Progress)]
+
+
+def test_all_maps_that_follow_a_training_are_looked_at_here() -> None:
+    """A new derivation that follows the snapshots, and a view with its name, is held to what is said of these."""
+    assert {name for name in derivations if issubclass(derivations[name], Following) and name in views} == set(FOLLOWED)
+
+
+@pytest.mark.parametrize("name", FOLLOWED)
+def test_what_a_map_has_reached_is_not_thrown_back(name: str, tmp_path: Path) -> None:
+    """A later look begins with the newest map that was made, also where its step is not on the way, with what is chosen lit; none after it is older."""
+    made, run = FOLLOWED[name](layer="2"), _run(tmp_path / "run", 23)
+    first = [one.places for one in _shown(made, run.scene(21))]
+    assert [one.step for one in first] == sorted(one.step for one in first)
+    assert [first[0].step, first[-1].step] == [0, 21]
+    before = made.pictures(run.scene(21), Selection())
+    (shown,) = before
+    way = [one.scene.step for one in run.scene(23).derive(name, layer="2").way]
+    assert 21 not in way
+    draft, *more = _shown(made, run.scene(23), "class:1" if name == "units" else "example:3")
+    assert draft.places == first[-1]
+    assert "at step 21, on the way to step 23" in draft.note.replace("These", "these")
+    assert not draft.final
+    assert draft.places.of == more[-1].places.of
+    marks = [one.body.children[0] if name == "projection" else one.body for one in (shown, draft, more[-1])]
+    np.testing.assert_allclose(marks[1].points, marks[0].points)  # choosing needs no new map
+    assert [one.step for one in (draft, more[-1])] == [23, 23]
+    if name == "units":
+        assert np.asarray(marks[1].faded).tolist() == np.asarray(marks[2].faded).tolist()
+        assert 0 < np.asarray(marks[1].faded).sum() < len(marks[1].points)
+    reached = [one.places.step for one in more]
+    assert reached == sorted(reached)
+    assert 21 <= reached[0] <= reached[-1] == 23
+
+
+def test_maps_of_something_else_are_no_newer_ones(tmp_path: Path) -> None:
+    """Other knobs and other examples are another map; one of other units, and one of a later step, is passed over."""
+    run = _run(tmp_path / "run")
+    for step in (2, 4):
+        _ = run.scene(step).derive("projection", layer="2").value
+    scene = run.scene(3)
+    assert scene.derive("projection", layer="2").newest[0] == 2
+    assert scene.derive("projection", layer="0").newest is None
+    assert scene.derive("projection", layer="2", method="mds").newest is None
+    assert scene.first(30).derive("projection", layer="2").newest is None
+    assert scene.edit("unit:0/1", lesion=True).derive("projection", layer="2").newest is None
+    derived = run.scene(4).derive("projection", layer="2", dimensions=3)
+    assert derived.value is not None
+    other = run.scene(4).derive("projection", layer="2", dimensions=2)
+    run.scene(4).keep(f"{other.line}/noted")[4] = f"projection/{derived.key}"  # as of a network that has grown since
+    assert other.newest[0] < 4
+    assert other.newest[1].shape == (40, 2)
