@@ -157,10 +157,14 @@ class Derived:
     ``key`` names all that the value depends on: the same key, the same value.
     """
 
-    def __init__(self, scene: Scene, derivation: Derivation, before: Derived | None = None) -> None:
+    def __init__(self, scene: Scene, derivation: Derivation, before: Derived | None = None, named: tuple[str, str] | None = None) -> None:
         self.scene, self.derivation, self.before = scene, derivation, before
-        weights = scene.fingerprint  # asked once: each asking looks whether somebody wrote into the model
-        self.key = _key(scene, derivation, before, weights)
+        if named is None:
+            weights = scene.fingerprint  # asked once: each asking looks whether somebody wrote into the model
+            named = weights, _key(scene, derivation, before, weights)
+        self.named = named
+        """The names of the weights and of the value: ``key``."""
+        weights, self.key = named
         folder = scene.run.path / FOLDER if scene.run is not None else None
         self.store = Store(folder) if folder is not None else None
         self.name = Name(derivation.name, weights, self.key)
@@ -194,8 +198,7 @@ class Derived:
     @property
     def line(self) -> str:
         """A name of it that is the same at all steps: of the derivation, its knobs, the examples and the edits."""
-        about = [self.derivation.knobs(), self.derivation.version, self.scene.live.fingerprint, [edit.named() for edit in self.scene.edits]]
-        return f"{self.derivation.name}/" + hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=8).hexdigest()
+        return line(self.derivation, self.scene)
 
     @property
     def newest(self) -> tuple[int, Plain] | None:
@@ -347,6 +350,12 @@ class Derived:
     def __repr__(self) -> str:
         at = f" at step {self.scene.step}" if self.scene.step is not None else ""
         return f"<{self.derivation.name} of {self.scene.name}{at}: {self.key}{', known' if self.known else ''}>"
+
+
+def line(derivation: Derivation, scene: Scene) -> str:
+    """A name of a derivation that is the same at all steps of a run: of its knobs, the examples and the edits."""
+    about = [derivation.knobs(), derivation.version, scene.live.fingerprint, [edit.named() for edit in scene.edits]]
+    return f"{derivation.name}/" + hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def _told(model: Any) -> str:

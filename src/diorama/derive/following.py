@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 from ..core.errors import DioramaError
 from ..core.knobs import knob
 from ..scene import Scene
-from .derivation import Derivation, Derived
+from .derivation import Derivation, Derived, line
 
 FINE = 3
 """The way back is taken in paces of one part in two to this power."""
@@ -24,15 +26,30 @@ class Following(Derivation):
     def preceding(self, scene: Scene) -> Derived | None:
         """The same at the snapshot that this one starts from, after that at an earlier one, and so on to the first."""
         found: Derived | None = None
+        links = self._links(scene)
         for step in earlier(scene.steps, scene.step) if self.follow and scene.run is not None else ():
             try:
                 there = scene.alone(scene.cancel).at(step)
                 if there.live.fingerprint != scene.live.fingerprint:
                     there = there.on(scene.examples)
-                if self.fits(there) is None:
-                    found = Derived(there, self, found)
+                mark = (step, found.key if found is not None else "")
+                if mark not in links:
+                    links[mark] = Derived(there, self, found).named if self.fits(there) is None else None
+                if (named := links[mark]) is not None:
+                    found = Derived(there, self, found, named)
             except DioramaError:
                 continue  # a network that grew: the layer is not there at every step
+        return found
+
+    def _links(self, scene: Scene) -> dict[tuple[int, str], tuple[str, str] | None]:
+        """The names of the values at the run's snapshots, by step and by what each starts from; None where it does not fit.
+
+        *Meaning* a snapshot stays as it is: to look at the next step no model of those before is loaded again, only to be named.
+        """
+        if scene.run is None or type(self).material is not Derivation.material:
+            return {}
+        told = json.dumps(scene.network.described(), sort_keys=True)
+        found: dict[tuple[int, str], tuple[str, str] | None] = scene.keep(f"{line(self, scene)}/links/{told}", dict)
         return found
 
 

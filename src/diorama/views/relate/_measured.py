@@ -132,13 +132,21 @@ def temporal(derived: Derived, near: int = NEAR) -> float | None:
     kept, moved = [], []
     before: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
     for one in way:
-        table = nearest(one.derivation.rows(one.scene), near, which)  # type: ignore[attr-defined]
+        table = _near(one, near, which)
         points = np.asarray(one.carried, np.float64)[which]
         if before is not None:
             kept.append([len(np.intersect1d(a, b)) for a, b in zip(before[0], table, strict=True)])
             moved.append(np.linalg.norm(points - before[1], axis=1))
         before = table, points
     return _correlated(np.array(kept, np.float64), np.array(moved))
+
+
+def _near(derived: Derived, near: int, which: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The nearest of some examples in the layer, kept for all moments of the run: each step after looks at the snapshots before."""
+    kept: NDArray[np.int64] = derived.scene.keep(
+        f"near/{derived.key}/{near}/{len(which)}", lambda: nearest(derived.derivation.rows(derived.scene), near, which)  # type: ignore[attr-defined]
+    )
+    return kept
 
 
 def _correlated(one: NDArray[np.float64], other: NDArray[np.float64]) -> float | None:
@@ -156,8 +164,7 @@ def _over_time(
     before = derived.before
     if before is None:
         return ""
-    rows = before.derivation.rows(before.scene)  # type: ignore[attr-defined]
-    layer = shared(nearest(rows, near, which), there)
+    layer = shared(_near(before, near, which), there)
     picture = shared(nearest(np.asarray(before.carried, np.float64), near, which), here)
     return (
         f" Since step {before.scene.step} the layer itself kept {layer:.0%} of each example's {near} neighbours, "
