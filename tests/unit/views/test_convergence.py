@@ -138,3 +138,21 @@ def test_a_layer_that_has_not_settled_is_told_in_words(tmp_path: Path) -> None:
     table, heat = _find(picture, Table)[0], _find(picture, Heatmap)[0]
     assert dict(zip(table.columns[0].texts, table.columns[1].texts, strict=True)) == {"early": "1", "late": "not yet", "still": "0"}
     assert len(heat.column_title) < 30
+
+
+def test_a_layer_moved_by_all_that_it_learns(tmp_path: Path) -> None:
+    """Biases count for how far it moved, and what it merely keeps does not: a layer of buffers alone has no line."""
+    model = nn.Sequential()
+    model.add_module("dense", nn.Linear(4, 3))
+    model.dense.register_buffer("seen", torch.zeros(3))
+    model.add_module("kept", nn.Identity())
+    model.kept.register_buffer("plane", torch.zeros(2, 2))
+    with torch.no_grad(), diorama.watch(model, tmp_path / "run", probe=(torch.randn(9, 4), torch.arange(9) % 3), every=1, snapshots=1) as recorder:
+        model.dense.weight += 2.0
+        model.dense.bias += 1.0
+        model.dense.seen += 50.0
+        model.kept.plane += 50.0
+        recorder.step(loss=torch.tensor(1.0))
+    found = moves(diorama.open(tmp_path / "run").scene(), [0, 1])
+    assert found.layers == ("dense",)
+    assert found.distance[0, 0] == pytest.approx(np.sqrt(12 * 2.0**2 + 3), rel=1e-5)

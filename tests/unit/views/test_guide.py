@@ -206,7 +206,7 @@ def test_only_like_trainings_are_ranked_together(folder: Path, tmp_path: Path) -
                 recorder.step(loss=model(x.flatten(1)).mean().detach())
     picture = diorama.open(tmp_path / "small").scene().view("guide", look=False)
     assert "flat is not ranked: it takes other inputs" in picture.note
-    assert picture.caption == "There is no other run to rank small with; the 3 others of this folder do something else."
+    assert picture.caption == "There is no other run to rank small with; the 3 others of this folder cannot be compared with it."
     strange = diorama.open(tmp_path / "unknown").scene().view("guide", look=False)
     assert "unsaid is not ranked: what it learns is not known" in strange.note
 
@@ -267,9 +267,9 @@ def test_what_cannot_be_read_is_named(folder: Path) -> None:
 
 
 def test_one_run_beside_is_told_as_one() -> None:
-    """Of a single other run that does something else the sentence speaks in the singular; the first of several is not said to answer most rightly."""
+    """Of a single other run that is not comparable the sentence speaks in the singular; the first of several is not said to answer most rightly."""
     row: Any = type("One", (), {"name": "small"})()
-    assert guide._sentence([(row, "")], 1, "") == "There is no other run to rank small with; the other one of this folder does something else."
+    assert guide._sentence([(row, "")], 1, "") == "There is no other run to rank small with; the other one of this folder cannot be compared with it."
     right: Any = type("Right", (), {"value": lambda self, name: 0.28})()
     assert guide._reason(right, right, [right]) == "it has the most right answers"
 

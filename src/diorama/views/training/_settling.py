@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ...core.errors import DioramaError, NotApplicable
 from ...derive.derivations.similarity import FEWEST, HsicSums, batches, looked
+from ...record.facts import learnable
 from ...scene import Scene
 from ...scene.turning import ONE_EACH, turned
 from ..kernels import layers_with_weights
@@ -91,19 +92,20 @@ def settled(values: Floats, steps: Sequence[int], within: float, below: bool = T
 
 
 def moves(scene: Scene, steps: Sequence[int]) -> Moves:
-    """The moves of all layers with weights, read from the run's snapshots without its model.
+    """The moves of all layers with weights, biases counted, read from the run's snapshots without its model.
 
     *Cost* one reading of each snapshot.
     """
     run = scene.run
     assert run is not None  # who asks has seen it
     last = _floating(run.state(steps[-1]))
-    shapes = {name: tuple(tensor.shape) for name, tensor in last.items()}
+    learnt = {name for name, *_ in learnable(run.structure(steps[-1]))} or set(last)
+    shapes = {name: tuple(tensor.shape) for name, tensor in last.items() if name in learnt}
     owners = layers_with_weights(shapes)
     if not owners:
         held = "; weight_series follows those that the model itself holds" if shapes else ""
         raise NotApplicable(f"no layer has weights of its own, so none settles{held}")
-    groups = {layer: [name for name in last if _belongs(name, owner)] for layer, owner in owners.items()}
+    groups = {layer: [name for name in shapes if _belongs(name, owner)] for layer, owner in owners.items()}
     distance, moved = np.full((2, len(groups), len(steps)), np.nan)
     before: Mapping[str, Tensor] = {}
     for k, step in enumerate(steps):
@@ -178,7 +180,7 @@ def _belongs(name: str, owner: str) -> bool:
     """Whether a tensor stands beside a layer's weight: its bias, its scale, the recurrent weights of the same part."""
     module, _, own = owner.rpartition(".")
     path, _, last = name.rpartition(".")
-    if path != module or last.startswith(("running_", "num_batches")):
+    if path != module or last.startswith(("running_", "num_batches")):  # of a run of an earlier version
         return False
     mark = own.partition("_l")[2] if own.startswith("weight_ih_l") else None
     return mark is None or last.partition("_l")[2] == mark

@@ -17,7 +17,7 @@ from ...core.errors import Cancelled, DioramaError, NotApplicable
 from ...core.knobs import build, knob
 from ...core.marks import Bars, Column, Group, Lines, Node, Series, Table
 from ...core.picture import Picture, Progress
-from ...core.saying import plain
+from ...core.saying import joined, plain
 from ...core.selection import Selection, layer_key, number_key, spoken, unit_key
 from ...scene import Scene
 from ...scene.sets import named
@@ -304,14 +304,21 @@ def _layers(beside: list[OtherNetwork], limit: int, chosen: Any) -> Iterator[Nod
             values=np.array([mean for _, mean in shown]), labels=tuple(spoken(name) for name, _ in shown),
             keys=tuple(layer_key(name) for name, _ in shown),
             reference=np.array([mean(layers[name]["by_index"]) for name, _ in shown]), limits=Limits(low=-1.0, high=1.0),
-            notes=tuple(_HOW[layers[name]["how"]] for name, _ in shown),
             caption="The mean correlation of matched units over the examples, in the order of the network; the tick is that of units "
-            "of the same number.",
+            "of the same number." + _matched({name: str(layers[name]["how"]) for name, _ in shown}),
         )
         yield from _units(one, limit, chosen)
 
 
-_HOW = {"weights": "", "activations": "matched by what units answer", "index": "matched by number"}
+def _matched(how: dict[str, str]) -> str:
+    """Which layers were matched otherwise than by their weights."""
+    said = ""
+    for way, words in (("activations", "what units answer"), ("index", "number")):
+        names = [spoken(name) for name, one in how.items() if one == way]
+        if names:
+            which = "All" if len(names) == len(how) else joined(names if len(names) < 5 else [*names[:3], f"{len(names) - 3} more"])
+            said += f" {which[:1].upper()}{which[1:]} {'is' if len(names) == 1 and which != 'All' else 'are'} matched by {words}."
+    return said
 
 
 def _units(one: OtherNetwork, limit: int, chosen: Any) -> Iterator[Node]:

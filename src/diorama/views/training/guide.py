@@ -453,8 +453,7 @@ def _all_of(names: list[str], rows: list[_RankedRow]) -> str:
 def _sentence(ranked: list[tuple[_RankedRow, str]], apart: int, by: str) -> str:
     row, reason = ranked[0]
     if len(ranked) == 1:
-        rest = f"the {apart} others of this folder do" if apart > 1 else "the other one of this folder does"
-        more = f"; {rest} something else" if apart else ""
+        more = f"; {f'the {apart} others' if apart > 1 else 'the other one'} of this folder cannot be compared with it" if apart else ""
         return f"There is no other run to rank {row.name} with{more}."
     said = f"{row.name} comes first of {len(ranked)} runs" + (f": {reason}. " if reason else ". ")
     said += _of_probe(ranked, by)

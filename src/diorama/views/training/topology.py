@@ -29,7 +29,7 @@ Floats = NDArray[np.float64]
 _MEASURES = {
     "rank of answers": "how many directions its answers to the examples fill, as a share of those that they could",
     "rank of weights": "how many directions its weights fill, as a share of those that they could",
-    "moved": "how far its weights lie from the first snapshot, as a share of their own length",
+    "moved": "how far its weights, biases left out, lie from the first snapshot, as a share of their own length",
 }
 Flows = tuple[dict[str, float] | None, dict[str, float]]
 _EXAMPLES = 128
