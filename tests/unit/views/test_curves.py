@@ -236,3 +236,12 @@ def test_a_constant_is_drawn_as_one() -> None:
     assert [one.label for one in reading.charts(["learning_rate", "learning_rate/1"])["learning_rate"]] == [
         "parameter group 0", "parameter group 1",
     ]
+
+
+def test_losses_of_two_measures_are_called_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the recorder saw that the loop's loss is another one than the probe set's, the two numbers beside each other are told apart."""
+    assert "two measures" not in run.scene().view("curves").caption
+    monkeypatch.setattr(Run, "meta", run.meta | {"measure": "the one is summed"})
+    picture = run.scene().view("curves")
+    assert "on the probe set, which are two measures" in picture.caption
+    assert "the one is summed" in picture.note

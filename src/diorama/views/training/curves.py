@@ -138,6 +138,8 @@ class CurvesView(View):
                 which = member.label if member.chart != member.name and not member.name.startswith("probe/") else ""
                 at = f"(at step {steps[end - 1]})" if steps[end - 1] != now else ""
                 told.setdefault(member.chart, []).append(" ".join(filter(None, [which, f"{values[end - 1]:.3g}", member.where, at])))
+        if len(told.get("loss", ())) > 1 and one.run.meta.get("measure"):
+            told["loss"].append("which are two measures")
         each = "; ".join(f"{chart.replace('_', ' ')} {', '.join(said)}" for chart, said in told.items())
         said = f"At step {now}: {each}. " if told else ""
         faint = "Strong lines are averages over some steps, faint ones every value. " if self.smooth > 0 else ""
