@@ -26,6 +26,9 @@ def offered() -> Iterator[Callable[..., None]]:
 
     yield offer
     for kind, name in touched:
+        if (arrival := kind._coming.get(name)) is not None:
+            arrival.done.wait(60)  # else it comes when it has been taken back
+    for kind, name in touched:
         for known in (kind._foreign, kind._loaded, kind._left_out, kind._coming):
             known.pop(name, None)  # type: ignore[attr-defined]
         kind._by_caller.discard(name)

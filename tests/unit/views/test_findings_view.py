@@ -34,7 +34,6 @@ class _Registered(dict[str, type[Finding]]):
         """Which one is meant."""
         return f"the finding {name}"
 
-
 @pytest.fixture
 def only(monkeypatch: pytest.MonkeyPatch) -> list[Found]:
     """The findings that are reported instead of the real ones."""
@@ -42,6 +41,8 @@ def only(monkeypatch: pytest.MonkeyPatch) -> list[Found]:
 
     class Told(Finding):
         """Told by the test."""
+
+        name = "told"
 
         def __call__(self, run: RunReader) -> list[Found]:
             return list(found)
