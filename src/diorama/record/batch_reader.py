@@ -29,6 +29,7 @@ from .own_hooks import OwnHook, compiled
 from .picture_order import PictureOrder
 from .places import Columns, Places
 from .probabilities import twice, twice_each
+from .pull_sums import PullSums
 
 _MOST = 2**18
 """Scores that are looked at: of more, every n-th row."""
@@ -93,7 +94,7 @@ class BatchReader:
         """Whether the loop was seen to make probabilities of the scores before a loss that does so."""
         self._places, self._order = Places(), PictureOrder()
         self._leftovers = Leftovers()
-        self._judging = Judging()
+        self._judging, self._pulls = Judging(), PullSums()
         self._columns, self._codes, self._carried = Columns(), Codes(), Carried()
         self.slopes: Slopes | None = None
         """What the last batch's gradient at the scores says of how they are read."""
@@ -111,6 +112,7 @@ class BatchReader:
             return  # meanwhile, by its user: what is compiled sees no hook, or takes it along for good
         self._leftovers.arm(stepped)
         self._judging.clear()
+        self._pulls.clear()
         self._codes.clear()
         self._carried.arm(self._model)
         reader = self
@@ -166,6 +168,8 @@ class BatchReader:
         there = scores is not None and scores.is_floating_point() and scores.ndim > 0 and scores.numel() > 0
         if scores is not None and there:
             self._judging.see(tensor, scores)
+            if self._reading is not None and self._reading.task == "regression" and self._reading.criterion is None:
+                self._pulls.see(scores)
         if self._passes > 1:
             return
         self._habits = in_evaluation(self._model)
@@ -232,7 +236,7 @@ class BatchReader:
         values = rows.double().cpu().numpy()
         slopes = None if gradient is None or gradient.shape != rows.shape else gradient.double().cpu().numpy()
         with np.errstate(all="ignore"):
-            self.slopes = Slopes(self._reading, values, slopes, x) if slopes is not None else None
+            self.slopes = Slopes(self._reading, values, slopes, x, self._pulls.level()) if slopes is not None else None
             again = twice(values, slopes)
             each = again is None and twice_each(values, slopes)
             labels, chances = (None, None) if each else told_labels(values, slopes) if again is None else (again, shares_of(values))

@@ -52,6 +52,9 @@ _MEASURE = 0.05
 _SAME = 1e-4
 """What a loss of margins wants of the answers differs by no more than rounding from batch to batch, as a share of how large they are."""
 
+_PROPORTIONAL = 1.02
+"""A mean squared error whose pulls happen to add up to nothing is still a constant times their squares, within this factor."""
+
 _SAID = {
     "reconstruction": "the slopes at the outputs do not lead to the inputs",
     "regression": "the loss that the loop tells is no squared error of the outputs",
@@ -84,6 +87,11 @@ _ABSOLUTE = (
     "the loss of the training is one of absolute differences, or turns into it where they are large, and the probe set's is one of squares: "
     f"{_APART}"
 )
+_AMONG = (
+    "the loss of the training sees only how answers differ from each other (ranking, pairs, preferences), and the probe set's, which was guessed, "
+    "compares each answer with its own true value: these are two losses, and nothing is concluded from the one beside the other or from the probe "
+    "set's alone; pass criterion= to diorama.watch to have the probe set's loss in the training's measure"
+)
 
 
 class Doubts:
@@ -99,6 +107,7 @@ class Doubts:
         self._fitted = False
         self._ratios: list[tuple[int, float]] = []
         self._margins: list[tuple[float, float]] = []
+        self._level: list[float] = []
         self._plain, self._alike, self._twice = {True: 0, False: 0}, 0, False
 
     def look(self, slopes: Slopes | None, scalars: Mapping[str, float | Tensor], passes: int, scale: float) -> None:
@@ -113,6 +122,10 @@ class Doubts:
         if fits and self._task == "reconstruction" and passes == 1 and self._summed(slopes, scalars.get("loss"), scale):
             self._tell(_SUMMED, "measure")
         if self._task == "regression":
+            if self._among(slopes, scalars.get("loss"), passes, scale):
+                self._tell(_AMONG, "doubt")
+                self._task = ""
+                return
             fits = self._steady(slopes, scalars.get("loss"), scale) if passes == 1 else None
         if fits:
             self._task = ""  # seen to be right
@@ -132,6 +145,15 @@ class Doubts:
                     "doubt",
                 )
                 self._task = ""
+
+    def _among(self, slopes: Slopes, loss: Any, passes: int, scale: float) -> bool:
+        """Whether a loss compares answers with each other: what it wants of all of them adds up to nothing, at each of the first readings."""
+        if slopes.level is not True or (slopes.bound and passes == 1):  # half of absolute differences may lie on either side
+            self._level = []
+            return False
+        self._level.append(float(loss) * scale * scale / slopes.squares if loss is not None and slopes.squares > 0 else math.nan)
+        low, high = min(self._level), max(self._level)
+        return len(self._level) >= READINGS and not (0 < low and high <= _PROPORTIONAL * low)
 
     def _measure(self, slopes: Slopes) -> None:
         """The task is right. The loss may still be another one over classes than the probe set's."""
@@ -174,8 +196,12 @@ class Doubts:
 class Slopes:
     """What the gradient at a batch's scores says of a reading: whether it ``fits`` it (None where it cannot tell), the sum of its squares."""
 
-    def __init__(self, reading: Reading | None, values: NDArray[np.float64], slopes: NDArray[np.float64], x: Tensor | None) -> None:
+    def __init__(
+        self, reading: Reading | None, values: NDArray[np.float64], slopes: NDArray[np.float64], x: Tensor | None, level: bool | None = None,
+    ) -> None:
         self.count, self.squares, self.fits = values.size, float(np.square(slopes).sum()), None
+        self.level = level
+        """Whether those of all passes of the step add up to nothing; None where that is not known."""
         self.plain: bool | None = None
         """Whether they are those of the plain cross-entropy; None where the batch cannot tell, or they are of no loss over classes."""
         self.kin = False

@@ -158,7 +158,8 @@ FACTS: dict[str, tuple[Callable[[RunReader], bool], str]] = {
     "due": (_due, TOO_FEW),
     "first_bad": (lambda run: bool(run.meta.get("first_bad")), "no bad number was met"),
     "steered": (lambda run: bool(run.meta.get("steered")), "the training's data are not wrapped by diorama.data"),
-    **{f"probe.{name}": (_probe(name), _TRUTH) for name in ("balance", "ends", "floor", "labels", "spread", "turned")},
+    **{f"probe.{name}": (_probe(name), _TRUTH) for name in ("balance", "ends", "labels", "spread", "turned")},
+    "probe.floor": (lambda run: _probe("floor")(run) and not run.meta.get("doubt"), _TRUTH),
     "probe.inputs": (_probe("inputs"), "the probe set's inputs are no real numbers"),
 }
 """What a record either holds or not, by the name under which findings want it, with why it may not."""

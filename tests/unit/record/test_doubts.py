@@ -195,3 +195,57 @@ def test_no_alarm_stands_on_a_guess_that_the_loss_contradicts(tmp_path: Path, ca
     scene = run.scene()
     for name in ("curves", "confusion", "examples"):
         assert "the task was guessed" in scene.view(name).note
+
+
+def _pairs(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    apart = model(x[:32]) - model(x[32:])
+    return F.softplus(-apart * (y[:32] - y[32:]).sign()).mean()
+
+
+def _hinged(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    return F.margin_ranking_loss(model(x[:32]), model(x[32:]), (y[:32] - y[32:]).sign(), margin=1.0)
+
+
+def _listed(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    return F.cross_entropy(model(x)[:, 0][None], (4 * y[:, 0])[None].softmax(1))
+
+
+def _halves(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    return (F.mse_loss(model(x[:32]), y[:32]) + F.mse_loss(model(x[32:]), y[32:])) / 2
+
+
+def _mirrored(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    return F.mse_loss(model(torch.cat([x, -x])), torch.cat([y, -y]))
+
+
+@pytest.mark.parametrize(("loss", "ranks"), [
+    (_pairs, True), (_hinged, True), (_listed, True), (_halves, False), (lambda model, x, y: F.mse_loss(model(x), y), False),
+    (_mirrored, False),
+])
+def test_a_loss_of_differences_between_answers_is_held_beside_no_squared_error(
+    loss: Callable[[nn.Module, Tensor, Tensor], Tensor], ranks: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever trains by pairs or lists sees only how answers differ, while the probe set's guessed loss asks what they are: no finding compares
+    the two, the curves are drawn apart and say what to pass. A squared error, in parts or of true values that cancel out, is none of these."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 1, bias=False))
+    x = torch.randn(128, 4)
+    y = (x[:, :1] + 0.1 * x[:, 1:2]).contiguous()
+    optimizer = torch.optim.Adam(model.parameters(), 0.2)
+    with diorama.watch(model, tmp_path / "run", probe=(x[64:], y[64:]), optimizer=optimizer, every=2) as recorder:
+        for _ in range(60):
+            value = loss(model, x[:64], y[:64])
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            recorder.step(loss=value)
+    assert capsys.readouterr().err.count("sees only how answers differ from each other") == ranks
+    run = diorama.open(tmp_path / "run")
+    seen = run.scene().view("curves")
+    assert ("pass criterion= to diorama.watch" in seen.note) is ranks
+    titles = [mark.title for mark in getattr(seen.body, "children", [seen.body])]
+    assert ("Loss on the probe set, which is another one than the training's" in titles) is ranks
+    if ranks:
+        steps, held = run.series("probe/loss")
+        assert held[-1] > 1.1 * held.min() and run.series("loss")[1][-1] < run.series("loss")[1][0]  # what was called overfitting
+        assert not {found.finding for found in run.findings()} & {"overfitting", "stalled_learning", "unscaled_targets"}

@@ -141,8 +141,7 @@ def judged(run: RunReader) -> Judged:
     """
     if len(series(run, "batch/judge")[0]):
         return Judged(None, "it judges what another network makes, and answers the worse the better that one gets")
-    floor = (run.meta.get("probe") or {}).get("floor")
-    loss = last(run, "probe/loss", 3)
+    floor, loss = floor_of(run), last(run, "probe/loss", 3)
     right, most = last(run, "batch/accuracy", 10), last(run, "batch/labels", 10)
     level, chance = (float(np.mean(values)) if len(values) >= 3 else np.nan for values in (right, most))
     told = chance < 0.9  # a batch of one label (a half of what a discriminator is shown) says nothing
@@ -158,10 +157,15 @@ def judged(run: RunReader) -> Judged:
     return Judged(None)
 
 
+def floor_of(run: RunReader) -> Any:
+    """The probe loss that one answer for all would have; None where it is not known, or in doubt what that loss measures."""
+    return None if run.meta.get("doubt") else (run.meta.get("probe") or {}).get("floor")
+
+
 def blind(run: RunReader) -> bool:
     """Whether all inputs of the probe set are the same, and the loss there is what one answer for all would have: nobody could do better."""
     probe, loss = run.meta.get("probe") or {}, last(run, "probe/loss", 3)
-    floor = probe.get("floor")
+    floor = floor_of(run)
     if not probe.get("alike") or not isinstance(floor, int | float) or not len(loss):
         return False
     return abs(float(np.median(loss)) - floor) < _OPTIMAL * floor

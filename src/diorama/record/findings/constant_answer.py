@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from . import Finding, Found, last, series, since
+from . import Finding, Found, floor_of, last, series, since
 
 if TYPE_CHECKING:
     from ..packing import Floats, Steps
@@ -54,7 +54,7 @@ class ConstantAnswer(Finding):
         No network that hears nothing has a lower loss than the labels' own shares have. Where the probe set was not looked at since, the
         order of right and wrong answers stands in for it.
         """
-        floor, (looks, loss) = (run.meta.get("probe") or {}).get("floor"), series(run, "probe/loss")
+        floor, (looks, loss) = floor_of(run), series(run, "probe/loss")
         if isinstance(floor, int | float) and floor > 0 and len(looks) and looks[-1] > first:
             share = float(loss[-1]) / floor
             return f"the probe loss is {share:.0%} of what one answer for all would have" if share < _HEARD else ""

@@ -9,7 +9,7 @@ import numpy as np
 from ...core.knobs import knob
 from ...core.saying import counted
 from ...core.selection import layer_key
-from . import Finding, Found, last, last_made, series, since
+from . import Finding, Found, floor_of, last, last_made, series, since
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -56,7 +56,7 @@ class CutAnswers(Finding):
         low, high = _ENDS.get(str(end.get("squashed")), (-np.inf, np.inf))
         ends, spread = probe.get("ends"), probe.get("spread")
         steps = series(run, "loss")[0]
-        floor, loss = probe.get("floor"), last(run, "probe/loss", 3)
+        floor, loss = floor_of(run), last(run, "probe/loss", 3)
         if not floor or len(loss) < 2 or not loss[-1] > _NO_BETTER * floor or len(steps) < _AWHILE:
             return []  # what comes out may still be scaled
         if not ends or not spread or not (ends[0] < low - 0.1 * spread or ends[1] > high + 0.1 * spread):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from . import Finding, Found, judged, last, layer_of, matrices, named, series, series_between
+from . import Finding, Found, floor_of, judged, last, layer_of, matrices, named, series, series_between
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -31,7 +31,7 @@ class LargeFirstWeights(Finding):
 
     def __call__(self, run: RunReader) -> list[Found]:
         """One finding for all weights that are concerned."""
-        floor = (run.meta.get("probe") or {}).get("floor")
+        floor = floor_of(run)
         steps, seen = series(run, "probe/loss")
         loss = series(run, "loss")[1][:3]
         if not isinstance(floor, int | float) or not floor > 0 or len(seen) < 2 or len(loss) < 3 or steps[0] > 1:

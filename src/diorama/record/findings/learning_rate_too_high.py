@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ...core.knobs import knob
-from . import Finding, Found, from_zero, judged, last, learning, matrices, series, series_between
+from . import Finding, Found, floor_of, from_zero, judged, last, learning, matrices, series, series_between
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -49,7 +49,7 @@ class LearningRateTooHigh(Finding):
             return []
         loss = loss[: len(loss) if fine.all() else int(np.argmin(fine))]
         began, now = float(min(loss[0], np.median(loss[:3]))), float(np.median(loss[-max(10, len(loss) // 4) :]))
-        floor = float((run.meta.get("probe") or {}).get("floor") or 0.0)
+        floor = float(floor_of(run) or 0.0)
         grown = _grown(run)
         # A loss that began far above what one answer for all would have comes down by itself, and takes a while to do so.
         above = floor > 0 and (len(loss) >= _AWHILE or grown > _GROWN)

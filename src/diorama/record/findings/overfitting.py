@@ -9,7 +9,7 @@ import numpy as np
 
 from ...core.knobs import knob
 from ...core.selection import number_key
-from . import Finding, Found
+from . import Finding, Found, floor_of
 from .batch_norm_mismatch import BatchNormMismatch
 from .missing_class import missing
 
@@ -93,7 +93,7 @@ class Overfitting(Finding):
 
     def _by_heart(self, run: RunReader, step: int, probe: Floats, now: float) -> list[Found]:
         """The training's examples are learnt almost wholly, and the probe set's stand where they are far from that."""
-        floor = (run.meta.get("probe") or {}).get("floor") or np.inf
+        floor = floor_of(run) or np.inf
         if now < 0 < floor or run.meta.get("measure"):
             return []  # a loss that knows no nothing, or another one than the probe set's
         if len(probe) < 5 or not probe[-2:].min() > max(probe[:-2].min(), _FAR * floor) or not now < _NEAR * probe[-2:].min():

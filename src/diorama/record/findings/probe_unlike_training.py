@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...core.knobs import knob
-from . import Finding, Found, last, series, until_looked
+from . import Finding, Found, floor_of, last, series, until_looked
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -50,7 +50,7 @@ class ProbeUnlikeTraining(Finding):
         """One finding for the inputs and one for the classes."""
         like: dict[str, Any] = run.meta.get("probe") or {}
         return [
-            *self._inputs(run, like.get("inputs")), *self._classes(run, like), *self._answers(run, like), *self._texts(run, like.get("floor")),
+            *self._inputs(run, like.get("inputs")), *self._classes(run, like), *self._answers(run, like), *self._texts(run, floor_of(run)),
         ]
 
     def _texts(self, run: RunReader, floor: float | None) -> list[Found]:
@@ -187,7 +187,7 @@ _APART = 0.1
 def _rises(run: RunReader, held: np.ndarray, floor: float | None) -> tuple[bool, str]:
     """Whether the probe loss of texts rises from its first reading on, above that of one answer for all, while the training's falls."""
     loss = series(run, "loss")[1]
-    if run.meta.get("task") != "next_token" or len(held) < 3 or len(loss) < 20 or not np.isfinite(held).all() or not np.isfinite(loss).all():
+    if run.meta.get("task") != "next_token" or run.meta.get("doubt") or len(held) < 3 or len(loss) < 20 or not np.isfinite(held).all() or not np.isfinite(loss).all():
         return False, ""
     few = max(5, len(loss) // 20)
     fell = np.median(loss[-few:]) < _FELL * np.median(loss[:few])

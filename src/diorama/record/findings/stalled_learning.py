@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from . import Finding, Found, blind, judged
+from . import Finding, Found, blind, floor_of, judged
 from . import last as newest
 from .collapsed_code import CollapsedCode
 
@@ -92,7 +92,7 @@ class StalledLearning(Finding):
 
 def _for_all(run: RunReader, loss: float) -> bool:
     """Whether the training and the probe set have about the loss that one answer for all would have."""
-    floor, probe = (run.meta.get("probe") or {}).get("floor"), newest(run, "probe/loss", 3)
+    floor, probe = floor_of(run), newest(run, "probe/loss", 3)
     if not isinstance(floor, int | float) or not floor > 0 or len(probe) < 3:
         return False
     return bool(probe.min() > _ALIKE * floor and loss > _NEARLY * floor)

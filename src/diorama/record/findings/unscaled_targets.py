@@ -8,7 +8,7 @@ import numpy as np
 
 from ...core.knobs import knob
 from ...core.saying import plain
-from . import Finding, Found, last, series
+from . import Finding, Found, floor_of, last, series
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -34,7 +34,7 @@ class UnscaledTargets(Finding):
     def __call__(self, run: RunReader) -> list[Found]:
         """One finding."""
         like = run.meta.get("probe") or {}
-        floor, ends = like.get("floor"), like.get("ends")
+        floor, ends = floor_of(run), like.get("ends")
         steps, seen = series(run, "probe/loss")
         if not isinstance(floor, int | float) or not floor > 0 or not ends or len(seen) < 2 or not max(map(abs, ends)) >= self.far:
             return []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from . import Finding, Found, judged, last, matrices, resting, series, series_between
+from . import Finding, Found, floor_of, judged, last, matrices, resting, series, series_between
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -39,7 +39,7 @@ class WeightDecayTooStrong(Finding):
             return []
         share = float(np.median(rate)) * decay / (1 - momentum if "SGD" in kinds else 1.0)
         half = np.log(2) / share if share > 0 else np.inf
-        known, floor, loss = judged(run), (run.meta.get("probe") or {}).get("floor"), last(run, "probe/loss", 3)
+        known, floor, loss = judged(run), floor_of(run), last(run, "probe/loss", 3)
         held_down = bool(floor and len(loss) and np.median(loss) > 0.5 * floor)
         shrunk = _shrunk(run)
         if half > self.steps or (known.learnt and not held_down and not shrunk < self.shrunk):
