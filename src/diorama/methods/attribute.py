@@ -37,6 +37,7 @@ from ..model.targets import Pointing, Target
 from ..model.unwrap import device_of, fed, unwrap
 from ..model.variational import mean_layer
 from .bare import compare
+from .baseline import Baseline, slight_note
 from .batches import pieces
 from .cost import Cost
 from .entrance import Entrance
@@ -137,8 +138,9 @@ def attributions(look: Looking, x: Nested, target: Any, method: Method) -> Itera
     for found in _explained_again(look, x, target, aimed, method):
         size = None if look.function else batch_size(look.model)
         bound = f"{said(size)[0].upper()}{said(size)[1:]}." if size is not None else ""
-        notes = " ".join(filter(None, (found.note, why, bound)))
-        yield dataclasses.replace(found, note=notes) if why or bound else found
+        slight = slight_note(found)
+        notes = " ".join(filter(None, (found.note, slight, why, bound)))
+        yield dataclasses.replace(found, note=notes) if slight or why or bound else found
 
 
 def _explained_again(look: Looking, x: Nested, target: Any, aimed: Target, method: Method) -> Iterator[Attribution]:
@@ -208,9 +210,15 @@ def _in_parts(look: Looking, x: Nested, target: Target, method: Method, parts: l
     return dataclasses.replace(
         found[0], values=values, scores=torch.cat([one.scores for one in found]), x=x, maps=maps, note=" ".join(notes),
         summed=None if found[0].summed is None else torch.cat([one.summed for one in found if one.summed is not None]),
-        checks={name: max(one.checks[name] for one in found) for name in found[0].checks}, target=str(target),
+        baseline=_joined([one.baseline for one in found]), target=str(target),
+        checks={name: max(one.checks[name] for one in found) for name in found[0].checks},
         provenance=msgspec.structs.replace(found[0].provenance, selection=str(target)),
     )
+
+
+def _joined(parts: list[Baseline | None]) -> Baseline | None:
+    there = [part for part in parts if part is not None]
+    return dataclasses.replace(there[0], scores=torch.cat([part.scores for part in there])) if there else None
 
 
 def aim(look: Looking, x: Nested, target: Any = None) -> Target:

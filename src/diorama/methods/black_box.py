@@ -12,7 +12,9 @@ from torch import Tensor
 from ..core.errors import NotApplicable
 from ..core.knobs import knob
 from ..core.rounding import SINGLE, rounding
+from ..core.saying import percent
 from ..data import nesting
+from ..data.kinds import Tokens
 from ..data.nesting import Nested
 from ..model.mode import OpMode
 from ..model.ops import GENERATED
@@ -20,6 +22,7 @@ from ..model.own_places import Owners
 from ..model.randomness import RandomKept
 from ..model.targets import Target
 from .attribute import only
+from .baseline import Baseline
 from .batches import together
 from .cost import Cost
 from .method import Attribution, Group, Looking, Method
@@ -49,7 +52,7 @@ class BlackBox(Method):
         """How many forward passes one example with so many parts takes."""
         return parts + 1
 
-    def explain(self, run: Callable[[Tensor], Tensor], present: Tensor) -> Tensor:
+    def explain(self, run: PartsAsked, present: Tensor) -> Tensor:
         """One value a part, (1, parts): ``run`` answers for rows of zeros and ones, ``present`` is a row of ones."""
         raise AssertionError("each method explains in its own way")
 
@@ -63,10 +66,11 @@ class BlackBox(Method):
         look.reading  # noqa: B018 - found out on the input as it is
         scores = look.run(x, target).value.detach()
         values: list[Nested] = []
-        gaps, sums, left_out, broken = [], [], 0, 0
+        gaps, sums, empty, errors, left_out, broken = [], [], [], [], 0, 0
+        exact = self.sums
         for k in range(nesting.size(x)):
             parts = Parts(self, look, x, k)
-            asked = _Asked(look, parts, only(target, k), self.passes(parts.fine), k, nesting.size(x))
+            asked = PartsAsked(look, parts, only(target, k), self.passes(parts.fine), k, nesting.size(x))
             present = torch.ones(1, parts.fine, device=scores.device)
             with RandomKept(), torch.no_grad(), OpMode(cancel=look.cancel).replace(_drawing(draws_of(look))):
                 numbers = self._numbers(asked, present)
@@ -75,9 +79,12 @@ class BlackBox(Method):
             left_out += parts.count - parts.fine
             if self.sums:
                 sums.append(numbers.sum())
-                change = float(asked(present)[0] - asked(torch.zeros_like(present))[0])
+                empty.append(asked(torch.zeros_like(present))[0])
+                change = float(asked(present)[0] - empty[-1])
                 # A change that is no more than rounding is none: the gap is no share of it.
                 gaps.append(abs(float(numbers.sum()) - change) / max(abs(change), asked.rounding, 1e-12))
+            exact &= asked.exact
+            errors += [] if asked.error is None else [asked.error]
         checks = {"completeness": max(gaps)} if gaps else {}
         if broken == len(values):
             raise NotApplicable(
@@ -85,13 +92,35 @@ class BlackBox(Method):
                 "choose another fill, value or baseline"
             )
         note = "Parts that hold numbers that are not finite are left out, and have no value." if left_out else ""
+        note = f"{note} {self._sampled(exact, errors, checks)}".strip()
         if broken:
             left = f"For {broken} of {len(values)} examples the model answers numbers that are not finite where parts are left out"
             note = f"{note} {left}: they have no map.".strip()
         summed = torch.stack(sums) if sums else None
-        yield self.found(look, x, target, nesting.join(values), scores, checks=checks, note=note, summed=summed)
+        start = Baseline(self._filled(look), torch.stack(empty), look.task == "regression") if empty else None
+        yield self.found(look, x, target, nesting.join(values), scores, checks=checks, note=note, summed=summed, baseline=start)
 
-    def _numbers(self, asked: _Asked, present: Tensor) -> Tensor:
+    @staticmethod
+    def _sampled(exact: bool, errors: list[float], checks: dict[str, float]) -> str:
+        """How sure values are that were averaged over random draws, which is put among the checks too."""
+        if exact:
+            return "All sets of the parts were asked: these are Shapley's values themselves, not draws."
+        if not errors:
+            return ""
+        checks["sampling error"] = max(errors)
+        return (f"The values are means over random orders: their standard error is up to {percent(max(errors))} of the largest value; more "
+                "samples come nearer.")
+
+    def _filled(self, look: Looking) -> str:
+        """What stands in the place of all parts at once, in words."""
+        if look.baseline is not None:
+            return "the given baseline in the place of all parts"
+        if self.fill != "constant":
+            return f"the {'mean' if self.fill == 'mean' else 'blurred input'} in the place of all parts"
+        what = f"{look.kind.token(int(self.value))!r}" if isinstance(look.kind, Tokens) else f"{self.value:g}"
+        return f"{what} in the place of all parts"
+
+    def _numbers(self, asked: PartsAsked, present: Tensor) -> Tensor:
         """One value a part; not a number where the model's own answers are none, which no method can explain."""
         if not present.numel() or not bool(torch.isfinite(asked(present)).all()):
             return torch.full_like(present[0], torch.nan)
@@ -113,7 +142,7 @@ def _drawing(generator: torch.Generator) -> Callable[..., Any]:
     return rule
 
 
-class _Asked:
+class PartsAsked:
     """The target's value for rows that say which parts are present; says how far it is."""
 
     def __init__(self, look: Looking, parts: Parts, target: Target, passes: int, turn: int, turns: int) -> None:
@@ -123,6 +152,10 @@ class _Asked:
         """Of the largest answer so far: a part that is worth no more is worth nothing."""
         self.finite = True
         """Every answer so far was a finite number; zeros stand for those that were not."""
+        self.exact = False
+        """All sets of the parts were asked for."""
+        self.error: float | None = None
+        """The largest standard error of a value that is a mean of draws, as a share of the largest value."""
 
     def __call__(self, present: Tensor) -> Tensor:
         found = []

@@ -36,6 +36,7 @@ from ..model.slopes import slopes, underivable
 from ..model.targets import Target
 from ..model.untouched import weights_held
 from ..model.unwrap import dtype_of, quantized
+from .baseline import Baseline
 from .batches import pieces
 from .cost import Cost
 from .entrance import Entrance
@@ -361,6 +362,8 @@ class Attribution:
     """What completeness speaks of, (n,), where one number stands for many places: each part, or each place of a layer's
     map, is counted once. Else it is the sum of all values."""
     signed: bool = True
+    baseline: Baseline | None = None
+    """What the map is measured from, and the target there, of methods whose values sum to the difference."""
     x: Nested | None = dataclasses.field(default=None, repr=False)
     kind: Kind | dict[str, Kind] | None = dataclasses.field(default=None, repr=False)
 
@@ -448,6 +451,7 @@ class Method(Plugin):
         note: str = "",
         maps: dict[str, Any] | None = None,
         summed: Tensor | None = None,
+        baseline: Baseline | None = None,
     ) -> Attribution:
         """Hand a result back, with a note where its numbers need one, and how it was made."""
         flat = functools.partial(flatness, look, x, target, self.group) if self.signed else str
@@ -464,7 +468,7 @@ class Method(Plugin):
         values = nesting.each(values, lambda part: part.detach().contiguous())
         return Attribution(
             values, scores.detach(), checks or {}, self.name, knobs, str(target), " ".join(notes), provenance,
-            maps or {}, summed, self.signed, x, look.kind,
+            maps or {}, summed, self.signed, baseline, x, look.kind,
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
 
 import numpy as np
 import torch
@@ -13,10 +12,10 @@ from ..core.errors import UsageError
 from ..data import kinds, nesting
 from ..data.nesting import Nested
 from ..model.targets import Target
+from .baseline import Baseline
 from .batches import Sizes, small
 from .method import Looking
 
-Baseline = Literal["zero", "low", "high", "mean"]
 BASELINES = ("zero", "low", "high", "mean")
 RULES = ("gauss_legendre", "midpoint", "trapezoid", "left", "right")
 BATCH = 8
@@ -37,6 +36,16 @@ def baseline_points(look: Looking, x: Nested, points: Sequence[Tensor], wanted: 
         return tuple(start.detach().expand_as(at) for start, at in zip(given, points, strict=True))
     last = isinstance(look.kind, kinds.Image) and look.kind.layout == "NHWC"
     return tuple(_made(at.detach(), wanted, last) for at in points)
+
+
+def begun(look: Looking, wanted: str, scores: Tensor) -> Baseline:
+    """A path's start in words, with the target there, (n,)."""
+    words = {"zero": "zeros", "low": "each channel's lowest number", "high": "each channel's highest number", "mean": "each channel's mean"}[wanted]
+    if isinstance(look.kind, kinds.Tokens):
+        words = {"zero": "embeddings of zeros", "low": "each embedding's lowest number", "high": "each embedding's highest number"}.get(
+            wanted, "each embedding's mean")
+    words = words if look.baseline is None else "the given baseline"
+    return Baseline(words, scores.detach(), look.task == "regression")
 
 
 def _made(at: Tensor, wanted: str, channels_last: bool) -> Tensor:

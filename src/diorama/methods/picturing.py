@@ -16,13 +16,17 @@ from ..core.rounding import summed
 from ..data import kinds, nesting
 from ..data.padding import folded
 from ..data.volumes import montage
+from .baseline import slight
 
 if TYPE_CHECKING:
     from .method import Attribution
 
 LIMIT = 0.5
 """A map whose sum misses what it should be by more than this share of it is doubted: it is drawn pale."""
-_SENTENCES = {"completeness": "largest gap between the sum of the values and what they should sum to, as a share of it"}
+_SENTENCES = {
+    "completeness": "largest gap between the sum of the values and what they should sum to, as a share of it",
+    "sampling error": "largest standard error of a value, as a share of the largest value",
+}
 
 
 _PARTS = {"completeness": _SENTENCES["completeness"].replace("the values", "its parts or places, one number each,")}
@@ -43,7 +47,7 @@ def picture(heat: Attribution, example: int = 0) -> Picture:
     if doubted(heat):
         body = msgspec.structs.replace(body, doubted=True)
     checks = tuple(
-        Check(name=name, value=value, sentence=told.get(name, ""), good=False if name == "completeness" and doubted(heat) else None)
+        Check(name=name, value=value, sentence=told.get(name, ""), good=False if name in _SENTENCES and not value <= LIMIT else None)
         for name, value in heat.checks.items()
     )
     return Picture(title=title, body=body, provenance=heat.provenance, checks=checks, note=heat.note)
@@ -55,9 +59,13 @@ def gap(heat: Attribution) -> float | None:
 
 
 def doubted(heat: Attribution) -> bool:
-    """Whether a map's sum misses what it should be by more than half of it, or is no number."""
-    missed = gap(heat)
-    return missed is not None and not missed <= LIMIT
+    """Whether a map is off by more than half (its sum, or its own draws), or its baseline has nearly the same score."""
+    return missed(heat) or bool(slight(heat))
+
+
+def missed(heat: Attribution) -> bool:
+    """Whether a map's sum misses what it should be by more than half of it, or is no number; or its draws leave it as uncertain."""
+    return any(not heat.checks.get(name, 0.0) <= LIMIT for name in _SENTENCES)
 
 
 def _parts(heat: Attribution) -> list[tuple[str, Tensor, Tensor | None, kinds.Kind | None]]:

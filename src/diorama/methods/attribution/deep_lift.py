@@ -11,7 +11,7 @@ from ...model.targets import Target
 from ...model.untouched import weights_held
 from ..cost import Cost
 from ..method import Attribution, Group, Looking, Method, completeness
-from ..paths import BASELINES, baseline_points
+from ..paths import BASELINES, baseline_points, begun
 from ..relevance.differences import Differences
 from ..relevance.tracing import forward
 
@@ -58,4 +58,4 @@ class DeepLift(Method):
         values = look.shaped(x, parts)
         said = f"Ops without a rule followed their slope: {', '.join(sorted(rule.followed))}." if rule.followed else ""
         gap = completeness(values, value.detach() - before)
-        yield self.found(look, x, target, values, value, checks={"completeness": gap}, note=said)
+        yield self.found(look, x, target, values, value, checks={"completeness": gap}, note=said, baseline=begun(look, self.baseline, before))

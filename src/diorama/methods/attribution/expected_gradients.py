@@ -13,6 +13,7 @@ from ...core.knobs import knob
 from ...data import nesting
 from ...data.nesting import Nested
 from ...model.targets import Target
+from ..baseline import Baseline
 from ..cost import Cost
 from ..method import Attribution, Group, Looking, Method, completeness
 
@@ -79,4 +80,6 @@ class ExpectedGradients(Method):
         scores = look.target(x, target)
         mean = torch.stack([starts[k] for k in chosen]).mean(0)
         gap = completeness(values, scores.double() - mean)
-        yield self.found(look, x, target, values, scores, checks={"completeness": gap})
+        words = f"{len(starts)} other inputs, on the average"
+        start = Baseline(words, mean.expand_as(scores), look.task == "regression")
+        yield self.found(look, x, target, values, scores, checks={"completeness": gap}, baseline=start)

@@ -13,7 +13,7 @@ from ...data.nesting import Nested
 from ...model.targets import Target
 from ..cost import Cost
 from ..method import Attribution, Group, Looking, Method, completeness
-from ..paths import BASELINES, RULES, averaged, baseline_points, nodes
+from ..paths import BASELINES, RULES, averaged, baseline_points, begun, nodes
 
 _LARGE_GAP = 0.05
 
@@ -59,11 +59,11 @@ class IntegratedGradients(Method):
         values = look.shaped(x, [way * slope for way, slope in zip(ways, slopes, strict=True)])
         both = tuple(torch.cat([end, start]) for end, start in zip(ends, starts, strict=True))
         scores, before = look.run(nesting.join([x, x]), target, both).value.detach().chunk(2)
-        gap = completeness(values, scores - before)
+        gap, start = completeness(values, scores - before), begun(look, self.baseline, before)
         note = ""
         if gap > _LARGE_GAP:
             note = (
                 f"The values miss what they should sum to by more than {_LARGE_GAP:.0%}: more steps come nearer, unless the "
                 "function jumps on the way (rounding, routing) or no_grad and detach() hide a part of it from gradients."
             )
-        yield self.found(look, x, target, values, scores, checks={"completeness": gap}, note=note)
+        yield self.found(look, x, target, values, scores, checks={"completeness": gap}, note=note, baseline=start)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ...core.knobs import knob
-from ..black_box import BlackBox
+from ..black_box import BlackBox, PartsAsked
 from ..patches import BATCH
 
 
@@ -35,7 +34,7 @@ class KernelShap(BlackBox):
         """One a sample, or a set where all of them are tried."""
         return min(self.samples, 1 << min(parts, 20))
 
-    def explain(self, run: Callable[[Tensor], Tensor], present: Tensor) -> Tensor:
+    def explain(self, run: PartsAsked, present: Tensor) -> Tensor:
         """Fit the weighted linear model, or try all sets."""
         if 2 ** present.shape[1] <= self.samples:
             return exact(run, present)
@@ -45,7 +44,7 @@ class KernelShap(BlackBox):
         return found
 
 
-def exact(run: Callable[[Tensor], Tensor], present: Tensor) -> Tensor:
+def exact(run: PartsAsked, present: Tensor) -> Tensor:
     """Shapley's formula over all sets of the parts: the mean gain of each over all orders in which they come in."""
     count = present.shape[1]
     sets = torch.arange(2**count)
@@ -57,4 +56,5 @@ def exact(run: Callable[[Tensor], Tensor], present: Tensor) -> Tensor:
     for part in range(count):
         without = sets[members[:, part] == 0]
         found.append((shares[sizes[without]] * (answers[without + 2**part] - answers[without])).sum())
+    run.exact = True
     return torch.stack(found).to(present)[None]

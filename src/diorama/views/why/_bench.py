@@ -15,8 +15,9 @@ from ...core.saying import percent
 from ...data import nesting
 from ...data.kinds import Image as ImageKind
 from ...methods.attribute import EachClass
+from ...methods.baseline import slight
 from ...methods.method import Attribution
-from ...methods.picturing import by_place, doubted, gap, picture
+from ...methods.picturing import by_place, doubted, gap, missed, picture
 from .. import answers, inputs
 from ._asked import Asked, ChosenMethod
 from ._believing import Belief, Believing, table
@@ -234,18 +235,24 @@ def _fields(found: Attribution) -> tuple[Box, ...]:
 
 def _known(found: Attribution) -> Iterator[str]:
     """The numbers that say how far to believe a map, in words."""
-    missed = gap(found)
-    if missed is not None:
+    share = gap(found)
+    if share is not None:
         if found.summed is not None:
             # Each part, or each place of the map, once: the picture repeats its number on all its pixels.
-            yield f"sum of its {'parts' if 'map' not in found.maps else 'places'} {float(found.summed[0]):.3g}, {_percent(missed)} off"
+            yield f"sum of its {'parts' if 'map' not in found.maps else 'places'} {float(found.summed[0]):.3g}, {_percent(share)} off{begun(found)}"
         else:
             sums = sum(float(part[0].double().sum()) for part in nesting.tensors(found.values))
-            yield f"sum {sums:.3g}, {_percent(missed)} off"
+            yield f"sum {sums:.3g}, {_percent(share)} off{begun(found)}"
     if "measured field" in found.checks:
         yield f"measured field {found.checks['measured field']:.0f} pixels, theoretical {found.checks['theoretical field']:.0f}"
     if found.note:
         yield found.note
+
+
+def begun(found: Attribution) -> str:
+    """What a map is measured from, with the score there."""
+    start = found.baseline
+    return "" if start is None else f", from {start.words} (score {float(start.scores[0]):.3g})"
 
 
 def _percent(share: float) -> str:
@@ -265,8 +272,10 @@ def caption(bench: Bench, methods: int | None) -> str:
     told = f"What in {where} speaks for {what}{by}. {shown}; dark to bright: how much it matters."
     if any(gap(cell.found) is not None for cell in bench.cells.values()):
         told += " Where a method promises that its map sums to the score, or to how far it is from a baseline's, the gap is told."
-    if any(doubted(cell.found) for cell in bench.cells.values()):
+    if any(missed(cell.found) for cell in bench.cells.values()):
         told += " A map that is off by more than half is pale."
+    if any(slight(cell.found) for cell in bench.cells.values()):
+        told += " A map whose baseline has nearly the same score explains next to nothing of it, and is pale."
     scale = {
         "own": "Each map has its own scale.", "method": "The maps of a method share a scale.",
         "all": "All signed maps share a scale, and all others.",

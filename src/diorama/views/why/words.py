@@ -24,7 +24,9 @@ from ...data.kinds import Tokens
 from ...data.tokens import visible
 from ...data.wording import ends
 from ...methods.attribute import aim, attributions
+from ...methods.baseline import slight, slight_note
 from ...methods.method import Attribution, Looking
+from ...methods.picturing import doubted
 from ...model.capture import Capture
 from ...model.targets import Target, called
 from ...scene import Scene
@@ -33,6 +35,7 @@ from ...scene.reads import tags, text_at
 from .. import answers
 from ..view import View
 from ._asked import looking
+from ._bench import begun
 from ._other_parts import other_parts, plain_pictures, shares
 from ._wording import Word, grouped
 
@@ -68,7 +71,8 @@ class WordsView(View):
 
     method: str = knob(
         "auto", "The method that says how much each word matters; auto takes integrated gradients, and for a network that "
-        "writes on input × gradient, as integrals along long texts are rough; where no gradient leads back, occlusion.",
+        "writes on input × gradient, as integrals along long texts are rough; where no gradient leads back, or a text without words has "
+        "nearly the same score, occlusion.",
         choices=lambda: ("auto", *sorted(registry.methods)), main=True,
     )
     group: str = knob(
@@ -114,15 +118,19 @@ class WordsView(View):
 
     def _attributed(self, scene: Scene, look: Looking, current: Current, asked: ExplainedTarget) -> Iterator[Attribution]:
         """By the method; by itself a quick one, or occlusion where no gradient leads back to the words."""
-        name = self.method
+        name, instead = self.method, ""
         if name == "auto":
             name = "input_x_gradient" if scene.task == "next_token" else "integrated_gradients"
             try:
-                yield from attributions(look, current.x, asked.target, registry.methods[name]())
-                return
+                *_, found = attributions(look, current.x, asked.target, registry.methods[name]())
+                if not slight(found):
+                    yield found
+                    return
+                name, instead = "occlusion", f"{title_of(registry.methods[name])} would explain next to nothing here: {slight_note(found)}"
             except NotApplicable:
                 name = "occlusion"
-        yield from attributions(look, current.x, asked.target, registry.methods[name]())
+        for found in attributions(look, current.x, asked.target, registry.methods[name]()):
+            yield dataclasses.replace(found, note=" ".join(filter(None, (found.note, instead))))
 
     def _second(
         self, scene: Scene, look: Looking, current: Current, asked: ExplainedTarget, found: Attribution
@@ -231,11 +239,13 @@ class WordsView(View):
         self, scene: Scene, current: Current, words: Sequence[Word], asked: ExplainedTarget, found: Attribution, limits: Limits
     ) -> tuple[Text | Group, str]:
         """The text with what else the network takes below it, and what of the text is cut."""
-        text, cut = self._text(scene, words, asked, limits)
+        text, cut = self._text(scene, words, asked, limits, pale=doubted(found))
         others = other_parts(scene, current, found, _name(scene))
         return Group(children=(text, *others)) if others else text, cut
 
-    def _text(self, scene: Scene, words: Sequence[Word], asked: ExplainedTarget, limits: Limits) -> tuple[Text, str]:
+    def _text(
+        self, scene: Scene, words: Sequence[Word], asked: ExplainedTarget, limits: Limits, *, pale: bool
+    ) -> tuple[Text, str]:
         tokens = [word.text for word in words]
         told = [(word.value, word.first) for word in words]
         keys = [number_key("token", *dict.fromkeys((word.first, word.last))) for word in words]
@@ -253,7 +263,7 @@ class WordsView(View):
         single = all(len(word.text) <= 1 for word in words)
         text = Text(
             tokens=tuple(tokens[start:stop]), values=shown, limits=limits, keys=tuple(keys[start:stop]),
-            characters=single and scene.task == "next_token",
+            characters=single and scene.task == "next_token", doubted=pale,
         )
         return text, cut
 
@@ -431,7 +441,7 @@ def _checks(found: Attribution, hidden: tuple[float, float, float] | None) -> tu
     gap = found.checks.get("completeness")
     if gap is not None and np.isfinite(gap):
         made.append(Check(
-            name="completeness", value=gap, good=gap < 0.05,
+            name="completeness", value=gap, good=None if slight(found) else gap < 0.05,
             sentence="The gap between the sum of all values and what they should sum to, as a share of it.",
         ))
     if hidden is not None and all(np.isfinite(hidden)):
@@ -455,7 +465,7 @@ def _caption(
         what = f"Each {noun} of {current.label}{also} is the brighter the more it matters for {asked.name}"
     if asked.place is not None:
         what += f", its answer at place {asked.place - 1}" if asked.tag else f", the token at place {asked.place}"
-    said = f"{what}, by {name}{'' if second is None else f', beside it by {title_of(registry.methods[second.method])}'}. "
+    said = f"{what}, by {name}{begun(found)}{'' if second is None else f', beside it by {title_of(registry.methods[second.method])}'}. "
     values = np.array([word.value for word in before])
     if others and "completeness" in found.checks and found.summed is None and (parts := shares(scene, found)):
         said += "Of all that is said, " + ", ".join(f"{percent(share)} is said by {part}" for part, share in parts.items()) + ". "

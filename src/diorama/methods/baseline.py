@@ -1,0 +1,49 @@
+"""What a map is measured from: the baseline in words, what the target is there, and how little of the target that leaves to explain."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from .method import Attribution
+
+SLIGHT = 0.1
+"""A map that explains less than this share of the target is no picture of the whole of it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Baseline:
+    """Where a map begins to count: its values sum to the target minus what it is here.
+
+    *Shapes* ``scores`` (n,): the target's value at the baseline of each example.
+    """
+
+    words: str
+    scores: Tensor
+    free: bool = False
+    """Whether the target's zero means nothing (of a regression it is where its unit puts it): then no share of it is told."""
+
+
+def slight(found: Attribution) -> list[int]:
+    """The examples whose baseline has (nearly) the same score, so that the map explains less than a tenth of it."""
+    start = found.baseline
+    if start is None or start.free:
+        return []
+    here, there = found.scores.detach().double().cpu(), start.scores.detach().double().cpu()
+    small = (here - there).abs() < SLIGHT * here.abs().maximum(there.abs())
+    return [int(k) for k in small.nonzero()[:, 0]]
+
+
+def slight_note(found: Attribution) -> str:
+    """What must be said where the baseline answers (nearly) the same; mostly nothing."""
+    few, start = slight(found), found.baseline
+    if not few or start is None:
+        return ""
+    here, there = float(found.scores[few[0]]), float(start.scores[few[0]])
+    whose = "" if len(found.scores) == 1 else f"For {len(few)} of {len(found.scores)} examples the baseline has nearly the same score. "
+    which = "Of" if len(found.scores) == 1 else f"Of the first one's (example {few[0]})"
+    return (f"{whose}{which} {here:.3g}, {there:.3g} is there at the baseline already ({start.words}): the map explains {here - there:.3g}, and its "
+            "signs need not be what hiding a part does; use occlusion, or another baseline.")
