@@ -36,7 +36,7 @@ def _asked(name: str, lean: float, **knobs: Any) -> diorama.Attribution | None:
     model, x = Leaning(lean), torch.randn(2, 5)
     others = {"baseline": torch.zeros(3, 5)} if name == "expected_gradients" else {}
     try:
-        return diorama.attribute(model, x, 0, method=name, outputs="logits", task="classification", **others, **knobs)
+        return diorama.attribute(model, x, 0, method=name, task="classification", **others, **knobs)
     except NotApplicable:
         return None
 
@@ -90,7 +90,7 @@ def test_the_sampling_error_is_that_of_other_seeds() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return torch.stack([x[:, :4].prod(1) * 9 + x.sum(1), x[:, 0]], 1)
 
-    found = [diorama.attribute(Products(), torch.ones(1, 9), 0, method="shapley_sampling", samples=16, seed=k, outputs="logits") for k in range(12)]
+    found = [diorama.attribute(Products(), torch.ones(1, 9), 0, method="shapley_sampling", samples=16, seed=k, task="classification") for k in range(12)]
     values = torch.cat([one.values for one in found])
     apart = float(values.std(0).max())
     said = sum(one.checks["sampling error"] * float(one.values.abs().max()) for one in found) / len(found)
