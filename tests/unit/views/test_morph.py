@@ -316,3 +316,24 @@ def test_examples_of_both_sets_are_the_ends() -> None:
     assert "from example 3 to example 7" in picture.caption
     drawn = scene.view("morph", input=torch.rand(1, 8, 8), example=7, show="answer")
     assert "from your input to example 7" in drawn.caption
+
+
+def test_a_segmentation_is_told_by_shares_of_its_places() -> None:
+    """The curves are each class's share of the places and how many changed, by plain counting; nothing speaks of flat numbers."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        model, x = nn.Conv2d(1, 3, 3, padding=1), torch.randn(4, 1, 6, 5)
+    scene = Scene(model, x, torch.zeros(4, 6, 5, dtype=torch.long), classes=("ground", "disc", "square"))
+    picture = scene.view("morph", start=0, end=1, places=5, resolution=6, way="straight")
+    with torch.no_grad():
+        given = torch.stack([model(x[:1] + place * (x[1:2] - x[:1]))[0].argmax(0) for place in (0, 0.25, 0.5, 0.75, 1)])
+    shares = {name: (given == k).double().mean((1, 2)).numpy() for k, name in enumerate(scene.classes)}
+    changed = (given != given[:1]).double().mean((1, 2)).numpy()
+    lines = _mark(picture, Lines)
+    assert lines.y_title == "share of the places" and lines.y_range == (0.0, 1.0)
+    told = {one.name: one.y for one in lines.series}
+    assert set(told) == {*shares, "another class than at the start"}
+    assert all(told[name] == pytest.approx(shares[name]) for name in shares)
+    assert told["another class than at the start"] == pytest.approx(changed)
+    assert "come to another class" in picture.caption and "never flips" not in picture.caption
+    assert "output" not in picture.caption + "".join(str(mark.title) for mark in picture.marks())

@@ -200,11 +200,16 @@ def decided(look: Looking, scores: Tensor, at: int = -1) -> Tensor:
 
 
 def answers(look: Looking, scores: Tensor, at: int = -1) -> Tensor:
-    """Probabilities of classes, labels or (of texts, ``at`` a place) next tokens, or the numbers of a regression, (n, answers)."""
+    """Probabilities of classes, labels or (of texts, ``at`` a place) next tokens, of a segmentation the share of its places that each class has,
+    or the numbers of a regression, (n, answers).
+    """
     if look.task == "next_token":
         return look.reading.probabilities(scores)[:, at]
     if look.task in ("classification", "multi_label"):
         return look.reading.probabilities(scores).reshape(len(scores), -1)
+    if look.task == "segmentation":
+        given = look.reading.predictions(scores).reshape(len(scores), -1)
+        return torch.stack([(given == k).float().mean(1) for k in range(look.reading.width(scores))], 1)
     return scores.float().reshape(len(scores), -1)
 
 

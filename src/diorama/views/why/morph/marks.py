@@ -13,6 +13,7 @@ from ....core import marks
 from ....core.colour import magnitude, symmetric
 from ....core.marks import Bars, Column, Event, Group, Handle, Heatmap, Image, Lines, Node, Series, Table, Text
 from ....core.picture import Check
+from ....core.saying import percent
 from ....core.selection import spoken, unit_key
 from ....data.kinds import Image as ImageKind
 from ....methods.perturbation.morph import LayerWay
@@ -22,7 +23,7 @@ from ....scene.input import Current, asked, decoded
 from ... import answers, inputs
 from . import measured
 from .measured import MeasuredWay
-from .stops import Morphed
+from .stops import CLASSED, Morphed, Stops
 
 MANY = 12
 """Of more classes only those that are answered somewhere have a colour on the plane."""
@@ -86,7 +87,7 @@ def _here(drawing: Morphed, at: float) -> list[Node]:
 def _curve(drawing: Morphed, told: MeasuredWay, at: float, *, first: bool) -> Node:
     stops = drawing.stops
     shown = list(dict.fromkeys([*stops.pair, *drawing.others]))
-    plain = stops.scene.task in ("classification", "multi_label")
+    plain = stops.scene.task in CLASSED
     series = tuple(
         Series(
             name=stops.name(k), x=np.array(told.places), y=told.answers[:, k].copy(), key=stops.key(k),
@@ -94,13 +95,15 @@ def _curve(drawing: Morphed, told: MeasuredWay, at: float, *, first: bool) -> No
         )
         for number, k in enumerate(shown)
     )
+    if told.changed is not None:
+        series += (Series(name="another class than at the start", x=np.array(told.places), y=told.changed.copy(), colour=told.answers.shape[1]),)
     events = tuple(
         Event(x=flip.place, kind="flip", label=f"{_decision(drawing, flip.before)} → {_decision(drawing, flip.after)}")
         for flip in told.flips
     )
     return Lines(
-        series=series, x_title="place on the way", y_title="probability" if stops.chances else "", x_kind="number",
-        x_range=(0.0, 1.0), y_range=(0.0, 1.0) if stops.chances else None, events=events, cursor=at,
+        series=series, x_title="place on the way", y_title=stops.unit, x_kind="number",
+        x_range=(0.0, 1.0), y_range=(0.0, 1.0) if stops.unit else None, events=events, cursor=at,
         title=f"What it answers: {told.way.title}", height=150,
         handle=Handle(knob="at", kind="slide", low=0.0, high=1.0, value=f"{at:g}") if first else None,
     )
@@ -272,7 +275,8 @@ def _field(drawing: Morphed) -> Node:
     elif len(names) > MANY:
         values, names, told = _winners(values, names, classes)
     aside = "towards the third example" if plane.third is not None else "where examples differ most"
-    shown = "the answer there, strong where it is sure" if told is not None else f"what {stops.name(stops.pair[1])} is there"
+    what = f"the share of places that are {stops.name(stops.pair[1])}" if stops.scene.task == "segmentation" else f"what {stops.name(stops.pair[1])} is"
+    shown = "the answer there, strong where it is sure" if told is not None else f"{what} there"
     caption = f"Every place of the plane is an input; its colour is {shown}."
     if any(isinstance(found.way, DrawnWay) for found in drawing.told):
         caption += " The line was drawn by hand: the way goes from the start to it, along it, and on to the end."
@@ -304,8 +308,7 @@ def caption(drawing: Morphed) -> str:
         if not np.isfinite(told.answers).any():
             said += "its answers are not numbers. "
         elif told.flip is None:
-            said += "the answer never flips. " if stops.chances else f"{stops.name(b)} goes from " \
-                f"{told.answers[0, b]:.3g} to {told.answers[-1, b]:.3g}. "
+            said += _goes(stops, told)
         else:
             first = told.flips[0]
             said += f"the answer flips at {first.place:.3f}, from {_decision(drawing, first.before)} to "
@@ -316,6 +319,15 @@ def caption(drawing: Morphed) -> str:
         there = any(told.strip_gaps is not None for told in drawing.told)
         said += "; its pictures are inputs that a search found for them. " if there else ", so there are no inputs on it. "
     return said.rstrip()
+
+
+def _goes(stops: Stops, told: MeasuredWay) -> str:
+    """How the answer goes along a way on which it does not flip."""
+    first, last = told.answers[[0, -1], stops.pair[1]]
+    if told.changed is not None:
+        return f"{percent(told.changed[-1])} of the places come to another class, and {stops.name(stops.pair[1])} goes from {percent(first)} to " \
+            f"{percent(last)} of them. "
+    return "the answer never flips. " if stops.unit else f"{stops.name(stops.pair[1])} goes from {first:.3g} to {last:.3g}. "
 
 
 def checks(drawing: Morphed) -> tuple[Check, ...]:

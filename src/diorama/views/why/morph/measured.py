@@ -55,6 +55,8 @@ class MeasuredWay:
     answers: Floats
     decisions: Tensor
     flips: list[Crossing]
+    changed: Floats | None = None
+    """Of a segmentation: the share of its places that have another class than at the start."""
     active: dict[str, Floats] = dataclasses.field(default_factory=dict)
     means: dict[str, Tensor] = dataclasses.field(default_factory=dict)
     depth: dict[str, tuple[Floats, ReadOut]] = dataclasses.field(default_factory=dict)
@@ -105,7 +107,11 @@ def travelled(way: InputWay, count: int) -> MeasuredWay:
     scores = torch.cat([there.scores.detach() for _, there in walk(way, places, ())])
     decisions = decided(way.look, scores, way.at).cpu()
     found = answers(way.look, scores, way.at).double().cpu().numpy()
-    return MeasuredWay(way, places, found, decisions, flips(way, places, decisions))
+    changed = None
+    if way.look.task == "segmentation":
+        given = way.look.reading.predictions(scores).reshape(len(scores), -1)
+        changed = (given != given[:1]).double().mean(1).cpu().numpy()
+    return MeasuredWay(way, places, found, decisions, flips(way, places, decisions), changed)
 
 
 def followed(scene: Scene) -> list[ShownLayer]:

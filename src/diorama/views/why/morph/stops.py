@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ....core.saying import percent
 from ....core.selection import number_key
 from ....data import nesting
 from ....data.kinds import Tokens
@@ -26,6 +27,9 @@ from ....scene.input import Current
 from ... import answers
 from . import measured
 from .measured import MeasuredWay
+
+CLASSED = ("classification", "multi_label", "segmentation")
+"""Tasks whose answers are the classes of the scene."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,31 +58,34 @@ class Stops:
         """An answer in words."""
         if self.scene.task == "next_token":
             return answers.token(self.scene, number)
-        if self.scene.task in ("classification", "multi_label") and number < len(self.scene.classes):
+        if self.scene.task in CLASSED and number < len(self.scene.classes):
             return self.scene.classes[number]
         return f"output {number}" if len(self.found[0]) > 1 else "the answer"
 
     def key(self, number: int) -> str:
         """The key of an answer that is a class."""
-        return number_key("class", number) if self.scene.task in ("classification", "multi_label") else ""
+        return number_key("class", number) if self.scene.task in CLASSED else ""
 
     @property
-    def chances(self) -> bool:
-        """Whether answers are probabilities."""
-        return self.scene.task not in ("regression", "reconstruction")
+    def unit(self) -> str:
+        """What answers are: probabilities, shares of the places, or plain numbers."""
+        if self.scene.task == "segmentation":
+            return "share of the places"
+        return "" if self.scene.task in ("regression", "reconstruction") else "probability"
 
     @cached_property
     def target(self) -> Target:
         """The score of the end's answer minus that of the start's; where they are the same, its score."""
         a, b = self.pair
         text = f"{self.name(b)} − {self.name(a)}" if a != b else self.name(b)
+        text = f"the mean score of {text}" if self.scene.task == "segmentation" else text
 
         def score(output: Any, number: int) -> Tensor:
             scores = self.look.reading.scores(output)
             if self.scene.task == "next_token":
                 scores = scores[:, self.place]
-            rows = scores.reshape(len(scores), -1)
-            if self.scene.task == "classification" and rows.shape[1] == 1:
+            rows = scores.flatten(2).mean(2) if self.scene.task == "segmentation" else scores.reshape(len(scores), -1)
+            if self.scene.task in ("classification", "segmentation") and rows.shape[1] == 1:
                 return rows[:, 0] if number == 1 else -rows[:, 0]
             return rows[:, number]
 
@@ -109,6 +116,8 @@ class Stops:
             best = int(np.nan_to_num(found).argmax())
             return f"{self.name(best)} ({100 * found[best]:.0f} %)"
         number = self.pair[0]
+        if self.scene.task == "segmentation":
+            return f"{self.name(number)}: {percent(found[number])} of the places"
         return f"{self.name(number)} {found[number]:.3g}"
 
 
