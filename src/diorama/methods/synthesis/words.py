@@ -114,11 +114,11 @@ class WordsCanvas(Canvas):
         free, fed = self.embeddings(planes), self.fed(planes)
         # The difference is zero, and has a slope.
         rows = (self.table[self._near] + (free - free.detach())).to(self.frame.dtype)
-        return Entrance(fed, (*self._floats(len(planes)), rows)).rules
-
-    def _floats(self, count: int) -> list[Tensor]:
-        before = list(tensors(self.frame.x))[: self.frame.part]
-        return [part[:1].expand(count, *part.shape[1:]) for part in before if part.is_floating_point()]
+        # An entrance asks for a point of each part that has one, in their order: the text's rows, and numbers before and behind it.
+        points = [
+            rows if k == self.frame.part else part for k, part in enumerate(tensors(fed)) if k == self.frame.part or part.is_floating_point()
+        ]
+        return Entrance(fed, points, (self.frame.part,)).rules
 
     def embeddings(self, planes: Tensor) -> Tensor:
         """Embeddings (n, tokens, numbers) in the table's own numbers."""
