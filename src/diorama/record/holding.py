@@ -36,7 +36,8 @@ def holding(subject: Subject) -> dict[str, Any]:
 def held(subject: Subject) -> dict[str, Any] | None:
     """Which parameters learn from nothing: those that no optimizer holds, and those that want no gradient; None where no
     optimizer was told."""
-    groups = [group for optimizer in subject.optimizers for group in getattr(optimizer, "param_groups", ())]
+    owned = [(type(optimizer).__name__, group) for optimizer in subject.optimizers for group in getattr(optimizer, "param_groups", ())]
+    groups = [group for _, group in owned]
     if not groups:
         return None
     mine = {id(p) for group in groups for p in group["params"]}
@@ -45,13 +46,20 @@ def held(subject: Subject) -> dict[str, Any] | None:
     kinds = [type(optimizer).__name__ for optimizer in subject.optimizers]
     # In the order of their series: learning_rate, learning_rate/1 and so on.
     places = [{id(p) for p in group["params"]} for group in groups]
-    apart = {"groups": [[name for name, p in subject.parameters.items() if id(p) in own] for own in places]} if len(groups) > 1 else {}
+    apart = {
+        "groups": [[name for name, p in subject.parameters.items() if id(p) in own] for own in places],
+        "settings": [[kind, _number(group.get("weight_decay")), _momentum(group)] for kind, group in owned],
+    } if len(groups) > 1 else {}
     return {
         **apart,
         "outside": outside, "still": still, "count": len(subject.parameters) - len(outside) - len(still), "kinds": kinds,
         "decay": max((_number(group.get("weight_decay")) for group in groups), default=0.0),
-        "momentum": max(_number(group.get("momentum", (group.get("betas") or (0.0,))[0])) for group in groups),
+        "momentum": max(_momentum(group) for group in groups),
     }
+
+
+def _momentum(group: Mapping[str, Any]) -> float:
+    return _number(group.get("momentum", (group.get("betas") or (0.0,))[0]))
 
 
 def _number(value: Any) -> float:

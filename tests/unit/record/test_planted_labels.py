@@ -172,6 +172,39 @@ def test_decay_that_shrinks_what_is_learnt_is_found(tmp_path: Path, kind: str) -
             assert "takes 2 % off the weights at each step" in found["weight_decay_too_strong"].text
 
 
+def test_decay_that_holds_back_the_probe_set_alone_is_no_alarm(tmp_path: Path) -> None:
+    """Few rows with noisy labels: the training's own are answered right and surely, and the probe loss would be higher without the decay."""
+    generator = torch.Generator().manual_seed(5)
+    x = torch.randn(700, 20, generator=generator)
+    y = (torch.rand(700, generator=generator) < torch.sigmoid(1.2 * x[:, 0] - 0.8 * x[:, 1])).long()
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(20, 48), nn.ReLU(), nn.Linear(48, 48), nn.ReLU(), nn.Linear(48, 2))
+    data = (x[:400], y[:400], x[400:], y[400:])
+    found = _trained(tmp_path / "run", model, data, 240, torch.optim.SGD, 0.1, momentum=0.9, weight_decay=5e-3)
+    run = diorama.open(tmp_path / "run")
+    assert run.series("probe/loss")[1][-1] > 0.5 * run.meta["probe"]["floor"]  # the share of it that was an alarm by itself
+    assert "weight_decay_too_strong" not in found
+
+
+def test_decay_and_rate_are_those_of_one_group(tmp_path: Path) -> None:
+    """A body that decays slowly beside a fast head that does not is silent; one that decays strongly is told by its own rate and its own weights."""
+    x, y, held, truth = _digits()
+    for decay, told in ((0.05, False), (30.0, True)):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+
+        def grouped(_: object, rate: float, model: nn.Sequential = model, decay: float = decay) -> torch.optim.Optimizer:
+            return torch.optim.SGD([{"params": model[3].parameters()}, {"params": model[1].parameters(), "lr": 1e-3, "weight_decay": decay}], rate)
+
+        found = _trained(tmp_path / f"{decay}", model, (x, y, held, truth), 140, grouped, 0.1)
+        assert ("weight_decay_too_strong" in found) == told
+        if told:
+            text = found["weight_decay_too_strong"].text
+            assert "A weight decay of 30 at a rate of 0.001 takes 3 % off the weights at each step" in text
+            norms = diorama.open(tmp_path / f"{decay}").series("weights/1.weight/norm")[1]
+            assert f"They have shrunk to {norms[-1] / norms[0]:.0%} of what they began with" in text
+
+
 @pytest.mark.parametrize("where", ["training", "both", "too small"])
 def test_wrong_labels_are_an_alarm_where_something_else_speaks_of_them(tmp_path: Path, where: str) -> None:
     """The probe set that is answered better, or inputs like those that are contradicted; what a model is too small to tell is none."""

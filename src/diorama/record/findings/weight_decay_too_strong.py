@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -14,14 +14,34 @@ if TYPE_CHECKING:
 
 _APART = ("AdamW", "NAdamW", "Lion")
 """Optimizers that take the decay off the weights themselves."""
+_READINGS = 100
+"""Readings of a learning rate that there must be."""
+_UNSURE = 0.5
+"""Right answers whose chance is on average less than so much of the share of answers that are right are kept from becoming sure."""
+_CHANCE = 0.1
+"""Of the way from one answer for all to all right, no more than this is gone where nothing is learnt."""
+
+
+class _Decaying(NamedTuple):
+    """A group of parameters whose weights decay."""
+
+    decay: float
+    rate: float
+    """The middle one of the training."""
+    momentum: float
+    """0 where it does not lengthen what the decay takes."""
+    share: float
+    """How much of the weights goes at a step."""
+    names: set[str] | None
+    """The parameters; None for all."""
 
 
 class WeightDecayTooStrong(Finding):
     """Weight decay takes so much off the weights at each step that what is learnt does not stay.
 
-    *Meaning* rate × decay is the share that goes at a step; its inverse is about how many steps a weight remembers. It is known of SGD
-    and of AdamW. Where the loss has come down all the same, it is told if the weights have shrunk to less than half of what they began with: what
-    they hold is then what a balance between decay and gradient leaves, and not what was learnt.
+    *Meaning* rate × decay of one group of parameters is the share that goes at a step; its inverse is about how many steps a weight remembers. It is
+    known of SGD and of AdamW. It is an alarm only where the training's own answers are held down: right ones that are far from sure, or weights that
+    have shrunk and answers no better than one for all. What is worse for the probe set alone is none: there decay may be what helps.
     """
 
     rests = ("held", "learning_rate:100")
@@ -32,36 +52,70 @@ class WeightDecayTooStrong(Finding):
 
     def __call__(self, run: RunReader) -> list[Found]:
         """One finding."""
-        held = run.meta.get("held") or {}
-        decay, kinds, momentum = held.get("decay", 0.0), held.get("kinds") or (), held.get("momentum", 0.0)
-        rate = series(run, "learning_rate")[1]
-        if not decay or not len(rate) or len(rate) < 100 or not set(kinds) <= {"SGD", *_APART} or not 0 <= momentum < 1:
+        if len(series(run, "learning_rate")[0]) < _READINGS:
             return []
-        share = float(np.median(rate)) * decay / (1 - momentum if "SGD" in kinds else 1.0)
-        half = np.log(2) / share if share > 0 else np.inf
-        known, floor, loss = judged(run), floor_of(run), last(run, "probe/loss", 3)
-        held_down = bool(floor and len(loss) and np.median(loss) > 0.5 * floor)
-        shrunk = _shrunk(run)
-        if half > self.steps or (known.learnt and not held_down and not shrunk < self.shrunk):
+        group = max(_decaying(run), key=lambda each: each.share, default=None)
+        half = np.log(2) / group.share if group is not None and group.share > 0 else np.inf
+        if group is None or half > self.steps:
             return []
+        shrunk = _shrunk(run, group.names)
+        held = _held_down(run, shrunk < self.shrunk)
+        if not held and judged(run).learnt:
+            return []
+        counted = " (momentum counted in)" if group.momentum else ""
         return [Found(
-            self.name, 0.75 if held_down or known.learnt is False else 0.6 if shrunk < self.shrunk else 0.4, "Weight decay is too strong",
-            f"A weight decay of {decay:.3g} at a rate of {float(np.median(rate)):.3g} takes {100 * min(share, 1.0):.3g} % off the weights at "
-            f"each step{' (momentum counted in)' if momentum and 'SGD' in kinds else ''}: half of what is learnt is gone within "
-            f"{max(1, round(half))} step{'s' if half >= 1.5 else ''}."
-            + (f" The weights have shrunk to {shrunk:.0%} of what they began with." if shrunk < self.shrunk else ""),
-            f"rate × decay{' / (1 − momentum)' if momentum and 'SGD' in kinds else ''} = {share:.2g}", (), None, 1,
-            f"Sure of the share. The probe loss is {np.median(loss) / floor:.0%} of what one answer for all would have." if floor and held_down
-            else "Sure of the share, not of the harm.",
+            self.name, 0.75 if held else 0.4, "Weight decay is too strong" if held else "Weight decay may be too strong",
+            f"A weight decay of {group.decay:.3g} at a rate of {group.rate:.3g} takes {100 * min(group.share, 1.0):.3g} % off the weights at "
+            f"each step{counted}: but for what they learn, half of them is gone within {max(1, round(half))} step{'s' if half >= 1.5 else ''}."
+            + (f" They have shrunk to {shrunk:.0%} of what they began with." if shrunk < self.shrunk else ""),
+            f"rate × decay{' / (1 − momentum)' if group.momentum else ''} = {group.share:.2g}", (), None, 1,
+            f"Sure of the share. {held}" if held else
+            "Sure of the share, not of the harm: nothing says that the training's own answers are held down by it.",
             "Usual are 0.0001 (SGD) and 0.01 to 0.1 (AdamW).", "health",
         )]
 
 
-def _shrunk(run: RunReader) -> float:
-    """The size of the weights that learn beside that at their first reading, in the middle of all; 1 where it is not known."""
+def _decaying(run: RunReader) -> list[_Decaying]:
+    """The groups whose weights decay at a rate that is known, by the decay, rate and momentum of each."""
+    held = run.meta.get("held") or {}
+    kinds, groups = held.get("kinds") or (), held.get("groups")
+    settings = held.get("settings")
+    if settings is None:
+        # Of several groups a record of before does not tell which of them decays.
+        settings = [] if groups or len(kinds) != 1 else [[kinds[0], held.get("decay", 0.0), held.get("momentum", 0.0)]]
+    found = []
+    for k, (kind, decay, momentum) in enumerate(settings):
+        rates = series(run, f"learning_rate/{k}" if k else "learning_rate")[1]
+        if not decay or len(rates) < _READINGS or kind not in ("SGD", *_APART) or not 0 <= momentum < 1:
+            continue
+        rate, longer = float(np.median(rates)), momentum if kind == "SGD" else 0.0
+        found.append(_Decaying(decay, rate, longer, rate * decay / (1 - longer), set(groups[k]) if groups else None))
+    return found
+
+
+def _held_down(run: RunReader, shrunk: bool) -> str:
+    """What shows that answers to the training's own examples are held down; nothing where only the probe set's are."""
+    right, most, sure = (last(run, f"batch/{name}", 10) for name in ("accuracy", "labels", "right_sure"))
+    if min(len(right), len(most)) >= 3 and np.mean(most) < 0.9:
+        level, chance = float(np.mean(right)), float(np.mean(most))
+        if level <= chance + _CHANCE * (1 - chance):
+            return f"Of the training's answers {level:.0%} are right, {chance:.0%} would be by one answer." if shrunk else ""
+        if len(sure) >= 3 and np.mean(sure) < _UNSURE * level:
+            return f"Of the training's answers {level:.0%} are right, but on average they have a chance of only {np.mean(sure):.0%}."
+        return ""
+    floor, looks = floor_of(run), series(run, "probe/loss")[1]
+    # A probe loss that was lower once may have risen by overfitting.
+    if not shrunk or not floor or len(looks) < 3 or looks.min() < (1 - _CHANCE) * floor:
+        return ""
+    return f"The probe loss is {np.median(looks[-3:]) / floor:.0%} of what one answer for all would have, and was never much lower."
+
+
+def _shrunk(run: RunReader, names: set[str] | None) -> float:
+    """The size of a group's weights that learn beside that at their first reading, in the middle of all; 1 where it is not known."""
     known, aside = matrices(run), resting(run)
     sizes = [
         float(norms[-1] / norms[0]) for name, _, norms in series_between(run, "weights/", "/norm")
-        if name in known and name not in aside and len(norms) > 1 and norms[0] > 0 and np.isfinite(norms[-1])
+        if name in known and name not in aside and (names is None or name in names)
+        and len(norms) > 1 and norms[0] > 0 and np.isfinite(norms[-1])
     ]
     return float(np.median(sizes)) if sizes else 1.0
