@@ -21,35 +21,24 @@ class PictureOrder:
 
     def __init__(self) -> None:
         self._shape: tuple[int, ...] = ()
-        self._restart(0)
+        self._restart()
 
-    def _restart(self, rows: int) -> None:
+    def _restart(self) -> None:
         self._count, self._near, self._any = 0, torch.zeros(2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
-        self._means = self._squares = torch.zeros(rows, dtype=torch.float64)
 
     def told(self, x: Tensor) -> dict[str, float]:
-        """``rows`` and ``columns``: how much neighbours differ beside any two, of pictures that were read so far; nothing of what is none.
-
-        Of square ones ``rows/even`` too: how much more the rows differ in brightness by their place than chance has it, near 1 where no place is its
-        own.
-        """
+        """``rows`` and ``columns``: how much neighbours differ beside any two, of pictures that were read so far; nothing of what is none."""
         if x.ndim != 4 or x.shape[1] not in _CHANNELS or min(x.shape[2:]) < _SHORT or x.is_complex():
             return {}
         if self._shape != tuple(x.shape[1:]):
             self._shape = tuple(x.shape[1:])
-            self._restart(min(_SIDE, x.shape[2]))
+            self._restart()
         if self._count < ENOUGH:
             self._add(x.detach()[:_EACH, :, :_SIDE, :_SIDE].double().cpu())
         if self._count < _EACH or not bool((self._any > 0).all()):
             return {}
         rows, columns = (self._near / self._any).tolist()
-        found = {"rows": rows, "columns": columns}
-        if x.shape[2] == x.shape[3]:
-            means = self._means / self._count
-            spread = (self._squares / self._count - means.square()).mean()
-            if float(spread) > 0:
-                found["rows/even"] = float(self._count * means.var() / spread)
-        return found
+        return {"rows": rows, "columns": columns}
 
     def _add(self, few: Tensor) -> None:
         if not bool(few.isfinite().all()):
@@ -57,6 +46,4 @@ class PictureOrder:
         for k, axis in enumerate((2, 3)):
             self._near[k] += few.diff(dim=axis).square().mean((1, 2, 3)).sum()
             self._any[k] += 2 * few.var(axis).mean((1, 2)).sum()
-        bright = few.mean((1, 3))
-        self._means, self._squares = self._means + bright.sum(0), self._squares + bright.square().sum(0)
         self._count += len(few)

@@ -107,7 +107,7 @@ def test_a_class_whose_labels_were_shuffled_among_the_others_is_found(tmp_path: 
 
 
 def test_pictures_whose_rows_were_shuffled_are_found(tmp_path: Path, kind: str) -> None:
-    """In the training alone, in the probe set alone or in both; one order for all of them is worth knowing, and pictures in order are nothing."""
+    """In the training alone or in the probe set alone; what both are like (channels have no order, and wood has grain) is worth knowing, no alarm."""
     generator = torch.Generator().manual_seed(0)
 
     def shuffled(x: Tensor) -> Tensor:
@@ -116,7 +116,7 @@ def test_pictures_whose_rows_were_shuffled_are_found(tmp_path: Path, kind: str) 
     x, y, held, truth = _digits()
     order = torch.randperm(8, generator=generator)
     cases = {
-        "training": (shuffled(x), held, 0.75), "probe": (x, shuffled(held), 0.75), "both": (shuffled(x), shuffled(held), 0.6),
+        "training": (shuffled(x), held, 0.75), "probe": (x, shuffled(held), 0.75), "both": (shuffled(x), shuffled(held), 0.4),
         "columns": (shuffled(x.mT).mT, held, 0.75), "alike": (x[:, :, order], held[:, :, order], 0.4), "whole": (x, held, 0.0),
     }
     for name, (learnt, probe, severity) in cases.items():

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ...core.knobs import knob
 from . import Finding, Found, last, series
 
 if TYPE_CHECKING:
     from ..reader import RunReader
 
-_EVEN = 2.5
-"""Rows whose brightness differs by their place no more than by so many times chance have no places of their own."""
-
-
 class ShuffledPictures(Finding):
     """Neighbouring rows (or columns) of the training's pictures are no more alike than any two of them, and columns (or rows) are.
 
     *Meaning* in what a camera, a scanner or a pen has made neighbours are alike, in both directions. Where they are so in one direction alone, an
-    axis was shuffled, or taken apart and put together wrongly. What is no picture (channels of a measurement over time) may be so by itself: it is an
-    alarm where the probe set's pictures are in order, or where square pictures' rows have no place of their own, one being as bright as any other.
+    axis was shuffled, or taken apart and put together wrongly. What is no picture (channels of a measurement over time), or has grain in one direction
+    (wood, cloth), is so by itself: it is an alarm only where one of the training's and the probe set's pictures are in order and the others are not.
     """
 
     steady = True
@@ -44,26 +38,24 @@ class ShuffledPictures(Finding):
                 continue
             if rough >= self.rough and rough > 1.2 * smooth:
                 there = probe is not None and probe <= self.smooth
-                even = last(run, "batch/rows/even", 1) if which == "rows" else np.zeros(0)
-                sure = there or bool(len(even) and even[0] <= _EVEN)
-                return [self._told(run, "The training's", which, other, rough, smooth, probe if there else None, sure)]
+                return [self._told(run, "The training's", which, other, rough, smooth, probe if there else None)]
             if rough <= self.smooth and probe is not None and probe >= self.rough:
-                return [self._told(run, "The probe set's", which, other, probe, float(known[1 - place]), rough, True)]
+                return [self._told(run, "The probe set's", which, other, probe, float(known[1 - place]), rough)]
         return []
 
     def _told(
-        self, run: RunReader, whose: str, which: str, other: str, rough: float, smooth: float, elsewhere: float | None, sure: bool,
+        self, run: RunReader, whose: str, which: str, other: str, rough: float, smooth: float, elsewhere: float | None,
     ) -> Found:
         others = "the probe set" if "training" in whose else "the training"
         beside = "" if elsewhere is None else f" Those of {others} are in order ({elsewhere:.2f})."
         return Found(
-            self.name, (0.75 if elsewhere is not None else 0.6) if sure else 0.4,
-            f"{whose} pictures have their {which} out of order",
+            self.name, 0.75 if elsewhere is not None else 0.4,
+            f"{whose} pictures {'have' if elsewhere is not None else 'may have'} their {which} out of order",
             f"Neighbouring {which} of {whose[0].lower()}{whose[1:]} pictures differ as much as any two of a picture ({rough:.2f} of it), "
             f"neighbouring {other} only {smooth:.2f}.{beside}",
             f"mean squared difference of neighbours beside that of any two: {which} {rough:.2f}, {other} {smooth:.2f}", (), None,
             int(series(run, "batch/rows")[0][0]),
-            "Sure for the pictures that were read." if sure else
-            f"Sure of the numbers; what has no order along its {which}, as channels of a measurement, is so by itself.",
+            "Sure for the pictures that were read." if elsewhere is not None else
+            f"Sure of the numbers; what has no order along its {which} (channels of a measurement) or has grain (wood, cloth) is so by itself.",
             "Look at examples, and along which axis the data are shuffled, reshaped or joined.", "examples",
         )

@@ -44,8 +44,7 @@ class BatchSignal(Signal):
     ``batch/weight`` is what the loss of all examples of a pass weighs in the step: 1 of a mean, their number of a sum. ``batch/absent/<class>``
     is how often a class of the probe set was due that was never among the labels.
     ``batch/input`` is which of several inputs lies furthest from what networks learn from, ``batch/input/low``, ``…/high`` and ``…/std`` where.
-    ``batch/rows`` and ``batch/columns`` are how much neighbouring ones of pictures differ beside any two, ``batch/rows/even`` how much rows differ in
-    brightness by their place beside chance.
+    ``batch/rows`` and ``batch/columns`` are how much neighbouring ones of pictures differ beside any two.
     ``batch/place`` is how far one place of the input alone keeps a class from the others, in standard deviations.
     *Error* of one batch; of very many scores every n-th row is read.
     """
