@@ -12,6 +12,9 @@ _APART = 0.05
 _NONE = 1e-12
 _STEEP = 1e-3
 """What a softmax or sigmoid hands back is told where its own slope is above this."""
+_BETTER = 0.2
+"""What is made of probabilities once more is told where it leaves at most this share of what is left where they are taken as they are: of sure
+answers, and of such that are all alike, one loss pulls like the other."""
 _ROWS = 8
 """Examples, or numbers, from which on factors tell something."""
 _LOOKED = 64
@@ -52,27 +55,33 @@ def twice(scores: NDArray[np.float64], slopes: NDArray[np.float64] | None) -> ND
         known = met.any(1) & (slopes.min(1) < 0)
         missing = 1 - shares[rows, labels]
         once = _factors((-slopes[rows, labels] / np.maximum(missing, 1e-300))[known & (missing > _STEEP)])
-        if known.sum() >= _ROWS and _factors(factors[met & known[:, None]]) < _SAME < _APART < once < np.inf:
+        if known.sum() < _ROWS:
+            continue
+        flat = pulls - pulls[rows, labels, None]
+        left, apart = _factors(factors[met & known[:, None]]), _factors(flat[met & known[:, None]])
+        if left < _SAME < _APART < once < np.inf and left < _BETTER * apart:
             return np.where(known, labels, -1)
-        if known.sum() >= _ROWS and (_weighted(factors, met, labels, known) or _smoothed(pulls, again, met, labels, known)) and not _plain(
-            slopes, shares, met, known
-        ):
+        if (_weighted(factors, flat, met, labels, known) or _smoothed(pulls, again, made, met, labels, known)) and not _plain(slopes, shares, met, known):
             return np.where(known, labels, -1)
     return None
 
 
 def _weighted(
-    factors: NDArray[np.float64], met: NDArray[np.bool_], labels: NDArray[np.int64], known: NDArray[np.bool_],
+    factors: NDArray[np.float64], flat: NDArray[np.float64], met: NDArray[np.bool_], labels: NDArray[np.int64], known: NDArray[np.bool_],
 ) -> bool:
-    """Whether all rows of one label have one factor."""
-    apart = _by_label(factors, met, labels, known)
-    return apart is not None and apart < _SAME
+    """Whether all rows of one label have one factor, and have it by what is made of the probabilities once more."""
+    left, apart = _by_label(factors, met, labels, known), _by_label(flat, met, labels, known)
+    return left is not None and apart is not None and left < min(_SAME, _BETTER * apart)
 
 
 def _smoothed(
-    pulls: NDArray[np.float64], again: NDArray[np.float64], met: NDArray[np.bool_], labels: NDArray[np.int64], known: NDArray[np.bool_],
+    pulls: NDArray[np.float64], again: NDArray[np.float64], made: NDArray[np.float64], met: NDArray[np.bool_], labels: NDArray[np.int64],
+    known: NDArray[np.bool_],
 ) -> bool:
-    """Whether all rows have one factor where the labels are smoothed, by some share that is the same in all of them."""
+    """Whether all rows have one factor where the labels are smoothed, by some share that is the same in all of them.
+
+    Between answers that are nearly alike every loss is a straight line: the line must fit better than one in the probabilities, or in the scores.
+    """
     rows = np.arange(len(pulls))
     use = met & known[:, None]
     apart, beside = (pulls - pulls[rows, labels, None])[use], (again - again[rows, labels, None])[use]
@@ -80,7 +89,17 @@ def _smoothed(
         return False
     factor, whole = np.polyfit(beside, apart, 1)
     held = whole / factor if factor > 0 else 0.0
-    return bool(_HELD < held < 1 + _SAME and _factors(apart / (held + beside)) < _SAME)
+    scores = np.log(np.maximum(made, _NONE))
+    others = [(each - each[rows, labels, None])[use] for each in (made, scores)]
+    if _off_line(beside, apart) > _BETTER * min(_off_line(each, apart) for each in others):
+        return False
+    return bool(_HELD < held < 1 + _SAME and _factors(apart / (held + beside)) < min(_SAME, _BETTER * _factors(apart)))
+
+
+def _off_line(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """How far points lie from the line that fits them best, but for the outermost."""
+    slope, start = np.polyfit(x, y, 1)
+    return float(np.quantile(np.abs(y - slope * x - start), 0.95))
 
 
 def _plain(slopes: NDArray[np.float64], shares: NDArray[np.float64], met: NDArray[np.bool_], known: NDArray[np.bool_]) -> bool:
@@ -130,7 +149,8 @@ def twice_each(scores: NDArray[np.float64], slopes: NDArray[np.float64] | None) 
     clear = (steep > _STEEP) & (slopes != 0)
     each = _by_column(slopes / np.where(clear, steep * (_sigmoid(sigmoids) - labels), 1.0), labels, clear)
     plain = _by_column(slopes / np.where(clear, sigmoids - labels, 1.0), labels, clear)
-    if each is not None and plain is not None and each < _SAME < _APART < plain:
+    flat = _by_column(slopes / np.where(clear, steep * np.where(labels, -1, 1), 1.0), labels, clear)
+    if each is not None and plain is not None and flat is not None and each < _SAME < _APART < plain and each < _BETTER * flat:
         return True
     return plain is not None and plain > _APART and _one_softmax(scores, slopes)
 
@@ -150,7 +170,7 @@ def _by_column(factors: NDArray[np.float64], labels: NDArray[np.bool_], clear: N
 
 def _one_softmax(scores: NDArray[np.float64], slopes: NDArray[np.float64]) -> bool:
     """The same of a softmax over the columns: what an example has of them falls from its others by about one factor."""
-    rows, apart = [], max(1, len(scores) // _LOOKED)
+    rows, apart, bent = [], max(1, len(scores) // _LOOKED), 0
     for p, slope in zip(_softmax(scores[::apart]), slopes[::apart], strict=True):
         clear = p > _NONE
         if clear.sum() < 3 or not slope.any():
@@ -163,8 +183,9 @@ def _one_softmax(scores: NDArray[np.float64], slopes: NDArray[np.float64]) -> bo
         left = pulls - factor * again
         left[on] += factor
         rows.append((factor if np.ptp(left) <= _SAME * factor else 0.0, pulls, again))
+        bent += max(np.ptp(left[on]), np.ptp(left[off])) < _BETTER * max(np.ptp(pulls[on]), np.ptp(pulls[off]))
     told = [factor for factor, _, _ in rows if factor > 0]
-    if len(told) < _ROWS:
+    if len(told) < _ROWS or bent < _ROWS:
         return False
     # An example that has all of them, or none, is not parted by a gap: its factor seems small.
     usual = float(np.quantile(told, 0.9))
