@@ -111,7 +111,10 @@ def _why(run: RunReader, name: str) -> str:
         return "no batch of the training was read"
     if kind in _WHY:
         return _WHY[kind]
-    return _WHY.get(name, f"no {kind} were read")
+    why = _WHY.get(name, f"no {kind} were read")
+    if name in ("batch/place", "batch/column", "batch/parted") and "batch/labels" in run.series_names:
+        return "the inputs are neither pictures nor columns of numbers"
+    return why
 
 
 _LABELS = "no labels of the training are known: they are read where the loss is a cross-entropy of the answers"

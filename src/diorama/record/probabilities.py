@@ -12,7 +12,7 @@ _APART = 0.05
 _NONE = 1e-12
 _STEEP = 1e-3
 """What a softmax or sigmoid hands back is told where its own slope is above this."""
-_BETTER = 0.2
+_BETTER = 0.05
 """What is made of probabilities once more is told where it leaves at most this share of what is left where they are taken as they are: of sure
 answers, and of such that are all alike, one loss pulls like the other."""
 _ROWS = 8

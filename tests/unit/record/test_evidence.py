@@ -120,3 +120,21 @@ def test_what_is_judged_follows_the_readings(tmp_path: Path) -> None:
     assert {lack.finding for lack in run.unjudged() if not lack.about} >= {"judge_too_strong", "dropout_too_strong", "gradient_overflow"}
     assert "could not be looked for" in run.scene(step=0).view("health").note
     assert "could not be looked for" not in run.scene().view("health").note
+
+
+def test_labels_that_were_read_are_not_called_unknown(tmp_path: Path) -> None:
+    """Of texts the labels are read, and no place of a picture: the one is not given as the reason for the other."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Embedding(8, 6), torch.nn.Flatten(), torch.nn.Linear(24, 3))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with diorama.watch(model, tmp_path / "run", optimizer=optimizer, every=1) as recorder:
+        for _ in range(6):
+            loss = torch.nn.functional.cross_entropy(model(torch.randint(8, (32, 4))), torch.randint(3, (32,)))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            recorder.step(loss=loss)
+    run = diorama.open(tmp_path / "run")
+    assert "batch/labels" in run.series_names
+    (why,) = [lack.why for lack in run.unjudged() if lack.finding == "shortcut"]
+    assert why == "the inputs are neither pictures nor columns of numbers"

@@ -360,3 +360,11 @@ def test_each_of_the_networks_beside_has_a_name_of_its_own() -> None:
         "tuesday/net", "other at step 5", "other at step 7", "step 3", "second", "third",
     ]
     assert recorded.label(here.run, [other.run for other in here.others]) == "monday/net"
+
+
+def test_how_layers_were_matched_is_told_beside_their_numbers() -> None:
+    """Names of layers stay as they are, and of many the first are named."""
+    assert compare._matched({"a": "weights", "b": "weights"}) == ""
+    assert compare._matched({"tok": "activations", "head": "index"}) == " Matched by what units answer: tok. Matched by number: head."
+    assert compare._matched(dict.fromkeys("abcdef", "activations") | {"z": "weights"}) == " Matched by what units answer: a, b, c and 3 more."
+    assert compare._matched(dict.fromkeys("ab", "index")) == " Matched by number: all."

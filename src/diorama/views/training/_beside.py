@@ -252,13 +252,13 @@ class OtherNetwork:
             # Of networks of unlike widths the little that has one shape, such as the last bias, says nothing of the whole.
             if cosine["numbers"] >= WHOLE * cosine["total"] and np.isfinite(cosine["after"]):
                 yield Check(
-                    name=f"weights alike, {self.name}", value=cosine["after"],
+                    name=f"weights alike ({self.name})", value=cosine["after"],
                     sentence=f"The cosine of {which} after matching; {cosine['before']:.3g} before." if self.value["layers"] else
                     f"The cosine of {which}, as they are.",
                 )
         if self.after is not None and not np.isnan(self.after.losses).any():
             yield Check(
-                name=f"barrier, {self.name}", value=self.after.barrier,
+                name=f"barrier ({self.name})", value=self.after.barrier,
                 sentence="How far the loss rises above the straight line between its two ends"
                 + (", after matching" if self.after is not self.before else "")
                 + ("; at every place batch norm has statistics estimated on the probe set." if self.estimated else "."),

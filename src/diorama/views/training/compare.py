@@ -316,8 +316,8 @@ def _matched(how: dict[str, str]) -> str:
     for way, words in (("activations", "what units answer"), ("index", "number")):
         names = [spoken(name) for name, one in how.items() if one == way]
         if names:
-            which = "All" if len(names) == len(how) else joined(names if len(names) < 5 else [*names[:3], f"{len(names) - 3} more"])
-            said += f" {which[:1].upper()}{which[1:]} {'is' if len(names) == 1 and which != 'All' else 'are'} matched by {words}."
+            which = "all" if len(names) == len(how) else joined(names if len(names) < 5 else [*names[:3], f"{len(names) - 3} more"])
+            said += f" Matched by {words}: {which}."
     return said
 
 
