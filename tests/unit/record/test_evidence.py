@@ -126,8 +126,9 @@ def test_labels_that_were_read_are_not_called_unknown(tmp_path: Path) -> None:
     """Of texts the labels are read, and no place of a picture: the one is not given as the reason for the other."""
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Embedding(8, 6), torch.nn.Flatten(), torch.nn.Linear(24, 3))
+    probe = torch.randint(8, (30, 4)), torch.arange(30) % 3
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    with diorama.watch(model, tmp_path / "run", optimizer=optimizer, every=1) as recorder:
+    with diorama.watch(model, tmp_path / "run", probe=probe, optimizer=optimizer, every=1) as recorder:
         for _ in range(6):
             loss = torch.nn.functional.cross_entropy(model(torch.randint(8, (32, 4))), torch.randint(3, (32,)))
             optimizer.zero_grad()
