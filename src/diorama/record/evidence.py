@@ -71,7 +71,7 @@ def _lack(run: RunReader, finding: Finding, wanted: str) -> tuple[str, str] | No
     name, count, begun = found["name"], found["count"], found["begun"]
     if name in FACTS:
         there, why = FACTS[name]
-        return None if there(run) else (why, "")
+        return None if there(run) else (why if isinstance(why, str) else why(run), "")
     need = 1 if count is None else int(count) if count.isdigit() else int(getattr(finding, count))
     if name == "steps":
         return None if run.last_step >= need else (TOO_FEW, f"{run.last_step:,} of {counted(need, 'steps')}")
@@ -106,9 +106,13 @@ def _why(run: RunReader, name: str) -> str:
     if kind in ("probe", "examples"):
         if not run.meta.get("examples"):
             return "there is no probe set: watch(probe=(x, y))"
+        if "probe/loss" in run.series_names:
+            return _not_single(run) or "the probe set's answers are no classes"
         return "nothing is known of the probe set's answers, which has no true values or was not looked at yet"
     if kind == "batch" and not any(one.startswith("batch/") for one in run.series_names):
         return "no batch of the training was read"
+    if _WHY.get(name) == _LABELS and "batch/accuracy" in run.series_names:
+        return _not_single(run) or "labels are known, but its inputs or classes are not of the kind that this is told of"
     if kind in _WHY:
         return _WHY[kind]
     why = _WHY.get(name, f"no {kind} were read")
@@ -135,6 +139,30 @@ _WHY = {
 )}
 
 
+_NOT_SINGLE = {
+    **dict.fromkeys(("segmentation", "next_token"), "its true values are a class a place, and this is told of one class an example"),
+    "multi_label": "its true values are several labels an example, and this is told of one class each",
+}
+
+
+def _not_single(run: RunReader) -> str:
+    """That true values are classes, but not one an example; empty where they are, or are none."""
+    return _NOT_SINGLE.get(str(run.meta.get("task") or ""), "")
+
+
+def _truth(name: str) -> Callable[[RunReader], str]:
+    """Why nothing of the probe set's true values is known."""
+    def lacking(run: RunReader) -> str:
+        if (run.meta.get("probe") or {}).get("floor") is None:
+            return _NO_TRUTH
+        if name == "floor":
+            return _UNSURE
+        numbers = name in ("ends", "spread")
+        return "the probe set's true values are no numbers" if numbers else _not_single(run) or "the probe set's true values are no classes"
+
+    return lacking
+
+
 def _probe(name: str) -> Callable[[RunReader], bool]:
     return lambda run: (run.meta.get("probe") or {}).get(name) is not None
 
@@ -152,17 +180,18 @@ def _trained_on(run: RunReader) -> bool:
 
 _OFTEN = 20.0
 """How often a class must have been due that it is missed by no chance."""
-_TRUTH = "the probe set has no true values that could be compared"
-FACTS: dict[str, tuple[Callable[[RunReader], bool], str]] = {
+_UNSURE = "it is in doubt what the loss measures"
+_NO_TRUTH = "the probe set has no true values that could be compared"
+FACTS: dict[str, tuple[Callable[[RunReader], bool], str | Callable[[RunReader], str]]] = {
     "held": (lambda run: bool(run.meta.get("held")), "no optimizer is known: watch(optimizer=…)"),
     "examples": (lambda run: bool(run.meta.get("examples")), "there is no probe set: watch(probe=(x, y))"),
     "apart": (lambda run: not _trained_on(run), "the probe set is trained on"),
-    "sure": (lambda run: not run.meta.get("doubt"), "it is in doubt what the loss measures"),
+    "sure": (lambda run: not run.meta.get("doubt"), _UNSURE),
     "due": (_due, TOO_FEW),
     "first_bad": (lambda run: bool(run.meta.get("first_bad")), "no bad number was met"),
     "steered": (lambda run: bool(run.meta.get("steered")), "the training's data are not wrapped by diorama.data"),
-    **{f"probe.{name}": (_probe(name), _TRUTH) for name in ("balance", "ends", "labels", "spread", "turned")},
-    "probe.floor": (lambda run: _probe("floor")(run) and not run.meta.get("doubt"), _TRUTH),
+    **{f"probe.{name}": (_probe(name), _truth(name)) for name in ("balance", "ends", "labels", "spread", "turned")},
+    "probe.floor": (lambda run: _probe("floor")(run) and not run.meta.get("doubt"), _truth("floor")),
     "probe.inputs": (_probe("inputs"), "the probe set's inputs are no real numbers"),
 }
 """What a record either holds or not, by the name under which findings want it, with why it may not."""

@@ -80,6 +80,8 @@ def test_a_finding_whose_readings_are_missing_is_named(tmp_path: Path, first: in
         assert {name for name, lack in named.items() if lack.why.startswith("no optimizer")} == (
             set() if optimizer else {"frozen_layer", "idle_optimizer", "momentum_too_high", "not_in_optimizer", "weight_decay_too_strong"}
         )
+        if "batch/accuracy" in run.series_names:
+            assert not any(lack.why.startswith("no labels") for lack in named.values())
         assert named["stalled_learning"] == ("stalled_learning", evidence.TOO_FEW, "4 of 200", True)
         assert named["overfitting"].why == "there is no probe set: watch(probe=(x, y))"
         marks = [mark for mark in run.scene().view("findings").marks() if isinstance(mark, Number)]
@@ -95,6 +97,36 @@ def test_a_record_of_nothing_judges_nothing(tmp_path: Path) -> None:
     run = diorama.open(tmp_path / "run")
     assert {lack.finding for lack in run.unjudged()} == set(registry.findings) - {"duplicated_units", "not_finite"}
     assert not any(mark.tone == "good" for mark in run.scene().view("findings").marks() if isinstance(mark, Number))
+
+
+@pytest.mark.parametrize(("places", "looks"), [(True, False), (True, True), (False, False)])
+def test_green_wants_readings_and_reasons_are_so(places: bool, looks: bool, tmp_path: Path) -> None:
+    """Nothing is said to be well while what was asked waits for readings, though the training is over; true values and labels that are there
+    are not said to be missing."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(48, 1, 8, 8, generator=generator)
+    y = (x[:, 0] > 0).long() if places else (x.mean((1, 2, 3)) > 0).long()
+    model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1), torch.nn.Identity() if places else torch.nn.Flatten(), *(() if places else [torch.nn.Linear(128, 2)]))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with diorama.watch(model, tmp_path / "run", probe=(x[32:], y[32:]), optimizer=optimizer, every=5) as recorder:
+        recorder._prober.affordable = lambda number: looks and number % 5 == 0  # type: ignore[union-attr,method-assign]
+        for step in range(80):
+            rows = slice(step % 2 * 16, step % 2 * 16 + 16)
+            loss = torch.nn.functional.cross_entropy(model(x[rows]), y[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            recorder.step(loss=loss)
+    run = diorama.open(tmp_path / "run")
+    assert ("overfitting" in {lack.finding for lack in run.unjudged() if lack.why == evidence.TOO_FEW}) is not looks
+    picture = run.scene().view("findings")
+    marks = [mark for mark in picture.marks() if isinstance(mark, Number)]
+    assert not any(mark.tone == "good" for mark in marks)  # stalled learning waits for 200 steps in any case
+    assert any(mark.label == "Little can be told of this training" for mark in marks) is not looks
+    note = marks[-1].note
+    assert "no true values" not in note and "No labels" not in note and "has no true values" not in note
+    assert ("true values are a class a place" in note) is places
+    assert f"{marks[-1].label.partition(' ')[0]} faults could not be looked for" in picture.caption
 
 
 def test_what_is_judged_follows_the_readings(tmp_path: Path) -> None:
@@ -115,6 +147,7 @@ def test_what_is_judged_follows_the_readings(tmp_path: Path) -> None:
             recorder.step(loss=loss)
     run = diorama.open(tmp_path / "run")
     assert [lack for lack in run.unjudged() if lack.about] == []
+    assert any(mark.tone == "good" for mark in run.scene().view("findings").marks() if isinstance(mark, Number))
     early = {lack.finding: lack for lack in run.unjudged(20) if lack.about}
     assert early["dead_units"].seen == "2 of 3"
     assert {lack.finding for lack in run.unjudged() if not lack.about} >= {"judge_too_strong", "dropout_too_strong", "gradient_overflow"}

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _EARLY = 50
 """Steps before which little can be said."""
+_MUCH = 4
+"""Where a larger part of the faults than one in so many still waits for readings, little can be told."""
 
 
 class FindingsView(View):
@@ -50,7 +52,9 @@ class FindingsView(View):
         marks = tuple(_mark(one, run.alive) for one in shown) or (_calm(run.last_step, lacks, not run.alive),)
         marks += _open(lacks, not run.alive)
         if not found:
-            caption = "Nothing stands out in what was recorded. What goes wrong is named here, with its evidence."
+            open_ = sum(lack.about for lack in lacks)
+            but = f", but {counted(open_, 'faults')} could not be looked for" if open_ else ""
+            caption = f"Nothing stands out in what was recorded{but}. What goes wrong is named here, with its evidence."
         else:
             caption = "The worst comes first, and a cause before what comes of it. Each finding says what was seen."
         if scene.step is not None and scene.step < max(scene.steps, default=0):
@@ -124,8 +128,11 @@ def _calm(last_step: int, lacks: Sequence[Unjudged], ended: bool) -> Number:
         note = f"{note} {_why(lacks, ended)}".strip()
     if last_step < _EARLY:
         return Number(label="Too early to tell", note=f"The training is at step {last_step}. {note}".strip())
-    if len(looked_for) < asked:
+    waiting = {lack.finding for lack in lacks if lack.why == evidence.TOO_FEW}
+    if len(looked_for) < asked or "overfitting" in waiting or _MUCH * len(waiting) > len(looked_for) + asked:
         return Number(label="Little can be told of this training", note=f"Nothing is known to be wrong. {note}".strip())
+    if waiting:
+        return Number(label="Nothing stands out so far", note=note)
     return Number(label="All is well so far", tone="good", note=note)
 
 
