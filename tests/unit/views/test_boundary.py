@@ -14,7 +14,7 @@ from diorama.core.marks import Field, Group
 from diorama.core.picture import Picture
 from diorama.derive.planes import Components, apart, flat_inputs
 from diorama.scene import Scene
-from diorama.views.training._planes import LearntPlane, of_components, through
+from diorama.views.training._planes import LearntPlane, looked_up, of_components, through
 
 
 def _scene(weak: bool = True) -> Scene:
@@ -136,3 +136,38 @@ def test_a_plane_without_answers_says_so() -> None:
     assert picture.caption.startswith("No place has an answer, as the scores are not numbers. ")
     assert "Colour is the answered class" not in picture.caption
     assert "has an answer" not in _scene().view("boundary", resolution=9).caption
+
+
+class _Ranked(nn.Module):
+    """Two columns of numbers that are looked up, and some that are not."""
+
+    def __init__(self, columns: int) -> None:
+        super().__init__()
+        self.shop, self.brand, self.last = nn.Embedding(4, 3), nn.Embedding(7, 3), nn.Linear(6 + columns - 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(torch.cat([self.shop(x[:, 0].long()), self.brand(x[:, 1].long()), x[:, 2:]], 1))
+
+
+@pytest.mark.parametrize("columns", [3, 5])
+def test_columns_that_are_looked_up_span_no_plane(columns: int) -> None:
+    """Of a table with numbers of shops and brands the plane is that of columns between whose numbers others lie, counts among them; who asks for
+    another is told which columns there are, and nothing is looked up out of range."""
+    dice = torch.Generator().manual_seed(0)
+    x = torch.cat([
+        torch.randint(4, (40, 1), generator=dice), torch.randint(7, (40, 1), generator=dice), torch.randint(9, (40, 1), generator=dice),
+        torch.randn(40, columns - 3, generator=dice),
+    ], 1).float()
+    names = ["shop", "brand", "count", "price", "age"][:columns]
+    scene = Scene(_Ranked(columns), x, x[:, 2:3], inputs=diorama.Table(columns=names))
+    assert looked_up(scene) == [0, 1]
+    with torch.no_grad():
+        scene.model.last.weight.zero_()  # then no column is used, and those of numbers are still no others
+    assert looked_up(Scene(scene.model, x, x[:, 2:3], inputs=diorama.Table(columns=names))) == [0, 1]
+    for knobs in ({"x": "brand"}, {"y": "shop"}, {"plane": "components"}, {"plane": "examples"}, *([{}] if columns == 3 else [])):
+        with pytest.raises(NotApplicable, match="shop and brand are looked up by whole numbers"):
+            scene.view("boundary", **knobs)
+    if columns > 3:
+        for knobs, titles in (({}, ("count", "price")), ({"x": "age"}, ("age", "count")), ({"y": "count"}, ("price", "count"))):
+            field = _field(scene.view("boundary", resolution=8, **knobs))
+            assert (field.x_title, field.y_title) == titles

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -32,6 +32,13 @@ SIDE = 6
 """So many pictures stand along each side."""
 
 _PLANES = {"columns": "of two columns", "examples": "cut through three examples", "components": "of principal components", "learnt": "learnt"}
+
+
+def _whole(scene: Scene, columns: Sequence[int]) -> str:
+    """That columns are looked up, as the beginning of a sentence."""
+    assert isinstance(scene.kind, Table)
+    names = " and ".join(scene.kind.columns[k] for k in columns[:3]) + (f" and {len(columns) - 3} more" if len(columns) > 3 else "")
+    return f"{names} {'is' if len(columns) == 1 else 'are'} looked up by whole numbers"
 
 
 class BoundaryView(View):
@@ -113,10 +120,13 @@ class BoundaryView(View):
         """How far the plane is, and at last the plane."""
         rows = isinstance(scene.kind, Table) and isinstance(scene.examples.x, Tensor) and scene.examples.x.ndim == 2
         chosen = self.plane if self.plane != "auto" else "columns" if rows else "components"
+        aside = planes.looked_up(scene)
+        if aside and chosen != "columns":
+            raise NotApplicable(f"{_whole(scene, aside)}, so that no inputs lie in between; choose plane=columns")
         if chosen == "columns":
             if not rows:
                 raise NotApplicable("these inputs are not rows of numbers and have no columns; choose components, examples or learnt")
-            yield ColumnsPlane(scene, selection, self._columns(scene), self.margin)
+            yield ColumnsPlane(scene, selection, self._columns(scene, aside), self.margin)
         elif chosen == "components":
             yield planes.of_components(scene, self.margin)
         elif chosen == "examples":
@@ -124,15 +134,20 @@ class BoundaryView(View):
         else:
             yield from planes.learnt(scene, self.margin, self.steps, self.seed)
 
-    def _columns(self, scene: Scene) -> tuple[int, int]:
+    def _columns(self, scene: Scene, aside: Sequence[int]) -> tuple[int, int]:
+        """The two columns; those that are looked up (``aside``) are none."""
         kind = scene.kind
         assert isinstance(kind, Table)
         names = list(kind.columns)
         for name in filter(None, (self.x, self.y)):
             if name not in names:
                 raise not_found("column", name, names)
-        first = names.index(self.x) if self.x else next(k for k, name in enumerate(names) if name != self.y)
-        return first, names.index(self.y) if self.y else next(k for k in range(len(names)) if k != first)
+        free = [name for k, name in enumerate(names) if k not in aside]
+        if len(free) < 2 or any(name and name not in free for name in (self.x, self.y)):
+            rest = f"choose x and y from {', '.join(free)}" if len(free) > 1 else "so there are no two columns to draw"
+            raise NotApplicable(f"{_whole(scene, aside)}, and cannot be moved in between; {rest}")
+        first = self.x or next(name for name in free if name != self.y)
+        return names.index(first), names.index(self.y or next(name for name in free if name != first))
 
     def _drawn(self, scene: Scene, selection: Selection, plane: CutPlane, size: int, final: bool) -> Picture:
         scores = self._scores(scene, plane, plane.grid(size))
