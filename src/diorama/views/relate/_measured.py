@@ -93,9 +93,9 @@ def _measured(derived: Derived) -> MeasuredMap:
     followed = temporal(derived, near)
     if followed is not None:
         checks += (Check(
-            name="temporal correlation", value=followed, good=_judged(-followed, 0.5, 0.0),
-            sentence="Of how many neighbours an example keeps in the layer from snapshot to snapshot with how far its point moves: −1 where "
-            "points move only where the network did, 0 where one has nothing to do with the other; below −0.5 it is well.",
+            name="temporal preservation", value=-followed, good=_judged(-followed, 0.5, 0.0),
+            sentence="1 where points move only where the network did, 0 where one has nothing to do with the other, and from 0.5 on it is well: the "
+            "correlation, over the snapshots, of how far an example's point moves with how many of its neighbours in the layer it loses.",
         ),)
     over_time = _over_time(derived, there, here, near, which) + _stood_in(derived, rows, points)
     return MeasuredMap(checks, doubtful if doubtful.any() else None, over_time, sentence)
