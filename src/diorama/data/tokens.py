@@ -26,7 +26,9 @@ UNKNOWN = ("<unk>", "[UNK]", "�")
 @dataclasses.dataclass(frozen=True)
 class Tokens(Kind):
     """Texts as numbers; ``vocabulary`` lists the tokens by number, or ``encode`` and ``decode`` are functions that do
-    it; ``annotations`` are functions that tell something of each token of a text, such as its part of speech. ``padding`` is the
+    it. ``separator`` is what stands between the tokens of a text that is typed or shown: left open, a space where most of a vocabulary's
+    tokens are words without any (then marks that stand at a word are read apart, and a word that the vocabulary lacks in lower case), else
+    nothing, and the longest token that fits is read. ``annotations`` are functions that tell something of each token of a text, such as its part of speech. ``padding`` is the
     number that fills texts up, where no token's name tells it; left open, it is learnt from the model's embedding or the labels."""
 
     word: ClassVar[str] = "tokens"
@@ -88,12 +90,12 @@ class Tokens(Kind):
         table = {token: number for number, token in enumerate(self.vocabulary or ())}
         unknown = next((table[word] for word in UNKNOWN if word in table), None)
         found, missing = [], []
-        for token in _split(text, table, self.separator):
+        for token in _split(text, table, self.apart, self.separator):
             number = table.get(token, unknown)
             found.append(number) if number is not None else missing.append(token)
         if missing:
             shown = ", ".join(repr(token) for token in dict.fromkeys(missing[:5]))
-            raise UsageError(f"the vocabulary's {len(table)} tokens do not include {shown}; leave it out")
+            raise UsageError(f"the vocabulary's {len(table)} tokens do not include {shown}; leave it out{self._otherwise()}")
         return [number for number in found if number is not None]
 
     def decode(self, batch: Tensor) -> list[list[str]]:
@@ -102,13 +104,29 @@ class Tokens(Kind):
         known = {number: self.token(number) for number in set().union(*rows)}
         return [[known[number] for number in row] for row in rows]
 
+    def _otherwise(self) -> str:
+        """How a text may be read otherwise, where that may be why it is not."""
+        if self.separator or max(map(len, self.vocabulary or ()), default=0) <= 1:
+            return ""
+        now = "spaces" if self.apart else "nothing"
+        return f" (read with {now} between tokens; Tokens(vocabulary=…, separator=…) says otherwise)"
+
+    @property
+    def apart(self) -> str:
+        """What stands between the tokens of a text: the separator; where none is said a space, if most of a vocabulary's tokens are words
+        that bring none."""
+        return self.separator or (" " if self.vocabulary is not None and self._wordy(self.vocabulary) else "")
+
     def joined(self, tokens: Sequence[str]) -> str:
         """Tokens as a person reads them: with the separator between, with a space where that is empty and tokens are words without any."""
         known = self.vocabulary if self.vocabulary is not None else tokens if self.decode_with is not None else ()
+        return (self.separator or (" " if self._wordy(known) else "")).join(tokens)
+
+    def _wordy(self, known: Sequence[str]) -> bool:
+        """Whether tokens are words that bring no spaces of their own."""
         some = [token for token in known[:SOME] if not (len(token) > 2 and token[0] + token[-1] in ("<>", "[]"))]
         joining = any(token[0] in JOINING or token[-1].isspace() for token in some if token)
-        words = not joining and (self.vocabulary is None or 2 * sum(len(token) > 1 for token in some) > len(some))
-        return (self.separator or (" " if words else "")).join(tokens)
+        return not joining and (self.vocabulary is None or 2 * sum(len(token) > 1 for token in some) > len(some))
 
     def token(self, number: int) -> str:
         """One token's text."""
@@ -165,15 +183,21 @@ class Tokens(Kind):
         typed = self.vocabulary is not None or self.encode_with is not None
         return {
             **super().describe(), "vocabulary": self.size, "length": self.length, "characters": characters,
-            "typed": typed, "separator": self.separator if self.vocabulary is not None and self.encode_with is None else None,
+            "typed": typed, "separator": self.apart if self.vocabulary is not None and self.encode_with is None else None,
         }
 
 
-def _split(text: str, table: Mapping[str, int], separator: str) -> list[str]:
-    """A text's tokens: cut at the separator, or the longest that fits at each place."""
-    if separator:
-        words = [word for word in text.split(None if separator == " " else separator) if word]
-        return [token for word in words for token in ([word] if word in table else _apart(word, table))]
+def _split(text: str, table: Mapping[str, int], apart: str, said: str) -> list[str]:
+    """A text's tokens: cut at what stands between them, or the longest that fits at each place; where nobody ``said`` what stands between
+    them, what is written as one may be several."""
+    if apart:
+        words = [word for word in text.split(None if apart == " " else apart) if word]
+        return [token for word in words for token in ([word] if word in table else _parts(word, table, pieces=not said))]
+    return _longest(text, table)
+
+
+def _longest(text: str, table: Mapping[str, int]) -> list[str]:
+    """The longest token that fits at each place."""
     longest = max(map(len, table), default=1)
     if longest <= 1:
         return list(text)
@@ -185,10 +209,13 @@ def _split(text: str, table: Mapping[str, int], separator: str) -> list[str]:
     return found
 
 
-def _apart(word: str, table: Mapping[str, int]) -> list[str]:
-    """A typed word that the vocabulary lacks: in lower case, and without the marks that stand at it."""
+def _parts(word: str, table: Mapping[str, int], *, pieces: bool) -> list[str]:
+    """A typed word that the vocabulary lacks: in lower case, without the marks that stand at it, or as ``pieces`` that are tokens."""
     if (small := word.lower()) in table:
         return [small]
+    longest = _longest(word, table) if pieces else []
+    if longest and all(part in table for part in longest):
+        return longest
     parts = re.findall(r"\w+|[^\w\s]", word)
     found = [part if part in table else part.lower() for part in parts]
     return found if any(part in table for part in found) else [word]

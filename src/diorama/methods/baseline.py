@@ -37,13 +37,17 @@ def slight(found: Attribution) -> list[int]:
     return [int(k) for k in small.nonzero()[:, 0]]
 
 
-def slight_note(found: Attribution) -> str:
-    """What must be said where the baseline answers (nearly) the same; mostly nothing."""
+def slight_note(found: Attribution, *, advice: bool = True) -> str:
+    """What must be said where the baseline answers (nearly) the same, with what to use instead; mostly nothing."""
     few, start = slight(found), found.baseline
     if not few or start is None:
         return ""
     here, there = float(found.scores[few[0]]), float(start.scores[few[0]])
     whose = "" if len(found.scores) == 1 else f"For {len(few)} of {len(found.scores)} examples the baseline has nearly the same score. "
     which = "Of" if len(found.scores) == 1 else f"Of the first one's (example {few[0]})"
-    return (f"{whose}{which} {here:.3g}, {there:.3g} is there at the baseline already ({start.words}): the map explains {here - there:.3g}, and its "
-            "signs need not be what hiding a part does; use occlusion, or another baseline.")
+    signs = ", and its signs need not be what hiding a part does; use occlusion, or another baseline" if advice else ""
+    return f"{whose}{which} {_said(here)}, {_said(there)} is there at the baseline already ({start.words}): the map explains {_said(here - there)}{signs}."
+
+
+def _said(number: float) -> str:
+    return f"{number:#.3g}".rstrip(".")

@@ -283,6 +283,22 @@ def test_exact_pixels_of_another_shape_are_refused(wrong: dict[str, object]) -> 
         kind.encode({**_painted(kind, x[:1]), **wrong})
 
 
+def test_a_list_of_words_is_typed_with_spaces() -> None:
+    """Words are shown and typed with spaces, marks at them are read apart, and what is written as one is still read; characters stay."""
+    kind = Tokens(("[PAD]", "[CLS]", "the", "film", "not", "bad", "."))
+    shown = kind.joined(["[CLS]", "the", "film", "not", "bad", "."])
+    assert shown == "[CLS] the film not bad ."
+    for typed in (shown, "[CLS] The film not bad.", "[CLS]thefilmnotbad."):
+        assert kind.encode(typed).tolist() == [[1, 2, 3, 4, 5, 6]], typed
+    assert kind.describe()["separator"] == " "
+    with pytest.raises(UsageError, match="'sun'.*read with spaces between tokens.*separator="):
+        kind.encode("the sun")
+    letters = Tokens((*"abc ", "[PAD]"))
+    assert letters.encode("a cab").tolist() == [[0, 3, 2, 0, 1]] and letters.describe()["separator"] == ""
+    genes = Tokens((*"ACGT", "[PAD]"))
+    assert genes.encode("GATTACA").shape == (1, 7) and genes.joined(["G", "A"]) == "GA" and genes.describe()["separator"] == ""
+
+
 @pytest.mark.parametrize(("vocabulary", "separator", "tokens", "read"), [
     (("<pad>", "the", "cat", "a", "sat"), "", ["a", "cat", "sat"], "a cat sat"),
     (("<pad>", "a", "b", "c"), "", ["a", "b"], "ab"),

@@ -49,7 +49,7 @@ def _starts(tokens: Sequence[str], kind: Tokens) -> list[bool]:
     """Whether each token begins a word."""
     if any(token.startswith(_GOES_ON) and len(token) > 2 for token in tokens):
         return [not (token.startswith(_GOES_ON) and len(token) > 2) for token in tokens]
-    if kind.separator:
+    if kind.apart:
         return [True] * len(tokens)
     if kind.describe()["characters"] or (tokens and all(len(token) <= 1 for token in tokens)):
         # Where nothing stands between words the whole text would be one.

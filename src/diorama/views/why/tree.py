@@ -126,7 +126,7 @@ class Spoken:
 def _spoken(kind: Tokens, tree: trees.Tree) -> Spoken:
     """A typed tree: every word encoded by itself."""
     words = tree.words()
-    apart = "" if kind.separator else " "
+    apart = "" if kind.apart else " "
     return Spoken(tree, tuple(tuple(kind.encode(apart * bool(k) + word)[0].tolist()) for k, word in enumerate(words)))
 
 

@@ -126,7 +126,8 @@ class WordsView(View):
                 if not slight(found):
                     yield found
                     return
-                name, instead = "occlusion", f"{title_of(registry.methods[name])} would explain next to nothing here: {slight_note(found)}"
+                one = slight_note(found, advice=False)
+                name, instead = "occlusion", f"{title_of(registry.methods[name])} would explain next to nothing here: {one[0].lower()}{one[1:]}"
             except NotApplicable:
                 name = "occlusion"
         for found in attributions(look, current.x, asked.target, registry.methods[name]()):
