@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import numpy as np
+import pytest
 
 from diorama.core.registry import findings
 from diorama.record.findings import ALARM, Found
@@ -72,3 +73,23 @@ def test_the_distance_of_true_values_is_that_of_the_last_look() -> None:
     assert "In 300 steps they came nearer by 800." in found.text
     assert not told(1000, 2, 2, 200)
     assert not told(1000, 900, 600, 2)
+
+
+@pytest.mark.parametrize("many", [12, 40])
+@pytest.mark.parametrize(("change", "why"), [
+    ({"dropouts": [("2", 0.7)]}, "layer 2 drops units in the training's batches alone"),
+    ({"layers": [{"kind": "BatchNorm1d"}]}, "batch norm rests on few rows"), ({"std": 0.76}, "as by augmentation"), ({"mean": -0.4}, "as by augmentation"),
+    ({"dropouts": [("2", 0.7)], "eval": 1.0}, ""), ({"dropouts": [("2", 0.0)]}, ""), ({"std": 1.05}, ""),
+])
+def test_the_probe_set_speaks_against_labels_only_where_it_is_answered_as_the_batches_are(many: int, change: dict[str, Any], why: str) -> None:
+    """In few readings and in many: what is done to the batches alone makes their answers worse, whatever the labels are."""
+    kept = {
+        "count": 15.0 if "layers" in change else 32.0, "accuracy": 0.66, "labels": 0.3, "order": 0.6, "wrong_sure": 0.6, "right_sure": 0.65, "mean": 0.0,
+        "std": 1.0, "eval": 0.0,
+    } | {name: value for name, value in change.items() if not isinstance(value, list)}
+    told = {f"batch/{name}": np.full(many, value) for name, value in kept.items()}
+    run = _Told(told | {"probe/accuracy": np.full(12, 0.9)}, labels=np.repeat(np.arange(4), 50).tolist(), inputs=[-3.0, 3.0, 0.0, 1.0])
+    run.meta |= {name: value for name, value in change.items() if isinstance(value, list)}
+    (found,) = findings["label_noise"]()(run)
+    assert (found.severity < ALARM) == bool(why) == ("may be" in found.title)
+    assert why in found.sure

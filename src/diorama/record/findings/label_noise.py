@@ -9,7 +9,7 @@ import numpy as np
 from ...core.knobs import knob
 from ...core.selection import number_key
 from ..misread import surely
-from . import Finding, Found, series
+from . import Finding, Found, called, last, series
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -29,6 +29,10 @@ _BETTER = 0.75
 """The probe set surely has no more wrong answers than this part of those of the batches, where it speaks against the batches' labels."""
 _SIDE = 2.0
 """The nearest inputs side with an answer where so many times as many of them have its label as have the example's own."""
+_SMALL = 16
+"""In batches of fewer rows a batch norm's statistics are so rough that answers are worse by them."""
+_OFF = 0.1
+"""Inputs are spread otherwise where mean or deviation differ by so many of the probe set's deviations."""
 _AS_SURE = 0.76
 """A wrong answer is so sure beside a right one where being wrong has little to do with doubt."""
 
@@ -42,7 +46,8 @@ class LabelNoise(Finding):
     example, and those with the largest loss are named.
     *Error* a model that is too small answers as surely where it is wrong. It is an alarm only where something else speaks of the labels: the probe
     set is answered far better than the training's batches, or the inputs most like those that are answered against their label have the label
-    that was answered, and not theirs.
+    that was answered, and not theirs. The probe set speaks of them only where it is answered as the batches are: not where dropout or a batch norm
+    of few rows is at work in the batches alone, or where their inputs are spread otherwise, as by augmentation.
     """
 
     steady = True
@@ -82,7 +87,8 @@ class LabelNoise(Finding):
         share, (sure, firm, order) = len(suspects) / int(np.isfinite(margin).sum()), told[-1]
         near = _sided(run)
         return [Found(
-            self.name, float(min(0.8, 0.5 + share)) if near else _CALM, "Some labels are likely wrong",
+            self.name, float(min(0.8, 0.5 + share)) if near else _CALM,
+            "Some labels are likely wrong" if near else "Some labels may be wrong",
             f"{len(suspects)} of the {int(np.isfinite(margin).sum()):,} examples of the training's own that the probe set holds are answered against "
             f"their label, and nearly as surely as the others by it (a margin of {sure:.2f} against {firm:.2f} on average): their labels are likely "
             f"wrong.{near}",
@@ -130,13 +136,15 @@ class LabelNoise(Finding):
         k = int(hits[0])
         first = int(at[known][k])
         near = _sided(run) or _held_better(run, first, float(share[hits].mean()))
+        apart = "" if near else _answered_otherwise(run)
         return [Found(
-            self.name, float(min(0.85, 0.5 + share[hits].max())) if near else _CALM, "Some labels are likely wrong",
+            self.name, float(min(0.85, 0.5 + share[hits].max())) if near else _CALM,
+            "Some labels are likely wrong" if near else "Some labels may be wrong",
             f"About {share[k]:.0%} of the training's answers were wrong around step {int(at[known][k + self.window - 1])}, and nearly as sure as the "
             f"right ones ({believed[k]:.0%} against {firm[k]:.0%} on average): where it is wrong has little to do with doubt.{near}",
             f"chance that a right answer is surer than a wrong one: {chance[k]:.2f} (± {error[k]:.2f}), where hard examples give "
             f"0.75 to 0.95; {int(pooled['wrong'][k])} wrong answers", (), None, first,
-            _LIKELY if near else _MAYBE,
+            _LIKELY if near else f"Not sure: {apart}, which looks alike." if apart else _MAYBE,
             "Look at examples whose label the model contradicts with certainty, and relabel or drop them.", "examples",
         )]
 
@@ -161,13 +169,15 @@ class LabelNoise(Finding):
         error = np.sqrt(share * (1 - share) / n + probe * (1 - probe) / told)
         if probe - (1 - share) < max(_GAP, 4 * error) or chance >= self.order or sure < _AS_SURE * firm:
             return []
+        apart = _answered_otherwise(run)
         return [Found(
-            self.name, float(min(0.8, 0.45 + share)), "Some labels are likely wrong",
+            self.name, _CALM if apart else float(min(0.8, 0.45 + share)), "Some labels may be wrong" if apart else "Some labels are likely wrong",
             f"Since step {int(at[few][0])} {share:.0%} of the training's answers were wrong by their labels, and of the probe set's at most "
-            f"{1 - probe:.0%}; the wrong ones were nearly as sure as the right ones ({sure:.0%} against {firm:.0%} on average): labels of the "
-            "training are likely wrong more often than those of the probe set.",
+            f"{1 - probe:.0%}; the wrong ones were nearly as sure as the right ones ({sure:.0%} against {firm:.0%} on average)"
+            + ("." if apart else ": labels of the training are likely wrong more often than those of the probe set."),
             f"chance that a right answer is surer than a wrong one: {chance:.2f}; {int(wrong)} wrong answers of {int(n)}", (), None, int(at[few][0]),
-            "Likely; what is done to the training's inputs alone (strong dropout, augmentation) looks alike.",
+            f"Not sure: {apart}, which looks alike." if apart else
+            "Likely; what is done to the training's inputs alone (augmentation) looks alike.",
             "Look at examples whose label the model contradicts with certainty, and relabel or drop them.", "examples",
         )]
 
@@ -201,12 +211,28 @@ def _held_better(run: RunReader, first: int, share: float) -> str:
     looks, held = series(run, "probe/accuracy")
     count = int((np.asarray((run.meta.get("probe") or {}).get("labels") or (), np.int64) >= 0).sum())
     since = held[looks >= first]
-    if not len(since) or count < 50 or (run.meta.get("steered") or {}).get("matched"):
+    if not len(since) or count < 50 or _answered_otherwise(run) or (run.meta.get("steered") or {}).get("matched"):
         return ""
     wrong = 1 - float(since.max())
     if 1 - float(surely(1 - wrong, count)) > _BETTER * share:
         return ""
     return f" Of the probe set's answers {wrong:.0%} were wrong at the best look since then: labels of the training are wrong more often."
+
+
+def _answered_otherwise(run: RunReader) -> str:
+    """Why answers to the batches are worse than those to the probe set whatever the labels are; nothing where both are answered alike."""
+    if float(np.mean(last(run, "batch/eval", 10) if len(series(run, "batch/eval")[0]) else 0.0)) < 1:
+        if dropped := [str(name) for name, share in run.meta.get("dropouts") or () if share > 0]:
+            return f"{called(dropped[0])} drops units in the training's batches alone"
+        counts = last(run, "batch/count", 10)
+        normed = any("BatchNorm" in layer.get("kind", "") for layer in run.meta.get("layers", ()))
+        if normed and len(counts) and np.median(counts) < _SMALL:
+            return "batch norm rests on few rows in the training's batches"
+    known, level, spread = (run.meta.get("probe") or {}).get("inputs"), last(run, "batch/mean", 10), last(run, "batch/std", 10)
+    if not known or not len(level) or not len(spread) or not known[3] > 0:
+        return ""
+    off = max(abs(float(np.mean(level)) - known[2]) / known[3], abs(float(np.mean(spread)) / known[3] - 1))
+    return "the training's inputs are spread otherwise than the probe set's, as by augmentation" if off > _OFF else ""
 
 
 def _moving(values: np.ndarray, width: int) -> np.ndarray:

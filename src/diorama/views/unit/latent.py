@@ -149,8 +149,7 @@ class LatentView(View):
             body += [Group(children=tuple(moved[k : k + 2]), direction="row") for k in range(0, len(moved), 2)]
         unused = drawing.unused(drawn) if drawn is not None else []
         note = "The network answers with what are no numbers at this step: choose another one." if broken(scene) else ""
-        joint = (held := joint_layer(scene)) is not None and looked.code.layer is not None and held.name == looked.code.layer.name
-        if joint:
+        if _joint(looked):
             note += f" {spoken(looked.code.place)} holds means and log-variances together: only the means are the code."
         elif unused:
             named = ", ".join(looked.code.name(number) for number in unused)
@@ -179,9 +178,9 @@ class LatentView(View):
         else:
             told += " The rows show what the network answers when each number is moved alone."
         if count > 2:
-            where = "their mean" if self.others == "mean" else f"those of {looked.current.label}"
-            told += f" The other {count - 2} numbers stay" if count > 3 else " The other number stays"
-            told += f" at {where}."
+            one, own = count == 3, self.others != "mean"
+            where = f"{'that' if one else 'those'} of {looked.current.label}" if own else f"{'its' if one else 'their'} mean"
+            told += f" The other {'number stays' if one else f'{count - 2} numbers stay'} at {where}."
         return told
 
     def _checks(self, looked: Looked) -> tuple[Check, ...]:
@@ -199,3 +198,7 @@ class LatentView(View):
         return tuple(found)
 
 
+def _joint(looked: Looked) -> bool:
+    """Whether the code's layer is, or ends in, the one that gives means and log-variances in one."""
+    held, own = joint_layer(looked.scene), looked.code.layer
+    return held is not None and own is not None and (held.name == own.name or held.name.startswith(f"{own.name}."))

@@ -286,7 +286,11 @@ def carried(look: Looking, start: Any, end: Any, layer: Layer | None, table: Seq
             return LayerWay(look, start, end, one.name)
         except NotApplicable:
             continue
-    raise NotApplicable("no layer of this network carries the whole answer, so there is no way through a layer's space")
+    texts = any(not part.is_floating_point() for part in nesting.tensors(start))
+    raise NotApplicable(
+        "between these two inputs no layer carries the whole answer (what goes round it, as a skip or a mask of padding, stays that of the start), so there "
+        f"is no way through a layer's space{'; between texts of one length there may be one' if texts else ''}"
+    )
 
 
 def same(a: Any, b: Any) -> bool:
