@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -30,3 +33,56 @@ def test_a_text_that_is_made_is_answered_as_it_stands() -> None:
     with torch.no_grad():
         own = model(torch.tensor(made["inputs"]))
     torch.testing.assert_close(torch.tensor(made["values"]), own.diagonal(), rtol=1e-4, atol=1e-5)
+
+
+class _Masked(nn.Module):
+    """Padding is kept out of attention, so that a text of nothing else has no answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.out = nn.Embedding(12, 8, padding_idx=0), nn.Linear(8, 3)
+        self.mix = nn.TransformerEncoderLayer(8, 2, 8, batch_first=True, dropout=0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores by the mean of the words."""
+        left_out = x == 0
+        seen = self.mix(self.embed(x), src_key_padding_mask=left_out).masked_fill(left_out[..., None], 0)
+        scores: Tensor = self.out(seen.sum(1) / (~left_out).sum(1, keepdim=True))
+        return scores
+
+
+def test_no_text_of_padding_alone_is_made() -> None:
+    """A synthesis begins in the middle of all embeddings, where the padding's zeros are; it is words that are tried there."""
+    torch.manual_seed(0)
+    x = torch.randint(1, 12, (6, 8))
+    x[3:, 5:] = 0
+    scene = diorama.Scene(_Masked().eval(), x)
+    made = scene.derive("preferred", layer="out").value
+    assert torch.isfinite(torch.tensor(made["values"])).all()
+    assert (torch.tensor(made["inputs"]) != 0).any(1).all()
+
+
+class _Described(nn.Module):
+    """A text, a category and numbers, in any order."""
+
+    def __init__(self, order: tuple[int, ...]) -> None:
+        super().__init__()
+        self.text, self.kind, self.numbers, self.out = nn.Embedding(12, 4), nn.Embedding(5, 3), nn.Linear(2, 3), nn.Linear(10, 3)
+        self.order = order
+
+    def forward(self, *given: Tensor) -> Tensor:
+        """Scores by all three."""
+        text, kind, numbers = (given[k] for k in self.order)
+        scores: Tensor = self.out(torch.cat([self.text(text).mean(1), self.kind(kind), self.numbers(numbers)], 1))
+        return scores
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_a_text_is_made_beside_numbers_before_and_behind_it(order: tuple[int, ...]) -> None:
+    """What a unit of the text's table asks for forms, wherever the numbers stand."""
+    torch.manual_seed(0)
+    parts = (torch.randint(12, (20, 6)), torch.randint(5, (20,)), torch.randn(20, 2))
+    given = tuple(parts[order.index(k)] for k in range(3))
+    scene = diorama.Scene(_Described(order).eval(), given, torch.randint(3, (20,)))
+    for layer in ("text", "out"):
+        assert torch.isfinite(torch.tensor(scene.derive("preferred", layer=layer).value["values"])).all()

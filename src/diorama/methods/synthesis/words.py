@@ -29,36 +29,38 @@ class _Finder:
     def __init__(self, tokens: Tensor) -> None:
         self.tokens = tokens
         self.table: Tensor | None = None
+        self.padding: int | None = None
 
     def __call__(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         read = _read(name, func, args, kwargs)
         if read is None:
             return NotImplemented
-        table, indices = read
+        table, indices, padding = read
         turned = indices.T if indices.ndim == 2 and indices.shape != self.tokens.shape else indices
         if turned.shape != self.tokens.shape or not torch.equal(turned.long(), self.tokens.long()):
             return NotImplemented
         self.table = table.detach()
+        self.padding = None if padding is None else padding % len(table)
         raise _EmbeddingFound
 
 
 def _read(
     name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[Tensor, Tensor] | None:
-    """The table and the indices of an op that looks rows up."""
+) -> tuple[Tensor, Tensor, int | None] | None:
+    """The table and the indices of an op that looks rows up, and which row fills texts up, where it says so."""
     if name == "embedding" and func is F.embedding or name == "embedding_bag" and func is F.embedding_bag:
         given = inspect.signature(func).bind(*args, **kwargs).arguments
-        return given["weight"], given["input"]
+        return given["weight"], given["input"], given.get("padding_idx")
     if name == "embedding" and len(args) == 2:
-        return args[0], args[1]
+        return args[0], args[1], None
     if name == "getitem" and len(args) == 2 and isinstance(args[0], Tensor) and isinstance(args[1], Tensor):
         whole = not args[1].is_floating_point() and args[1].dtype != torch.bool
-        return (args[0], args[1]) if whole and args[0].ndim == 2 and args[0].is_floating_point() else None
+        return (args[0], args[1], None) if whole and args[0].ndim == 2 and args[0].is_floating_point() else None
     return None
 
 
-def embedding_table(look: Looking, x: Nested, tokens: Tensor) -> Tensor:
-    """The table (tokens, numbers) from which a model reads its tokens.
+def embedding_table(look: Looking, x: Nested, tokens: Tensor) -> tuple[Tensor, int | None]:
+    """The table (tokens, numbers) from which a model reads its tokens, and which of them fills texts up, where the table's reader says so.
 
     *Raises* NotApplicable where it reads them from none.
     """
@@ -68,7 +70,7 @@ def embedding_table(look: Looking, x: Nested, tokens: Tensor) -> Tensor:
     if found.table is None:
         kind = "complex numbers" if tokens.is_complex() else "whole numbers that no embedding reads"
         raise NotApplicable(f"the input is {kind}, so nothing can be optimised; look at its examples")
-    return found.table
+    return found.table, found.padding
 
 
 class WordsCanvas(Canvas):
@@ -84,7 +86,8 @@ class WordsCanvas(Canvas):
 
     def __init__(self, look: Looking, frame: Frame, count: int, start: Tensor | None = None) -> None:
         self.frame = frame
-        self.table = embedding_table(look, frame.x, frame.own).float()
+        table, self.padding = embedding_table(look, frame.x, frame.own)
+        self.table = table.float()
         self.low, self.high = self.table.amin(0), self.table.amax(0)
         width = self.high - self.low
         self.width = torch.where(width > 0, width, torch.ones_like(width))
@@ -129,9 +132,17 @@ class WordsCanvas(Canvas):
         self.z.clamp_(0, 1)
 
     def nearest(self, embeddings: Tensor) -> Tensor:
-        """The nearest token of each place by Euclidean distance, (n, tokens)."""
+        """The nearest token of each place by Euclidean distance, (n, tokens); of a text that would be all padding, the nearest words."""
         far = torch.cdist(embeddings.flatten(0, -2), self.table)
-        return far.argmin(1).reshape(embeddings.shape[:-1])
+        near = far.argmin(1).reshape(embeddings.shape[:-1])
+        if self.padding is None or len(self.table) < 2 or near.ndim < 2:
+            return near
+        # Padding is zeros, in the middle of all, where a synthesis begins: a network that passes it over would have nothing to answer to.
+        empty = (near == self.padding).flatten(1).all(1)
+        if bool(empty.any()):
+            far[:, self.padding] = torch.inf
+            near = torch.where(empty.reshape(-1, *[1] * (near.ndim - 1)), far.argmin(1).reshape(near.shape), near)
+        return near
 
     def shown(self) -> Nested:
         """The text of nearest tokens: what the network can really be given."""
