@@ -363,7 +363,17 @@ class Run(Line):
         for name, plugin in registry.findings.items():
             if judge and plugin.steady:
                 found.append(Unjudged(name, "it judges what another network makes, whose data do not stay what they are", about=False))
-            elif (lack := unjudged(record, name, plugin())) is not None:
+                continue
+            try:
+                lack = unjudged(record, name, plugin())
+            except DioramaError:
+                raise  # the record itself cannot be read
+            except Exception as error:
+                if not registry.findings.is_foreign(name):
+                    raise
+                registry.findings.leave_out(name, error)
+                continue
+            if lack is not None:
                 found.append(lack)
         return found
 

@@ -199,3 +199,36 @@ def test_a_plug_in_that_all_waits_for_is_named_after_a_while(monkeypatch: pytest
     with blame.announced(registry.commands["pause"]):
         pass
     assert len(said) == 1
+
+
+class Calm(plugins.Finding):
+    """Finds nothing."""
+
+    def __call__(self, run: plugins.RunReader) -> list[plugins.Found]:
+        """Nothing."""
+        return []
+
+
+@pytest.mark.parametrize("wanted", ["loss:1.5", "loss:-3", "loss:", "", "||", "loss&", "loss:knobs", "loss:abc", "loss:title", "loss@begun"])
+def test_a_finding_that_rests_on_what_cannot_be_read_is_refused(wanted: str) -> None:
+    """With the form that is wanted, before anything is judged."""
+    with pytest.raises(diorama.DioramaError, match="its rests holds .* behind a colon how many readings"):
+        diorama.findings.register("mine", type("Mine", (Calm,), {"rests": (wanted,)}))
+    with pytest.raises(diorama.DioramaError, match="its about is 'nosuchpart', .* there are 'batch norm'"):
+        diorama.findings.register("mine", type("Mine", (Calm,), {"about": "nosuchpart"}))
+
+
+def test_a_finding_that_breaks_what_asks_all_is_left_out(recorded: diorama.Run) -> None:
+    """Its name is told, and the others are judged as ever, in each view that asks them."""
+    mine = type("Mine", (Calm,), {"rests": ("loss:4|steps:9&examples",), "about": "dropout"})
+    diorama.findings.register("mine", mine)
+    assert recorded.unjudged()[-1:] != []
+    assert "mine" in {lack.finding for lack in recorded.unjudged()}
+    mine.rests = ("loss:abc",)  # type: ignore[attr-defined]
+    mine.about = ""  # type: ignore[attr-defined]
+    with pytest.warns(LeftOut, match=r"the finding 'mine' registered by .* cannot be used and is left out"):
+        told = recorded.unjudged()
+    assert told
+    assert "mine" not in {lack.finding for lack in told}
+    for view in ("findings", "health"):
+        recorded.scene().view(view)

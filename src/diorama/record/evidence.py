@@ -32,6 +32,24 @@ TOO_FEW = "too few readings"
 """The reason where what a finding rests on is read, and was not read often enough yet."""
 
 
+def ill_formed(finding: type[Finding]) -> str | None:
+    """What cannot be read of that which a finding says it rests on and is about, in a sentence; None where all can."""
+    if finding.about and finding.about not in PARTS:
+        return f"its about is {finding.about!r}, which is no part of a training; there are {', '.join(map(repr, sorted(PARTS)))}"
+    for each in (each for wanted in finding.rests for way in wanted.split("|") for each in way.split("&")):
+        found = _WANTED.fullmatch(each)
+        if found is None:
+            return f"its rests holds {each!r}, which cannot be read: {_FORM}"
+        for count in (found["count"], found["begun"]):
+            number = getattr(finding, count or "", 0)
+            if count is not None and not count.isdigit() and (isinstance(number, bool) or not isinstance(number, int | float) or not hasattr(finding, count)):
+                return f"its rests holds {each!r}, and {count!r} is no number of readings and no knob of its own that is one: {_FORM}"
+    return None
+
+
+_FORM = "what it rests on is written as 'updates/*/ratio:readings' or 'loss:100', the name of a series and behind a colon how many readings or the knob that says so"
+
+
 def unjudged(run: RunReader, name: str, finding: Finding) -> Unjudged | None:
     """Why a record cannot tell of a finding; None where it can, as far as the finding declares what it rests on."""
     part = PARTS.get(finding.about)

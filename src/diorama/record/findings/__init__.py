@@ -16,6 +16,7 @@ from ...core.errors import DioramaError, Faulty, UsageError, not_found
 from ...core.knobs import Plugin, build
 from ...core.registry import is_own
 from ...core.selection import Key, layer_key, spoken, without_call
+from ..evidence import ill_formed
 
 if TYPE_CHECKING:
     from ..event import RecordedEvent
@@ -87,7 +88,13 @@ class Finding(Plugin):
     """The series without which it can tell nothing, as ``("updates/*/ratio:readings", "loss:100")``: behind a colon how many readings, or the
     knob that says so. One of several is enough with ``|`` between them; what is not there is named as not judged."""
     about: ClassVar[str] = ""
-    """What not every training has and it is about, as ``"dropout"``: a name of ``record.evidence.PARTS``; where it is not there it is not asked."""
+    """What not every training has and it is about, as ``"dropout"``: a name of ``record.evidence.PARTS``; where it is not there, and it finds nothing,
+    it is named as not asked."""
+
+    @classmethod
+    def flaw(cls) -> str | None:
+        """Whatever is wrong with its knobs, or what cannot be read of that which it rests on or is about."""
+        return super().flaw() or ill_formed(cls)
 
     @abstractmethod
     def __call__(self, run: RunReader) -> list[Found]:
