@@ -50,7 +50,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> diorama.Run:
     return diorama.open(folder)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def scene() -> diorama.Scene:
     """A small network."""
     torch.manual_seed(0)
@@ -232,3 +232,70 @@ def test_a_finding_that_breaks_what_asks_all_is_left_out(recorded: diorama.Run) 
     assert "mine" not in {lack.finding for lack in told}
     for view in ("findings", "health"):
         recorded.scene().view(view)
+
+
+def _beside(**said: Any) -> type[plugins.Method]:
+    """A method that gives this beside its values."""
+
+    def attribute(self: Any, look: Any, x: Any, target: Any) -> Any:
+        yield self.found(look, x, target, x.clone(), look.target(x, target), **said)
+
+    return type("Mine", (plugins.Method,), {"attribute": attribute})
+
+
+@pytest.mark.parametrize(("said", "wanted"), [
+    ({"checks": {"completeness": "fine"}}, r"the check 'completeness' must be a number, and is 'fine'"),
+    ({"checks": {"completeness": torch.ones(2)}}, r"the check 'completeness' must be a number"),
+    ({"checks": ["completeness"]}, r"checks are wanted as a dict of numbers by name"),
+    ({"maps": {"more": "no map"}}, r"the map 'more' must be a tensor whose first dimension is the 2 example\(s\), and is 'no map'"),
+    ({"maps": {"more": torch.ones(3, 2)}}, r"the map 'more' must be .* one of the shape \(3, 2\)"),
+    ({"summed": torch.ones(2, 4)}, r"summed, the sum of each example, is wanted in the shape \(2,\), not \(2, 4\)"),
+    ({"summed": 3.0}, r"summed, .*, not float"),
+], ids=["text", "tensor", "list", "no map", "another map", "summed", "number"])
+def test_what_stands_beside_a_map_is_checked(said: dict[str, Any], wanted: str, scene: diorama.Scene) -> None:
+    """By the method's name, when it gives it, and not where it is drawn."""
+    diorama.methods.register("mine", _beside(**said))
+    with pytest.raises(Faulty, match=f"the attribution method 'mine' registered by .* wants mending: {wanted}"):
+        diorama.attribute(scene.model, scene.live.x[:2], 0, method="mine")
+
+
+def _placing(place: Any) -> type[plugins.Projection]:
+    """A projection that places the rows so."""
+
+    def placed(self: Any, rows: Any, dimensions: int, start: Any, begun: Any) -> Any:
+        yield plugins.Placed(place(rows[:, :dimensions].copy()))
+
+    return type("Mine", (plugins.Projection,), {"placed": placed, "free": True})
+
+
+def _half(points: Any) -> Any:
+    points[::2] = np.nan
+    return points
+
+
+def _half_an_axis(points: Any) -> Any:
+    points[::2, 0] = np.nan
+    return points
+
+
+@pytest.mark.parametrize(("place", "said"), [
+    (np.zeros_like, ", all at one place in this map, which says nothing of who is near whom"),
+    (_half, ", only {} of which have a place in this map, so how near they lie was not measured"),
+    (_half_an_axis, ", only {} of which have a place in this map, so how near they lie was not measured"),
+], ids=["one place", "half", "half an axis"])
+@pytest.mark.parametrize("view", ["projection", "units"])
+def test_a_map_of_which_nothing_was_measured_claims_no_nearness(view: str, place: Any, said: str, scene: diorama.Scene) -> None:
+    """Where points have no place or all the same, the caption says how many have one, and no check stands there."""
+    diorama.projections.register("mine", _placing(place))
+    picture = scene.view(view, method="mine", layer="0")
+    assert said.format(6 if view == "projection" else 2) in picture.caption, picture.caption
+    assert "near each other" not in picture.caption
+    assert not [check for check in picture.checks if check.name == "trustworthiness"]
+
+
+@pytest.mark.parametrize("view", ["projection", "units"])
+def test_places_that_no_picture_holds_are_refused(view: str, scene: diorama.Scene) -> None:
+    """By the projection's name."""
+    diorama.projections.register("mine", _placing(lambda points: np.sign(points) * 1e308))
+    with pytest.raises(Faulty, match=r"the projection 'mine' registered by .* places examples as far out as 1e\+308"):
+        scene.view(view, method="mine", layer="0")

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from numbers import Real
 from types import NoneType
 from typing import Any
 
@@ -184,7 +185,31 @@ def _given(x: Nested, method: Method, attribute: Callable[[], Any]) -> Iterator[
         if not isinstance(found.scores, Tensor) or scores != (nesting.size(x),):
             raise Faulty(f"{named(method)} wants mending: scores of the shape {(nesting.size(x),)} are wanted, the target's value of each example, "
                          f"not {scores if isinstance(found.scores, Tensor) else type(found.scores).__name__}")
+        wrong = _beside(found, nesting.size(x))
+        if wrong is not None:
+            raise Faulty(f"{named(method)} wants mending: {wrong}")
         yield found
+
+
+def _beside(found: Attribution, count: int) -> str | None:
+    """What is wrong with what stands beside the values of an attribution of so many examples, in words; None where nothing is."""
+    summed, checks, maps = found.summed, found.checks, found.maps
+    if summed is not None and tuple(getattr(summed, "shape", ())) != (count,):
+        came = tuple(summed.shape) if isinstance(summed, Tensor) else type(summed).__name__
+        return f"summed, the sum of each example, is wanted in the shape {(count,)}, not {came}"
+    for name, held, wanted in (("checks", checks, "numbers"), ("maps", maps, "tensors")):
+        if not isinstance(held, dict) or not all(isinstance(key, str) for key in held):
+            return f"{name} are wanted as a dict of {wanted} by name, not {held!r:.60}"
+    for name, check in checks.items():
+        if isinstance(check, bool) or not isinstance(check, Real):
+            return f"the check {name!r} must be a number, and is {check!r:.60}"
+    for name, each in maps.items():
+        if not isinstance(each, Tensor) or each.shape[:1] != (count,):
+            came = f"one of the shape {tuple(each.shape)}" if isinstance(each, Tensor) else f"{each!r:.60}"
+            return f"the map {name!r} must be a tensor whose first dimension is the {count} example(s), and is {came}"
+    if not isinstance(found.note, str):
+        return f"its note must be text, and is {found.note!r:.60}"
+    return None
 
 
 def _listed(shapes: list[tuple[int, ...]]) -> str:

@@ -17,10 +17,13 @@ from numpy.typing import NDArray
 from ..core.blame import given, sound, yielded
 from ..core.errors import Faulty
 from ..core.knobs import Plugin
-from ..core.registry import told
+from ..core.registry import is_own, told
 from .cost import Cost
 
 Floats = NDArray[np.float64]
+
+FURTHEST = 1e30
+"""How far from zero a place may lie: pictures hold 32-bit numbers, and distances are sums of squares."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +69,9 @@ def placements(
             raise Faulty(f"{told(algorithm)} wants mending: points of the shape {(len(rows), dimensions)} are wanted, not {points.shape}")
         if not np.isfinite(points).any() and len(points):
             raise Faulty(f"{told(algorithm)} wants mending: none of the {len(points)} examples has a place: all its numbers are NaN or infinite")
+        furthest = float(np.abs(points[np.isfinite(points)]).max(initial=0.0))
+        if furthest > FURTHEST and not is_own(algorithm):
+            raise Faulty(f"{told(algorithm)} wants mending: it places examples as far out as {furthest:.3g}, and no picture reaches beyond {FURTHEST:.0e}")
         yield placed
 
 
@@ -115,16 +121,30 @@ def begun_at(begun: Any, **shapes: tuple[int, ...]) -> dict[str, Any] | None:
     return begun if good and begun["done"] >= 0 else None
 
 
+def unplaced(points: Floats) -> str:
+    """A clause where a map says nothing of who is near whom: not all of its points have a place, or all have the same one; else empty."""
+    count = int(np.isfinite(points).all(1).sum())
+    if count < len(points):
+        return f"only {count:,} of which {'has' if count == 1 else 'have'} a place in this map, so how near they lie was not measured"
+    if count > 1 and not (np.ptp(points, axis=0) > 0).any():
+        return "all at one place in this map, which says nothing of who is near whom"
+    return ""
+
+
 def laid_onto(points: Floats, wanted: Floats) -> Floats:
-    """Points (n, k) moved, turned and mirrored so that they lie as near as they can to others: distances stay.
+    """Points (n, k) moved, turned and mirrored so that they lie as near as they can to others: distances stay. Points without a place here or
+    there have no say; where none has one at both, they stay as they are.
 
     *Meaning* orthogonal Procrustes: least squares over all rotations, reflections and shifts.
     *Source* Schönemann 1966, as SciPy solves it.
     """
     from scipy.linalg import orthogonal_procrustes
 
-    middle, there = points.mean(0), wanted.mean(0)
-    turn, _ = orthogonal_procrustes(points - middle, wanted - there)
+    both = np.isfinite(points).all(1) & np.isfinite(wanted).all(1)
+    if not both.any():
+        return points
+    middle, there = points[both].mean(0), wanted[both].mean(0)
+    turn, _ = orthogonal_procrustes(points[both] - middle, wanted[both] - there)
     found: Floats = (points - middle) @ turn + there
     return found
 

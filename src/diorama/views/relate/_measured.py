@@ -11,7 +11,7 @@ from ...core.picture import Check
 from ...core.rounding import alike
 from ...derive.derivation import Derived
 from ...methods.neighbours import MOST, continuity, hit, judged, nearest, shared, trust, trust_of, trustworthiness
-from ...methods.projecting import variances
+from ...methods.projecting import unplaced, variances
 from ...scene.sets import classes_of
 
 NEAR = 10
@@ -50,7 +50,7 @@ def _measured(derived: Derived) -> MeasuredMap:
     if len(rows) > 1 and np.all(alike(rows.min(0), rows.max(0))):
         return MeasuredMap(still=True)
     near = min(NEAR, (len(points) - 1) // 2)
-    if near < 1 or not (np.ptp(points, axis=0) > 0).any():
+    if near < 1 or unplaced(points):
         return MeasuredMap()
     which, check = judged(len(points)), derived.scene.cancel
     doubtful, said = np.zeros(len(points), bool), ""
@@ -134,6 +134,8 @@ def temporal(derived: Derived, near: int = NEAR) -> float | None:
     for one in way:
         table = _near(one, near, which)
         points = np.asarray(one.carried, np.float64)[which]
+        if not np.isfinite(points).all():
+            return None
         if before is not None:
             kept.append([len(np.intersect1d(a, b)) for a, b in zip(before[0], table, strict=True)])
             moved.append(np.linalg.norm(points - before[1], axis=1))
@@ -164,8 +166,11 @@ def _over_time(
     before = derived.before
     if before is None:
         return ""
+    points = np.asarray(before.carried, np.float64)
+    if not np.isfinite(points).all():
+        return ""
     layer = shared(_near(before, near, which), there)
-    picture = shared(nearest(np.asarray(before.carried, np.float64), near, which), here)
+    picture = shared(nearest(points, near, which), here)
     return (
         f" Since step {before.scene.step} the layer itself kept {layer:.0%} of each example's {near} neighbours, "
         f"the picture {picture:.0%}."

@@ -18,7 +18,7 @@ from ...core.saying import counted
 from ...core.selection import Selection, spoken
 from ...data.melodies import is_mark
 from ...derive.derivation import Derived
-from ...methods.projecting import laid_onto
+from ...methods.projecting import laid_onto, unplaced
 from ...scene import Scene
 from ...scene.directions import lacking
 from .. import melodies, planes, texts
@@ -203,6 +203,8 @@ class ProjectionView(View):
         if told[0] is not None and told[0].still and len(maps) == 1:
             caption = f"{many}: {layers} {'answers' if one else 'answer'} the same to all of them, or with no numbers, so where they stand "
             caption += "says nothing"
+        elif len(maps) == 1 and (lacking_places := unplaced(maps[0][1])):
+            caption = f"{many}, {lacking_places}"
         elif main.before is not None and maps[0][0].fresh:
             caption += f"; placed starting from where they were at step {main.before.scene.step}"
         caption += f". {shown.said}".rstrip()

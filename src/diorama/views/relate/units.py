@@ -17,6 +17,7 @@ from ...core.selection import Selection, spoken, unit_key
 from ...derive.derivation import Derived
 from ...methods.correlating import as_rows
 from ...methods.neighbours import trustworthiness
+from ...methods.projecting import unplaced
 from ...scene import Scene
 from ...scene.directions import lacking
 from ...scene.sets import members, named, words
@@ -128,7 +129,8 @@ class UnitsView(View):
         moving = deviations(made.answers(scene)) > 0
         alone = len(points) == 1
         caption = f"{part(len(points), total, 'units')} of {layers}, "
-        caption += "by itself: where it stands says nothing" if alone else "near each other where they answer to the same examples"
+        lacking_places = unplaced(points)
+        caption += "by itself: where it stands says nothing" if alone else lacking_places or "near each other where they answer to the same examples"
         if told_apart:
             caption += "; it has the colour of the class that it serves best, and is larger the more it does" if alone else (
                 ", in the colour of the class that each serves best; the larger, the more")
@@ -140,7 +142,7 @@ class UnitsView(View):
             still = int((~moving).sum())
             caption += f" {part(still, len(points), 'units')} never change{'s' * (still == 1)}: where they stand says nothing."
         caption += unheard(int((closed & moving).sum()), len(points))
-        checks = (_trust(value, points),) if final and len(points) > 4 and self.by == "pearson" and moving.any() else ()
+        checks = (_trust(value, points),) if final and len(points) > 4 and self.by == "pearson" and moving.any() and not lacking_places else ()
         on_way = "" if reached is None else f"these are the places at step {reached}, on the way to step {scene.step}"
         return self.picture(
             scene, selection, f"Units of {layers}", mark, caption, checks=checks, final=final,
