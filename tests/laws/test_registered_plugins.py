@@ -291,6 +291,8 @@ def test_a_map_of_which_nothing_was_measured_claims_no_nearness(view: str, place
     assert said.format(6 if view == "projection" else 2) in picture.caption, picture.caption
     assert "near each other" not in picture.caption
     assert not [check for check in picture.checks if check.name == "trustworthiness"]
+    if view == "projection":
+        assert "in one of these maps" in scene.view(view, method="mine", layer="0", beside="seed").caption
 
 
 @pytest.mark.parametrize("view", ["projection", "units"])

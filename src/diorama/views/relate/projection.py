@@ -203,8 +203,8 @@ class ProjectionView(View):
         if told[0] is not None and told[0].still and len(maps) == 1:
             caption = f"{many}: {layers} {'answers' if one else 'answer'} the same to all of them, or with no numbers, so where they stand "
             caption += "says nothing"
-        elif len(maps) == 1 and (lacking_places := unplaced(maps[0][1])):
-            caption = f"{many}, {lacking_places}"
+        elif lack := next(filter(None, (unplaced(points) for _, points in maps)), ""):
+            caption = f"{many}, {lack if len(maps) == 1 else lack.replace('this map', 'one of these maps')}"
         elif main.before is not None and maps[0][0].fresh:
             caption += f"; placed starting from where they were at step {main.before.scene.step}"
         caption += f". {shown.said}".rstrip()
