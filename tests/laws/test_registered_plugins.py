@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 import warnings
@@ -301,3 +302,47 @@ def test_places_that_no_picture_holds_are_refused(view: str, scene: diorama.Scen
     diorama.projections.register("mine", _placing(lambda points: np.sign(points) * 1e308))
     with pytest.raises(Faulty, match=r"the projection 'mine' registered by .* places examples as far out as 1e\+308"):
         scene.view(view, method="mine", layer="0")
+
+
+def _asking(name: str, met: threading.Barrier | None = None) -> type[plugins.Derivation]:
+    """A derivation that asks for the one of this name; where two begin in threads of their own, when both have begun."""
+
+    def stages(self: Any, scene: plugins.Scene, begun: Any = None, before: Any = None) -> Iterator[plugins.Stage]:
+        if met is not None:
+            with contextlib.suppress(threading.BrokenBarrierError):
+                met.wait(60)
+        yield plugins.Stage(scene.derive(name).value, 1, 1)
+
+    told = {"stages": stages, "cost": lambda self, scene: plugins.Cost(0), "check": lambda self, scene, value: None}
+    return type("Mine", (plugins.Derivation,), told)
+
+
+def test_a_derivation_that_asks_for_itself_is_refused(scene: diorama.Scene) -> None:
+    """At once, by its name, whether it asks by itself, by another one, or by one that another thread makes."""
+    diorama.derivations.register("alone", _asking("alone"))
+    with pytest.raises(Faulty, match=r"the derivation 'alone' registered by .* wants mending: to be made it asks for its own value"):
+        scene.derive("alone").value  # noqa: B018
+    ring = r"the derivation 'one' registered by .* asks for the derivation 'other' registered by .*, which asks for it, so that each would wait"
+    diorama.derivations.register("one", _asking("other"))
+    diorama.derivations.register("other", _asking("one"))
+    with pytest.raises(Faulty, match=ring):
+        scene.derive("one").value  # noqa: B018
+    met = threading.Barrier(2)
+    diorama.derivations.register("one", _asking("other", met))
+    diorama.derivations.register("other", _asking("one", met))
+    said: list[str] = []
+
+    def ask(name: str) -> None:
+        try:
+            scene.derive(name).value  # noqa: B018
+        except Faulty as error:
+            said.append(str(error))
+            met.abort()
+
+    threads = [threading.Thread(target=ask, args=(name,), daemon=True) for name in ("one", "other")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(said) == 2
+    assert "so that each would wait for ever" in said[0]

@@ -32,6 +32,10 @@ LOOK = 0.05
 
 _guard = threading.Lock()
 _works: dict[tuple[object, str], Work] = {}
+_held: dict[int, list[Work]] = {}
+"""By thread the works whose next stage it makes, the outermost first: a derivation may ask for another."""
+_waits: dict[int, Work] = {}
+"""By thread the work whose turn it waits for."""
 
 Check = Callable[[], None]
 
@@ -80,10 +84,12 @@ class Work:
                 self._stop(keep=True)
 
     def advanced(self, seen: int, check: Check | None) -> tuple[int, Stage]:
-        """The first stage after the ``seen``th: there already, or made now. ``check`` raises when nobody wants it."""
-        while not self._turn.acquire(timeout=LOOK):
-            if check is not None:
-                check()
+        """The first stage after the ``seen``th: there already, or made now. ``check`` raises when nobody wants it.
+
+        *Raises* Faulty where it is asked for by what it waits for itself.
+        """
+        me = threading.get_ident()
+        self._take_turn(me, check)
         try:
             if self._stage is None or self._number <= seen:
                 if check is not None:
@@ -93,7 +99,46 @@ class Work:
                 self._number += 1
             return self._number, self._stage
         finally:
+            with _guard:
+                _held[me].remove(self)
+                if not _held[me]:
+                    del _held[me]
             self._turn.release()
+
+    def _take_turn(self, me: int, check: Check | None) -> None:
+        """Wait until nobody else makes a stage of it."""
+        with _guard:
+            _waits[me] = self
+        try:
+            while not self._turn.acquire(timeout=LOOK):
+                with _guard:
+                    ring = self._ring(me)
+                if ring:
+                    raise Faulty(_asked_in_a_ring(ring))
+                if check is not None:
+                    check()
+        except BaseException:
+            with _guard:
+                del _waits[me]
+            raise
+        with _guard:
+            del _waits[me]
+            _held.setdefault(me, []).append(self)
+
+    def _ring(self, me: int) -> list[Work]:
+        """Whatever waits for whatever until it comes back to this thread, which would wait for itself for ever; else nothing."""
+        found: list[Work] = []
+        work: Work | None = self
+        while work is not None and work not in found:
+            holder = next((thread for thread, held in _held.items() if work in held), None)
+            if holder is None:
+                break
+            held = _held[holder]
+            found += held[held.index(work) :]
+            if holder == me:
+                return found
+            work = _waits.get(holder)
+        return []
 
     def _asked(self) -> None:
         if self._check is not None:
@@ -255,3 +300,10 @@ class Work:
             self._claim.free()
             self._claim = None
 
+
+def _asked_in_a_ring(ring: list[Work]) -> str:
+    """That works wait for one another, each made in the course of the one before, in a sentence."""
+    first, *others = [told(work.derived.derivation) for work in ring]
+    if not others:
+        return f"{first} wants mending: to be made it asks for its own value, of the same step and with the same knobs, and would wait for ever"
+    return f"{first} wants mending: to be made it asks for {', which asks for '.join(others)}, which asks for it, so that each would wait for ever"
