@@ -504,7 +504,7 @@ def test_all_maps_that_follow_a_training_are_looked_at_here() -> None:
 
 @pytest.mark.parametrize("name", FOLLOWED)
 def test_what_a_map_has_reached_is_not_thrown_back(name: str, tmp_path: Path) -> None:
-    """A later look begins with the newest map that was made, also where its step is not on the way, with what is chosen lit; none after it is older."""
+    """A look begins with the newest map that was made, also of a step that is not on the way, with what is chosen lit; none after it is older."""
     made, run = FOLLOWED[name](layer="2"), _run(tmp_path / "run", 23)
     first = [one.places for one in _shown(made, run.scene(21))]
     assert [one.step for one in first] == sorted(one.step for one in first)

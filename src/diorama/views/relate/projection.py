@@ -119,7 +119,7 @@ class ProjectionView(View):
                 yield Progress(done=number + passed / max(1, len(way)), total=len(maps), note=note)
                 known = before.known
                 there = np.asarray(before.carried, np.float64)  # made here, so that the progress is told
-                if not known and (newest is None or newest[0] <= before.scene.step):  # what was reached is not thrown back
+                if not known and (newest is None or newest[0] <= (before.scene.step or 0)):  # what was reached is not thrown back
                     now = [*ready, (dataclasses.replace(one, derived=before, reached=before.scene.step), self._aligned(there, ready))]
                     yield Draft(lambda now=now: self._picture(scene, selection, shown, now, final=False))  # type: ignore[misc]
             points: Any = None

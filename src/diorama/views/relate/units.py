@@ -83,7 +83,7 @@ class UnitsView(View):
         for passed, before in enumerate(way):
             yield Progress(done=passed, total=len(way), note=f"placed at step {before.scene.step}, on the way to this step")
             known, there = before.known, before.carried  # made here, so that the progress is told
-            at = before.scene.step
+            at = before.scene.step or 0
             same = np.array_equal(there["unit"], derived.derivation.chosen(scene)[1])  # type: ignore[attr-defined]
             if not known and same and (newest is None or newest[0] <= at):  # what was reached is not thrown back
                 yield Draft(lambda value=there, at=at: self._picture(scene, selection, derived, value, final=False, reached=at))  # type: ignore[misc]
