@@ -90,7 +90,8 @@ def _answers(classes: int) -> dict[str, tuple[Tensor, Tensor]]:
     right = F.one_hot(y, classes).float()
     return {
         "alike": (torch.zeros(32, classes), y), "tiny": (0.001 * noise, y), "new": (0.1 * noise, y), "half": (0.5 * noise, y),
-        "learning": (2 * right + noise, y), "learnt": (8 * right + noise, y), "saturated": (30 * right + 3 * noise, y), "wrong": (noise - 4 * right, y),
+        "learning": (2 * right + noise, y), "learnt": (8 * right + noise, y), "saturated": (30 * right + 3 * noise, y),
+        "wrong": (noise - 4 * right, y),
     }
 
 

@@ -162,7 +162,7 @@ def test_labels_that_were_read_are_not_called_unknown(tmp_path: Path) -> None:
     probe = torch.randint(8, (30, 4)), torch.arange(30) % 3
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     with diorama.watch(model, tmp_path / "run", probe=probe, optimizer=optimizer, every=1) as recorder:
-        for _ in range(6):
+        for _ in range(40):
             loss = torch.nn.functional.cross_entropy(model(torch.randint(8, (32, 4))), torch.randint(3, (32,)))
             optimizer.zero_grad()
             loss.backward()
