@@ -61,7 +61,8 @@ def twice(scores: NDArray[np.float64], slopes: NDArray[np.float64] | None) -> ND
         left, apart = _factors(factors[met & known[:, None]]), _factors(flat[met & known[:, None]])
         if left < _SAME < _APART < once < np.inf and left < _BETTER * apart:
             return np.where(known, labels, -1)
-        if (_weighted(factors, flat, met, labels, known) or _smoothed(pulls, again, made, met, labels, known)) and not _plain(slopes, shares, met, known):
+        bent = _weighted(factors, flat, met, labels, known) or _smoothed(pulls, again, made, met, labels, known)
+        if bent and not _plain(slopes, shares, met, known):
             return np.where(known, labels, -1)
     return None
 

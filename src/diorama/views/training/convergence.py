@@ -32,7 +32,8 @@ _SHOWN = {
 class ConvergenceView(View):
     """Which layer settled when: how far its weights, and what it makes of the probe set, still are from the end.
 
-    *Meaning* the weights of a layer are all that it learns, biases with them; what it merely keeps (buffers) counts for nothing. A layer has settled where its distance to its last weights stays below a share of the way from its first to its
+    *Meaning* the weights of a layer are all that it learns, biases with them; what it merely keeps (buffers) counts for
+    nothing. A layer has settled where its distance to its last weights stays below a share of the way from its first to its
     last ones, and below half of what a layer that goes on at one speed would have left there: such a one has not settled. Its
     representation has settled where linear CKA to that of the last snapshot stays above a bound. The line of a layer is as thick
     as the part of its travelled way that lies there. Frozen answers do not change any more.
