@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 import click
 import msgspec
 
-from ..core.errors import UsageError, not_found
+from ..core.errors import UsageError
 from ..core.knobs import Knob, describe
 from ..core.registry import Registry
+from ..core.selection import KINDS as KEYS
 from ..live.catalogue import REGISTRIES, installation_stamp, kept_catalogue
 
 
@@ -62,6 +63,24 @@ def knobs_from(described: dict[str, Any], values: dict[str, Any]) -> dict[str, A
     return found
 
 
+class LookingCommand(click.Command):
+    """A command that looks at what ``--select`` chooses."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Who names a kind of key as a flag is told how a key is chosen."""
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            kind = error.option_name.lstrip("-")
+            if kind not in KEYS:
+                raise
+            rest = next((each for each in given if each.partition("=")[0] == error.option_name), error.option_name)
+            after = given[given.index(rest) + 1 :][:1] if rest in given else []
+            value = rest.partition("=")[2] or (after[0] if after and not after[0].startswith("-") else "…")
+            raise click.UsageError(f"No such option '{error.option_name}'. Choose what to look at by its key: --select {kind}:{value}", ctx) from error
+
+
 class NamedGroup(click.Group):
     """A group whose subcommands are the plug-ins of a registry."""
 
@@ -100,5 +119,5 @@ class NamedGroup(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """One plug-in's subcommand. *Raises* NotFound with the nearest names."""
         if name not in self._registry:
-            raise not_found(self.noun, name, self._registry.names)
+            self._registry[name]  # says what is nearest
         return self.made(name, self.described(name) or msgspec.to_builtins(describe(self._registry[name])))

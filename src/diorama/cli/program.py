@@ -18,7 +18,7 @@ import click
 from ..core.blame import culprit, model_failed, own_place, said
 from ..core.errors import DioramaError, LeftOut, UsageError
 from ..core.version import VERSION
-from .knobs import NamedGroup, knob_options, knobs_from
+from .knobs import LookingCommand, NamedGroup, knob_options, knobs_from
 
 PLACE, PORT, FACTORY = click.Path(path_type=Path), click.IntRange(0, 65535), "PACKAGE.MODULE:FACTORY"
 PATIENCE = 15.0
@@ -187,7 +187,7 @@ class ViewGroup(NamedGroup):
 
             save_view(name, knobs_from(described, values), **values)
 
-        return click.Command(name, params=[*own, *options], callback=run, help=described["sentence"])
+        return LookingCommand(name, params=[*own, *options], callback=run, help=described["sentence"])
 
 
 @diorama.command(cls=ViewGroup, context_settings=CONTEXT)
@@ -265,13 +265,22 @@ RUN = click.argument("run", type=PLACE, metavar="RUN")
 @RUN
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def info(run: Path, as_json: bool) -> None:
-    """Say what a run holds: steps, snapshots, series, commands, dropped records, size."""
+    """Say what a run holds, or each run of a folder: steps, snapshots, series, commands, dropped records, size."""
+    from ..live.shelf import find_runs, is_run
     from ..run import open_run
 
-    found = open_run(run).info()
+    runs = {} if is_run(run) else dict(sorted(find_runs([run]).items()))
+    told = {name: open_run(each).info() for name, each in runs.items()} or open_run(run).info()
     if as_json:
-        print(json.dumps(found, indent=2, default=str))
-        return
+        print(json.dumps(told, indent=2, default=str))
+    elif not runs:
+        _print_info(told)
+    for k, name in enumerate(() if as_json else runs):
+        print(f"{'' if k == 0 else chr(10)}{name}:")
+        _print_info(told[name])
+
+
+def _print_info(found: dict[str, Any]) -> None:
     found = {name: value for name, value in found.items() if value != ""}
     width = max(len(_CALLED.get(name, name)) for name in found)
     sizes = {"seconds": lambda value: f"{value:,.1f}", "bytes": lambda value: f"{value / 1e6:,.1f} MB"}

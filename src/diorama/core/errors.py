@@ -78,8 +78,8 @@ def of_kind(name: str, text: str) -> DioramaError:
     return next((each for each in known if each.__name__ == name), UsageError)(text)
 
 
-def not_found(what: str, wanted: object, existing: Iterable[str]) -> NotFound:
-    """Build the error for a name that does not exist, with the nearest names that do."""
+def not_found(what: str, wanted: object, existing: Iterable[str], meant: str = "") -> NotFound:
+    """Build the error for a name that does not exist, with the nearest names that do, and first the one that the page calls so (``meant``)."""
     names = list(dict.fromkeys(str(name) for name in existing))
     near = difflib.get_close_matches(str(wanted), names, n=3, cutoff=0.4)
     if not names:
@@ -89,4 +89,6 @@ def not_found(what: str, wanted: object, existing: Iterable[str]) -> NotFound:
     else:
         shown = ", ".join(repr(name) for name in names[:8])
         hint = f"there are: {shown}" + (" …" if len(names) > 8 else "")
+    if meant:
+        hint = f"the page calls {meant!r} so; {hint}"
     return NotFound(f"no {what} named {str(wanted)!r} among {len(names)}; {hint}")

@@ -23,6 +23,7 @@ from .arrivals import Arrival
 from .errors import LeftOut, Unavailable, UsageError, not_found
 from .frames import Place, raised_at, registrar, strangers
 from .knobs import Plugin
+from .titles import titled
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -226,7 +227,8 @@ class Registry(Mapping[str, Any]):
                 return self[name]
             plugin = self._accepted(name)
         else:
-            raise not_found(self.noun, name, self.names)
+            places = [place for folder in self._folders() for place in _paths(folder)]
+            raise not_found(self.noun, name, self.names, titled(places, str(name)))
         self._loaded[name] = plugin
         return plugin
 

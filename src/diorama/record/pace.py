@@ -10,6 +10,8 @@ from ..core.errors import UsageError
 
 SHARE = 0.015
 """The part of the training's time that readings may take; looks at the probe set take another hundredth, and snapshots half of one."""
+ALL = 0.03
+"""What all of these may take together."""
 FREE = 0.03
 """Seconds that readings at one pace may take besides, so that a short training of a small network has a dozen …"""
 AHEAD = 400

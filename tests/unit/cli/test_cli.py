@@ -82,6 +82,11 @@ def one_sentence(said: Said, code: int, *words: str) -> None:
         ("view weights --run RUN --select layer:nope -o x.png", 2, ["no layer named 'nope'" ]),
         ("view weights --run RUN --select nonsense -o x.png", 2, ["a key looks like"]),
         ("view weights --run RUN --nope 3 -o x.png", 2, ["--nope"]),
+        ("view weights --run RUN --example 5 -o x.png", 2, ["--select example:5"]),
+        ("view card --unit=head/2 --run RUN -o x.png", 2, ["--select unit:head/2"]),
+        ("view weights --example --run RUN -o x.png", 2, ["--select example:…"]),
+        ("view learning_rate --run RUN -o x.png", 2, ["the page calls 'schedule' so"]),
+        ("command RUN schedul", 2, ["no command named 'schedul'"]),
         ("view weights --run nowhere -o x.png", 1, ["no run at 'nowhere'"]),
         ("view weights --run RUN --data d.npz -o x.png", 2, ["go with --model"]),
         ("view weights --model nowhere:make -o x.png", 2, ["nowhere"]),
@@ -129,6 +134,9 @@ def test_info_and_check(say: Any, run_folder: Path) -> None:
     assert "snapshots" in words
     assert re.search(r"^bytes +\d+\.\d MB$", words, re.MULTILINE)
     assert "{" not in words
+    both = json.loads(say("info", run_folder.parent, "--json").out)
+    assert both[run_folder.name]["steps"] == 6
+    assert say("info", run_folder.parent).out == f"{run_folder.name}:\n{words}" or len(both) > 1
     assert say("check", run_folder).code == 0
     assert f"{run_folder}: everything is as it was written" in say("check", run_folder.parent).out
 

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import diorama
+from diorama.record import look_pace, snapshots
 from diorama.record import pace as paces
 from diorama.record.groups import Groups
 from diorama.record.pace import SHARE, Pace
@@ -209,3 +210,8 @@ def test_what_is_read_in_the_passes_counts_as_a_part_of_a_reading(tmp_path: Path
             recorder.step()
     # Three layers are read; what comes to the batch, and what goes back from it; what is put on, and what is seen before the optimizer's step.
     assert spent[0] >= {"observer": 200, "layer_reader": 300, "batch_reader": 200}[where]
+
+
+def test_readings_looks_and_snapshots_take_what_is_said_together() -> None:
+    """The share that events and the guide name for all recording is the sum of the three."""
+    assert pytest.approx(paces.ALL) == SHARE + look_pace.SHARE + snapshots.SHARE
