@@ -28,7 +28,8 @@ class Tokens(Kind):
     """Texts as numbers; ``vocabulary`` lists the tokens by number, or ``encode`` and ``decode`` are functions that do
     it. ``separator`` is what stands between the tokens of a text that is typed or shown: left open, a space where most of a vocabulary's
     tokens are words without any (then marks that stand at a word are read apart, and a word that the vocabulary lacks in lower case), else
-    nothing, and the longest token that fits is read. ``annotations`` are functions that tell something of each token of a text, such as its part of speech. ``padding`` is the
+    nothing, and the longest token that fits is read. ``annotations`` are functions that tell something of each token of a text, such as its
+    part of speech. ``padding`` is the
     number that fills texts up, where no token's name tells it; left open, it is learnt from the model's embedding or the labels."""
 
     word: ClassVar[str] = "tokens"

@@ -27,6 +27,12 @@ class Baseline:
     """Whether the target's zero means nothing (of a regression it is where its unit puts it): then no share of it is told."""
 
 
+def measured_from(found: Attribution, example: int = 0) -> str:
+    """What a map is measured from, with the score there, as the end of a sentence; nothing where it is from no baseline."""
+    start = found.baseline
+    return "" if start is None else f", from {start.words} (score {float(start.scores[example]):.3g})"
+
+
 def slight(found: Attribution) -> list[int]:
     """The examples whose baseline has (nearly) the same score, so that the map explains less than a tenth of it."""
     start = found.baseline
@@ -46,7 +52,8 @@ def slight_note(found: Attribution, *, advice: bool = True) -> str:
     whose = "" if len(found.scores) == 1 else f"For {len(few)} of {len(found.scores)} examples the baseline has nearly the same score. "
     which = "Of" if len(found.scores) == 1 else f"Of the first one's (example {few[0]})"
     signs = ", and its signs need not be what hiding a part does; use occlusion, or another baseline" if advice else ""
-    return f"{whose}{which} {_said(here)}, {_said(there)} is there at the baseline already ({start.words}): the map explains {_said(here - there)}{signs}."
+    already = f"{_said(there)} is there at the baseline already ({start.words})"
+    return f"{whose}{which} {_said(here)}, {already}: the map explains {_said(here - there)}{signs}."
 
 
 def _said(number: float) -> str:

@@ -16,7 +16,7 @@ from ..core.rounding import summed
 from ..data import kinds, nesting
 from ..data.padding import folded
 from ..data.volumes import montage
-from .baseline import slight
+from .baseline import measured_from, slight
 
 if TYPE_CHECKING:
     from .method import Attribution
@@ -43,7 +43,8 @@ def picture(heat: Attribution, example: int = 0) -> Picture:
     ]
     body = children[0] if len(children) == 1 else marks.Group(children=tuple(children))
     title = f"{heat.method.replace('_', ' ').capitalize()} for {heat.target}"
-    told = _SENTENCES | (_PARTS if heat.summed is not None else {})
+    told = {**_SENTENCES, **(_PARTS if heat.summed is not None else {})}
+    told["completeness"] += measured_from(heat, example)
     if doubted(heat):
         body = msgspec.structs.replace(body, doubted=True)
     checks = tuple(

@@ -294,9 +294,12 @@ def test_a_list_of_words_is_typed_with_spaces() -> None:
     with pytest.raises(UsageError, match="'sun'.*read with spaces between tokens.*separator="):
         kind.encode("the sun")
     letters = Tokens((*"abc ", "[PAD]"))
-    assert letters.encode("a cab").tolist() == [[0, 3, 2, 0, 1]] and letters.describe()["separator"] == ""
+    assert letters.encode("a cab").tolist() == [[0, 3, 2, 0, 1]]
+    assert letters.describe()["separator"] == ""
     genes = Tokens((*"ACGT", "[PAD]"))
-    assert genes.encode("GATTACA").shape == (1, 7) and genes.joined(["G", "A"]) == "GA" and genes.describe()["separator"] == ""
+    assert genes.encode("GATTACA").shape == (1, 7)
+    assert genes.joined(["G", "A"]) == "GA"
+    assert genes.describe()["separator"] == ""
 
 
 @pytest.mark.parametrize(("vocabulary", "separator", "tokens", "read"), [

@@ -56,10 +56,14 @@ def test_where_a_sum_begins_is_told(name: str) -> None:
 def test_a_baseline_that_answers_the_same_is_told(name: str) -> None:
     """Where nearly all of the score is there at the baseline, the note says so and the map is pale; else neither."""
     leaning, even = _asked(name, 500.0), _asked(name, 0.0)
-    assert leaning is not None and even is not None
-    assert slight(leaning) == [0, 1] and doubted(leaning) and "is there at the baseline already" in leaning.note
+    assert leaning is not None
+    assert even is not None
+    assert slight(leaning) == [0, 1]
+    assert doubted(leaning)
+    assert "is there at the baseline already" in leaning.note
     assert leaning.picture().body.doubted  # type: ignore[union-attr]
-    assert not slight(even) and "baseline already" not in even.note
+    assert not slight(even)
+    assert "baseline already" not in even.note
 
 
 def test_an_amount_whose_zero_means_nothing_is_not_doubted() -> None:
@@ -69,7 +73,9 @@ def test_an_amount_whose_zero_means_nothing_is_not_doubted() -> None:
     with torch.no_grad():
         model[0].bias.fill_(500.0)
     found = diorama.attribute(model, torch.randn(1, 5), method="integrated_gradients", task="regression")
-    assert found.baseline is not None and not slight(found) and not doubted(found)
+    assert found.baseline is not None
+    assert not slight(found)
+    assert not doubted(found)
 
 
 def test_few_parts_are_asked_in_all_sets() -> None:
@@ -77,10 +83,15 @@ def test_few_parts_are_asked_in_all_sets() -> None:
     exact = _asked("kernel_shap", 0.0)
     few = _asked("shapley_sampling", 0.0, seed=3)
     drawn = _asked("shapley_sampling", 0.0, samples=3)
-    assert exact is not None and few is not None and drawn is not None
+    assert exact is not None
+    assert few is not None
+    assert drawn is not None
     assert torch.allclose(exact.values, few.values, atol=1e-5)
-    assert "All sets" in few.note and "sampling error" not in few.checks
-    assert "All sets" not in drawn.note and drawn.checks["sampling error"] > 0 and "standard error" in drawn.note
+    assert "All sets" in few.note
+    assert "sampling error" not in few.checks
+    assert "All sets" not in drawn.note
+    assert drawn.checks["sampling error"] > 0
+    assert "standard error" in drawn.note
 
 
 def test_the_sampling_error_is_that_of_other_seeds() -> None:
@@ -90,7 +101,8 @@ def test_the_sampling_error_is_that_of_other_seeds() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return torch.stack([x[:, :4].prod(1) * 9 + x.sum(1), x[:, 0]], 1)
 
-    found = [diorama.attribute(Products(), torch.ones(1, 9), 0, method="shapley_sampling", samples=16, seed=k, task="classification") for k in range(12)]
+    few = {"method": "shapley_sampling", "samples": 16, "task": "classification"}
+    found = [diorama.attribute(Products(), torch.ones(1, 9), 0, seed=k, **few) for k in range(12)]
     values = torch.cat([one.values for one in found])
     apart = float(values.std(0).max())
     said = sum(one.checks["sampling error"] * float(one.values.abs().max()) for one in found) / len(found)

@@ -330,10 +330,12 @@ def test_a_segmentation_is_told_by_shares_of_its_places() -> None:
     shares = {name: (given == k).double().mean((1, 2)).numpy() for k, name in enumerate(scene.classes)}
     changed = (given != given[:1]).double().mean((1, 2)).numpy()
     lines = _mark(picture, Lines)
-    assert lines.y_title == "share of the places" and lines.y_range == (0.0, 1.0)
+    assert lines.y_title == "share of the places"
+    assert lines.y_range == (0.0, 1.0)
     told = {one.name: one.y for one in lines.series}
     assert set(told) == {*shares, "another class than at the start"}
     assert all(told[name] == pytest.approx(shares[name]) for name in shares)
     assert told["another class than at the start"] == pytest.approx(changed)
-    assert "come to another class" in picture.caption and "never flips" not in picture.caption
+    assert "come to another class" in picture.caption
+    assert "never flips" not in picture.caption
     assert "output" not in picture.caption + "".join(str(mark.title) for mark in picture.marks())

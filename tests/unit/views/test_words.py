@@ -84,17 +84,21 @@ def test_words_behind_which_no_gradient_leads_are_hidden_instead() -> None:
 
 
 def test_words_are_hidden_where_a_text_without_any_has_the_same_score() -> None:
-    """A network that says "dry" by 500 to all has little that a way from zeros explains: it is hidden instead, and the way that is asked for is pale."""
+    """Where "dry" has 500 by itself a way from zeros explains little: words are hidden instead, and the way that is asked for is pale."""
     scene = _bag()
     scene.model.register_forward_hook(lambda module, inputs, output: output + torch.tensor([500.0, 0.0]))
     picture = scene.view("words", example=0)
-    assert "by Occlusion" in picture.caption and not _marks(picture, Text)[0].doubted
+    assert "by Occlusion" in picture.caption
+    assert not _marks(picture, Text)[0].doubted
     assert "Integrated gradients would explain next to nothing here: of 506, 500 is there" in picture.note
     asked = scene.view("words", example=0, method="integrated_gradients")
-    assert _marks(asked, Text)[0].doubted and "from embeddings of zeros (score 500)" in asked.caption
+    assert _marks(asked, Text)[0].doubted
+    assert "from embeddings of zeros (score 500)" in asked.caption
     assert next(check for check in asked.checks if check.name == "completeness").good is None
     plain = _bag().view("words", example=0)
-    assert "by Integrated gradients, from embeddings of zeros (score 0)" in plain.caption and not _marks(plain, Text)[0].doubted and not plain.note
+    assert "by Integrated gradients, from embeddings of zeros (score 0)" in plain.caption
+    assert not _marks(plain, Text)[0].doubted
+    assert not plain.note
 
 
 def test_the_likeliest_answers_stand_beside() -> None:

@@ -181,6 +181,8 @@ class Training:
         self.coloured = False
         self.several = False
         """Whether the network takes a question beside its picture."""
+        self.segmented = False
+        """Whether the network answers with a class for each place."""
         self.nature = ["classification", "image"]
         self.slow: dict[str, float] = {}
         """Seconds that a view takes, by name."""
@@ -372,6 +374,14 @@ def _answer(training: Training, request: dict[str, Any], step: int, chosen: Sele
         title="answer", values=values, labels=tuple(training.classes), colours=tuple(range(10)), horizontal=False,
         keys=tuple(f"class:{i}" for i in range(10)),
     )
+    if training.segmented:
+        given = np.where(pixels[..., None] > 128, np.array([60, 140, 220], np.uint8), np.array([250, 160, 20], np.uint8))
+        told = (marks.Image(title=title, pixels=given, size=64) for title in ("answer", "truth"))
+        shares = marks.Bars(
+            values=np.array([0.7, 0.2, 0.1]), labels=("ground", "disc", "square"), colours=(0, 1, 2), horizontal=True, unit="share of the places",
+            notes=("70 %", "20 %", "10 %"),
+        )
+        return marks.Group(children=(receives, marks.Group(children=(*told, shares), direction="row")), direction="row"), "Answer", ""
     if training.several:
         words = marks.Text(title="question", tokens=("is", "it", f"a {chosen.one('example').number if chosen.one('example') else 0}"))
         return marks.Group(children=(marks.Group(children=(receives, words)), bars), direction="row"), "Answer", ""

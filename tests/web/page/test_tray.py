@@ -106,3 +106,23 @@ def test_a_text_that_is_too_long_is_said_to_be_so(visit: Visit, server: Server) 
     expect(page.get_by_role("log")).to_contain_text("Your text has 70,000 characters")
     inputs = [request["input"] for request in server.asked("activations") if request["input"]]
     assert all(len(made["parts"]["question"]["text"]) < 100 for made in inputs)
+
+
+def test_answer_and_truth_of_a_segmentation_are_seen(visit: Visit, server: Server) -> None:
+    """Also on a narrow page both pictures are there, what is above them stands in one line, and each class is named beside its share."""
+    server.training.segmented = True
+    page = visit.open(server.url)
+    answer = page.locator(".tray .answer")
+    for width in (1440, 900):
+        page.set_viewport_size({"width": width, "height": 900})
+        for title in ("answer", "truth"):
+            named = answer.locator(".mark-title", has_text=title)
+            expect(named).to_be_visible()
+            told, whole = named.bounding_box(), named.locator("xpath=ancestor::*[@data-mark='image'][1]").locator("canvas").first.bounding_box()
+            assert told and whole
+            assert told["height"] < 24, title
+            assert whole["width"] >= 40, title
+        for name in ("ground", "disc", "square"):
+            label = answer.locator(".bar-label", has_text=name)
+            expect(label).to_be_visible()
+            assert label.evaluate("one => one.scrollWidth <= one.clientWidth + 1"), name

@@ -15,7 +15,7 @@ from ...core.saying import percent
 from ...data import nesting
 from ...data.kinds import Image as ImageKind
 from ...methods.attribute import EachClass
-from ...methods.baseline import slight
+from ...methods.baseline import measured_from, slight
 from ...methods.method import Attribution
 from ...methods.picturing import by_place, doubted, gap, missed, picture
 from .. import answers, inputs
@@ -239,20 +239,15 @@ def _known(found: Attribution) -> Iterator[str]:
     if share is not None:
         if found.summed is not None:
             # Each part, or each place of the map, once: the picture repeats its number on all its pixels.
-            yield f"sum of its {'parts' if 'map' not in found.maps else 'places'} {float(found.summed[0]):.3g}, {_percent(share)} off{begun(found)}"
+            which = "parts" if "map" not in found.maps else "places"
+            yield f"sum of its {which} {float(found.summed[0]):.3g}, {_percent(share)} off{measured_from(found)}"
         else:
             sums = sum(float(part[0].double().sum()) for part in nesting.tensors(found.values))
-            yield f"sum {sums:.3g}, {_percent(share)} off{begun(found)}"
+            yield f"sum {sums:.3g}, {_percent(share)} off{measured_from(found)}"
     if "measured field" in found.checks:
         yield f"measured field {found.checks['measured field']:.0f} pixels, theoretical {found.checks['theoretical field']:.0f}"
     if found.note:
         yield found.note
-
-
-def begun(found: Attribution) -> str:
-    """What a map is measured from, with the score there."""
-    start = found.baseline
-    return "" if start is None else f", from {start.words} (score {float(start.scores[0]):.3g})"
 
 
 def _percent(share: float) -> str:

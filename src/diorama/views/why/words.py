@@ -24,7 +24,7 @@ from ...data.kinds import Tokens
 from ...data.tokens import visible
 from ...data.wording import ends
 from ...methods.attribute import aim, attributions
-from ...methods.baseline import slight, slight_note
+from ...methods.baseline import measured_from, slight, slight_note
 from ...methods.method import Attribution, Looking
 from ...methods.picturing import doubted
 from ...model.capture import Capture
@@ -35,7 +35,6 @@ from ...scene.reads import tags, text_at
 from .. import answers
 from ..view import View
 from ._asked import looking
-from ._bench import begun
 from ._other_parts import other_parts, plain_pictures, shares
 from ._wording import Word, grouped
 
@@ -466,7 +465,7 @@ def _caption(
         what = f"Each {noun} of {current.label}{also} is the brighter the more it matters for {asked.name}"
     if asked.place is not None:
         what += f", its answer at place {asked.place - 1}" if asked.tag else f", the token at place {asked.place}"
-    said = f"{what}, by {name}{begun(found)}{'' if second is None else f', beside it by {title_of(registry.methods[second.method])}'}. "
+    said = f"{what}, by {name}{measured_from(found)}{'' if second is None else f', beside it by {title_of(registry.methods[second.method])}'}. "
     values = np.array([word.value for word in before])
     if others and "completeness" in found.checks and found.summed is None and (parts := shares(scene, found)):
         said += "Of all that is said, " + ", ".join(f"{percent(share)} is said by {part}" for part, share in parts.items()) + ". "

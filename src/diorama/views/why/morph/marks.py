@@ -275,7 +275,8 @@ def _field(drawing: Morphed) -> Node:
     elif len(names) > MANY:
         values, names, told = _winners(values, names, classes)
     aside = "towards the third example" if plane.third is not None else "where examples differ most"
-    what = f"the share of places that are {stops.name(stops.pair[1])}" if stops.scene.task == "segmentation" else f"what {stops.name(stops.pair[1])} is"
+    name = stops.name(stops.pair[1])
+    what = f"the share of places that are {name}" if stops.scene.task == "segmentation" else f"what {name} is"
     shown = "the answer there, strong where it is sure" if told is not None else f"{what} there"
     caption = f"Every place of the plane is an input; its colour is {shown}."
     if any(isinstance(found.way, DrawnWay) for found in drawing.told):
@@ -301,7 +302,7 @@ def _winners(
 
 def caption(drawing: Morphed) -> str:
     """What is seen, in sentences."""
-    stops, b = drawing.stops, drawing.stops.pair[1]
+    stops = drawing.stops
     said = f"The way from {stops.start.label} to {stops.end.label}, place by place. "
     for told in drawing.told:
         said += f"On the {told.way.title} "
