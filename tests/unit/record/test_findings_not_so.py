@@ -93,3 +93,16 @@ def test_the_probe_set_speaks_against_labels_only_where_it_is_answered_as_the_ba
     (found,) = findings["label_noise"]()(run)
     assert (found.severity < ALARM) == bool(why) == ("may be" in found.title)
     assert why in found.sure
+
+
+@pytest.mark.parametrize(("before", "end", "sure"), [(6, 0.7, False), (6, 0.9, True), (30, 0.9, False)])
+def test_a_rare_class_that_comes_last_is_no_alarm(before: int, end: float, sure: bool) -> None:
+    """What is taken for another class less and less, or not for long beside the time that the others took, may still be learnt."""
+    series = {
+        "confused": np.append(np.full(before, 0.3), np.append(np.full(7, 0.9), np.linspace(0.9, end, 7)) * 0.9), "accuracy": np.full(before + 14, 0.9),
+        "confused/from": np.append(np.zeros(before), np.full(14, 2.0)), "confused/as": np.append(np.ones(before), np.zeros(14)),
+        "labels": np.full(before + 14, 0.4),
+    }
+    run = _Told({f"batch/{name}": values for name, values in series.items()})
+    (found,) = findings["confused_classes"]()(run)
+    assert (found.severity >= ALARM) == sure == ("may still be learnt" not in found.sure)

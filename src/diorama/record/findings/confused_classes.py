@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _NEARLY_ALL = 0.75
 """A class is taken for another one as a whole where at least so much of it surely is."""
 
+_STAYS = 0.85
+"""A share that is less than this part of what it was at most is falling: the class is being learnt."""
+
 
 class ConfusedClasses(Finding):
     """Most examples of one class are answered as another one, though the rest is mostly right.
@@ -78,12 +81,15 @@ class ConfusedClasses(Finding):
         said = _said(run, int(one[-1]), int(other[-1]))
         changed = np.flatnonzero((one != one[-1]) | (other != other[-1]) | (share < self.share))
         first = int(steps[changed[-1] + 1]) if len(changed) else int(steps[0])
+        # A rare class is learnt after the others: it has had as long since it is taken for another as the training took up to then, or may come yet.
+        lasts = steps[-1] - first >= first - steps[0] and float(np.mean(recent[-3:])) >= _STAYS * float(recent.max())
         return [Found(
-            self.name, 0.6, f"{said[0]} is taken for {said[1]}",
+            self.name, 0.6 if lasts else 0.4, f"{said[0]} is taken for {said[1]}",
             f"{share[-1]:.0%} of the examples of {said[0]} in the training's batches are answered as {said[1]}, though {right:.0%} "
             "of all answers are right.",
             f"share at the last {self.readings} readings: {recent.min():.2f} to {recent.max():.2f}",
-            (f"class:{int(one[-1])}", f"class:{int(other[-1])}"), None, first, "Sure for the batches that were read.",
+            (f"class:{int(one[-1])}", f"class:{int(other[-1])}"), None, first,
+            "Sure for the batches that were read." if lasts else "Sure for the batches that were read, not that it stays so: the class may still be learnt.",
             "Look at examples of both: are the labels right, and does the input show the difference?", "confusion",
         )]
 
