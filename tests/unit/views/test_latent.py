@@ -269,9 +269,12 @@ def test_other_networks_are_refused_in_a_sentence(task: str) -> None:
 class Halved(nn.Module):
     """A variational autoencoder whose one layer gives means and log-variances; the latter are needed in training alone."""
 
-    def __init__(self, parted: bool) -> None:
+    def __init__(self, parted: bool, deep: bool = False) -> None:
         super().__init__()
-        self.both, self.up, self.parted = nn.Linear(SIDE * SIDE, 6), nn.Linear(3, SIDE * SIDE), parted
+        self.both: nn.Module = nn.Linear(SIDE * SIDE, 6)
+        if deep:
+            self.both = nn.Sequential(nn.Linear(SIDE * SIDE, 16), nn.ReLU(), nn.Linear(16, 6))
+        self.up, self.parted = nn.Linear(3, SIDE * SIDE), parted
 
     def forward(self, x: Tensor) -> Tensor:
         mean, wide = self.both(x.flatten(1)).chunk(2, 1)
@@ -279,11 +282,11 @@ class Halved(nn.Module):
         return self.up(drawn).reshape(x.shape)
 
 
-@pytest.mark.parametrize("parted", [True, False])
-def test_log_variances_beside_the_means_are_not_called_unused(parted: bool) -> None:
-    """Where one layer gives both, that is told; half of a layer that nothing draws with is not used indeed."""
+@pytest.mark.parametrize(("parted", "deep"), [(True, False), (False, False), (True, True)])
+def test_log_variances_beside_the_means_are_not_called_unused(parted: bool, deep: bool) -> None:
+    """Where one layer gives both, or a container of layers, that is told; half of a layer that nothing draws with is not used indeed."""
     torch.manual_seed(0)
-    picture = Scene(Halved(parted).eval(), torch.rand(20, 1, SIDE, SIDE)).view("latent")
+    picture = Scene(Halved(parted, deep).eval(), torch.rand(20, 1, SIDE, SIDE)).view("latent")
     assert picture.title == "The code in both"
     assert ("does not use" in picture.note or "next to nothing" in picture.note) != parted
     assert ("means and log-variances together" in picture.note) == parted

@@ -20,6 +20,7 @@ from diorama.methods.perturbation.morph_plane import DrawnWay, InputPlane, knots
 from diorama.methods.readout import fit, pooled, split
 from diorama.model.targets import Target
 from diorama.scene import Scene
+from diorama.views.why.morph.measured import carried
 
 
 def _mark(picture: Picture, kind: type, which: int = 0) -> Any:
@@ -90,6 +91,28 @@ def test_a_layer_that_is_skipped_is_no_way() -> None:
         morph.LayerWay(_look(model, x[:1]), x[:1], x[1:2], "inner")
     picture = Scene(model, x, torch.arange(6) % 2).view("morph", start=0, end=1)
     assert "way through join" in picture.caption
+
+
+def test_texts_of_two_lengths_are_why_no_layer_carries_the_answer() -> None:
+    """A mask of padding that the network makes of its input stays that of the start; between texts of one length the same layers are ways."""
+
+    class Padded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.inner, self.middle, self.out = nn.Embedding(9, 4), nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            there = (x != 0).unsqueeze(-1).float()
+            return self.out((self.middle(self.inner(self.embed(x)).tanh()).tanh() * there).sum(1) * (1 + x.ne(0).float().sum(1, keepdim=True)))
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model, x = Padded(), torch.randint(1, 9, (3, 6))
+    x[2, 3:] = 0
+    look = _look(model, x)
+    assert carried(look, x[:1], x[1:2], None, list(look.layers)).layer.name in ("inner", "middle")
+    with pytest.raises(NotApplicable, match="between these two inputs .* of one length there may be one"):
+        carried(look, x[:1], x[2:], None, list(look.layers))
 
 
 def test_inputs_behind_mixed_codes_have_those_codes() -> None:
