@@ -36,6 +36,9 @@ A view says in which room of the page it stands: ``room = "training"``, "why", "
 third party's is not among them: it is added to any room by the + at the right of the room's question ("Add a view"), where a view that does
 not fit the run is grey with the reason. The catalogue lists it too, and opens it alone in its ``room``.
 
+A file format's name is the suffix: ``picture.save("it.md")``, ``-o it.md`` and the Save menu of each view in the page use the one that is
+offered as ``md``, and ``diorama list savers`` names all. It must write one file, to the path that it is given.
+
 A mark that colours numbers wants their ``limits``: ``magnitude(values)`` from zero on, ``symmetric(values)`` where
 the sign counts, or ``Limits`` of your own. A layer of ``scene.layers`` is a ``Layer``: its ``name``, ``kind``,
 ``units`` and shapes, and ``scene.layers["conv1"]`` finds one by its name.

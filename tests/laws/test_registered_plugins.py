@@ -6,7 +6,7 @@ import contextlib
 import re
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +22,7 @@ import diorama
 from diorama import plugins
 from diorama.cli import program
 from diorama.core import blame, registry
-from diorama.core.errors import Faulty, LeftOut, NotApplicable, Unavailable
+from diorama.core.errors import Faulty, LeftOut, NotApplicable, NotFound, Unavailable
 from diorama.core.knobs import sentence
 from diorama.core.registry import Registry
 from diorama.derive import work
@@ -200,6 +200,23 @@ def test_a_plug_in_that_all_waits_for_is_named_after_a_while(monkeypatch: pytest
     with blame.announced(registry.commands["pause"]):
         pass
     assert len(said) == 1
+
+
+def _writing(save: Callable[[Path], Any]) -> type[plugins.Saver]:
+    """A file format that is written so."""
+    return type("Mine", (plugins.Saver,), {"save": lambda self, picture, path: save(path)})
+
+
+@pytest.mark.parametrize(("save", "said"), [(str, "it wrote nothing to"), (Path.mkdir, "it made a folder of")], ids=["nothing", "folder"])
+def test_a_saver_that_writes_no_file_is_named(save: Callable[[Path], Any], said: str, scene: diorama.Scene, tmp_path: Path) -> None:
+    """And so is an option that it does not have, of any format."""
+    registry.savers.register("mine", _writing(save))
+    picture = scene.view("weights")
+    with pytest.raises(Faulty, match=f"the file format 'mine' registered by .* wants mending: {said} "):
+        picture.save(tmp_path / "it.mine")
+    for suffix in ("mine", *registry.savers.own):
+        with pytest.raises(NotFound, match=f"no knob of {suffix} named 'dep'"):
+            picture.save(tmp_path / f"it.{suffix}", dep=1)
 
 
 class Calm(plugins.Finding):

@@ -93,6 +93,7 @@ export interface Hello {
   commands: CommandEntry[];
   methods: Method[];
   demos: Described[];
+  savers: Described[];
   glossary: Record<string, string>;
   broken: string[];
 }

@@ -192,10 +192,10 @@ class ViewGroup(NamedGroup):
 
 @diorama.command(cls=ViewGroup, context_settings=CONTEXT)
 def view() -> None:
-    """Save one view of a run or a model as a file: .png .svg .pdf .html .json .npz .mp4 .gif"""
+    """Save one view of a run or a model as a file: .png .svg .pdf .html .json .npz .mp4 .gif, or as a third party's saver writes it"""
 
 
-KINDS = ("methods", "derivations", "projections", "views", "signals", "findings", "commands", "demos", "marks")
+KINDS = ("methods", "derivations", "projections", "views", "signals", "findings", "commands", "demos", "savers", "marks")
 
 
 @diorama.command("list")
@@ -203,7 +203,7 @@ KINDS = ("methods", "derivations", "projections", "views", "signals", "findings"
 @click.option("--json", "as_json", is_flag=True, help="As JSON, with all knobs.")
 @click.option("--broken", is_flag=True, help="Why plug-ins of third parties cannot be used.")
 def list_(kind: str | None, as_json: bool, broken: bool) -> None:
-    """List what there is: views, methods, signals and so on."""
+    """List what there is: views, methods, signals, file formats (savers) and so on."""
     from ..live.catalogue import installation_stamp, installed, kept_catalogue
 
     kept = None if kind == "marks" else kept_catalogue(installation_stamp())

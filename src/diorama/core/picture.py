@@ -14,7 +14,8 @@ import numpy as np
 
 from . import registry
 from .blame import charged
-from .errors import Damaged, not_found
+from .errors import Damaged, Faulty, not_found
+from .knobs import build, knobs_of
 from .marks import Group, Mark, Node
 from .provenance import Provenance
 
@@ -123,19 +124,28 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dic
             raise Damaged(f"these bytes are not a picture: {error}") from error
 
     def save(self, path: str | Path, **options: Any) -> Path:
-        """Save as .png, .svg, .pdf, .html, .json, .npz, .mp4 or .gif, by the path's suffix.
+        """Save as .png, .svg, .pdf, .html, .json, .npz, .mp4 or .gif, or in a third party's format, by the path's suffix.
 
         ``mp4`` and ``gif`` make a film over all snapshots of the run that the picture came from. ``footer=True`` writes the
         provenance below a figure; it always stands in the file's metadata.
+
+        *Raises* NotFound for another suffix, or another option than the format has; Faulty, which names it, where a saver writes no file.
         """
         target = Path(path)
         suffix = target.suffix.lstrip(".").lower()
         if suffix not in registry.savers:
             raise not_found("file format", suffix or str(path), registry.savers.names)
-        saver = registry.savers[suffix](**options)
+        kind = registry.savers[suffix]
+        hears = {field.name for field in dataclasses.fields(kind)} - {*knobs_of(kind)}  # progress and cancel, of films
+        saver = build(kind, {name: value for name, value in options.items() if name not in hears})
+        if hears & options.keys():
+            saver = dataclasses.replace(saver, **{name: value for name, value in options.items() if name in hears})
         target.parent.mkdir(parents=True, exist_ok=True)
         with charged(saver):
             saver.save(self, target)
+        if not target.is_file():
+            wrote = "made a folder of" if target.is_dir() else "wrote nothing to"
+            raise Faulty(f"{registry.told(saver)} wants mending: it {wrote} {target}, where one file is wanted")
         return target
 
     @property

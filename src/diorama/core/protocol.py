@@ -51,9 +51,8 @@ Number = Annotated[int, Meta(ge=0, lt=2**32)]
 class _Struct(msgspec.Struct, kw_only=True):
     """What all of them are."""
 
+
 # What there is.
-
-
 class Described(_Struct):
     """A plug-in as plain data."""
 
@@ -423,6 +422,7 @@ class Hello(_FromServer):
     commands: tuple[CommandEntry, ...]
     methods: tuple[Method, ...]
     demos: tuple[Described, ...]
+    savers: tuple[Described, ...]
     glossary: dict[str, str]
     broken: tuple[str, ...] = ()  # plug-ins of third parties that cannot be used, each with the reason
 

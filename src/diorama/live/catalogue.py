@@ -17,14 +17,11 @@ import msgspec
 from ..core import arrivals, protocol
 from ..core.glossary import TERMS
 from ..core.knobs import describe
-from ..core.registry import REGISTRIES as EVERY_KIND
-from ..core.registry import Registry, commands, methods, savers, views
+from ..core.registry import REGISTRIES, Registry, commands, methods, views
 from ..core.version import VERSION
 
 KEPT = 12
 """Catalogues of so many installations are kept."""
-REGISTRIES = tuple(kind for kind in EVERY_KIND if kind is not savers)
-"""What is described: all but the file formats, which a picture's menu names."""
 
 
 def describe_installation(told: Callable[[int, int, str], None] = lambda *_: None, wanted: str | None = None) -> dict[str, Any]:
@@ -43,15 +40,14 @@ def describe_installation(told: Callable[[int, int, str], None] = lambda *_: Non
         views.kind: (describe_view, protocol.View), methods.kind: (_describe_method, protocol.Method),
         commands.kind: (lambda command: command.describe(), protocol.CommandEntry),
     }
-    total, done = sum(len(registry.names) for registry in EVERY_KIND), 0
+    total, done = sum(len(registry.names) for registry in REGISTRIES), 0
     found["left_out"], found["slow"] = {}, {}
     with arrivals.waiting() as waits:
-        for registry in EVERY_KIND:
+        for registry in REGISTRIES:
             waits.hear = functools.partial(told, done, total)
             waits.hear(f"reading the {registry.kind}")
             waits.most = arrivals.PATIENCE if wanted in (None, registry.kind) else arrivals.LEAST
-            if registry in REGISTRIES:
-                found[registry.kind] = _described(registry, *ways.get(registry.kind, (describe, protocol.Described)))
+            found[registry.kind] = _described(registry, *ways.get(registry.kind, (describe, protocol.Described)))
             found["left_out"][registry.kind] = dict(registry.broken)
             if registry.coming:
                 found["slow"][registry.kind] = {name: arrival.package for name, arrival in registry.coming.items()}
@@ -97,7 +93,7 @@ def installation_stamp() -> str:
     for folder, folders, files in os.walk(package):
         folders[:] = sorted(name for name in folders if name not in ("__pycache__", "static"))
         _stamp(stamp, folder, files)
-    for registry in EVERY_KIND:
+    for registry in REGISTRIES:
         for point in importlib.metadata.entry_points(group=f"diorama.{registry.kind}"):
             version = point.dist.version if point.dist is not None else ""
             stamp.update(f"{registry.kind} {point.name} {point.value} {version}\n".encode())

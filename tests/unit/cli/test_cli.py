@@ -164,7 +164,7 @@ def test_list_names_every_plugin(say: Any) -> None:
     assert "weights" in say("list", "views").out
     assert {"heatmap", "lines"} <= {entry["name"] for entry in json.loads(say("list", "marks", "--json").out)}
     everything = json.loads(say("list", "--json").out)
-    assert set(everything) == {"methods", "derivations", "projections", "views", "signals", "findings", "commands", "demos", "marks"}
+    assert set(everything) == {"methods", "derivations", "projections", "views", "signals", "findings", "commands", "demos", "savers", "marks"}
     assert all(entry["sentence"] for entries in everything.values() for entry in entries)
 
 

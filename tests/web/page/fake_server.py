@@ -111,6 +111,7 @@ class Server:
             "commands": COMMANDS,
             "methods": [],
             "demos": [],
+            "savers": [{"name": name, "title": name.title(), "sentence": "Numbers with words beside.", "knobs": []} for name in ("png", "md")],
             "glossary": {"filter": "a small picture that a unit looks for", "batch": "some examples"},
         }
         if self.preparing:

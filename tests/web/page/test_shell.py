@@ -286,6 +286,8 @@ def test_how_it_is_made_and_saving(visit: Visit, server: Server) -> None:
     expect(page.get_by_role("dialog", name="How is Weights made?")).to_contain_text("step")
     page.keyboard.press("Escape")
     card.get_by_role("button", name="Save Weights").click()
+    expect(page.get_by_role("button", name="md Numbers with words beside.")).to_be_visible()  # of a third party
+    expect(page.get_by_role("button", name="png")).to_have_count(1)
     page.get_by_role("button", name="pdf").click()
     expect(page.get_by_role("log")).to_contain_text("no printer here; save a svg")
     visit.wrong = [line for line in visit.wrong if "422" not in line]
