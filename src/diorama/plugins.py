@@ -80,7 +80,7 @@ from .derive.following import Following
 from .export.formats import Saver
 from .gallery._demo import Demo
 from .methods.cost import Cost
-from .methods.method import Attribution, Looking, Method, Pass
+from .methods.method import Attribution, Looking, Method, Pass, completeness
 from .methods.projecting import Placed, Projection
 from .model.layers import Layer, LayerTable
 from .record.acts import Act, Reversal, Setting, SettingsReversal

@@ -350,7 +350,8 @@ class Attribution:
     values: Nested
     scores: Tensor
     checks: dict[str, float] = dataclasses.field(default_factory=dict)
-    """Measured numbers: ``completeness`` is the largest gap between the sum and the score, as a share of the score."""
+    """Measured numbers: ``completeness`` is the largest gap of any example between the sum of its values and what they should sum to, as a share of
+    that: of the score, less the baseline's score where the method has a baseline. ``diorama.plugins.completeness`` measures it."""
     method: str = ""
     knobs: dict[str, Any] = dataclasses.field(default_factory=dict)
     target: str = ""
@@ -388,7 +389,7 @@ class Method(Plugin):
     signed: ClassVar[bool] = True
     """False: its values are magnitudes."""
     completeness: ClassVar[bool] = False
-    """Its values should sum to the target (minus a baseline's), and ``checks["completeness"]`` says how nearly."""
+    """Its values should sum to the target (minus a baseline's), and ``checks["completeness"]`` says how nearly: as ``Attribution.checks`` has it."""
     function: ClassVar[bool] = False
     """It also explains a plain function."""
     wide: ClassVar[bool] = False
@@ -475,6 +476,7 @@ class Method(Plugin):
 def completeness(values: Nested, wanted: Tensor) -> float:
     """The largest gap of any example between the sum of its values and what they should sum to, as a share of it.
 
+    *Shapes* ``values`` (n, …), or several such in tuples and dicts; ``wanted`` (n,): the score, less the baseline's where there is one.
     *Meaning* where they should sum to no more than the rounding of what is summed, they cancel out, and the gap is a
     share of all values, whatever their signs; it is none where those are zero too.
     """
