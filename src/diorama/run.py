@@ -233,6 +233,8 @@ class Run(Line):
             if time.monotonic() > until:
                 foreign = registry.commands.is_foreign(name)
                 ends = f"; {registry.commands.told(name)} must end by itself, as the training waits for it" if foreign else ""
+                if self.paused:
+                    ends = "; it is paused, and what several processes apply together waits until it goes on"
                 raise Unavailable(f"no answer within {wait:g} s; the training applies {name} after its current step{ends}")
             if not self.alive and self.acknowledgement(number) is None:
                 raise Unavailable(f"the training ended before it could apply {name}")

@@ -363,3 +363,70 @@ def test_a_derivation_that_asks_for_itself_is_refused(scene: diorama.Scene) -> N
         thread.join(60)
     assert len(said) == 2
     assert "so that each would wait for ever" in said[0]
+
+
+def _yielding(*pictures: Any) -> type[plugins.View]:
+    """A view with one knob that yields these."""
+
+    class Mine(Bare):
+        """Shows something."""
+
+        size: int = plugins.knob(3, "How large.", low=1)
+
+        def pictures(self, scene: plugins.Scene, selection: plugins.Selection) -> Iterator[Any]:
+            """All of them."""
+            yield from (self.picture(scene, selection, "It", one, "It is there.") if isinstance(one, plugins.marks.Mark) else one for one in pictures)
+
+    return Mine
+
+
+_NUMBER = plugins.marks.Number(label="loss", value=0.3)
+_LEADS = [
+    ({"handle": plugins.marks.Handle(knob="nosuch", kind="slide")}, r"a handle sets 'nosuch', which is none of its knobs \(size\)"),
+    ({"actions": (plugins.marks.Action(command="nosuch", label="Do it"),)}, r"no command named 'nosuch'"),
+    ({"actions": (plugins.marks.Action(command="freeze", label="Do it", knobs={"nosuch": 1}),)}, r"no knob of freeze named 'nosuch'"),
+    ({"key": "nonsense:1"}, r"no kind of key named 'nonsense'"),
+]
+
+
+@pytest.mark.parametrize(("said", "wanted"), _LEADS, ids=["handle", "action", "action's knob", "key"])
+def test_what_leads_to_nothing_is_refused(said: dict[str, Any], wanted: str, scene: diorama.Scene) -> None:
+    """By the view's name; what leads somewhere is drawn."""
+    number = plugins.marks.Number(label="loss", value=0.3, **said)
+    diorama.views.register("mine", _yielding(plugins.marks.Group(children=(_NUMBER, number))))
+    with pytest.raises(Faulty, match=f"the view 'mine' registered by .* wants mending: {wanted}"):
+        scene.view("mine")
+    good = plugins.marks.Number(
+        label="loss", key="example:1", handle=plugins.marks.Handle(knob="size", kind="slide"),
+        actions=(plugins.marks.Action(command="freeze", label="Do it", knobs={"layer": "0"}),),
+    )
+    diorama.views.register("mine", _yielding(good), replace=True)
+    assert scene.view("mine").body == good
+
+
+def test_a_last_picture_that_is_none_is_named(scene: diorama.Scene) -> None:
+    """One that says that another follows, where none does: a film would have no frames of it."""
+    draft = plugins.Picture(title="It", body=_NUMBER, final=False)
+    diorama.views.register("mine", _yielding(draft))
+    with pytest.raises(Faulty, match=r"the view 'mine' registered by .* wants mending: its last picture is told as one that another follows"):
+        scene.view("mine")
+    diorama.views.register("mine", _yielding(draft, _NUMBER), replace=True)
+    assert scene.view("mine").final
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -1.0])
+def test_how_far_work_is_and_what_it_costs_are_numbers(wrong: float, scene: diorama.Scene) -> None:
+    """Else whoever says it is named: of stages, places, progress and costs."""
+    stages = {"cost": lambda self, scene: plugins.Cost(0), "check": lambda self, scene, value: None}
+    for stage in (plugins.Stage(1.0, wrong, 1), plugins.Stage(1.0, 1, wrong), plugins.Stage(1.0, 1, 1, seconds=wrong)):
+        diorama.derivations.register("mine", type("Mine", (plugins.Derivation,), {**stages, "stages": lambda *_, s=stage: iter((s,))}))
+        with pytest.raises(Faulty, match=r"the derivation 'mine' registered by .* wants mending: Stage\.\w+ must be a finite number, not below 0"):
+            scene.derive("mine").value  # noqa: B018
+    diorama.derivations.register("mine", type("Mine", (plugins.Derivation,), {**stages, "stages": lambda *_: iter((plugins.Stage(1.0, state=3),))}))
+    with pytest.raises(Faulty, match=r"Stage\.state must be a function that gives the state, and is 3"):
+        scene.derive("mine").value  # noqa: B018
+    diorama.views.register("mine", _yielding(plugins.Progress(done=wrong, total=1), _NUMBER))
+    with pytest.raises(Faulty, match=r"the view 'mine' registered by .* wants mending: Progress\.done must be a finite number"):
+        list(scene.stream("mine", progress=lambda _: None))
+    with pytest.raises(Faulty, match=r"wants mending: Cost\.forward must be"):
+        plugins.Cost.of(diorama.views["mine"](), lambda: plugins.Cost(forward=-1))

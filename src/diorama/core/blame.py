@@ -211,6 +211,16 @@ def sound(plugin: Any, item: Any) -> Any:
     return item
 
 
+def reckoned(plugin: Any, item: Any, *fields: str) -> Any:
+    """What a plug-in gave. *Raises* Faulty, which names it, where one of these fields, of a third party's, is below zero or no finite number: nobody
+    could be told by it how far the work is, or what it costs."""
+    for field in fields if not registry.is_own(plugin) else ():
+        value = getattr(item, field)
+        if value is not None and not 0 <= value < float("inf"):
+            raise Faulty(f"{registry.told(plugin)} wants mending: {type(item).__name__}.{field} must be a finite number, not below 0, and is {value!r}")
+    return item
+
+
 def answered(plugin: Any, ask: Callable[[], Any], *kinds: type) -> Any:
     """What a plug-in answers when it is asked, of one of these kinds.
 

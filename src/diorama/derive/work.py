@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..core.blame import sound, yielded
+from ..core.blame import reckoned, sound, yielded
 from ..core.errors import Faulty
 from ..core.frames import raised_at
 from ..core.registry import is_own, told
@@ -162,7 +162,9 @@ class Work:
         if stage is None:
             return self._finished()
         try:
-            sound(self.derived.derivation, stage)
+            reckoned(self.derived.derivation, sound(self.derived.derivation, stage), "done", "total", "seconds")
+            if stage.state is not None and not callable(stage.state):
+                raise Faulty(f"{told(self.derived.derivation)} wants mending: Stage.state must be a function that gives the state, and is {stage.state!r:.60}")
         except BaseException:
             self._stop(keep=False)
             raise

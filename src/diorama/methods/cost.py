@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from ..core.blame import answered, sound
+from ..core.blame import answered, reckoned, sound
 from ..core.errors import UsageError
 
 
@@ -20,7 +20,7 @@ class Cost:
     @classmethod
     def of(cls, plugin: Any, ask: Callable[[], Any]) -> Cost:
         """What a plug-in says it costs. *Raises* Faulty, which names it, for what is no cost."""
-        found: Cost = sound(plugin, answered(plugin, ask, cls))
+        found: Cost = reckoned(plugin, sound(plugin, answered(plugin, ask, cls)), "forward", "backward")
         return found
 
     def seconds(self, one: float) -> float:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.blame import given, sound, yielded
+from ..core.blame import given, reckoned, sound, yielded
 from ..core.errors import Faulty
 from ..core.knobs import Plugin
 from ..core.registry import is_own, told
@@ -63,7 +63,7 @@ def placements(
     """Every place that an algorithm yields. *Raises* Faulty where that is no point a row."""
     more = {"held": held} if algorithm.tied and held is not None else {}
     for placed in yielded(algorithm, lambda: algorithm.placed(rows, dimensions, start, begun, **more), Placed):
-        sound(algorithm, placed)
+        reckoned(algorithm, sound(algorithm, placed), "done", "total")
         points = given(algorithm, placed.points, np.ndarray)
         if points.shape != (len(rows), dimensions):
             raise Faulty(f"{told(algorithm)} wants mending: points of the shape {(len(rows), dimensions)} are wanted, not {points.shape}")

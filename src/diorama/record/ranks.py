@@ -28,7 +28,7 @@ from .controls import Controls
 from .observer import Observer
 from .pace import Pace
 from .requests import SentCommand
-from .setup import subject_of
+from .setup import followed
 
 if TYPE_CHECKING:
     from ..training.subject import Subject
@@ -223,7 +223,7 @@ def leader(told: Watched, subject: Subject, number: int) -> Leader | None:
 def follower(told: Watched) -> Follower | None:
     """The other side of that, in a process that does not record."""
     with contextlib.suppress(DioramaError):  # the process that records says what is wrong
-        subject = subject_of(told)
+        subject = followed(told)
         return Follower(subject, Path(told.path)) if _led(told, subject) else None
     return None
 

@@ -104,12 +104,7 @@ class Setup(NamedTuple):
 
     def tabled(self) -> LayerTable | None:
         """The layers as they are now; None where the model cannot take the probe set (any more)."""
-        if self.examples is None:
-            return None
-        try:
-            return layers(self.subject.model, self.examples.x)
-        except Exception:  # noqa: BLE001 - a network that was changed by hand may not run, which must not stop anything
-            return None
+        return _tabled(self.subject.model, lambda: self.examples)
 
 
 def prepared(told: Watched, report: Callable[[Exception], None]) -> Setup | None:
@@ -156,6 +151,22 @@ def prepared(told: Watched, report: Callable[[Exception], None]) -> Setup | None
     return Setup(
         path, content, examples, reading, subject, signals, pace, reader, probe_reader, tuple(left_out)
     )
+
+
+def _tabled(model: nn.Module, examples_of: Callable[[], Examples | None]) -> LayerTable | None:
+    try:
+        examples = examples_of()
+        return layers(model, examples.x) if examples is not None else None
+    except Exception:  # noqa: BLE001 - a network that was changed by hand may not run, which must not stop anything
+        return None
+
+
+def followed(told: Watched) -> Subject:
+    """What is trained, in a process that does not record: its table of layers, by which commands go, is made when one asks for it."""
+    subject = subject_of(told)
+    if not subject.spread:
+        subject.table_by(lambda: _tabled(subject.model, lambda: _examples(told, subject.model)))
+    return subject
 
 
 def subject_of(told: Watched) -> Subject:

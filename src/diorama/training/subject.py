@@ -32,7 +32,8 @@ class Subject:
     are none: many models replace theirs at each pass.
 
     It holds ``model``, ``optimizers`` and ``schedulers`` (tuples), ``state`` (what else goes into a checkpoint), ``parameters`` (those that
-    can be trained, by name), ``table`` (the layers, or None where the model could not be run), ``frozen`` (``frozen.layers`` names the
+    can be trained, by name), ``table`` (the layers, or None where there is no probe set with which the model could be run; in a process that does
+    not record it is made when it is first asked for), ``frozen`` (``frozen.layers`` names the
     frozen ones), ``spread`` (what spreads the weights over several processes; empty where nothing does) and ``architecture`` (raised with
     each change of the structure). A command finds it as ``training.subject``.
     """
@@ -50,8 +51,8 @@ class Subject:
         self.model = model
         self.optimizers: tuple[Any, ...] = told_optimizers(optimizer)
         self.schedulers, self.state = tuple(schedulers), tuple(state)
-        self.table = table
-        """The layers, where the model could be run."""
+        self._table: LayerTable | None = table
+        self._table_of: Callable[[], LayerTable | None] | None = None
         self.together = together
         """Whether a wrapper of several processes waits for the gradient of every parameter."""
         self.spread = spread(model)
@@ -64,6 +65,23 @@ class Subject:
         self._learn()
         self.frozen = Frozen(self)
         """The layers that a person keeps from learning."""
+
+    @property
+    def table(self) -> LayerTable | None:
+        """The layers, or None where the model could not be run."""
+        if self._table_of is not None:
+            make, self._table_of = self._table_of, None
+            self._table = make()
+        return self._table
+
+    @table.setter
+    def table(self, table: LayerTable | None) -> None:
+        self._table, self._table_of = table, None
+
+    def table_by(self, make: Callable[[], LayerTable | None]) -> None:
+        """Make the table when it is first asked for, and anew after each change of the structure: *cost* one pass each time."""
+        self._table_of = make
+        self.tell(lambda another: setattr(self, "_table_of", make) if another else None)
 
     def tell(self, listener: Told) -> None:
         """Call somebody after each change from now on."""

@@ -133,6 +133,31 @@ def test_all_processes_apply_a_command_after_the_same_step(tmp_path: Path) -> No
     assert not refused["ok"]
 
 
+_BY_LAYERS = """
+class ByLayers(diorama.plugins.Command):
+    shared = True
+    def apply(self, training):
+        table = training.subject.table
+        if table is None:
+            raise diorama.plugins.NotApplicable("no layers are known here")
+        with torch.no_grad():
+            training.subject.model.get_parameter(table["2"].weight).mul_(0.5)
+        return diorama.plugins.Applied("halved " + " ".join(table.names))
+diorama.commands.register("by_layers", ByLayers)
+"""
+
+
+def test_a_command_that_goes_by_the_layers_does_so_in_every_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those that do not record know them, so that no process does otherwise."""
+    before, after = _RANK.split("rank, world", 1)
+    monkeypatch.setattr(sys.modules[__name__], "_RANK", f"{before}import diorama.plugins\n{_BY_LAYERS}\nrank, world{after}")
+    first, second = _train(2, "ddp", tmp_path / "run", {2: [("by_layers", {})], 30: [("stop", {})]}, 100_000)
+    assert first == second
+    run = diorama.open(tmp_path / "run")
+    assert [event.text for event in run.events if event.name == "by_layers"] == ["halved 0 1 2"]
+    assert not [event.text for event in run.events if event.kind == "warning"]
+
+
 def test_a_process_that_dies_holds_no_command_up(tmp_path: Path) -> None:
     """Where one dies while a command waits, the other ends as it would without diorama, and the command is not applied by half."""
     _train(2, "ddp", tmp_path / "run", {3: [("learning_rate", {"factor": 0.1})]}, 8, dies=3)

@@ -71,9 +71,12 @@ def check_reach(command: Any, count: int, agreed: bool, spread: str) -> None:
     if spread and command.shared and not command.plain:
         raise NotApplicable(f"no process has all weights, which are spread by {spread}: {type(command).name} cannot reach them; change the script")
     if not agreed:
+        way = "change the script" + (
+            ": it reaches all of them where one records, watch(…, ranks=0), and DistributedDataParallel lets them wait for each other"
+        ) * command.shared
         raise NotApplicable(
             f"{type(command).name} would reach one of the {count} processes of this training, whose weights would part "
-            "from those of the others; end it, and change the script"
+            f"from those of the others; end it, and {way}"
         )
 
 
@@ -95,7 +98,9 @@ class Command(Plugin):
     Where several processes train together, each person's command reaches one of them, and is refused unless its class says how it is meant:
     ``shared = True`` where every process shall apply it after the same step, and what it does follows from its knobs and the training
     alone, not from a process's own batch or random numbers; ``plain = True`` besides where it looks at no weight, which may be spread over the
-    processes; ``alone = True`` where it is enough that one does it, as for a file that is written.
+    processes; ``alone = True`` where it is enough that one does it, as for a file that is written. A shared one reaches all of them where one
+    records for all, ``ranks=0``, the default; where each records, ``ranks="all"``, it is refused as the others are. What it decides by must be
+    the same in every process: one that changes weights in some and raises in others parts their weights, which a warning in the run tells.
 
     A ``Setting`` is told by its ``slot``. Where a command sets what a built-in one sets, it uses that one's slot and function, so that
     taking back either leaves the other's value as it should be:
