@@ -142,7 +142,7 @@ class ByLayers(diorama.plugins.Command):
             raise diorama.plugins.NotApplicable("no layers are known here")
         with torch.no_grad():
             training.subject.model.get_parameter(table["2"].weight).mul_(0.5)
-        return diorama.plugins.Applied("halved " + " ".join(table.names))
+        return diorama.plugins.Applied("1", "0.5", "halved " + " ".join(table.names))
 diorama.commands.register("by_layers", ByLayers)
 """
 
@@ -154,7 +154,10 @@ def test_a_command_that_goes_by_the_layers_does_so_in_every_process(tmp_path: Pa
     first, second = _train(2, "ddp", tmp_path / "run", {2: [("by_layers", {})], 30: [("stop", {})]}, 100_000)
     assert first == second
     run = diorama.open(tmp_path / "run")
-    assert [event.text for event in run.events if event.name == "by_layers"] == ["halved 0 1 2"]
+    answer = run.acknowledgement(1)
+    assert answer is not None
+    assert answer["ok"]
+    assert answer["text"].startswith("halved 0 1 2")
     assert not [event.text for event in run.events if event.kind == "warning"]
 
 
