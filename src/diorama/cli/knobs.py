@@ -10,9 +10,9 @@ import msgspec
 
 from ..core.errors import UsageError
 from ..core.knobs import Knob, describe
-from ..core.registry import Registry
+from ..core.registry import REGISTRIES, Registry
 from ..core.selection import KINDS as KEYS
-from ..live.catalogue import REGISTRIES, installation_stamp, kept_catalogue
+from ..live.catalogue import installation_stamp, kept_catalogue
 
 
 class KnobType(click.ParamType):  # type: ignore[type-arg] # generic in the newest click only

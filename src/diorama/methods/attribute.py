@@ -204,9 +204,9 @@ def _beside(found: Attribution, count: int) -> str | None:
         if isinstance(check, bool) or not isinstance(check, Real):
             return f"the check {name!r} must be a number, and is {check!r:.60}"
     for name, each in maps.items():
-        if not isinstance(each, Tensor) or each.shape[:1] != (count,):
-            came = f"one of the shape {tuple(each.shape)}" if isinstance(each, Tensor) else f"{each!r:.60}"
-            return f"the map {name!r} must be a tensor whose first dimension is the {count} example(s), and is {came}"
+        if not isinstance(each, Tensor | np.ndarray) or tuple(each.shape[:1]) != (count,):
+            shown = f"one of the shape {tuple(each.shape)}" if isinstance(each, Tensor | np.ndarray) else f"{each!r:.60}"
+            return f"the map {name!r} must be a tensor whose first dimension is the {count} example(s), and is {shown}"
     if not isinstance(found.note, str):
         return f"its note must be text, and is {found.note!r:.60}"
     return None

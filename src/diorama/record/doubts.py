@@ -153,7 +153,7 @@ class Doubts:
             return False
         self._level.append(float(loss) * scale * scale / slopes.squares if loss is not None and slopes.squares > 0 else math.nan)
         low, high = min(self._level), max(self._level)
-        return len(self._level) >= READINGS and not (0 < low and high <= _PROPORTIONAL * low)
+        return len(self._level) >= READINGS and not (low > 0 and high <= _PROPORTIONAL * low)
 
     def _measure(self, slopes: Slopes) -> None:
         """The task is right. The loss may still be another one over classes than the probe set's."""

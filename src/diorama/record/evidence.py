@@ -129,14 +129,13 @@ def _why(run: RunReader, name: str) -> str:
         return "nothing is known of the probe set's answers, which has no true values or was not looked at yet"
     if kind == "batch" and not any(one.startswith("batch/") for one in run.series_names):
         return "no batch of the training was read"
+    if name in ("batch/place", "batch/column", "batch/parted") and "batch/labels" in run.series_names:
+        return _not_single(run) or "the inputs are neither pictures nor columns of numbers"
     if _WHY.get(name) == _LABELS and "batch/accuracy" in run.series_names:
         return _not_single(run) or "labels are known, but its inputs or classes are not of the kind that this is told of"
     if kind in _WHY:
         return _WHY[kind]
-    why = _WHY.get(name, f"no {kind} were read")
-    if name in ("batch/place", "batch/column", "batch/parted") and "batch/labels" in run.series_names:
-        return "the inputs are neither pictures nor columns of numbers"
-    return why
+    return _WHY.get(name, f"no {kind} were read")
 
 
 _LABELS = "no labels of the training are known: they are read where the loss is a cross-entropy of the answers"

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from ..core.colour import class_colour, magnitude, rgb, symmetric
 from ..core.marks import Bars, Group, Image, Node
-from ..core.saying import percent
 from ..core.selection import number_key
 from ..data import kinds
 from ..data.kinds import Strokes, Tokens
@@ -165,7 +164,6 @@ def _shares(scene: Scene, scores: Tensor) -> Bars:
         values=share[order], labels=tuple(_class_name(scene, int(k)) for k in order),
         keys=tuple(number_key("class", int(k)) for k in order), colours=tuple(int(k) for k in order),
         limits=magnitude(share, 0, 1, unit="share"), unit="share of the places", horizontal=True,
-        notes=tuple(percent(float(part)) for part in share[order]),
     )
 
 

@@ -82,7 +82,7 @@ def _decaying(run: RunReader) -> list[_Decaying]:
     settings = held.get("settings")
     if settings is None:
         # Of several groups a record of before does not tell which of them decays.
-        settings = [] if groups or len(kinds) != 1 else [[kinds[0], held.get("decay", 0.0), held.get("momentum", 0.0)]]
+        settings = [] if groups or len(kinds) != 1 else [[next(iter(kinds)), held.get("decay", 0.0), held.get("momentum", 0.0)]]
     found = []
     for k, (kind, decay, momentum) in enumerate(settings):
         rates = series(run, f"learning_rate/{k}" if k else "learning_rate")[1]
