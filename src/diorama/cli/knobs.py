@@ -78,7 +78,8 @@ class LookingCommand(click.Command):
             rest = next((each for each in given if each.partition("=")[0] == error.option_name), error.option_name)
             after = given[given.index(rest) + 1 :][:1] if rest in given else []
             value = rest.partition("=")[2] or (after[0] if after and not after[0].startswith("-") else "…")
-            raise click.UsageError(f"No such option '{error.option_name}'. Choose what to look at by its key: --select {kind}:{value}", ctx) from error
+            said = f"No such option '{error.option_name}'. Choose what to look at by its key: --select {kind}:{value}"
+            raise click.UsageError(said, ctx) from error
 
 
 class NamedGroup(click.Group):

@@ -106,7 +106,8 @@ def test_green_wants_readings_and_reasons_are_so(places: bool, looks: bool, tmp_
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(48, 1, 8, 8, generator=generator)
     y = (x[:, 0] > 0).long() if places else (x.mean((1, 2, 3)) > 0).long()
-    model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1), torch.nn.Identity() if places else torch.nn.Flatten(), *(() if places else [torch.nn.Linear(128, 2)]))
+    rest = [] if places else [torch.nn.Flatten(), torch.nn.Linear(128, 2)]
+    model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1), *rest)
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     with diorama.watch(model, tmp_path / "run", probe=(x[32:], y[32:]), optimizer=optimizer, every=5) as recorder:
         recorder._prober.affordable = lambda number: looks and number % 5 == 0  # type: ignore[union-attr,method-assign]

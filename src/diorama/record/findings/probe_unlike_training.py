@@ -187,7 +187,9 @@ _APART = 0.1
 def _rises(run: RunReader, held: np.ndarray, floor: float | None) -> tuple[bool, str]:
     """Whether the probe loss of texts rises from its first reading on, above that of one answer for all, while the training's falls."""
     loss = series(run, "loss")[1]
-    if run.meta.get("task") != "next_token" or run.meta.get("doubt") or len(held) < 3 or len(loss) < 20 or not np.isfinite(held).all() or not np.isfinite(loss).all():
+    if run.meta.get("doubt"):
+        return False, ""
+    if run.meta.get("task") != "next_token" or len(held) < 3 or len(loss) < 20 or not np.isfinite(held).all() or not np.isfinite(loss).all():
         return False, ""
     few = max(5, len(loss) // 20)
     fell = np.median(loss[-few:]) < _FELL * np.median(loss[:few])
