@@ -311,7 +311,7 @@ class Recorder:
             return  # the training went back, and another run is ready for its next step
         if observer.prepare(number + 1):
             self._event("pace", "every", f"from here on {observer.pace.every} steps lie between two readings: one costs "
-                        f"{observer.pace.cost * 1e3:.3g} ms; they may take {SHARE * 100:.2g} of the {ALL * 100:.2g} % of the time that all recording may")
+                        f"{observer.pace.cost * 1e3:.3g} ms; all have {SHARE * 100:.2g} of the {ALL * 100:.2g} % of the time that recording may take")
         if not (controls.touched or self._copies.waits):
             looks, step, until = self._looks.rests(number) if self._prober is not None else (False, NEVER, math.inf)
             self._rest = min(observer.rests_until(number + 1, looks), NEVER if looks else step, self._copies.rest_until(number))
