@@ -379,7 +379,6 @@ def _answer(training: Training, request: dict[str, Any], step: int, chosen: Sele
         told = (marks.Image(title=title, pixels=given, size=64) for title in ("answer", "truth"))
         shares = marks.Bars(
             values=np.array([0.7, 0.2, 0.1]), labels=("ground", "disc", "square"), colours=(0, 1, 2), horizontal=True, unit="share of the places",
-            notes=("70 %", "20 %", "10 %"),
         )
         return marks.Group(children=(receives, marks.Group(children=(*told, shares), direction="row")), direction="row"), "Answer", ""
     if training.several:

@@ -118,11 +118,13 @@ def test_answer_and_truth_of_a_segmentation_are_seen(visit: Visit, server: Serve
         for title in ("answer", "truth"):
             named = answer.locator(".mark-title", has_text=title)
             expect(named).to_be_visible()
-            told, whole = named.bounding_box(), named.locator("xpath=ancestor::*[@data-mark='image'][1]").locator("canvas").first.bounding_box()
-            assert told and whole
+            told, whole = named.bounding_box(), named.locator("xpath=ancestor::*[@data-mark='image'][1]").bounding_box()
+            assert told
+            assert whole
             assert told["height"] < 24, title
             assert whole["width"] >= 40, title
         for name in ("ground", "disc", "square"):
-            label = answer.locator(".bar-label", has_text=name)
+            label, share = answer.locator(".bar-label", has_text=name), answer.locator(".bar", has_text=name).locator(".bar-value")
+            expect(share).to_have_text({"ground": "70 %", "disc": "20 %", "square": "10 %"}[name])
             expect(label).to_be_visible()
             assert label.evaluate("one => one.scrollWidth <= one.clientWidth + 1"), name

@@ -103,7 +103,8 @@ function fill(bar: Bar, mark: Bars, i: number, scale: { low: number; high: numbe
   if (other !== undefined) bar.tick.style[along[0]] = `${share(other) * 100}%`;
   bar.classList.toggle("strong", mark.strong === i);
   setText(bar.label, mark.labels[i] ?? "");
-  setText(bar.value, mark.notes[i] || shown(mark, i));
+  // Of what a share is told where it is asked for: beside the bar there is room for the number.
+  setText(bar.value, mark.notes[i] || (shared(mark) ? percent(value) : shown(mark, i)));
 }
 
 function colour(mark: Bars, i: number, value: number, context: Context): string {
@@ -113,8 +114,14 @@ function colour(mark: Bars, i: number, value: number, context: Context): string 
   return value < 0 ? "var(--negative)" : mark.values.data.some((other) => other < 0) ? "var(--positive)" : "var(--bar)";
 }
 
+/** Whether its numbers are shares of something that its unit names. */
+function shared(mark: Bars): boolean {
+  return mark.unit.startsWith("share of ");
+}
+
 function shown(mark: Bars, i: number): string {
   const value = mark.values.data[i] ?? NaN;
+  if (shared(mark)) return `${percent(value)} ${mark.unit.slice("share ".length)}`;
   if (mark.unit === "%") return percent(value / 100);
   if (mark.limits?.scale === "probability") return percent(value);
   return withUnit(value, mark.unit);
