@@ -78,14 +78,15 @@ def test_the_distance_of_true_values_is_that_of_the_last_look() -> None:
 @pytest.mark.parametrize("many", [12, 40])
 @pytest.mark.parametrize(("change", "why"), [
     ({"dropouts": [("2", 0.7)]}, "layer 2 drops units in the training's batches alone"),
-    ({"layers": [{"kind": "BatchNorm1d"}]}, "batch norm rests on few rows"), ({"std": 0.76}, "as by augmentation"), ({"mean": -0.4}, "as by augmentation"),
+    ({"layers": [{"kind": "BatchNorm1d"}]}, "batch norm rests on few rows"),
+    ({"std": 0.76}, "as by augmentation"), ({"mean": -0.4}, "as by augmentation"),
     ({"dropouts": [("2", 0.7)], "eval": 1.0}, ""), ({"dropouts": [("2", 0.0)]}, ""), ({"std": 1.05}, ""),
 ])
 def test_the_probe_set_speaks_against_labels_only_where_it_is_answered_as_the_batches_are(many: int, change: dict[str, Any], why: str) -> None:
     """In few readings and in many: what is done to the batches alone makes their answers worse, whatever the labels are."""
     kept = {
-        "count": 15.0 if "layers" in change else 32.0, "accuracy": 0.66, "labels": 0.3, "order": 0.6, "wrong_sure": 0.6, "right_sure": 0.65, "mean": 0.0,
-        "std": 1.0, "eval": 0.0,
+        "count": 15.0 if "layers" in change else 32.0, "accuracy": 0.66, "labels": 0.3, "order": 0.6, "wrong_sure": 0.6, "right_sure": 0.65,
+        "mean": 0.0, "std": 1.0, "eval": 0.0,
     } | {name: value for name, value in change.items() if not isinstance(value, list)}
     told = {f"batch/{name}": np.full(many, value) for name, value in kept.items()}
     run = _Told(told | {"probe/accuracy": np.full(12, 0.9)}, labels=np.repeat(np.arange(4), 50).tolist(), inputs=[-3.0, 3.0, 0.0, 1.0])
@@ -99,7 +100,8 @@ def test_the_probe_set_speaks_against_labels_only_where_it_is_answered_as_the_ba
 def test_a_rare_class_that_comes_last_is_no_alarm(before: int, end: float, sure: bool) -> None:
     """What is taken for another class less and less, or not for long beside the time that the others took, may still be learnt."""
     series = {
-        "confused": np.append(np.full(before, 0.3), np.append(np.full(7, 0.9), np.linspace(0.9, end, 7)) * 0.9), "accuracy": np.full(before + 14, 0.9),
+        "confused": np.append(np.full(before, 0.3), np.append(np.full(7, 0.9), np.linspace(0.9, end, 7)) * 0.9),
+        "accuracy": np.full(before + 14, 0.9),
         "confused/from": np.append(np.zeros(before), np.full(14, 2.0)), "confused/as": np.append(np.ones(before), np.zeros(14)),
         "labels": np.full(before + 14, 0.4),
     }

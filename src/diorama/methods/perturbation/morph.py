@@ -99,8 +99,8 @@ class LayerWay(InputWay):
         gap = _gap(self.run([1.0]).scores, seen[1].scores, seen[0].scores)
         if gap > CARRIES:
             raise NotApplicable(
-                f"part of the answer goes round {layer} (a skip, a layer beside it, or a mask that is made of the input), so its codes alone do not lead "
-                "to the end; choose a layer that everything goes through"
+                f"part of the answer goes round {layer} (a skip, a layer beside it, or a mask that is made of the input), so its codes alone do "
+                "not lead to the end; choose a layer that everything goes through"
             )
 
     def code(self, places: Sequence[float]) -> Tensor:

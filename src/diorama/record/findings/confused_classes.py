@@ -89,7 +89,7 @@ class ConfusedClasses(Finding):
             "of all answers are right.",
             f"share at the last {self.readings} readings: {recent.min():.2f} to {recent.max():.2f}",
             (f"class:{int(one[-1])}", f"class:{int(other[-1])}"), None, first,
-            "Sure for the batches that were read." if lasts else "Sure for the batches that were read, not that it stays so: the class may still be learnt.",
+            f"Sure for the batches that were read{'' if lasts else ', not that it stays so: the class may still be learnt'}.",
             "Look at examples of both: are the labels right, and does the input show the difference?", "confusion",
         )]
 

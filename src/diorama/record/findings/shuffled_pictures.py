@@ -14,8 +14,9 @@ class ShuffledPictures(Finding):
     """Neighbouring rows (or columns) of the training's pictures are no more alike than any two of them, and columns (or rows) are.
 
     *Meaning* in what a camera, a scanner or a pen has made neighbours are alike, in both directions. Where they are so in one direction alone, an
-    axis was shuffled, or taken apart and put together wrongly. What is no picture (channels of a measurement over time), or has grain in one direction
-    (wood, cloth), is so by itself: it is an alarm only where one of the training's and the probe set's pictures are in order and the others are not.
+    axis was shuffled, or taken apart and put together wrongly. What is no picture (channels of a measurement over time), or has grain in one
+    direction (wood, cloth), is so by itself: it is an alarm only where one of the training's and the probe set's pictures are in order and the
+    others are not.
     """
 
     steady = True

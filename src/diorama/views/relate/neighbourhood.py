@@ -101,8 +101,8 @@ class NeighbourhoodView(View):
             return f"No weights could be followed that lead to {name} or from it, so what goes with it over the examples is shown."
         if lost := found["lost"]:
             some = ", ".join(spoken(one) for one in lost[:4]) + (f" and {counted(len(lost) - 4, 'more layers')}" if len(lost) > 4 else "")
-            return (f"What leads to {some} or from there could not be followed through all that lies between: it may be units that are missing, or rows that are looked "
-                    "up, which are no units; edges=together shows what goes with a unit over the examples.")
+            return (f"What leads to {some} or from there could not be followed through all that lies between: it may be units that are missing, "
+                    "or rows that are looked up, which are no units; edges=together shows what goes with a unit over the examples.")
         if len(found["unit"]) > 1:
             return ""
         if self.edges == "weights":

@@ -288,8 +288,8 @@ def carried(look: Looking, start: Any, end: Any, layer: Layer | None, table: Seq
             continue
     texts = any(not part.is_floating_point() for part in nesting.tensors(start))
     raise NotApplicable(
-        "between these two inputs no layer carries the whole answer (what goes round it, as a skip or a mask of padding, stays that of the start), so there "
-        f"is no way through a layer's space{'; between texts of one length there may be one' if texts else ''}"
+        "between these two inputs no layer carries the whole answer (what goes round it, as a skip or a mask of padding, stays that of the start), "
+        f"so there is no way through a layer's space{'; between texts of one length there may be one' if texts else ''}"
     )
 
 
