@@ -99,6 +99,6 @@ __all__ = [
     "Act", "Applied", "Attribution", "Check", "Command", "Controls", "Cost", "Demo", "Derivation", "Derived", "DioramaError", "Draft", "Examples",
     "Faulty", "Finding", "Following", "Found", "HistogramValue", "Key", "Knob", "Layer", "LayerReading", "LayerTable", "Limits", "Looking",
     "Method", "NotApplicable", "Pass", "Picture", "Placed", "Plugin", "ProbeReading", "Progress", "Projection", "Reversal", "RunReader", "Saver",
-    "Scene", "Selection", "Setting", "SettingsReversal", "Signal", "Stage", "Step", "Subject", "Unavailable", "UsageError", "View", "knob",
-    "magnitude", "marks", "savers", "symmetric",
+    "Scene", "Selection", "Setting", "SettingsReversal", "Signal", "Stage", "Step", "Subject", "Unavailable", "UsageError", "View",
+    "completeness", "knob", "magnitude", "marks", "savers", "symmetric",
 ]

@@ -430,3 +430,13 @@ def test_how_far_work_is_and_what_it_costs_are_numbers(wrong: float, scene: dior
         list(scene.stream("mine", progress=lambda _: None))
     with pytest.raises(Faulty, match=r"wants mending: Cost\.forward must be"):
         plugins.Cost.of(diorama.views["mine"](), lambda: plugins.Cost(forward=-1))
+
+
+def test_completeness_of_a_third_party_is_that_of_diorama(scene: diorama.Scene) -> None:
+    """What methods with a baseline check is the gap as a share of the score less the baseline's, and anybody measures it alike."""
+    x, baseline = scene.live.x[:3], torch.full((1, 4), 0.5)
+    found = diorama.attribute(scene.model, x, 1, method="integrated_gradients", baseline=baseline)
+    with torch.no_grad():
+        change = scene.model(x)[:, 1] - scene.model(baseline)[:, 1]
+    assert found.checks["completeness"] == pytest.approx(plugins.completeness(found.values, change), rel=0.05, abs=1e-6)
+    assert plugins.completeness(torch.tensor([[1.0, 2.0]]), torch.tensor([4.0])) == pytest.approx(0.25)

@@ -217,7 +217,8 @@ def reckoned(plugin: Any, item: Any, *fields: str) -> Any:
     for field in fields if not registry.is_own(plugin) else ():
         value = getattr(item, field)
         if value is not None and not 0 <= value < float("inf"):
-            raise Faulty(f"{registry.told(plugin)} wants mending: {type(item).__name__}.{field} must be a finite number, not below 0, and is {value!r}")
+            what = f"{type(item).__name__}.{field} must be a finite number, not below 0, and is {value!r}"
+            raise Faulty(f"{registry.told(plugin)} wants mending: {what}")
     return item
 
 

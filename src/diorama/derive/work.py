@@ -164,7 +164,8 @@ class Work:
         try:
             reckoned(self.derived.derivation, sound(self.derived.derivation, stage), "done", "total", "seconds")
             if stage.state is not None and not callable(stage.state):
-                raise Faulty(f"{told(self.derived.derivation)} wants mending: Stage.state must be a function that gives the state, and is {stage.state!r:.60}")
+                what = f"Stage.state must be a function that gives the state, and is {stage.state!r:.60}"
+                raise Faulty(f"{told(self.derived.derivation)} wants mending: {what}")
         except BaseException:
             self._stop(keep=False)
             raise

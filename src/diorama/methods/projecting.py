@@ -71,7 +71,8 @@ def placements(
             raise Faulty(f"{told(algorithm)} wants mending: none of the {len(points)} examples has a place: all its numbers are NaN or infinite")
         furthest = float(np.abs(points[np.isfinite(points)]).max(initial=0.0))
         if furthest > FURTHEST and not is_own(algorithm):
-            raise Faulty(f"{told(algorithm)} wants mending: it places examples as far out as {furthest:.3g}, and no picture reaches beyond {FURTHEST:.0e}")
+            what = f"it places examples as far out as {furthest:.3g}, and no picture reaches beyond {FURTHEST:.0e}"
+            raise Faulty(f"{told(algorithm)} wants mending: {what}")
         yield placed
 
 

@@ -40,14 +40,17 @@ def ill_formed(finding: type[Finding]) -> str | None:
         found = _WANTED.fullmatch(each)
         if found is None:
             return f"its rests holds {each!r}, which cannot be read: {_FORM}"
-        for count in (found["count"], found["begun"]):
-            number = getattr(finding, count or "", 0)
-            if count is not None and not count.isdigit() and (isinstance(number, bool) or not isinstance(number, int | float) or not hasattr(finding, count)):
+        for count in filter(None, (found["count"], found["begun"])):
+            number = getattr(finding, count, None)
+            if not count.isdigit() and (isinstance(number, bool) or not isinstance(number, int | float)):
                 return f"its rests holds {each!r}, and {count!r} is no number of readings and no knob of its own that is one: {_FORM}"
     return None
 
 
-_FORM = "what it rests on is written as 'updates/*/ratio:readings' or 'loss:100', the name of a series and behind a colon how many readings or the knob that says so"
+_FORM = (
+    "what it rests on is written as 'updates/*/ratio:readings' or 'loss:100', the name of a series and behind a colon how many readings or the "
+    "knob that says so"
+)
 
 
 def unjudged(run: RunReader, name: str, finding: Finding) -> Unjudged | None:
@@ -93,7 +96,7 @@ def _lack(run: RunReader, finding: Finding, wanted: str) -> tuple[str, str] | No
     need = 1 if count is None else int(count) if count.isdigit() else int(getattr(finding, count))
     if name == "steps":
         return None if run.last_step >= need else (TOO_FEW, f"{run.last_step:,} of {counted(need, 'steps')}")
-    first = 0 if begun is None else int(getattr(finding, begun))
+    first = 0 if begun is None else int(begun if begun.isdigit() else getattr(finding, begun))
     have = max((sum(step >= first for step in steps) if first else len(steps) for steps in _readings(run, name)), default=0)
     if have >= need:
         return None

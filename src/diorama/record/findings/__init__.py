@@ -88,8 +88,8 @@ class Finding(Plugin):
     """The series without which it can tell nothing, as ``("updates/*/ratio:readings", "loss:100")``: behind a colon how many readings, or the
     knob that says so. One of several is enough with ``|`` between them; what is not there is named as not judged."""
     about: ClassVar[str] = ""
-    """What not every training has and it is about, as ``"dropout"``: a name of ``record.evidence.PARTS``; where it is not there, and it finds nothing,
-    it is named as not asked."""
+    """What not every training has and it is about, as ``"dropout"``: a name of ``record.evidence.PARTS``; where that is not there, and
+    nothing is found, it is named as not asked."""
 
     @classmethod
     def flaw(cls) -> str | None:
