@@ -78,7 +78,7 @@ class WeightDecayTooStrong(Finding):
 def _decaying(run: RunReader) -> list[_Decaying]:
     """The groups whose weights decay at a rate that is known, by the decay, rate and momentum of each."""
     held = run.meta.get("held") or {}
-    kinds, groups = held.get("kinds") or (), held.get("groups")
+    kinds, groups = list(held.get("kinds") or []), held.get("groups")
     settings = held.get("settings")
     if settings is None:
         # Of several groups a record of before does not tell which of them decays.
