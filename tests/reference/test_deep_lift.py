@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from typing import Any
 
@@ -85,7 +86,8 @@ def test_values_sum_to_the_difference(specimen: Any) -> None:
         model.double(), x.double() if isinstance(x, Tensor) and x.is_floating_point() else x, 1, method="deep_lift"
     )
     assert heat.checks["completeness"] < 1e-6
-    assert not heat.note
+    slight = r"For \d of 4 examples the baseline has nearly the same score\. .* use occlusion, or another baseline\."
+    assert not re.sub(slight, "", heat.note)
 
 
 def test_softmax_sums_to_the_difference() -> None:

@@ -22,7 +22,7 @@ export interface Picture {
   readonly step: number | null;
   readonly final: boolean;
   readonly idle: Readonly<Record<string, string>>;
-  readonly places: Places | null;
+  readonly places: MapPlaces | null;
 }
 
 /** One bar a label; negative values go the other way. */
@@ -497,7 +497,7 @@ export interface Check {
 }
 
 /** Where the points of a picture stand: ``of`` names the map, the same at all steps of a training; ``step`` is the one whose map it is. */
-export interface Places {
+export interface MapPlaces {
   readonly of: string;
   readonly step: number;
 }
@@ -539,7 +539,7 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "body": null,
    "provenance": "Provenance",
    "checks": "Check",
-   "places": "Places"
+   "places": "MapPlaces"
   }
  },
  "Bars": {
@@ -1040,7 +1040,7 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
   },
   "nested": {}
  },
- "Places": {
+ "MapPlaces": {
   "defaults": {},
   "nested": {}
  },

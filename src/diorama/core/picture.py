@@ -33,7 +33,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     good: bool | None = None
 
 
-class Places(msgspec.Struct, frozen=True, kw_only=True):
+class MapPlaces(msgspec.Struct, frozen=True, kw_only=True):
     """Where the points of a picture stand: ``of`` names the map, the same at all steps of a training; ``step`` is the one whose map it is."""
 
     of: str
@@ -73,7 +73,7 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dic
     step: int | None = None
     final: bool = True
     idle: dict[str, str] = {}
-    places: Places | None = None
+    places: MapPlaces | None = None
 
     def to_bytes(self) -> bytes:
         """The binary form: magic, header length, JSON header, then the arrays, each at a multiple of 8 bytes."""

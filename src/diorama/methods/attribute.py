@@ -185,7 +185,7 @@ def _given(x: Nested, method: Method, attribute: Callable[[], Any]) -> Iterator[
         if not isinstance(found.scores, Tensor) or scores != (nesting.size(x),):
             raise Faulty(f"{named(method)} wants mending: scores of the shape {(nesting.size(x),)} are wanted, the target's value of each example, "
                          f"not {scores if isinstance(found.scores, Tensor) else type(found.scores).__name__}")
-        wrong = _beside(found, nesting.size(x))
+        wrong = None if is_own(method) else _beside(found, nesting.size(x))
         if wrong is not None:
             raise Faulty(f"{named(method)} wants mending: {wrong}")
         yield found

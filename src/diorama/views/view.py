@@ -19,7 +19,7 @@ import msgspec
 from ..core import knobs
 from ..core.knobs import Plugin
 from ..core.marks import Group, Node, Table
-from ..core.picture import Check, Draft, Picture, Places, Progress
+from ..core.picture import Check, Draft, MapPlaces, Picture, Progress
 from ..core.saying import plain
 from ..core.selection import Selection
 from .relabelled import of_numbers
@@ -120,7 +120,7 @@ class View(Plugin, abc.ABC):
         source: str = "",
         mode: str = "eval",
         idle: Mapping[str, str] | None = None,
-        places: Places | None = None,
+        places: MapPlaces | None = None,
     ) -> Picture:
         """Make a picture with its step and provenance; ``source`` names the paper or formula, ``hint`` says what can be done with the
         picture in the page (a file does not say it), ``idle`` names the knobs that change nothing here, and choices that do not apply

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.picture import Places
+from ...core.picture import MapPlaces
 from ...core.saying import counted
 from ...derive.derivation import Derived
 from ...scene import Scene
@@ -27,10 +27,10 @@ def closed(scene: Scene, one: Mapping[str, Any]) -> NDArray[np.bool_]:
     return ~one["profile"].any(1) if source.rectified else np.zeros(len(one["units"]), bool)
 
 
-def stand(derived: Derived, scene: Scene, reached: int | None) -> Places | None:
+def stand(derived: Derived, scene: Scene, reached: int | None) -> MapPlaces | None:
     """At which step the points of a map that follows the training stand: an earlier one that was reached, else the scene's; None without a run."""
     at = scene.step if reached is None else reached
-    return None if at is None else Places(of=derived.line, step=at)
+    return None if at is None else MapPlaces(of=derived.line, step=at)
 
 
 def unheard(shut: int, count: int) -> str:
