@@ -7,7 +7,7 @@ import io
 from fake_server import Server
 from PIL import Image
 from playwright.sync_api import expect
-from visits import Visit
+from visits import Visit, until
 
 
 def test_drawing_asks_no_faster_than_answered(visit: Visit, server: Server) -> None:
@@ -70,6 +70,8 @@ def test_each_part_of_an_input_is_made_by_itself(visit: Visit, server: Server) -
     pad.click()
     expect(page.get_by_text("looking at your own question and image")).to_be_visible()
     expect(page.get_by_role("heading", name="Activations of the parts")).to_be_visible()
+    # The first answer to the question alone bears the same heading.
+    until(page, lambda: "image" in server.asked("activations")[-1]["input"]["parts"])
     made = server.asked("activations")[-1]["input"]
     assert made["kind"] == "parts"
     assert made["example"] == 0
