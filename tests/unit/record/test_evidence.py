@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from diorama.core import registry
 from diorama.core.marks import Number
 from diorama.record import evidence
 from diorama.record.past import Past
+from diorama.record.recorder import Recorder
 from diorama.run import Run
 
 
@@ -99,6 +101,24 @@ def test_a_record_of_nothing_judges_nothing(tmp_path: Path) -> None:
     assert not any(mark.tone == "good" for mark in run.scene().view("findings").marks() if isinstance(mark, Number))
 
 
+def _train(
+    recorder: Recorder,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batches: Sequence[torch.Tensor],
+    labels: Sequence[torch.Tensor],
+    steps: int,
+) -> None:
+    """`steps` steps of cross-entropy, through the batches in turn."""
+    for step in range(steps):
+        turn = step % len(batches)
+        loss = torch.nn.functional.cross_entropy(model(batches[turn]), labels[turn])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        recorder.step(loss=loss)
+
+
 @pytest.mark.parametrize(("places", "looks"), [(True, False), (True, True), (False, False)])
 def test_green_wants_readings_and_reasons_are_so(places: bool, looks: bool, tmp_path: Path) -> None:
     """Nothing is said to be well while what was asked waits for readings, though the training is over; true values and labels that are there
@@ -111,13 +131,7 @@ def test_green_wants_readings_and_reasons_are_so(places: bool, looks: bool, tmp_
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     with diorama.watch(model, tmp_path / "run", probe=(x[32:], y[32:]), optimizer=optimizer, every=5) as recorder:
         recorder._prober.affordable = lambda number: looks and number % 5 == 0  # type: ignore[union-attr,method-assign]
-        for step in range(80):
-            rows = slice(step % 2 * 16, step % 2 * 16 + 16)
-            loss = torch.nn.functional.cross_entropy(model(x[rows]), y[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            recorder.step(loss=loss)
+        _train(recorder, model, optimizer, x[:32].split(16), y[:32].split(16), 80)
     run = diorama.open(tmp_path / "run")
     assert ("overfitting" in {lack.finding for lack in run.unjudged() if lack.why == evidence.TOO_FEW}) is not looks
     picture = run.scene().view("findings")
@@ -140,13 +154,7 @@ def test_what_is_judged_follows_the_readings(tmp_path: Path) -> None:
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     with diorama.watch(model, tmp_path / "run", probe=(x[256:], y[256:]), optimizer=optimizer, every=10) as recorder:
         recorder._prober.affordable = lambda number: True  # type: ignore[union-attr,method-assign]
-        for step in range(200):
-            rows = slice(step % 8 * 32, step % 8 * 32 + 32)
-            loss = torch.nn.functional.cross_entropy(model(x[rows]), y[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            recorder.step(loss=loss)
+        _train(recorder, model, optimizer, x[:256].split(32), y[:256].split(32), 200)
     run = diorama.open(tmp_path / "run")
     assert [lack for lack in run.unjudged() if lack.about] == []
     assert any(mark.tone == "good" for mark in run.scene().view("findings").marks() if isinstance(mark, Number))
