@@ -15,6 +15,7 @@ import { canPlay, hertz, play, silence } from "./sounding.ts";
 const FOOT = 18;
 const BUTTON = 24;
 const LEFT = 24;
+const LETTER = 10;
 const NAMES = ["C", "C♯", "D", "D♯", "E", "F", "F♯", "G", "G♯", "A", "A♯", "B"];
 
 interface Plan {
@@ -37,7 +38,7 @@ export const draw: Draw<Roll> = (element, first, context) => {
     const ink = inks(element, context.theme);
     const chosen = new Chosen(context.selection);
     const { x, high, step, bottom } = layout;
-    pen.font = face(10);
+    pen.font = face(LETTER);
     pen.lineWidth = 1;
     pen.textBaseline = "middle";
     pen.textAlign = "right";
@@ -47,7 +48,7 @@ export const draw: Draw<Roll> = (element, first, context) => {
       pen.strokeStyle = ink.hairline;
       line(pen, x.from, y, x.to, y);
       pen.fillStyle = ink.muted;
-      pen.fillText(nameOf(pitch), x.from - 4, y);
+      pen.fillText(nameOf(pitch), x.from - 4, Math.max(y, LETTER / 2)); // the topmost is not cut
     }
     mark.starts.data.forEach((_, i) => {
       const box = boxOf(mark, layout as Plan, i);

@@ -74,7 +74,7 @@ class CellsView(View):
         "any", "Offer the cells that match this property of the text best.",
         choices=("any", *PROPERTIES, *MUSIC, PATTERN, CHOSEN), main=True,
     )
-    pattern: str = knob("", "A regular expression: the cells that are on where it matches are offered too.")
+    pattern: str = knob("", "A regular expression: the cells that are on where it matches are offered too.", main=True)
     state: str = knob(
         "auto", "Colour, and rank cells, by what a cell keeps (tanh of an LSTM's memory) or says; auto: by its memory where it has one.",
         choices=STATES,
@@ -92,7 +92,7 @@ class CellsView(View):
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """At once when the cell is given; else after the cells have been matched with properties."""
         if self.property == PATTERN and not self.pattern:
-            raise UsageError("matching a regular expression wants one: give pattern=")
+            raise UsageError("no regular expression was given: type one as pattern, such as ^def or [A-Z]+:")
         layer = self._layer(scene, selection)
         given = self._given(layer, selection)
         if self.property in {*PROPERTIES, *MUSIC} - set(told := told_of(texts.kind(scene, text_at(scene, layer.name)))):
