@@ -15,7 +15,9 @@ from ..projecting import Floats, Placed, Projection, alike, begun_at, own_dice, 
 from ..repelling import Mesh
 
 FEW = 10_000
-"""Among so many rows the nearest are found by comparing all."""
+"""Among so many rows of a wide map the nearest are found by comparing all."""
+EXACT = 1_000
+"""Of fewer rows openTSNE finds the nearest exactly, of more nearly."""
 CHUNK = 25
 """So many iterations are a stage."""
 EXAGGERATED = 250
@@ -94,7 +96,7 @@ class TSNE(Projection):
                 affinities, near = _affinities(rows, tsne.perplexity)
                 points = tsne.prepare_initial(affinities=affinities, initialization=DRAWN_IN * start)
             else:
-                points = tsne.prepare_initial(rows, initialization=start)
+                points = tsne.prepare_initial(rows, _own_affinities(rows, tsne.perplexity, self.seed), start)
         total, done, origin, pulled = sum(phases), 0, np.array(points), held is not None and start is not None
         shape = points.shape
         if (state := begun_at(begun, points=shape, gains=shape, update=shape)) is not None:
@@ -127,14 +129,30 @@ class TSNE(Projection):
             yield Placed(np.array(points))
 
 
+def _searched(rows: Floats, perplexity: float, seed: int) -> Any:
+    """The search for the nearest that openTSNE chooses. Left to choose, it would first import another, which it does not take here and which is
+    compiled when it is first imported: half a minute before the first map of a new installation."""
+    from openTSNE.nearest_neighbors import Annoy, Sklearn
+
+    search = Sklearn if len(rows) < EXACT else Annoy
+    return search(rows, min(len(rows) - 1, int(3 * perplexity)), "euclidean", n_jobs=1, random_state=seed)
+
+
+def _own_affinities(rows: Floats, perplexity: float, seed: int) -> Any:
+    """How much each counts as whose neighbour, as openTSNE finds it of itself."""
+    from openTSNE.affinity import MultiscaleMixture
+
+    return MultiscaleMixture(perplexities=perplexity, n_jobs=1, random_state=seed, knn_index=_searched(rows, perplexity, seed))
+
+
 def _affinities(rows: Floats, perplexity: float) -> tuple[Any, NDArray[np.int64]]:
     """How much each counts as whose neighbour, and the nearest of each; compared with all others where that costs less than openTSNE's search."""
-    from openTSNE.affinity import PerplexityBasedNN, get_knn_index
+    from openTSNE.affinity import PerplexityBasedNN
     from openTSNE.nearest_neighbors import PrecomputedNeighbors
 
     near = min(len(rows) - 1, int(3 * perplexity))
     if len(rows) > FEW:
-        which, apart = get_knn_index(rows, "auto", near, "euclidean", n_jobs=1, random_state=0).build()
+        which, apart = _searched(rows, perplexity, 0).build()
     else:
         from sklearn.neighbors import NearestNeighbors
 
