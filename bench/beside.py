@@ -2,8 +2,9 @@
 
 Stored runs, recorded by the older of both so that both can read them, are drawn by processes of the two in turn: each view
 that both have, of the last snapshot, cold, as in a scene and a run folder that nobody has looked at. What counts is a
-process's own time on the processor, the least of all rounds; what is drawn first in a process stands in columns of its own, and so does
-the same view of the snapshot before, of the run that is open by then: it is what the slider asks for.
+process's own time on the processor, the least of all rounds, with modules that are compiled, as an installed package's are; what is
+drawn first in a process stands in columns of its own, and so does the same view of the snapshot before, of the run that is open by then:
+it is what the slider asks for.
 A view is slower where it takes more than the other commit's own spread over its processes, and more than a millisecond.
 ``--view=NAME`` draws some, ``--quick`` takes three processes a side, not five.
 """
@@ -14,9 +15,12 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent.parent
+COMPILED = Path(tempfile.gettempdir()) / "diorama-bench-compiled"
+"""Where the modules of both checkouts lie compiled: it would take longer than to draw a picture."""
 ROUNDS, ENOUGH = 5, 1.0
 """So often a view is drawn in a process, but for no longer than some seconds."""
 
@@ -60,7 +64,8 @@ print(json.dumps(found))
 def drawn(root: Path, run: Path, names: list[str]) -> dict[str, list[list[float]]]:
     """Milliseconds of each drawing of each view, of the last snapshot and of the one before, by one process with a checkout's sources."""
     line = [sys.executable, "-c", CHILD, str(run), str(ROUNDS), str(ENOUGH), *names]
-    environment = {**os.environ, "PYTHONPATH": str(root / "src")}
+    environment = {**os.environ, "PYTHONPATH": str(root / "src"), "PYTHONPYCACHEPREFIX": str(COMPILED)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     done = subprocess.run(line, env=environment, cwd=root, capture_output=True, text=True, check=True)
     found: dict[str, list[list[float]]] = json.loads(done.stdout.splitlines()[-1])
     return found

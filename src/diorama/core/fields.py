@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -35,15 +36,18 @@ def flaw(value: object) -> str | None:
 
 @functools.cache
 def _of_class(cls: type) -> _Check:
-    """The check of one class, made once; those of its fields when it first runs, as structs may hold one another."""
-    name, checks = cls.__name__, list[tuple[str, _Check, frozenset[type]]]()
+    """The check of one class, made once; that of a field when it first holds something else than it does by default."""
+    name, defaults, checks = cls.__name__, list(_defaults(cls).items()), dict[str, tuple[_Check, frozenset[type]]]()
 
     def check(value: Any) -> Flaw:
-        if not checks:
-            forms = {field: _form(form) for field, form in typing.get_type_hints(cls).items() if typing.get_origin(form) is not ClassVar}
-            checks.extend((field, _of(form), _plain_types(form)) for field, form in forms.items())
-        for field, each, plain in checks:
+        for field, default in defaults:
             held = getattr(value, field)
+            if held is default:
+                continue
+            if field not in checks:
+                form = _annotated(cls, field)
+                checks[field] = _of(form), _plain_types(form)
+            each, plain = checks[field]
             # Most fields are settled here: a mark has up to twenty, and each call costs what the look does.
             if type(held) not in plain and (found := each(held)) is not None:
                 where, came, wanted = found
@@ -51,6 +55,32 @@ def _of_class(cls: type) -> _Check:
         return None
 
     return check
+
+
+def _defaults(cls: type) -> dict[str, Any]:
+    """The fields of a struct or a dataclass, each with the very object that it holds where nothing is said; none for any other class."""
+    if dataclasses.is_dataclass(cls):
+        return {field.name: msgspec.NODEFAULT if field.default is dataclasses.MISSING else field.default for field in dataclasses.fields(cls)}
+    names = getattr(cls, "__struct_fields__", ())
+    told = getattr(cls, "__struct_defaults__", ())
+    return dict(zip(names, [*[msgspec.NODEFAULT] * (len(names) - len(told)), *told], strict=True))
+
+
+def _annotated(cls: type, field: str) -> inspect.Type:
+    """The type of one field: to work out those of all takes some microseconds each, and a picture uses few."""
+    owner = next(base for base in cls.__mro__ if field in base.__dict__.get("__annotations__", ()))
+    said = owner.__annotations__[field]
+    words = said.split(" | ") if isinstance(said, str) else ()
+    if words and _WORDS.keys() >= set(words):
+        plain = tuple(_WORDS[word] for word in words)
+        return plain[0] if len(plain) == 1 else inspect.UnionType(plain)
+    alone = types.SimpleNamespace(__annotations__={field: said})
+    return _form(typing.get_type_hints(alone, vars(sys.modules[owner.__module__]))[field])
+
+
+_WORDS: dict[str, inspect.Type] = {
+    "str": inspect.StrType(), "float": inspect.FloatType(), "int": inspect.IntType(), "bool": inspect.BoolType(), "None": inspect.NoneType()}
+"""Plain types as they are written."""
 
 
 def _form(form: Any) -> inspect.Type:

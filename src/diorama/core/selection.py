@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Collection, Iterable
 from typing import Any
@@ -105,12 +106,12 @@ class Key:
         point, colon, rest = self.name.partition(":")
         if colon and point in POINTS and self.kind in ("layer", "unit"):
             unit = "/" + ",".join(map(str, self.index)) if self.index else ""
-            return f"{point}:{quote(rest, safe=_SAFE)}{unit}{place}"
+            return f"{point}:{_quoted(rest)}{unit}{place}"
         if self.kind in NAMED:
-            return f"{self.kind}:{quote(self.name, safe=_SAFE)}{place}"
+            return f"{self.kind}:{_quoted(self.name)}{place}"
         index = ",".join(map(str, self.index))
         if self.kind in INDEXED:
-            return f"{self.kind}:{quote(self.name, safe=_SAFE)}/{index}{place}"
+            return f"{self.kind}:{_quoted(self.name)}/{index}{place}"
         return f"{self.kind}:{'-'.join(map(str, self.index))}"
 
     @property
@@ -149,6 +150,12 @@ def is_point(name: str) -> bool:
     """Whether a layer's name is that of an op, a query or the like, rather than of a module."""
     kind, colon, _ = name.partition(":")
     return bool(colon) and kind in POINTS
+
+
+@functools.lru_cache(maxsize=4096)
+def _quoted(name: str) -> str:
+    """A name as keys write it: a picture holds the same few names many times."""
+    return quote(name, safe=_SAFE)
 
 
 def within(path: str, name: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import importlib.metadata
 import importlib.util
 import os
 from collections.abc import Callable
@@ -16,6 +15,7 @@ import msgspec
 
 from ..core import arrivals, protocol
 from ..core.glossary import TERMS
+from ..core.installed import offered
 from ..core.knobs import describe
 from ..core.registry import REGISTRIES, Registry, commands, methods, views
 from ..core.version import VERSION
@@ -94,7 +94,7 @@ def installation_stamp() -> str:
         folders[:] = sorted(name for name in folders if name not in ("__pycache__", "static"))
         _stamp(stamp, folder, files)
     for registry in REGISTRIES:
-        for point in importlib.metadata.entry_points(group=f"diorama.{registry.kind}"):
+        for point in offered(registry.kind):
             version = point.dist.version if point.dist is not None else ""
             stamp.update(f"{registry.kind} {point.name} {point.value} {version}\n".encode())
             for folder in _folders(point.module):

@@ -36,7 +36,9 @@ def first_tensor(output: Any) -> Tensor | None:
     those inside a transform of torch.func, which are gone once it ends.
     """
     if isinstance(output, Tensor):
-        return None if output.is_nested or transformed(output) else output
+        with torch._C.DisableTorchFunction():  # of every layer of every pass a function mode would be asked
+            nested = output.is_nested
+        return None if nested or transformed(output) else output
     if holds_packed(output):
         return None
     for part in _parts(output):
@@ -65,6 +67,18 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
             yield part
         elif type(part) not in ATOMS:
             yield from tensors_in(part)
+
+
+def tensors_given(args: Any, kwargs: dict[str, Any]) -> list[Tensor]:
+    """Every tensor that an op takes, in order: nearly all stand there plainly, and each call costs what the look does."""
+    found: list[Tensor] = []
+    for part in (*args, *kwargs.values()) if kwargs else args:
+        kind = type(part)
+        if kind is Tensor or kind is nn.Parameter:
+            found.append(part)
+        elif kind not in ATOMS:
+            found += tensors_in(part)
+    return found
 
 
 def each_tensor(value: Any, change: Callable[[Tensor], Tensor]) -> Any:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ..data.nesting import Nested
 from . import batch_size, ops
-from .axes import tensors_in
-from .mode import Around, OpMode
+from .axes import tensors_given, tensors_in
+from .mode import Around, Callback, OpMode
 
 Made = Literal["", "scores", "probabilities", "log_probabilities"]
 """What numbers are by the op that made them; empty where it does not say it."""
@@ -51,11 +51,11 @@ class Ending(OpMode):
         bare = name.removesuffix("_")
         if bare not in _TELLING and bare == name and name != "setitem":
             return
-        given = [one for one in (*tensors_in(args), *tensors_in(kwargs)) if one.is_floating_point()]
+        given = [one for one in tensors_given(args, kwargs) if one.is_floating_point()]
         made = self._by(bare, given)  # of what went in, also where the op has written into it
         if name in ("setitem", "copy_", "fill_") and given:
             self._made.pop(id(given[0]), None)
-        for tensor in tensors_in(result):
+        for tensor in (result,) if type(result) is Tensor else tensors_in(result):
             if made:
                 self._made[id(tensor)] = weakref.ref(tensor), made
             elif name.endswith("_"):
@@ -78,12 +78,16 @@ class Ending(OpMode):
         return "scores" if name in _SUMS and "scores" in kinds else ""
 
 
-def made_by(model: nn.Module, x: Nested, look: Callable[[Nested], Any], around: Around | None = None) -> tuple[Any, Ending]:
+def made_by(
+    model: nn.Module, x: Nested, look: Callable[[Nested], Any], around: Around | None = None, on_op: Callback | None = None
+) -> tuple[Any, Ending]:
     """What a pass answers, and how that was made; one that takes one number of examples alone is found out on the way.
 
-    ``around`` goes round every op of it, for who wants to know more of the same pass.
+    ``around`` goes round every op of it, and ``on_op`` hears of each, for who wants to know more of the same pass.
     """
     ending = Ending()
+    if on_op is not None:
+        ending.on_op(on_op)
     if around is not None:
         ending.around(around)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import operator
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
@@ -15,12 +15,12 @@ from ..core.errors import not_found
 from ..core.selection import Key, layer_key
 from ..data import nesting
 from ..data.nesting import Nested
-from .axes import first_tensor, tensors_in
+from .axes import first_tensor, tensors_given, tensors_in
 from .batch_size import fitting
 from .mode import OpMode, OpNames, Trail
 from .ops import ALIASES, NOTHING_DONE, named
 from .untouched import Untouched
-from .unwrap import fed, named_modules, unwrap
+from .unwrap import fed, named_modules, unwrap, weights_in
 
 Edge = tuple[str, str, str]
 _MULTIPLIES = named("weights")
@@ -209,14 +209,48 @@ def graph(model: nn.Module, x: Nested) -> Graph:
 
 
 def _found(plain: nn.Module, few: Nested) -> Graph:
-    draft = _Draft(nesting.size(few))
-    trail = Trail(named_modules(plain), draft.opened, draft.closed)
-    draft.trail, draft.names = trail, OpNames(trail)
-    draft.inputs(few)
-    with Untouched(plain), trail, torch.no_grad(), OpMode().on_op(draft.ran):
+    look = GraphLook(plain, few)
+    with Untouched(plain), look, torch.no_grad(), OpMode().on_op(look.ran):
         output = nesting.call(plain, few)
-    draft.output(output)
-    return Graph(tuple(draft.nodes.values()), tuple(draft.edges))
+    return look.graph(output)
+
+
+class GraphLook:
+    """A context in which a model runs once and shows its structure: :meth:`graph`. Whoever runs it tells of each op (:meth:`ran`).
+
+    ``apart`` tells whether a tensor surely has its examples first. Shapes are told by two examples; with it also by any other number of
+    them, of which some other axis may happen to have as many.
+    """
+
+    def __init__(self, plain: nn.Module, x: Nested, apart: Callable[[Tensor | None], bool] | None = None) -> None:
+        self._draft, self._apart = _Draft(nesting.size(x)), apart
+        self._trail = Trail(named_modules(plain), self._draft.opened, self._draft.closed)
+        self._draft.trail, self._draft.names = self._trail, OpNames(self._trail)
+        self._draft.inputs(x)
+
+    def __enter__(self) -> GraphLook:
+        self._trail.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._trail.__exit__(*error)
+
+    def ran(self, name: str, func: Any, args: Any, kwargs: Any, result: Any) -> None:
+        """An op ran."""
+        if self._apart is None or self._apart(None):
+            self._draft.ran(name, func, args, kwargs, result)
+        else:
+            self._draft.alive.clear()  # nothing will be told, and what the pass makes is held no longer
+
+    @property
+    def told(self) -> bool:
+        """Whether the pass tells the graph, as two examples would."""
+        return self._apart is None or all(map(self._apart, (None, *self._draft.alive)))
+
+    def graph(self, output: Any) -> Graph:
+        """The graph of the pass that answered this."""
+        self._draft.output(output)
+        return Graph(tuple(self._draft.nodes.values()), tuple(self._draft.edges))
 
 
 class _Draft:
@@ -258,7 +292,8 @@ class _Draft:
         """A tensor's shape for one example."""
         if tensor is None:
             return ()
-        sizes = tuple(tensor.shape)
+        with torch._C.DisableTorchFunction():
+            sizes = tuple(tensor.shape)
         return sizes[1:] if sizes and sizes[0] == self.examples else sizes
 
     def made(self, tensor: Tensor, node: str) -> None:
@@ -276,14 +311,15 @@ class _Draft:
         """A module begins: it becomes a node inside the one that runs."""
         inside = self.trail.open[:-1]
         node, parent = layer_key(name), layer_key(inside[-1]) if inside else ""
-        parameters = sum(parameter.numel() for parameter in module.parameters())
+        parameters = weights_in(module)
         last = name.rpartition(".")[2]
         self.nodes[node] = GraphNode(node, last, type(module).__name__, parent, (), parameters, node)
 
     def closed(self, name: str, module: nn.Module, given: Any, output: Any) -> None:
         """A module ends: what it returns without an op inside it having made it was made by the module itself."""
         node = layer_key(name)
-        self.nodes[node] = dataclasses.replace(self.nodes[node], shape=self.shape(first_tensor(output)))
+        begun = self.nodes[node]
+        self.nodes[node] = GraphNode(node, begun.label, begun.kind, begun.parent, self.shape(first_tensor(output)), begun.parameters, node)
         for tensor in tensors_in(output):
             if not self._within(self.maker.get(id(tensor), ""), node):
                 for source in tensors_in(given):
@@ -299,10 +335,10 @@ class _Draft:
 
     def ran(self, name: str, func: Any, args: Any, kwargs: Any, result: Any) -> None:
         """An op ran: it becomes a node inside the module that called it."""
-        results = list(tensors_in(result))
+        results = [result] if type(result) is Tensor else list(tensors_in(result))
         if not results:
             return
-        given = [*tensors_in(args), *tensors_in(kwargs)]
+        given = tensors_given(args, kwargs)
         same = any(tensor is source for tensor in results for source in given)
         full = self.names.next(name)
         self.names.count(name, result)

@@ -27,7 +27,7 @@ from .packed import holds_packed, unpacked
 from .rowwise import RowsApart, state
 from .shorter import shorter
 from .untouched import Untouched
-from .unwrap import layer_modules
+from .unwrap import layer_modules, weights_in
 
 _HELD = 1 << 24
 """So many numbers that a pass makes are held at most where it was made for something else."""
@@ -90,7 +90,7 @@ class FirstLook:
 
     def __enter__(self) -> FirstLook:
         look, followed = self._look, self._look.followed
-        rows = RowsApart(self._plain, self._x, followed.own, math.inf if self._whole else _HELD)
+        self._rows = rows = RowsApart(self._plain, self._x, followed.own, math.inf if self._whole else _HELD)
         self._stack = contextlib.ExitStack()
         if not self._whole and (not rows.sure or look.examples < 2):
             return self
@@ -114,6 +114,10 @@ class FirstLook:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
         self._look.followed.rows = None
+
+    def apart(self, tensor: Tensor | None) -> bool:
+        """Whether a tensor of the pass surely has its examples first, one for each; for None whether that is known of any still."""
+        return self._rows.sure and (tensor is None or self._rows.lies(tensor))
 
     def table(self) -> LayerTable | None:
         """The layers, where the pass told them; None else, and of a model that had to run otherwise than once."""
@@ -381,8 +385,7 @@ class LayerSurvey:
         self.axes.pop(shape, None)
         self.axes[shape] = axis
         if path not in self.known:
-            parameters = sum(parameter.numel() for parameter in module.parameters())
-            self.known[path] = (parameters, main_weight(path, module), recurrent_parts(module))
+            self.known[path] = (weights_in(module), main_weight(path, module), recurrent_parts(module))
         parameters, weight, parts = self.known[path]
         parts = parts if call == 1 else ()
         layer = Layer(
@@ -394,7 +397,7 @@ class LayerSurvey:
             parameters=parameters,
             spatial=len(shape) >= 4,
             sequence=len(shape) == 3,
-            order=0,
+            order=len(self.found),
             call=call,
             path=path,
             leaf=leaf and not parts,
@@ -404,9 +407,9 @@ class LayerSurvey:
             complex=tensor.is_complex(),
             reason="" if each else company.MERGED,
         )
-        self.followed.answered(tensor, len(self.found))
+        self.followed.answered(tensor, layer.order)
         self.found.append(layer)
-        self.found += [_part(layer, module, part) for part in parts]
+        self.found += [_part(layer, module, part, layer.order + 1 + k) for k, part in enumerate(parts)]
 
     def ended(self, output: Any) -> None:
         """The pass has answered this."""
@@ -418,9 +421,10 @@ class LayerSurvey:
             self.answer = [company.fingerprinted(scores)] if not self.apart and not self.brief and scores.shape[:1] == (self.examples,) else []
 
     def finished(self) -> Iterator[Layer]:
-        """The layers, numbered, with those marked whose output went into a ReLU."""
+        """The layers, with those marked whose output went into a ReLU."""
         for order, layer in enumerate(self.found):
-            yield dataclasses.replace(layer, order=order, rectified=order in self.followed.layers, squashed=self.followed.squashed.get(order, ""))
+            rectified, squashed = order in self.followed.layers, self.followed.squashed.get(order, "")
+            yield dataclasses.replace(layer, rectified=rectified, squashed=squashed) if rectified or squashed else layer
 
     def notes(self) -> Iterator[str]:
         """What a person should know of how the model is built."""
@@ -438,7 +442,7 @@ class LayerSurvey:
             yield f"no layer answers once for each example, so {instead}"
 
 
-def _part(whole: Layer, module: nn.Module, part: str) -> Layer:
+def _part(whole: Layer, module: nn.Module, part: str, order: int) -> Layer:
     units = int(module.proj_size or module.hidden_size)  # type: ignore[arg-type]
     suffix = "_" + part.replace(".", "_")
     own = {name: p for name, p in module.named_parameters() if name.endswith(suffix)}
@@ -450,5 +454,6 @@ def _part(whole: Layer, module: nn.Module, part: str) -> Layer:
         parameters=sum(parameter.numel() for parameter in own.values()),
         leaf=True,
         weight=within(whole.path, f"weight_ih{suffix}"),
+        order=order,
         part=part,
     )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .randomness import RandomKept
-from .unwrap import made_in_inference, wrapped_children
+from .unwrap import made_in_inference, modules_of, wrapped_children
 
 Mode = Literal["eval", "train"]
 _INTERNAL = frozenset(vars(nn.Module()))
@@ -40,8 +40,9 @@ class Untouched:
         try:
             self.random = self._stack.enter_context(RandomKept())
             training = self._mode == "train"
-            switch = not training or not any(module.training for module in self._model.modules())
-            for module in list(self._model.modules()):
+            modules = list(modules_of(self._model))
+            switch = not training or not any(module.training for module in modules)
+            for module in modules:
                 self._stack.callback(_lend(module))
                 if switch:
                     _switch(module, training)

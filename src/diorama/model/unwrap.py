@@ -25,7 +25,7 @@ def unwrap(model: nn.Module) -> nn.Module:
     if isinstance(plain, torch.jit.ScriptModule):
         name = getattr(plain, "original_name", type(plain).__name__)
         raise NotApplicable(f"{name} is a scripted model, whose inside is closed; pass the module it was made from")
-    if any(isinstance(parameter, nn.parameter.UninitializedParameter) for module in plain.modules() for parameter in module._parameters.values()):
+    if any(isinstance(parameter, nn.parameter.UninitializedParameter) for module in modules_of(plain) for parameter in module._parameters.values()):
         path = next(path for path, parameter in plain.named_parameters() if isinstance(parameter, nn.parameter.UninitializedParameter))
         raise NotApplicable(f"{path} has no shape yet, as its layer is lazy; run one batch through the model first")
     return plain
@@ -76,6 +76,20 @@ def wrapped_children(module: nn.Module) -> dict[str, nn.Module]:
     return found
 
 
+def modules_of(model: nn.Module) -> Iterator[nn.Module]:
+    """What ``model.modules()`` yields, without working out their names: each look at a model goes through all of them several times."""
+    if type(model).named_modules is not nn.Module.named_modules or type(model).modules is not nn.Module.modules:
+        yield from model.modules()
+        return
+    seen, waiting = set[int](), [model]
+    while waiting:
+        module = waiting.pop()
+        if id(module) not in seen:
+            seen.add(id(module))
+            yield module
+            waiting += [child for child in reversed(module._modules.values()) if child is not None]
+
+
 def named_modules(model: nn.Module) -> dict[str, nn.Module]:
     """All modules below a model by path, seen through wrappers; a module that stands in two places has its first path.
 
@@ -121,11 +135,20 @@ def quantized(model: nn.Module) -> list[str]:
 
 def held(model: nn.Module) -> Iterator[Tensor]:
     """Every parameter and buffer of a model, one that stands in two places twice."""
-    for module in model.modules():
+    for module in modules_of(model):
         for own in (module._parameters, module._buffers):
             for tensor in own.values():
                 if tensor is not None:
                     yield tensor
+
+
+def weights_in(module: nn.Module) -> int:
+    """How many numbers the parameters of a module have, and those below it, each counted once; no function mode hears of the question."""
+    with torch._C.DisableTorchFunction():
+        if module._modules or type(module).named_parameters is not nn.Module.named_parameters:
+            return sum(parameter.numel() for parameter in module.parameters())
+        own = {id(parameter): parameter for parameter in module._parameters.values() if parameter is not None}
+        return sum(parameter.numel() for parameter in own.values())
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -142,7 +165,7 @@ def made_in_inference(tensor: Tensor) -> bool:
 def dtype_of(model: nn.Module) -> torch.dtype | None:
     """The one floating-point type of a model's weights; None when they have several or none."""
     with torch._C.DisableTorchFunction():  # for every weight of every pass a function mode would be asked
-        every = {tensor.dtype for module in model.modules() for tensor in module._parameters.values() if tensor is not None}
+        every = {tensor.dtype for module in modules_of(model) for tensor in module._parameters.values() if tensor is not None}
     kinds = {dtype for dtype in every if dtype.is_floating_point}
     return kinds.pop() if len(kinds) == 1 else None
 

@@ -24,7 +24,7 @@ from ..data.kinds import Kind, Tokens
 from ..data.nesting import Nested
 from ..model.batch_size import called
 from ..model.ending import Ending, made_by
-from ..model.graph import Graph, graph
+from ..model.graph import Graph, GraphLook, graph
 from ..model.layers import SURVEYED, Layer, LayerTable, layers
 from ..model.outputs import Reading
 from ..model.own_labels import beside_labels
@@ -174,6 +174,11 @@ class SceneNetwork:
     def graph(self) -> Graph:
         """The nested graph of modules and operations."""
         shared = self.source.shared
+        if shared.graph is None and shared.reading is None and shared.layers is None and not self.function:
+            x = self.few()
+            if not self._costly(x):  # a picture asks for them as well, and one pass mostly tells all
+                with contextlib.suppress(Exception):  # what is wrong with them is told when they are asked for
+                    self._looked(x, drawn=True)
         if shared.graph is None:
             with blamed():
                 shared.graph = graph(self.model, self.few())
@@ -201,19 +206,23 @@ class SceneNetwork:
         """Whether layers and how answers are read want the same pass: of one example, or of two texts so long that a second pass would be felt."""
         return nesting.size(x) == 1 or (nesting.size(x) <= TOLD and shorter(x) is not None)
 
-    def _looked(self, x: Nested, *, whole: bool = False) -> None:
+    def _looked(self, x: Nested, *, whole: bool = False, drawn: bool = False) -> None:
         """The one pass that tells how answers are read, and mostly the layers too: of a long text one costs seconds.
 
-        ``whole``: it is the layers that are asked for, and the pass takes no more examples than tell them.
+        ``whole``: it is the layers that are asked for, and the pass takes no more examples than tell them. ``drawn``: it is the graph.
         """
         shared = self.source.shared
         model = self.model
         with blamed(), Neutral():
             first = FirstLook(model, x, whole) if shared.layers is None else None
-            with Untouched(model), torch.no_grad(), as_built(dtype_of(model)), first or contextlib.nullcontext():
-                output, ending = made_by(model, x, functools.partial(called, model), first.around if first is not None else None)
+            graph = GraphLook(model, x, first.apart) if drawn and first is not None else None
+            around, on_op = first.around if first is not None else None, graph.ran if graph is not None else None
+            with Untouched(model), torch.no_grad(), as_built(dtype_of(model)), first or contextlib.nullcontext(), graph or contextlib.nullcontext():
+                output, ending = made_by(model, x, functools.partial(called, model), around, on_op)
             if first is not None:
                 shared.layers = first.table()
+            if graph is not None and shared.layers is not None and graph.told:
+                shared.graph = graph.graph(output)
             with contextlib.suppress(Exception) if whole else contextlib.nullcontext():  # what is wrong is told when it is asked for
                 self._read(x, output, ending)
 

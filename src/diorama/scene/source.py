@@ -17,7 +17,7 @@ from ..model import points
 from ..model.changes import state_now
 from ..model.duplicate import duplicate
 from ..model.function import FunctionModule
-from ..model.unwrap import unwrap
+from ..model.unwrap import held, unwrap
 from ..record.snapshots import state_of
 from .memory import Memory
 
@@ -193,7 +193,9 @@ class RecordedSource(Source):
 
     def complex(self) -> list[str]:
         """Names of the weights and buffers whose numbers are complex, as the stored model tells: no snapshot need be read for that."""
-        return _complex_in(unwrap(self.run.architecture(self._architecture)).state_dict())
+        model = unwrap(self.run.architecture(self._architecture))
+        # Names are worked out where there are some.
+        return _complex_in(model.state_dict()) if any(tensor.is_complex() for tensor in held(model)) else []
 
     def holding(self, model: nn.Module) -> Source:
         """The same step of the run, looked at with another model."""

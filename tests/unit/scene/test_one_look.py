@@ -13,6 +13,7 @@ from zoo import ZOO, Specimen
 import diorama
 from diorama.data import nesting
 from diorama.model import survey
+from diorama.model.graph import graph
 from diorama.model.layers import layers
 from diorama.model.unwrap import unwrap
 from diorama.scene.network import LONG
@@ -48,6 +49,29 @@ def test_layers_and_reading_are_the_same_in_either_order(specimen: Specimen, cou
     assert len(runs) - after <= alone
     if count == 2:
         assert before == 2 * alone
+
+
+@pytest.mark.parametrize("count", [3, 8])
+@pytest.mark.parametrize("specimen", ZOO, ids=lambda specimen: specimen.name)
+def test_the_graph_of_that_pass_is_the_one_of_two_examples(specimen: Specimen, count: int) -> None:
+    """Asked for first, the graph comes with layers and reading where the pass tells it, and names, shapes and edges are those of a pass of its own."""
+    torch.manual_seed(0)
+    model, x = specimen()
+    model.eval()
+    x = nesting.select(x, [k % nesting.size(x) for k in range(count)])
+    scene = diorama.Scene(model, x)
+    assert scene.graph == graph(scene.model, scene.network.few())
+    assert list(scene.layers) == list(layers(model, x))
+
+
+def test_a_graph_costs_no_pass_beside_the_one_of_answers() -> None:
+    """One pass of a network that answers each example for itself tells graph, layers and reading."""
+    model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 4, 8))
+    runs, scene = _runs(model), diorama.Scene(model, torch.randn(8, 1, 4, 4), torch.arange(8))
+    assert {node.shape for node in scene.graph.nodes} == {(1, 4, 4), (8, 2, 2), (32,), (8,)}
+    assert scene.task
+    assert len(scene.layers) == 4
+    assert len(runs) == 1
 
 
 @pytest.mark.parametrize("mixes", [False, True])
