@@ -19,6 +19,7 @@ from ..model.untouched import Untouched
 from ..model.unwrap import layer_modules
 from ..training.subject import Subject
 from .findings.not_finite import place_told
+from .idle_optimizers import Taken
 from .own_hooks import PREPARED, CallHook, OwnHook, Unscripted, take_off
 
 EXAMPLES = 32
@@ -125,8 +126,8 @@ class FirstBadFinder:
     """
 
     __slots__ = (
-        "_asked", "_busy", "_device", "_drawn", "_draws", "_due", "_handle", "_last", "_note", "_number", "_redrawn", "_short", "_sized", "_skipped",
-        "_step_time", "_subject", "_watched", "done", "model", "most", "passes", "plain", "report",
+        "_asked", "_busy", "_device", "_drawn", "_draws", "_due", "_handle", "_last", "_note", "_number", "_redrawn", "_sized", "_skipped",
+        "_step_time", "_subject", "_watched", "done", "model", "most", "pair", "passes", "plain", "report",
     )
 
     def __init__(self, subject: Subject, number: Callable[[], int], note: Note, report: Callable[[Exception], None]) -> None:
@@ -141,8 +142,8 @@ class FirstBadFinder:
         self._handle: Any = None
         self._watched: tuple[tuple[nn.Parameter, bool], ...] = ()
         """Parameters whose gradient is looked at, and whether it is short and at hand."""
-        self._short: tuple[tuple[nn.Parameter, bool], ...] = ()
-        """The same, where all are, and whether it is one number: that is read as the loss is."""
+        self.pair: tuple[nn.Parameter, nn.Parameter] | None = None
+        """The same, where all are short; one parameter stands there twice."""
         self._device = "cpu"
         self._draws = True
         """Whether a step draws random numbers, as far as is known: seen at the first step, and again at each reading."""
@@ -173,7 +174,7 @@ class FirstBadFinder:
         self._watched = tuple(
             (p, p.numel() <= _SMALL and p.ndim == 1 and self._device == "cpu") for p in {id(p): p for p in ends}.values()
         )
-        self._short = tuple((p, p.numel() == 1) for p, _ in self._watched) if all(short for _, short in self._watched) else ()
+        self.pair = (ends[0], ends[-1]) if ends and all(short for _, short in self._watched) else None
         if self._device == "cpu" and CallHook.fits(model):
             self._handle = CallHook(model, _noted(self, model))
         else:
@@ -187,7 +188,7 @@ class FirstBadFinder:
         if self._drawn is not None:
             self._draws, self._drawn, self._asked = self._drawn, None, False
         plain = self._sized and self._handle is not None and self._device == "cpu" and not (due or self._draws or self._skipped)
-        self.plain = plain and bool(self._short)
+        self.plain = plain and self.pair is not None
 
     def take_off(self) -> None:
         """Take the hook off, and let go of the batch."""
@@ -249,19 +250,26 @@ class FirstBadFinder:
             self._tell(skipped=True, scale=scale)
         self.passes.clear()
 
-    def fine(self) -> bool:
-        """Whether the gradients that are looked at are all short and finite, and nothing but the batch is held, which is let go of then: of
-        most steps that is asked alone."""
-        if not self.plain:
-            return False
-        total = 0.0
-        for parameter, single in self._short:
-            if (grad := parameter.grad) is not None:
-                total += grad.item() if single else sum(grad.tolist())
+    def fine(self) -> tuple[tuple[nn.Parameter, nn.Parameter], Taken] | None:
+        """The two weights whose gradients are looked at, and what :func:`marks_of` tells of them, where these are short and finite, and
+        nothing but the batch is held, which is let go of then: of most steps that is asked alone.
+        """
+        pair = self.pair
+        if not self.plain or pair is None:
+            return None
+        one, other = pair
+        first, last = one.grad, other.grad
+        total, times, again = 0.0, 0, 0
+        if first is not None:  # a list is made without torch's calling an op; the loss is read in the same way
+            total, times = sum(first.tolist()), first._version
+        if last is not None and last is not first:
+            total += sum(last.tolist())
+        if last is not None:
+            again = last._version
         if total - total != 0:
-            return False
+            return None
         self.passes.clear()
-        return True
+        return pair, (one, other, id(first), times, id(last), again)
 
     def _bad(self) -> bool:
         for parameter, short in self._watched:

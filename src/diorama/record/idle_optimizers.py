@@ -30,8 +30,8 @@ GATHERED = "the gradients gathered since the optimizer's last step are of the we
 """What is said of an act on weights where gradients wait."""
 
 
-Taken = tuple[int, int, int, int]
-"""What :func:`marked` tells."""
+Taken = tuple[Tensor | None, Tensor | None, int, int, int, int]
+"""What :func:`marked` tells: two weights, and of the gradient of each which it is and how often it was added to."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -124,7 +124,7 @@ class IdleOptimizers:
     def waiting(self, number: int) -> bool:
         """Whether gradients are kept for a step to come: some came since an optimizer's last one."""
         return any(
-            marked(each.optimizer) != self._taken.get(id(each.optimizer)) and any(_holds(p.grad) for p in each.looked) for each in self._watched
+            not _same(self._taken.get(id(each.optimizer))) and any(_holds(p.grad) for p in each.looked) for each in self._watched
         )
 
     def spared(self) -> None:
@@ -153,8 +153,18 @@ def marked(optimizer: Optimizer) -> Taken:
     """Which gradients the first and the last weight of an optimizer have, as often as they were added to."""
     groups = optimizer.param_groups
     first, last = groups[0]["params"], groups[-1]["params"]
-    one, other = first[0].grad if first else None, last[-1].grad if last else None
-    return id(one), 0 if one is None else one._version, id(other), 0 if other is None else other._version
+    return marks_of(first[0] if first else None, last[-1] if last else None)
+
+
+def marks_of(first: Tensor | None, last: Tensor | None) -> Taken:
+    """The same of two weights that are known."""
+    one, other = None if first is None else first.grad, None if last is None else last.grad
+    return first, last, id(one), 0 if one is None else one._version, id(other), 0 if other is None else other._version
+
+
+def _same(taken: Taken | None) -> bool:
+    """Whether the gradients are those that an optimizer's last step took."""
+    return taken is not None and marks_of(*taken[:2])[2:] == taken[2:]
 
 
 def _holds(grad: Tensor | None) -> bool:

@@ -55,7 +55,7 @@ class StepLines:
             return False
         found: list[Any] = [number, moment, names]
         for value in scalars.values():
-            plain = value.item() if type(value) is self._tensor and value.is_cpu and not value.ndim else value
+            plain = value.tolist() if type(value) is self._tensor and value.is_cpu and not value.ndim else value
             if type(plain) is not float:
                 if type(plain) is not int or abs(plain) > _EXACT:
                     return False

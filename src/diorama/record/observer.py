@@ -22,7 +22,7 @@ from .first_bad import FirstBadFinder
 from .groups import Groups
 from .histogram import HistogramValue
 from .holding import loss_scale
-from .idle_optimizers import Taken, marked
+from .idle_optimizers import Taken, marked, marks_of
 from .layer_reader import LayerReader
 from .pace import FIRST, Pace
 from .reduction import copies, reduce
@@ -128,19 +128,33 @@ class Observer:
         counts, taken, key, bad, follows = self.counts, self.taken, id(optimizer), self.first_bad, self._follows
         counts.setdefault(key, 0)
         passes = () if bad is None else bad.passes
+        left: list[Any] = [None, None]
+        """Two weights whose gradients this optimizer's steps were seen to leave as they are; and what is known of them since the step began:
+        that they are told (True), or what they were."""
 
         def before(each: Optimizer, args: Any, kwargs: Any) -> Any:
             counts[key] += 1
             try:
-                if not follows[0] and (bad is None or bad.fine()):
-                    return None
+                left[1] = None
+                if not follows[0]:
+                    if bad is None:
+                        return None
+                    if (marks := bad.fine()) is not None:
+                        if left[0] is marks[0] and len(args) == 1 and not kwargs:  # a function of the loop's would make other gradients
+                            taken[key], left[1] = marks[1], True
+                        return None
+                if bad is not None and bad.pair is not None:
+                    left[1] = marks_of(*bad.pair)
             except Exception as error:
                 self._report(error)
             return self._pre(each, args, kwargs)
 
         def after(each: Optimizer, args: Any, kwargs: Any) -> None:
             try:
-                taken[key] = marked(each)
+                if left[1] is not True:
+                    taken[key] = marked(each)
+                    if left[1] is not None and bad is not None:
+                        left[0] = _left(each, bad.pair, left[1])
                 if not follows[0] and not passes:
                     return
             except Exception as error:
@@ -349,3 +363,11 @@ class Observer:
         if self.first_bad is not None:
             self.first_bad.take_off()
         self._unhook()
+
+
+def _left(optimizer: Optimizer, pair: tuple[Tensor, Tensor] | None, before: Taken) -> tuple[Tensor, Tensor] | None:
+    """Two weights, where both are an optimizer's and have the gradients that they had before its step."""
+    if pair is None or marks_of(*pair) != before:
+        return None
+    held = {id(each) for group in optimizer.param_groups for each in group["params"]}
+    return pair if held.issuperset(map(id, pair)) else None

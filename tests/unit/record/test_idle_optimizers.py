@@ -214,3 +214,55 @@ def test_its_last_step_is_told_between_two_looks(tmp_path: Path, monkeypatch: py
                 optimizer.step()
             recorder.step(loss=0.0)
     assert [each.text.partition(" was seen")[0] for each in IdleOptimizer()(diorama.open(recorder.path))] == [told]  # type: ignore[arg-type]
+
+
+class _Halving(torch.optim.Optimizer):
+    """Changes the gradients themselves."""
+
+    def __init__(self, parameters: Any) -> None:
+        super().__init__(parameters, {"lr": 0.1})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        for each in self.param_groups[0]["params"]:
+            each.sub_(each.grad.mul_(0.5), alpha=0.1)
+
+
+def _clipped(parameters: Any) -> torch.optim.Optimizer:
+    """The loop's own hook, which comes after all others, limits what the optimizer takes."""
+    optimizer, held = torch.optim.SGD(parameters, 0.1), []
+
+    def clip(*told: Any) -> None:
+        held.append(nn.utils.clip_grad_value_(optimizer.param_groups[0]["params"], 1e-3))
+
+    torch.optim.Optimizer.register_step_pre_hook(optimizer, clip)
+    return optimizer
+
+
+@pytest.mark.parametrize("made", [torch.optim.SGD, torch.optim.Adam, _Halving, _clipped, lambda p: torch.optim.LBFGS(p, max_iter=2)])
+def test_gradients_wait_from_a_pass_to_a_step(tmp_path: Path, made: Callable[[Any], torch.optim.Optimizer]) -> None:
+    """Whatever an optimizer, or a hook on it, does with the gradients: after its step none waits, after another pass some do."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    optimizer = made(model.parameters())
+    waits: list[tuple[bool, bool]] = []
+
+    def passed() -> torch.Tensor:
+        model.zero_grad(set_to_none=False)
+        loss: torch.Tensor = model(torch.ones(2, 3)).square().mean()
+        loss.backward()
+        return loss
+
+    with diorama.watch(model, tmp_path / "run", optimizer=optimizer) as recorder:
+        for number in range(1, 30):
+            passed()
+            before = recorder.controls.idle.waiting(number)
+            if isinstance(optimizer, torch.optim.LBFGS):
+                optimizer.step(passed)  # type: ignore[arg-type]
+            else:
+                optimizer.step()
+            waits.append((before, recorder.controls.idle.waiting(number)))
+            recorder.step(loss=0.0)
+        left = recorder._observer.first_bad
+        assert left is not None and left.pair is not None  # of which most steps are told
+    assert waits == [(True, False)] * 29
