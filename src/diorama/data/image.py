@@ -201,6 +201,5 @@ def _pixels(raw: Mapping[str, Any], channels: int) -> NDArray[np.uint8]:
         data = base64.b64decode(raw["pixels"], validate=True)
         return np.frombuffer(data, np.uint8).reshape(shape)
     except (KeyError, TypeError, ValueError, binascii.Error):
-        raise UsageError(
-            f"a {raw.get('kind')} wants width, height and as many pixels ({channels} bytes each, in base64)"
-        ) from None
+        kind = {"image": "an image", "drawing": "a drawing"}.get(raw["kind"], "a picture")
+        raise UsageError(f"{kind} wants width, height and as many pixels ({channels} bytes each, in base64)") from None

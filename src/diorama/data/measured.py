@@ -38,7 +38,8 @@ class Table(Kind):
         try:
             row = np.asarray(values, np.float64).reshape(1, -1)
         except (TypeError, ValueError):
-            raise unfit(raw, "a table", "a row of numbers") from None
+            wrong = unfit(raw, "a table", "a row of numbers") if values is raw else UsageError("a row wants numbers, and nothing else")
+            raise wrong from None
         wanted = len(self.columns) or (int(np.prod(self.shape)) if self.shape is not None else row.shape[1])
         if row.shape[1] != wanted:
             raise UsageError(f"a row wants {wanted} numbers ({', '.join(self.columns[:6])} …), got {row.shape[1]}")

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _MOST_COMMANDS = 8
 _MOST_FOLLOWED = 4
+_LONGEST = 2_000
+"""Characters of a sentence that the page is told: whatever it sent may be quoted in one."""
 _MESSAGES = msgspec.json.Decoder(protocol.ToServer)
 
 
@@ -25,8 +27,11 @@ class Session:
     """A connection to the hub: the runs it follows, its channels, its commands."""
 
     def __init__(self, hub: Hub, send: Send, send_frame: SendFrame) -> None:
-        self.hub, self.send = hub, send
-        self.channels = Channels(hub, send, send_frame)
+        def told(event: protocol.FromServer) -> None:
+            send(_short(event))
+
+        self.hub, self.send = hub, told
+        self.channels = Channels(hub, told, send_frame)
         self.follows: tuple[str, ...] = ()
         """The runs whose state it is told; the one asked for last at the end."""
         self._commands = threading.BoundedSemaphore(_MOST_COMMANDS)
@@ -119,3 +124,13 @@ def _named(text: str | bytes) -> dict[str, Any]:
     told = message if isinstance(message, dict) else {}
     kinds = {"do": str, "channel": int, "id": int, "run": str}
     return {name: told[name] for name, kind in kinds.items() if type(told.get(name)) is kind}
+
+
+def _short(event: protocol.FromServer) -> protocol.FromServer:
+    """The same event; a sentence that quotes something huge is cut in its middle."""
+    if isinstance(event, protocol.Failed | protocol.Answered):
+        for name in ("message", "run"):
+            text = getattr(event, name)
+            if isinstance(text, str) and len(text) > _LONGEST:
+                setattr(event, name, f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 2 :]}")
+    return event
