@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from zoo import ZOO, Specimen
 from diorama.core.selection import without_call
 from diorama.data import nesting
 from diorama.model.axes import tensors_in
+from diorama.model.connections import Connections
 from diorama.model.unwrap import fed, named_modules, unwrap
 from diorama.scene import Scene, wiring
 
@@ -67,12 +69,42 @@ def _feeding(model: nn.Module, x: Any, names: set[str]) -> set[tuple[str, str]]:
     return found
 
 
+def _unfollowed(wired: Connections) -> np.ndarray:
+    """By hand, pair by pair: whom a layer reads along no unit, or mixed with others so that its own weights, or their sign, are not known."""
+    found = wired.feeds.copy()
+    for layer, other in zip(*np.nonzero(wired.feeds), strict=True):
+        read, own = wired.reads[layer], set(wired.writes[other].tolist())
+        if read is None:
+            continue
+        signs = wired.signs.get((layer, other))
+        if not own & set(read.streams.tolist()):
+            lost = True
+        elif signs is not None:
+            held = [sign for sign, stream in zip(signs.tolist(), read.streams.tolist(), strict=True) if stream in own]
+            lost = any(np.isnan(held)) or not any(held)
+        else:
+            lost = any(own & set(wired.writes[one].tolist()) for one in np.flatnonzero(wired.feeds[layer]) if one != other)
+        found[layer, other] = lost
+    return found
+
+
 @pytest.mark.parametrize("specimen", ZOO, ids=lambda one: one.name)
 def test_whatever_feeds_a_layer_has_lines_or_is_named(specimen: Specimen) -> None:
-    """A layer that is given something else where another answers something else reads that one, or it is named as one that could not be followed."""
+    """A layer that is given something else where another answers something else reads that one, or it is named as one that could not be followed.
+
+    Asked for few layers alone, who reads whom is told as of all.
+    """
     scene = Scene(*specimen())
     told = defaultdict(set)
+    wired = wiring.connected(scene)
+    assert np.array_equal(wired.unfollowed, _unfollowed(wired))
+    weights = scene.parameters()
     for layer in wiring.weighted(scene):
+        whole = wiring.reads(scene, layer)
+        for name in (*list(whole)[::3], "nowhere"):
+            few = wiring.reads(scene, layer, [name], weights)
+            assert set(few) == {name} & set(whole)
+            assert all(np.array_equal(rows, whole[other]) for other, rows in few.items())
         told[without_call(layer.path if layer.part else layer.name)] |= {
             without_call(scene.layers[name].path if scene.layers[name].part else name)
             for name in (*wiring.reads(scene, layer), *wiring.lost(scene, layer))

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 NOTED = 16
 """So many of the last values that were made of one line are found again by their steps."""
+FEW = 4
+"""So many steps on the way are made before anything of the wanted one is shown."""
 Plain = Any
 """Arrays, numbers, texts and None, in lists and dicts."""
 
@@ -170,6 +172,8 @@ class Derived:
         self.name = Name(derivation.name, weights, self.key)
         self.always = False
         """It is written however short the work was: somebody asked for it to be kept."""
+        self.aside = False
+        """It is shown until another value of its step is there: it is kept in memory alone, and nothing starts from it."""
 
     @property
     def value(self) -> Plain:
@@ -194,6 +198,20 @@ class Derived:
         """What of the way is to be made yet, the first one first, behind the last that is known, which stands before it."""
         way = self.way
         return way[next((number for number in reversed(range(len(way))) if way[number].known), 0) :]
+
+    @property
+    def straight(self) -> Derived | None:
+        """The same at this step, right from the first of :attr:`ahead`, where much is to be made in between; None where little is.
+
+        *Meaning* what a view shows of this step, as not joined yet to the maps of the steps between, while those are made. It is no step of
+        any way, nothing is written of it, and the value of this step is the other one.
+        """
+        ahead = self.ahead
+        if len(ahead) <= FEW:
+            return None
+        found = Derived(self.scene, self.derivation, ahead[0])
+        found.aside = True
+        return found
 
     @property
     def line(self) -> str:
@@ -313,11 +331,11 @@ class Derived:
         """Keep a value that is there, in the run's folder where it is to be written; as it will be read again."""
         value = plain(value)
         self.remember(value)
-        if type(self.derivation).preceding is not Derivation.preceding:
+        if type(self.derivation).preceding is not Derivation.preceding and not self.aside:
             self.scene.keep(self._carried, lambda: value)  # later snapshots start from it
             self._note()
         self.scene.memory.drop(f"{self.key}/begun")
-        if self.store is not None and written:
+        if self.store is not None and written and not self.aside:
             self.store.write(self.name, {**self.head(), **head}, value)
         return value
 

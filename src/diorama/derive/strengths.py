@@ -23,9 +23,10 @@ def strengths(scene: Scene, found: Mapping[str, Any], edges: str) -> Iterator[di
     are always told, others where the one reads the other directly.
     """
     layers = found["layers"]
+    names, weights = [one["layer"] for one in layers], scene.parameters()
     for number, after in enumerate(layers[1:], 1):
         by_weights = edges == "weights" and not heads_of([after["layer"]])
-        wired = wiring.reads(scene, scene.layers[after["layer"]]) if by_weights else {}
+        wired = wiring.reads(scene, scene.layers[after["layer"]], names, weights) if by_weights else {}
         for earlier in layers[:number]:
             # Of the first examples alone it is not told yet what goes together.
             direct, beside = earlier["layer"] in wired, earlier is layers[number - 1] and len(found["together"]) >= number
@@ -49,6 +50,8 @@ def apart(scene: Scene, pair: Mapping[str, Any]) -> bool:
 
 def unfollowed(scene: Scene, layers: Sequence[str]) -> list[tuple[str, str]]:
     """The pairs of some layers of which the later reads the earlier directly, in a way that could not be followed from unit to unit."""
+    weights = scene.parameters()
     return [
-        (source, target) for number, target in enumerate(layers) for source in wiring.lost(scene, scene.layers[target]) if source in layers[:number]
+        (source, target) for number, target in enumerate(layers)
+        for source in wiring.lost(scene, scene.layers[target], weights) if source in layers[:number]
     ]

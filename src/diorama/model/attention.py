@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
@@ -101,7 +102,7 @@ def _shares(scores: Tensor, attn_mask: Tensor | None, is_causal: bool, safe: boo
 def _looking_back(query: Tensor, key: Tensor) -> Tensor:
     """The weights of a long text that only looks back, some rows at a time: what lies ahead of them is never computed."""
     count = query.size(-2)
-    leading = torch.broadcast_shapes(query.shape[:-2], key.shape[:-2])
+    leading = np.broadcast_shapes(query.shape[:-2], key.shape[:-2])
     weights = query.new_zeros((*leading, count, count))
     for start in range(0, count, ROWS):
         stop = min(start + ROWS, count)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,8 +63,9 @@ class FollowedColumns:
         given = list(tensors_in((args, kwargs)))
         keys: defaultdict[tuple[int, ...], set[str]] = defaultdict(set)
         names = frozenset().union(*(own for one in given for own, _ in self.known.get(id(one), ())))
+        held_in = [self._places(one) for one in given]
         for name in names:
-            keys[tuple(self._place(one, name) for one in given)].add(name)
+            keys[tuple(places.get(name, -1) for places in held_in)].add(name)
         made: list[list[Group]] = [[] for _ in results]
         for places, own in keys.items():
             held = {id(one): self.known[id(one)][place][1] for one, place in zip(given, places, strict=True) if place >= 0}
@@ -79,17 +80,27 @@ class FollowedColumns:
         for result, groups in zip(results, made, strict=True):
             self.known[id(result)] = groups
 
-    def _place(self, tensor: Tensor, name: str) -> int:
-        return next((k for k, (names, _) in enumerate(self.known.get(id(tensor), ())) if name in names), -1)
+    def _places(self, tensor: Tensor) -> dict[str, int]:
+        """The group of a tensor in which each layer stands."""
+        return {name: k for k, (names, _) in reversed([*enumerate(self.known.get(id(tensor), ()))]) for name in names}
 
-    def signs(self, reader: str, name: str, width: int) -> np.ndarray | None:
-        """The sign with which each column holds a layer: 0 where it does not, not a number where it can be both. None where not known."""
-        told = self.found.get((reader, name), [])
-        whole = [one for one in told if one is not None and len(one[0]) == width]
-        if not told or len(whole) < len(told):
-            return None
-        p, n = (torch.stack([one[k] for one in whole]).amax(0).numpy() > 0 for k in (0, 1))
-        return np.where(p & n, np.nan, p.astype(np.float32) - n.astype(np.float32)).astype(np.float32)
+    def signs(self, widths: Mapping[str, int]) -> dict[tuple[str, str], np.ndarray]:
+        """By reader and layer the sign with which each column holds that layer: 0 where it does not, not a number where it can be both.
+
+        ``widths`` says how many columns each reader reads; what is not known is left out. Layers that stand alike share one array.
+        """
+        found: dict[tuple[str, str], np.ndarray] = {}
+        alike: dict[tuple[int, ...], np.ndarray] = {}
+        for (reader, name), told in self.found.items():
+            whole = [one for one in told if one is not None and len(one[0]) == widths.get(reader)]
+            if not whole or len(whole) < len(told):
+                continue
+            same = tuple(id(one) for one in whole)
+            if same not in alike:
+                p, n = (torch.stack([one[k] for one in whole]).amax(0).numpy() > 0 for k in (0, 1))
+                alike[same] = np.where(p & n, np.nan, p.astype(np.float32) - n.astype(np.float32)).astype(np.float32)
+            found[reader, name] = alike[same]
+        return found
 
 
 def _add(groups: list[Group], names: frozenset[str], rails: Rails | None) -> None:
@@ -158,7 +169,7 @@ def _scaled(op: str, args: Any, held: dict[int, Rails], shared: bool) -> list[Ra
         if own is None:
             continue
         factor = torch.as_tensor(by).detach().cpu()
-        wide = torch.broadcast_shapes(own[0].shape, factor.shape)
+        wide = np.broadcast_shapes(own[0].shape, factor.shape)  # torch's own loads all of sympy, once a process
         p, n = own[0].expand(wide), own[1].expand(wide)
         if number and op not in ("mul", "multiply"):
             p = n = torch.maximum(p, n)

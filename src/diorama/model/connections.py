@@ -68,7 +68,22 @@ class Connections:
     """Those of them that read a row of weights which an example chooses, and which are no layer's."""
     signs: Mapping[tuple[int, int], np.ndarray] = dataclasses.field(default_factory=dict)
     """Of a layer and one that it reads, where that is known: the sign with which each place of what it reads holds that one's answers,
-    0 where it does not, not a number where it can be both."""
+    0 where it does not, not a number where it can be both. Where several layers stand alike they share one array."""
+    _missed: dict[int, np.ndarray] = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def nbytes(self) -> int:
+        """About how many bytes it takes: of a thousand layers there are half a million pairs, most of which share their signs."""
+        arrays = [self.feeds, *self.writes, *(one.streams for one in self.reads if one is not None)]
+        return sum({id(one): one.nbytes for one in (*arrays, *self.signs.values())}.values()) + 200 * len(self.signs)
+
+    def weighs(self, state: Mapping[str, np.ndarray], layer: int) -> bool:
+        """Whether there are weights for each thing that a layer reads."""
+        reader = self.reads[layer]
+        weight = state.get(reader.weight) if reader is not None else None
+        if reader is None or weight is None or weight.ndim < 2 or not weight.shape[reader.inputs] == len(reader.streams) > 0:
+            return False
+        return reader.gates <= 1 or weight.shape[reader.answers] == reader.gates * len(self.writes[layer])
 
     def strengths(self, state: Mapping[str, np.ndarray], layer: int, source: int | None = None) -> tuple[np.ndarray, Whole]:
         """How strongly each unit of a layer reads each stream, (units, streams), signed, and the numbers of the streams.
@@ -78,13 +93,10 @@ class Connections:
         that sum alone, through a difference with its sign.
         """
         reader = self.reads[layer]
-        weight = state.get(reader.weight) if reader is not None else None
-        if reader is None or weight is None or weight.ndim < 2 or weight.shape[reader.inputs] != len(reader.streams):
+        if reader is None or not self.weighs(state, layer):
             return np.zeros((len(self.writes[layer]), 0), np.float32), _NONE
-        values = np.moveaxis(np.asarray(weight, np.float32), (reader.answers, reader.inputs), (0, 1))
+        values = np.moveaxis(np.asarray(state[reader.weight], np.float32), (reader.answers, reader.inputs), (0, 1))
         if reader.gates > 1:
-            if len(values) != reader.gates * len(self.writes[layer]):
-                return np.zeros((len(self.writes[layer]), 0), np.float32), _NONE
             values = np.moveaxis(values.reshape(reader.gates, -1, *values.shape[1:]), 0, -1)
         flat = values.reshape(*values.shape[:2], -1)
         if source is not None and (signs := self.signs.get((layer, source))) is not None:
@@ -120,12 +132,25 @@ class Connections:
     @functools.cached_property
     def unfollowed(self) -> np.ndarray:
         """Whether a layer (row) reads what another (column) answers in a way that no unit was followed along."""
-        found = self.feeds.copy()
-        for layer, reads in enumerate(self.reads):
+        return np.array([self.missed(layer) for layer in range(len(self.layers))], bool).reshape(self.feeds.shape)
+
+    def missed(self, layer: int) -> np.ndarray:
+        """A row of :attr:`unfollowed` alone, kept: of a network of a thousand layers a few are wanted."""
+        if layer not in self._missed:
+            found, reads = self.feeds[layer].copy(), self.reads[layer]
             if reads is not None:
-                for other in np.flatnonzero(found[layer]).tolist():
-                    found[layer, other] = not np.isin(self.writes[other], reads.streams).any() or self._mixed(layer, other, reads.streams)
-        return found
+                streams, writers, _ = self._written
+                meets = np.bincount(writers[np.isin(streams, reads.streams)], minlength=len(self.layers)) > 0
+                # Layers that stand alike in what is read, and write alike, are asked once.
+                told: dict[tuple[int, bytes], bool] = {}
+                for other in np.flatnonzero(found & meets).tolist():
+                    signs = self.signs.get((layer, other))
+                    key = (other if signs is None else -id(signs), self.writes[other].tobytes())
+                    if key not in told:
+                        told[key] = self._mixed(layer, other, reads.streams)
+                    found[other] = told[key]
+            self._missed[layer] = found
+        return self._missed[layer]
 
     def _mixed(self, layer: int, source: int, streams: Whole) -> bool:
         """Whether a layer reads another mixed with others in a way that leaves open which weights are its own, or of which sign."""
@@ -140,9 +165,12 @@ class Connections:
     def parted(self) -> np.ndarray:
         """Whether a layer (row) reads what another (column) answers by some columns of its streams alone, or with a turned sign."""
         found = np.zeros_like(self.feeds)
+        told: dict[tuple[int, int, bytes], bool] = {}
         for (layer, source), signs in self.signs.items():
-            reads = self.reads[layer]
-            found[layer, source] = reads is not None and not (signs[np.isin(reads.streams, self.writes[source])] == 1).all()
+            reads, key = self.reads[layer], (layer, id(signs), self.writes[source].tobytes())
+            if key not in told:
+                told[key] = reads is not None and not (signs[np.isin(reads.streams, self.writes[source])] == 1).all()
+            found[layer, source] = told[key]
         return found
 
     @property
@@ -192,17 +220,18 @@ def connections(model: nn.Module, x: Nested, layers: Sequence[Layer]) -> Connect
         fed_by.begin(few)
         nesting.call(plain, few)
     writes = [_streams(follow, follow.cells.get(layer.weight or "") if layer.part else follow.layers.get(layer.name)) for layer in layers]
-    reads = [_reader(follow, layer, own) for layer, own in zip(layers, writes, strict=True)]
+    # A weight that several modules hold, as a table does with the layer of the answers, goes by the first of its names.
+    first = {name: follow.names.get(id(one)) or name for name, one in plain.named_parameters(remove_duplicate=False)}
+    reads = [_reader(follow, layer, own, first.get(layer.weight or "")) for layer, own in zip(layers, writes, strict=True)]
     free = -1
     for number, (layer, own) in enumerate(zip(layers, writes, strict=True)):
         if len(own) != layer.units:
             # Nobody knows who reads them: numbers that stand nowhere else.
             writes[number] = np.arange(free - layer.units + 1, free + 1)
             free -= layer.units
-    signs = {
-        (k, j): found for k, one in enumerate(reads) if one is not None for j, name in enumerate(names)
-        if (found := fed_by.columns.signs(names[k], name, len(one.streams))) is not None
-    }
+    place = {name: number for number, name in enumerate(names)}
+    widths = {name: len(one.streams) for name, one in zip(names, reads, strict=True) if one is not None}
+    signs = {(place[one], place[other]): found for (one, other), found in fed_by.columns.signs(widths).items() if other in place}
     return Connections(names, tuple(writes), tuple(reads), fed_by.feeds(), fed_by.aside(), fed_by.tables(), signs)
 
 
@@ -307,7 +336,7 @@ def _streams(follow: Tracks, units: Whole | None) -> Whole:
     return np.array([follow.root(int(unit)) for unit in units], np.int64) if units is not None else _NONE
 
 
-def _reader(follow: RecurrentTracks, layer: Layer, own: Whole) -> WeightAxes | None:
+def _reader(follow: RecurrentTracks, layer: Layer, own: Whole, weight: str | None) -> WeightAxes | None:
     """The two axes of a layer's weight: that of its units, and the other one of the first two.
 
     An axis of one is never followed: a layer of one unit is known by its weight, of which the other axis alone was. Which row of a table
@@ -319,8 +348,6 @@ def _reader(follow: RecurrentTracks, layer: Layer, own: Whole) -> WeightAxes | N
         fed = follow.fed.get(layer.weight)
         gates, candidate = CANDIDATE.get(layer.kind, (0, 0))
         return WeightAxes(layer.weight, 1, 0, _streams(follow, fed), gates, candidate) if fed is not None and gates else None
-    # A weight that several modules hold, as a table does with the layer of the answers, goes by the first of its names.
-    weight = next((follow.names.get(id(one)) for name, one in follow.model.named_parameters(remove_duplicate=False) if name == layer.weight), None)
     sides = [_streams(follow, follow.uses.get((weight or layer.weight, axis))) for axis in (0, 1)]
     for answers, inputs in ((0, 1), (1, 0)):
         if np.array_equal(sides[answers], own) and len(sides[inputs]):

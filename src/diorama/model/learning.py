@@ -29,7 +29,7 @@ def uncalled(table: LayerTable, model: nn.Module) -> list[str]:
     called, leaves = {one.path for one in table}, {one.path for one in table.leaves}
     found = []
     for path, module in layer_modules(model).items():
-        inside = any(path.startswith(f"{leaf}.") for leaf in leaves)
+        inside = any(path[:at] in leaves for at, sign in enumerate(path) if sign == ".")
         if path and path not in called and not inside and main_weight(path, module) is not None and "Norm" not in type(module).__name__:
             found.append(path)
     return found

@@ -123,12 +123,43 @@ def test_all_maps_that_follow_a_training_are_looked_at_here() -> None:
 
 
 @pytest.mark.parametrize("name", FOLLOWED)
+def test_a_late_step_is_shown_before_its_way_is_made(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first look at a late step shows this step's units or examples after two maps, says that they are not joined yet, and ends as without."""
+    run = _run(tmp_path / "run", 21)
+    scene, made = run.scene(21), FOLLOWED[name](layer="2")
+    links = len(scene.derive(name, layer="2").way)
+    told = made.pictures(scene, Selection())
+    before = list(itertools.takewhile(lambda one: not isinstance(one, Draft), told))
+    assert links > 8
+    assert not any("on the way" in one.note for one in before if isinstance(one, Progress))
+    rest = list(told)
+    drafts = [one.make() for one in rest if isinstance(one, Draft)]
+    # Its first draft was taken above.
+    assert all(one.places.step == 21 for one in drafts)
+    last = rest[-1]
+    again = _shown(FOLLOWED[name](layer="2"), _run(tmp_path / "other", 21).scene(21))
+    straight = again[0]
+    assert f"start right from step 0: the maps of {links - 1} snapshots between are being made" in straight.note.replace("These", "these")
+    assert not straight.final
+    marks = [one.body.children[0] if name == "projection" else one.body for one in (straight, again[-1], last)]
+    assert np.isfinite(marks[0].points).all()
+    np.testing.assert_allclose(marks[2].points, marks[1].points, atol=1e-6)
+    # What is shown meanwhile is no step of a way, and is not written.
+    monkeypatch.setattr("diorama.derive.work.SHORT", 0.0)
+    derived = diorama.open(tmp_path / "run").scene(20).derive(name, layer="2")
+    assert derived.straight is not None
+    key = derived.straight.name
+    assert derived.straight.value is not None
+    assert not derived.store.has(key)
+    assert derived.newest is None or derived.newest[0] < 20
+
+
+@pytest.mark.parametrize("name", FOLLOWED)
 def test_what_a_map_has_reached_is_not_thrown_back(name: str, tmp_path: Path) -> None:
     """A look begins with the newest map that was made, also of a step that is not on the way, with what is chosen lit; none after it is older."""
     made, run = FOLLOWED[name](layer="2"), _run(tmp_path / "run", 23)
     first = [one.places for one in _shown(made, run.scene(21))]
-    assert [one.step for one in first] == sorted(one.step for one in first)
-    assert [first[0].step, first[-1].step] == [0, 21]
+    assert {one.step for one in first} == {21}
     (shown,) = _shown(made, run.scene(21))
     way = [one.scene.step for one in run.scene(23).derive(name, layer="2").way]
     assert 21 not in way

@@ -51,17 +51,19 @@ def biclusters(matrix: Floats, rows: int = 0, columns: int = 0, most: int = 6, s
     draw = np.random.default_rng(seed)
     left, sizes, right = np.linalg.svd(part, full_matrices=False)
     fits: dict[tuple[int, int], _Fit] = {}
+    spaces = _Spaces(left * sizes, right.T * sizes, draw)
 
     def fit(k: int, m: int) -> _Fit:
         if (k, m) not in fits:
-            starts = [*_drawn(k, m, (left * sizes, right.T * sizes), draw)]
+            starts = [*spaces.drawn(k, m)]
             if (k - 1, m) in fits:
                 one = fits[k - 1, m]
                 starts += [(rows, one.columns) for rows in _split(part - one.expected, one.rows)]
             if (k, m - 1) in fits:
                 one = fits[k, m - 1]
                 starts += [(one.rows, columns) for columns in _split((part - one.expected).T, one.columns)]
-            fits[k, m] = min((_alternated(part, *start, k, m) for start in starts), key=lambda found: found.error)
+            apart = {(rows.tobytes(), columns.tobytes()): (rows, columns) for rows, columns in starts}
+            fits[k, m] = min((_alternated(part, *start, k, m) for start in apart.values()), key=lambda found: found.error)
         return fits[k, m]
 
     told = [min(wanted, side) for wanted, side in zip((rows, columns), part.shape, strict=True)]
@@ -108,12 +110,23 @@ def _grown(fit: Callable[[int, int], _Fit], told: list[int], top: list[int]) -> 
         best, at = likelier, place
 
 
-def _drawn(k: int, m: int, spaces: tuple[Floats, Floats], draw: np.random.Generator) -> Iterator[tuple[Whole, Whole]]:
-    """Beginnings by k-means of the singular vectors: the first hold the blocks, a few more let unequal ones through."""
-    for start in range(STARTS if max(k, m) > 1 else 1):
-        deep = max(1, min(k, m) + start - 1)
-        rows, columns = (_means(space[:, :deep], count, draw) for space, count in zip(spaces, (k, m), strict=True))
-        yield rows, columns
+class _Spaces:
+    """The rows and the columns by their singular vectors, from whose k-means rounds begin; the same means serve many pairs of numbers of groups."""
+
+    def __init__(self, rows: Floats, columns: Floats, draw: np.random.Generator) -> None:
+        self._spaces, self._draw = (rows, columns), draw
+        self._kept: dict[tuple[int, int, int], Whole] = {}
+
+    def drawn(self, k: int, m: int) -> Iterator[tuple[Whole, Whole]]:
+        """Beginnings: the first vectors hold the blocks, a few more let unequal ones through."""
+        for start in range(STARTS if max(k, m) > 1 else 1):
+            deep = max(1, min(k, m) + start - 1)
+            yield self._grouped(0, k, deep), self._grouped(1, m, deep)
+
+    def _grouped(self, side: int, count: int, deep: int) -> Whole:
+        if (side, count, deep) not in self._kept:
+            self._kept[side, count, deep] = _means(self._spaces[side][:, :deep], count, self._draw)
+        return self._kept[side, count, deep]
 
 
 def _split(left: Floats, labels: Whole) -> Iterator[Whole]:

@@ -176,7 +176,8 @@ class ClustersView(View):
         beside = [f"nothing that {pairs[number]['source']} makes comes to {pairs[number]['target']}" for number in apart]
         if beside:
             notes.append(f"{joined([spoken(one) for one in beside])}: they stand in branches of their own, and no line runs between them")
-        if self.edges == "weights" and self.of == "units":
+        # Who reads whom is found for the lines: the first pictures, which have none, do not wait for it.
+        if self.edges == "weights" and self.of == "units" and (final or pairs):
             named = [one["layer"] for one in found["layers"]]
             notes += [unfollowed_said(unfollowed(scene, named)), looked_up_said(scene, named)]
         several = [

@@ -22,12 +22,13 @@ from ...methods.projecting import laid_onto, unplaced
 from ...scene import Scene
 from ...scene.directions import lacking
 from .. import melodies, planes, texts
-from ..samples import broken, first_examples, looking
+from ..samples import broken, first_examples, looking, noted
 from ..view import View
 from ._biplot import Biplot, biplot
 from ._examples import COLOURS, ShownExamples
 from ._measured import MeasuredMap, measured
 from ._still import stand
+from ._way import OnWay, on_way
 
 PERPLEXITIES = (5.0, 30.0, 100.0)
 SEEDS = (0, 1, 2)
@@ -40,13 +41,13 @@ class _Map:
 
     title: str
     derived: Derived
-    reached: int | None = None
-    """The earlier step whose places are shown until those of the wanted one are there."""
+    way: OnWay | None = None
+    """What is shown until the places of the wanted step are there."""
 
     @property
     def fresh(self) -> bool:
         """Whether its places are those of its own step."""
-        return self.reached is None or self.reached == self.derived.scene.step
+        return self.way is None or self.way.step == self.derived.scene.step
 
 
 class ProjectionView(View):
@@ -108,20 +109,12 @@ class ProjectionView(View):
         shown = ShownExamples.of(scene, self.colour, self.column, selection.one("unit") if self.colour == "unit" else None)
         ready: list[tuple[_Map, NDArray[np.float64]]] = []
         for number, one in enumerate(maps):
-            way = [] if one.derived.known else one.derived.ahead
-            newest = None if one.derived.known else one.derived.newest
-            if newest is not None:
-                there = self._aligned(np.asarray(newest[1], np.float64), ready)
-                now = [*ready, (dataclasses.replace(one, reached=newest[0]), there)]
+            for step in on_way(one.derived, number, len(maps)):
+                if isinstance(step, Progress):
+                    yield step
+                    continue
+                now = [*ready, (dataclasses.replace(one, derived=step.derived, way=step), self._aligned(np.asarray(step.value, np.float64), ready))]
                 yield Draft(lambda now=now: self._picture(scene, selection, shown, now, final=False))  # type: ignore[misc]
-            for passed, before in enumerate(way):
-                note = f"placed at step {before.scene.step}, on the way to this step"
-                yield Progress(done=number + passed / max(1, len(way)), total=len(maps), note=note)
-                known = before.known
-                there = np.asarray(before.carried, np.float64)  # made here, so that the progress is told
-                if not known and (newest is None or newest[0] <= (before.scene.step or 0)):  # what was reached is not thrown back
-                    now = [*ready, (dataclasses.replace(one, derived=before, reached=before.scene.step), self._aligned(there, ready))]
-                    yield Draft(lambda now=now: self._picture(scene, selection, shown, now, final=False))  # type: ignore[misc]
             points: Any = None
             for stage in one.derived.stream():
                 if not stage.final:
@@ -212,15 +205,15 @@ class ProjectionView(View):
             caption += f" {ways[0].said}"
         if told[0] is not None and len(maps) == 1:
             caption += told[0].over_time
-        on_way = maps[-1][0].reached
+        way = maps[-1][0].way
         body: Node = Group(children=tuple(marks), direction="row")
         if melodies.sounds(scene):
             body = Group(children=(body, _melody(scene, selection)))
             caption += " Below stands the chosen melody; a click on a point lets it sound."
         return self.picture(
             scene, selection, f"Examples as {layers} {'sees' if one else 'see'} them", body, caption,
-            checks=told[0].checks if told[0] is not None and len(maps) == 1 else (), final=final, note=self._note(scene, shown, names, on_way),
-            places=stand(maps[-1][0].derived, scene, on_way),
+            checks=told[0].checks if told[0] is not None and len(maps) == 1 else (), final=final, note=self._note(scene, shown, names, way),
+            places=stand(maps[-1][0].derived, scene, way.step if way is not None else None),
         )
 
     def _mark(
@@ -244,10 +237,10 @@ class ProjectionView(View):
             **(ways.told() if ways is not None else {}), **shown.told(),
         )
 
-    def _note(self, scene: Scene, shown: ShownExamples, names: list[str], on_way: int | None) -> str:
+    def _note(self, scene: Scene, shown: ShownExamples, names: list[str], way: OnWay | None) -> str:
         said = list(filter(None, (shown.note, broken(scene, names))))
-        if on_way is not None:
-            said.insert(0, f"These are the places at step {on_way}, on the way to step {scene.step}.")
+        if way is not None:
+            said.insert(0, noted(way.said(scene.step)))
         known = knobs_of(projections[self.method])
         if self.drawn == "thumbnails" and not shown.small:
             said.append("These examples are neither pictures nor texts nor series, so they are drawn as points.")

@@ -25,6 +25,7 @@ from .. import planes
 from ..samples import broken, first_examples, looked_at, noted, part, single
 from ..view import View
 from ._still import CLOSED, stand, unheard
+from ._way import OnWay, on_way
 
 NEAR = 10
 LIT = 0.5
@@ -76,17 +77,11 @@ class UnitsView(View):
             "units", layer=self.layer or (key.name if key is not None else None), method=self.method, by=self.by,
             dimensions=self.dimensions,
         )
-        way = [] if derived.known else derived.ahead
-        newest = None if derived.known else derived.newest
-        if newest is not None:
-            yield Draft(lambda: self._picture(scene, selection, derived, newest[1], final=False, reached=newest[0]))
-        for passed, before in enumerate(way):
-            yield Progress(done=passed, total=len(way), note=f"placed at step {before.scene.step}, on the way to this step")
-            known, there = before.known, before.carried  # made here, so that the progress is told
-            at = before.scene.step or 0
-            same = np.array_equal(there["unit"], derived.derivation.chosen(scene)[1])  # type: ignore[attr-defined]
-            if not known and same and (newest is None or newest[0] <= at):  # what was reached is not thrown back
-                yield Draft(lambda value=there, at=at: self._picture(scene, selection, derived, value, final=False, reached=at))  # type: ignore[misc]
+        for step in on_way(derived):
+            if isinstance(step, Progress):
+                yield step
+            elif np.array_equal(step.value["unit"], derived.derivation.chosen(scene)[1]):  # type: ignore[attr-defined]
+                yield Draft(lambda way=step: self._picture(scene, selection, derived, way.value, final=False, way=way))  # type: ignore[misc]
         for stage in derived.stream():
             if stage.final:
                 yield self._picture(scene, selection, derived, stage.value, final=True)
@@ -96,7 +91,7 @@ class UnitsView(View):
                 yield Draft(lambda value=stage.value: self._picture(scene, selection, derived, value, final=False))  # type: ignore[misc]
 
     def _picture(
-        self, scene: Scene, selection: Selection, derived: Derived, value: dict[str, Any], *, final: bool, reached: int | None = None,
+        self, scene: Scene, selection: Selection, derived: Derived, value: dict[str, Any], *, final: bool, way: OnWay | None = None,
     ) -> Picture:
         made: Any = derived.derivation
         names = made.layers(scene)
@@ -143,10 +138,10 @@ class UnitsView(View):
             caption += f" {part(still, len(points), 'units')} never change{'s' * (still == 1)}: where they stand says nothing."
         caption += unheard(int((closed & moving).sum()), len(points))
         checks = (_trust(value, points),) if final and len(points) > 4 and self.by == "pearson" and moving.any() and not lacking_places else ()
-        on_way = "" if reached is None else f"these are the places at step {reached}, on the way to step {scene.step}"
+        reached = way.step if way is not None else None
         return self.picture(
             scene, selection, f"Units of {layers}", mark, caption, checks=checks, final=final,
-            note=noted(on_way, looked_at(scene), broken(scene, names)), places=stand(derived, scene, reached),
+            note=noted(way.said(scene.step) if way is not None else "", looked_at(scene), broken(scene, names)), places=stand(derived, scene, reached),
         )
 
     def _lit(
