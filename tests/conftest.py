@@ -28,23 +28,25 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 """What can show the page, the quickest first."""
-WAITING = ("web", "unit/server", "unit/record", "unit/cli", "unit/gallery", "unit/live", "unit/data", "faults", "device", "house", "notebook")
-"""Where tests wait for a browser, a server or a process of their own."""
+WAITING = ("web", "faults", "unit/server", "unit/cli", "unit/live", "house", "device", "notebook")
+"""Where tests wait for a browser, a server or a process of their own, those who wait longest first."""
+MANY = 200
+"""So many modules that a test was the first to import are worth a pass of the collector."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that say they may take long go first, then those that wait for others, and what only computes comes last.
 
-    A worker begins at each half: while one waits, the other computes, and what is left at the end are thousands of short tests,
-    which two workers share evenly.
+    Each worker begins with a third, and takes from the end of another's when it is done: the first one waits all the while, so the others
+    compute, and what is left for all at the end are short tests that compute, which leave no processor idle.
     """
     here = Path(__file__).parent
-    waits = {folder: tuple(here.joinpath(folder).parts) for folder in WAITING}
+    waits = [tuple(here.joinpath(folder).parts) for folder in WAITING]
 
     def rank(item: pytest.Item) -> int:
         if item.get_closest_marker("timeout") is not None:
-            return 0
-        return 1 if any(item.path.parts[: len(parts)] == parts for parts in waits.values()) else 2
+            return -1
+        return next((k for k, parts in enumerate(waits) if item.path.parts[: len(parts)] == parts), len(waits))
 
     items.sort(key=rank)
 
@@ -61,6 +63,22 @@ def pytest_runtest_setup() -> None:
 
 def pytest_collection_finish() -> None:
     """What was imported stays for good: the collector need not walk over it again, nor those who ask it what lives."""
+    _kept()
+
+
+def pytest_runtest_logfinish() -> None:
+    """So does what a test was the first to import: Transformers alone is more than all else that lives."""
+    if len(sys.modules) > _known + MANY:
+        _kept()
+
+
+_known = 0
+
+
+def _kept() -> None:
+    """Put what lives aside for good, once what does not is gone."""
+    global _known
+    _known = len(sys.modules)
     gc.collect()
     gc.freeze()
 

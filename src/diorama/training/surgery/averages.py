@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,14 +41,23 @@ def gathered(model: nn.Module) -> bool:
 
 def _named() -> Iterator[Any]:
     """All that lives whose class is named for an average."""
-    classes: dict[type, None] = {object: None}
-    for kind in (order := [object]):  # there are far fewer classes than things
-        fresh = [one for one in type.__subclasses__(kind) if one not in classes]
-        classes.update(dict.fromkeys(fresh))
-        order += fresh
-    kinds = tuple(kind for kind in classes if _NAMED.search(kind.__name__))
+    order: list[type] = [object]
+    known = {object}
+    subclasses = type.__subclasses__
+    for kind in order:  # there are far fewer classes than things
+        for one in subclasses(kind):
+            if one not in known:
+                known.add(one)
+                order.append(one)
+    kinds = tuple(kind for kind in order if _tells(kind.__name__))
     # The collector finds what refers to a class several times as fast as a walk over all that lives.
     yield from (thing for thing in gc.get_referrers(*kinds) if type(thing) in kinds)
+
+
+@functools.cache
+def _tells(name: str) -> bool:
+    """Whether a class of this name is one for an average."""
+    return _NAMED.search(name) is not None
 
 
 def _held(thing: Any) -> Iterator[list[Tensor]]:
