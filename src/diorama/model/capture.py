@@ -116,7 +116,7 @@ class Capture:
         if key.kind == "weight":
             self._weights.append(edit)
         elif key.kind == "head":
-            if key.name != "attention":
+            if without_call(key.name) != "attention":
                 self._path(key.name)
             self._inner.setdefault(key.name, []).append(edit)
         elif is_point(key.name) and key.name not in self._modules:

@@ -56,6 +56,35 @@ def test_heads_add_up_to_their_layer() -> None:
     np.testing.assert_allclose(found["heads"].sum(1) + biases, found["values"][[1, 3]], atol=1e-5)
 
 
+class _InOneForward(nn.Module):
+    """A tied transformer whose attentions are sums and a softmax in its own forward pass, a layer after another in a loop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(10, 8)
+        self.asks, self.out = (nn.ModuleList(nn.Linear(8, width, bias=False) for _ in range(3)) for width in (24, 8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        stream = self.embed(x)
+        (n, t), later = x.shape, torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1)
+        for asks, out in zip(self.asks, self.out, strict=True):
+            query, key, value = asks(stream).reshape(n, t, 3, 2, 4).unbind(2)
+            weights = torch.einsum("nihd,njhd->nhij", query, key).masked_fill(later, -torch.inf).softmax(-1)
+            stream = stream + out(torch.einsum("nhij,njhd->nihd", weights, value).reshape(n, t, 8))
+        return stream @ self.embed.weight.T
+
+
+def test_heads_are_told_where_the_network_itself_attends() -> None:
+    """Attentions that no module holds have their heads told apart layer by layer: without biases they add up to their layer."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model, x = _InOneForward().eval(), torch.randint(0, 10, (6, 12))
+    scene = Scene(model, x, x.roll(-1, 1), inputs=diorama.Tokens(vocabulary=LETTERS))
+    found = scene.derive("contributions", example=1).value
+    assert found["attentions"] == ["attention", "attention#2", "attention#3"]
+    np.testing.assert_allclose(found["heads"].sum(1), found["values"][1:], atol=1e-5)
+
+
 def test_the_view_sums_to_the_score() -> None:
     """Bars, constant and check tell the same sum for the chosen answer and place; heads can be chosen."""
     picture = _scene().view("contributions", class_=3, token=5)
