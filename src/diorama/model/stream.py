@@ -55,6 +55,8 @@ class Stream:
     """The layer that adds to it behind its last sum in a way that was not followed; empty where there is none."""
     read_on: str = ""
     """The recurrent layer behind its end, which reads it place by place; empty where there is none."""
+    first: str = "embedding"
+    """What to call its beginning: the layer that made it; "embedding" where tokens were looked up, or the model made it by itself."""
 
     @property
     def points(self) -> tuple[str, ...]:
@@ -65,7 +67,7 @@ class Stream:
     @property
     def names(self) -> tuple[str, ...]:
         """What to call each of the points: the layer that was added last."""
-        first = (f"all before {self.sums[0].name}" if self.late else "embedding",) if self.start else ()
+        first = (f"all before {self.sums[0].name}" if self.late else self.first,) if self.start else ()
         return (*first, *(one.name for one in self.sums))
 
     @property
@@ -185,7 +187,18 @@ class _StreamSearch:
         if known is None or known.layouts[0].axis is None or not self.alike(start, best[0]):
             start = ""
         late = bool(start) and any(self.joins(name) for name in self.between(start, ""))
-        return Stream(sums, start, tuple(self.points[f"op:{best[-1]}"].shape), late, self.further(best[-1]), self.read_on(best[-1]))
+        shape = tuple(self.points[f"op:{best[-1]}"].shape)
+        return Stream(sums, start, shape, late, self.further(best[-1]), self.read_on(best[-1]), self.first(start))
+
+    def first(self, start: str) -> str:
+        """What to call the beginning of a stream."""
+        made = self.source(start)
+        found = {self.records[name].op.removesuffix("_") for name in {start, *self.between(start, "")} if name in self.records}
+        if made is not None and found <= ops.FORWARDED:
+            return "the input"
+        if made is None or not made.here or found & {"embedding", "embedding_bag"}:
+            return "embedding"
+        return made.here
 
     def further(self, end: str) -> str:
         """The layer that adds to a stream behind its end; empty where none does."""

@@ -15,11 +15,11 @@ from diorama.model.stream import Stream, stream
 from diorama.model.tail import Tail
 
 STREAMS = {
-    "encoder_late": ["embedding", *(f"body.layers.{k}.{part}" for k in (0, 1) for part in ("self_attn", "linear2"))],
+    "encoder_late": ["the input", *(f"body.layers.{k}.{part}" for k in (0, 1) for part in ("self_attn", "linear2"))],
     "custom_attention": ["embedding", "blocks.0.proj", "blocks.1.proj"],
-    "residual": ["embedding", "layer1.0.bn2", "layer1.1.bn2"],
+    "residual": ["stem", "layer1.0.bn2", "layer1.1.bn2"],
 }
-"""By network of the zoo: what its stream holds, from the first place on."""
+"""By network of the zoo: what its stream holds, from the first place on: only tokens that are looked up are embedded."""
 
 
 class _Rms(nn.Module):
@@ -56,7 +56,7 @@ def test_sums_in_the_model_itself_are_named_by_what_is_added(name: str) -> None:
     """Where no module holds a block, its sums are told apart by the layers that add to them, and which of them attend."""
     found = stream(points(*attentive(WRITTEN[name])))
     assert found is not None
-    assert found.names == ("embedding", "attn.0", "mlp.0.2", "attn.1", "mlp.1.2")
+    assert found.names == ("embed", "attn.0", "mlp.0.2", "attn.1", "mlp.1.2")
     assert [bool(one.attention) for one in found.sums] == [True, False, True, False]
 
 
@@ -172,8 +172,8 @@ def test_sums_are_followed_however_a_block_adds(way: str) -> None:
     the first row the embedding."""
     found = stream(points(_Blocks(way, way).eval(), torch.randn(5, 3, 3)))
     assert found is not None
-    assert found.layers == ("embedding", "a.0", "b.0", "a.1", "b.1")
-    assert found.names == (("embedding", "a.0 and b.0", "a.1 and b.1") if way == "together" else found.layers)
+    assert found.layers == ("first", "a.0", "b.0", "a.1", "b.1")
+    assert found.names == (("first", "a.0 and b.0", "a.1 and b.1") if way == "together" else found.layers)
     assert (found.late, found.further, all(one.bare for one in found.sums)) == (False, "", way != "scaled")
 
 
@@ -184,7 +184,7 @@ def test_a_stream_that_is_cut_short_says_so() -> None:
     assert late is not None
     assert early is not None
     assert (late.names, late.further) == (("all before a.1", "a.1", "b.1"), "")
-    assert (early.names, early.further) == (("embedding", "a.0", "b.0"), "the model")
+    assert (early.names, early.further) == (("first", "a.0", "b.0"), "the model")
 
 
 class _Unnamed(nn.Module):
@@ -210,4 +210,4 @@ def test_what_the_model_itself_adds_is_called_by_what_made_it() -> None:
     """No sum is called by the model that it lies in: the layers that it was made of, or the op, tell it from the others."""
     found = stream(points(_Unnamed().eval(), torch.randn(5, 4, 3)))
     assert found is not None
-    assert found.names == ("embedding", "a", "matmul", "matmul#3", "gate and way")
+    assert found.names == ("first", "a", "matmul", "matmul#3", "gate and way")

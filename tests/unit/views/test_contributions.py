@@ -155,7 +155,7 @@ def test_layers_in_parallel_are_told_apart() -> None:
             terms += [0.5 * block.layer(held), 0.5 * block.layer(held.tanh())]
             held = held + terms[-2] + terms[-1]
         by_hand = [float(term[0] @ head.weight[1]) for term in terms]
-    assert found["layers"] == ["embedding", *(f"{k}.layer{more}" for k in (1, 2) for more in ("", "#2"))]
+    assert found["layers"] == ["0", *(f"{k}.layer{more}" for k in (1, 2) for more in ("", "#2"))]
     np.testing.assert_allclose(found["values"], by_hand, atol=1e-6)
 
 

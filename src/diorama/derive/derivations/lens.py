@@ -23,7 +23,7 @@ class LensDerivation(Derivation):
 
     *Meaning* each row of scores is the model's own way from the end of its residual stream to its answer (norm, unembedding),
     run on what the stream holds after a layer; with ``kind="tuned"`` an affine map, learnt to foresee the end, lies before it.
-    The layers are those of the view, from the embedding (where it was seen) to the last sum; layers behind it that add in a way
+    The layers are those of the view, from what the stream begins with (where it was seen) to the last sum; layers behind it that add in a way
     that is not followed run in every row.
     *Shapes* (layers, positions, vocabulary); one position for a classifier; the last positions where all would be over 16
     million numbers.
