@@ -102,13 +102,13 @@ class BlackBox(Method):
 
     @staticmethod
     def _sampled(exact: bool, errors: list[float], checks: dict[str, float]) -> str:
-        """How sure values are that were averaged over random draws, which is put among the checks too."""
+        """How sure values are that were estimated from random draws, which is put among the checks too."""
         if exact:
             return "All sets of the parts were asked: these are Shapley's values themselves, not draws."
         if not errors:
             return ""
         checks["sampling error"] = max(errors)
-        return (f"The values are means over random orders: their standard error is up to {percent(max(errors))} of the largest value; more "
+        return (f"The values are estimated from random draws: their standard error is up to {percent(max(errors))} of the largest value; more "
                 "samples come nearer.")
 
     def _filled(self, look: Looking) -> str:
@@ -155,7 +155,7 @@ class PartsAsked:
         self.exact = False
         """All sets of the parts were asked for."""
         self.error: float | None = None
-        """The largest standard error of a value that is a mean of draws, as a share of the largest value."""
+        """The largest standard error of a value that is estimated from draws, as a share of the largest value."""
 
     def __call__(self, present: Tensor) -> Tensor:
         found = []

@@ -94,16 +94,24 @@ def test_few_parts_are_asked_in_all_sets() -> None:
     assert "standard error" in drawn.note
 
 
-def test_the_sampling_error_is_that_of_other_seeds() -> None:
+@pytest.mark.parametrize(("method", "samples"), [("shapley_sampling", 16), ("kernel_shap", 120)])
+def test_the_sampling_error_is_that_of_other_seeds(method: str, samples: int) -> None:
     """The error that one asking tells is about how far the values of other seeds lie apart."""
 
     class Products(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return torch.stack([x[:, :4].prod(1) * 9 + x.sum(1), x[:, 0]], 1)
 
-    few = {"method": "shapley_sampling", "samples": 16, "task": "classification"}
+    few = {"method": method, "samples": samples, "task": "classification"}
     found = [diorama.attribute(Products(), torch.ones(1, 9), 0, seed=k, **few) for k in range(12)]
     values = torch.cat([one.values for one in found])
     apart = float(values.std(0).max())
     said = sum(one.checks["sampling error"] * float(one.values.abs().max()) for one in found) / len(found)
     assert apart / 2.5 < said < apart * 2.5
+
+
+def test_fewer_sets_than_parts_determine_no_values() -> None:
+    """Four sets of nine parts are told to say nothing: the error is as large as the largest value."""
+    found = diorama.attribute(nn.Linear(9, 2), torch.ones(1, 9), 0, method="kernel_shap", samples=4, task="classification")
+    assert found.checks["sampling error"] == 1
+    assert "100 % of the largest value" in found.note
