@@ -36,6 +36,8 @@ _MOST = 2**18
 _CLASSES = 4096
 _CONFUSION = 256
 """Classes up to which it is counted which is taken for which."""
+_TOLD, _ROUNDING = 2e-6, 5e-7
+"""Of the largest slopes: what rows of less tell is rounding, of which single precision leaves so much in a sum (of pixels many are as sure as that)."""
 _KEPT = 0.95
 """How much of an older reading's counts is kept at the next one."""
 
@@ -307,12 +309,12 @@ def told_labels(
         return of_one_number(scores[:, 0], slopes[:, 0])
     chances = shares_of(scores)
     size = np.abs(slopes).sum(1)
-    told = size > 1e-7 * size.max()
+    told = size > _TOLD * size.max()
     labels = np.where(told, slopes.argmin(1), -1)
     rows = slopes[told]
     if (squared := _of_squares(scores, slopes)) is not None:
         return squared, chances
-    zero_sum = np.abs(rows.sum(1)) <= 1e-3 * size[told]
+    zero_sum = np.abs(rows.sum(1)) <= 1e-3 * size[told] + _ROUNDING * size.max()
     single = (rows != 0).sum(1) == 1
     if not (zero_sum | single).all() or not (rows.min(1) < 0).all():
         return None, None

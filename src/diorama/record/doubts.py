@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..model.outputs import CLASSES, Reading
+from .judging import of_one_number
 from .loop_habits import pulled_alike
 from .probabilities import twice
 
@@ -117,6 +118,9 @@ class Doubts:
         fits = slopes.fits
         if fits and self._task in CLASSES:
             self._fitted = True
+            self._measure(slopes)
+            return
+        if slopes.plain is False and self._task in CLASSES:  # of one score, whose loss may be any
             self._measure(slopes)
             return
         if fits and self._task == "reconstruction" and passes == 1 and self._summed(slopes, scalars.get("loss"), scale):
@@ -225,9 +229,11 @@ class Slopes:
             self.plain = _plain(values, slopes) if self.fits else None
             if self.plain is not True and twice(values, slopes) is not None:
                 self.fits, self.kin, self.plain, self.twice = True, False, False, True
-        elif reading.task == "classification" and values.shape[1] == 1 and (reading.form == "scores" or values.max() > 1):
+        elif reading.task in CLASSES and values.shape[1] == 1 and (reading.form == "scores" or values.max() > 1):
             # Distances of a new network may look like probabilities: then those above one tell.
-            self.fits = False if _of_distance(values[:, 0], slopes[:, 0]) else None
+            apart = reading.task == "classification" and _of_distance(values[:, 0], slopes[:, 0])
+            self.plain = None if apart or reading.form != "scores" else _plain_of_one(values[:, 0], slopes[:, 0])
+            self.fits = False if apart else self.plain or None
         elif reading.task == "reconstruction" and x is not None and x.numel() == values.size:
             way = values.reshape(-1) - x.detach().to("cpu", torch.float64).reshape(-1).numpy()
             self.apart = float(np.square(way).mean())
@@ -280,6 +286,17 @@ def _plain(values: NDArray[np.float64], slopes: NDArray[np.float64]) -> bool | N
     if not middle > 0 or high - low > _ALIKE * middle or off > _LOPSIDED:
         return False
     return True if np.subtract(*np.quantile(missing[clear], (0.95, 0.05))) >= _SPAN else None
+
+
+def _plain_of_one(scores: NDArray[np.float64], slopes: NDArray[np.float64]) -> bool | None:
+    """The same of single scores of two classes: the slopes are c·(chance − truth). None where too few are unsure, or all are pulled one way."""
+    if of_one_number(scores, slopes)[0] is not None:
+        return True
+    chance = 1 / (1 + np.exp(-np.clip(scores, -500, 500)))
+    unsure = np.abs(chance - (slopes < 0)) > _LOPSIDED
+    if np.count_nonzero(unsure) < _ROWS or np.ptp(chance[unsure]) < _SPAN or not 0 < np.mean(slopes[unsure] < 0) < 1:
+        return None
+    return False
 
 
 def _one_of_each(values: NDArray[np.float64], slopes: NDArray[np.float64]) -> bool:

@@ -21,6 +21,10 @@ _LOOKED = 64
 """Examples that are looked at one by one, about."""
 _HELD = 0.5
 """Smoothing takes no more from a label than this."""
+_TEMPERATURES = tuple(1 + sign * 0.002 * 1.5**step for step in range(8) for sign in (1, -1))
+"""Numbers near one by which probabilities may be taken …"""
+_BETTER_FIT = 0.5
+"""… and so much better one of them must fit."""
 _FLAT = 0.05
 """Pulls of labels and of others are told apart by a gap; scores that lie within less of each other fit every loss."""
 
@@ -41,7 +45,12 @@ def twice(scores: NDArray[np.float64], slopes: NDArray[np.float64] | None) -> ND
         one = slopes[:, 0] < 0
         met = (steep[:, 0] > _STEEP) & (slopes[:, 0] != 0)
         once = _factors(slopes[met, 0] / (sigmoids[met, 0] - one[met]))
-        factor = _factors(slopes[met, 0] / (steep[met, 0] * (again[met, 0] - one[met])))
+        pulls = slopes[met, 0] / steep[met, 0]
+        factor = _factors(pulls / (again[met, 0] - one[met]))
+        if factor < _SAME and any(
+            _factors(pulls / (_sigmoid(times * sigmoids[met, 0]) - one[met])) < _BETTER_FIT * factor for times in _TEMPERATURES
+        ):
+            return None
         return np.where(met, one, -1).astype(np.int64) if factor < _SAME < _APART < once < np.inf and 0 < one[met].mean() < 1 else None
     shares = _softmax(scores)
     # Near to nothing a probability still has all its digits, near to one it has none.
@@ -60,11 +69,23 @@ def twice(scores: NDArray[np.float64], slopes: NDArray[np.float64] | None) -> ND
         flat = pulls - pulls[rows, labels, None]
         left, apart = _factors(factors[met & known[:, None]]), _factors(flat[met & known[:, None]])
         if left < _SAME < _APART < once < np.inf and left < _BETTER * apart:
-            return np.where(known, labels, -1)
+            return None if _tempered(flat, made, met & known[:, None], labels, left) else np.where(known, labels, -1)
         bent = _weighted(factors, flat, met, labels, known) or _smoothed(pulls, again, made, met, labels, known)
         if bent and not _plain(slopes, shares, met, known):
             return np.where(known, labels, -1)
     return None
+
+
+def _tempered(
+    flat: NDArray[np.float64], made: NDArray[np.float64], met: NDArray[np.bool_], labels: NDArray[np.int64], left: float,
+) -> bool:
+    """Whether the loss takes the probabilities times a number that is not quite one: a temperature, which may grow until answers are sure."""
+    rows = np.arange(len(made))
+    for times in _TEMPERATURES:
+        again = _softmax(times * made)
+        if _factors((flat / (1 + again - again[rows, labels, None]))[met]) < _BETTER_FIT * left:
+            return True
+    return False
 
 
 def _weighted(
@@ -112,7 +133,8 @@ def _plain(slopes: NDArray[np.float64], shares: NDArray[np.float64], met: NDArra
         if np.ptp(ratio) > _APART * np.abs(ratio).max():
             break
     else:
-        return True
+        if slopes.shape[1] > 2:  # of two classes there is one beside the label: how it goes with its probability tells
+            return True
     p, pulled = shares[use & known[:, None]], slopes[use & known[:, None]]
     if len(p) < _ROWS or np.ptp(p) < _FLAT:
         return True

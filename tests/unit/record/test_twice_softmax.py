@@ -21,6 +21,7 @@ TWICE: dict[str, tuple[int, Loss]] = {
     "softmax of two": (2, lambda z, y: F.cross_entropy(z.softmax(1), y)),
     "sigmoid": (4, lambda z, y: F.cross_entropy(z.sigmoid(), y)),
     "smoothed": (5, lambda z, y: F.cross_entropy(z.softmax(1), y, label_smoothing=0.1)),
+    "smoothed of two": (2, lambda z, y: F.cross_entropy(z.softmax(1), y, label_smoothing=0.1)),
     "weighted": (4, lambda z, y: F.cross_entropy(z.softmax(1), y, weight=torch.tensor([1.0, 3.0, 0.3, 2.0]))),
     "sigmoid of one": (1, lambda z, y: F.binary_cross_entropy_with_logits(z.sigmoid()[:, 0], y.float())),
 }
@@ -38,6 +39,11 @@ ONCE: dict[str, tuple[int, Loss]] = {
     "weighted": (4, lambda z, y: F.cross_entropy(z, y, weight=torch.tensor([1.0, 3.0, 0.3, 2.0]))),
     "both": (4, lambda z, y: F.cross_entropy(z, y, weight=torch.tensor([1.0, 3.0, 0.3, 2.0]), label_smoothing=0.1)),
     "each": (5, lambda z, y: F.binary_cross_entropy_with_logits(z, _several(y))),
+    "smoothed of two": (2, lambda z, y: F.cross_entropy(z, y, label_smoothing=0.1)),
+    "focal of two": (2, lambda z, y: ((1 - F.cross_entropy(z, y, reduction="none").neg().exp()) * F.cross_entropy(z, y, reduction="none")).mean()),
+    "dice of two": (2, lambda z, y: -(z.softmax(1) * F.one_hot(y, 2)).sum(0).div((z.softmax(1) + F.one_hot(y, 2)).sum(0)).mean()),
+    "learnt temperature": (5, lambda z, y: F.cross_entropy(1.01 * z.softmax(1), y)),
+    "learnt temperature of one": (1, lambda z, y: F.binary_cross_entropy_with_logits(0.99 * z.sigmoid()[:, 0], y.float())),
 }
 
 

@@ -6,17 +6,21 @@ from typing import TYPE_CHECKING
 
 from ...core.knobs import knob
 from ...core.selection import layer_key
-from . import Finding, Found, called, last_made, layers_between, since
+from . import Finding, Found, called, judged, last_made, layers_between, since
 
 if TYPE_CHECKING:
     from ..reader import RunReader
+
+_CALM = 0.45
+"""What came with learning is no alarm."""
 
 
 class SaturatedUnits(Finding):
     """Bounded activations, by modules or functions, that sit at the ends of their range, several readings in a row.
 
     *Meaning* a sigmoid or tanh at its end has almost no slope, so hardly any gradient passes and the layers before it
-    stop learning.
+    stop learning. Where activations came to the ends while the task was learnt, as in a recurrent layer that keeps symbols, that is how the network
+    does it, and no alarm.
     """
 
     rests = ("activations/*/saturated:readings",)
@@ -38,11 +42,13 @@ class SaturatedUnits(Finding):
                 continue
             told = f"the {squashed[name]} of {called(name)}" if name in squashed else f"the activations of {called(name)}"
             first, lowest = since(steps, values >= self.share), float(last.min())
+            known = judged(run)
+            came = bool(known.learnt) and first > steps[0]
             found.append(Found(
-                self.name, min(1.0, 0.2 + 0.6 * lowest), f"{called(name)} is saturated",
-                f"{lowest:.0%} of {told} have been at the ends of their range since step "
-                f"{first}, where hardly "
-                "any gradient passes. Smaller first weights, normalized inputs or a lower learning rate help.",
+                self.name, min(_CALM if came else 1.0, 0.2 + 0.6 * lowest), f"{called(name)} is saturated",
+                f"{lowest:.0%} of {told} have been at the ends of their range since step {first}, where hardly any gradient passes. "
+                + (f"They came there while it learnt ({known.told}): a task that is learnt may want it so." if came else
+                   "Smaller first weights, normalized inputs or a lower learning rate help."),
                 f"saturated share at the last {self.readings} readings: {', '.join(f'{v:.2f}' for v in last)}",
                 (layer_key(name),), ("learning_rate", {"factor": 0.5}), first,
             ))

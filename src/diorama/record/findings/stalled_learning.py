@@ -60,7 +60,8 @@ class StalledLearning(Finding):
             return []  # it still warms up
         if (code := newest(run, "batch/code", 1)).size and not code.any():
             return self._by_code(run, last, int(steps[0]), known.learnt is None)
-        unknown = known.learnt is None
+        # A loss with a further term (a code's divergence) may be fallen as far as that one lets it, before the code says anything.
+        unknown = known.learnt is None or (run.meta.get("task") == "reconstruction" and bool(run.meta.get("measure")))
         return [Found(
             self.name, 0.4 if unknown else 0.6, "The loss does not fall" if unknown else "It does not learn",
             f"After {len(loss)} steps the loss is {last:.3g}"
@@ -69,7 +70,9 @@ class StalledLearning(Finding):
             + ". Try another learning rate, and look whether inputs and truths are scaled as the network wants them (each column near −1 to 1), "
             "whether gradients reach the first layers and whether labels and inputs belong together.",
             f"median loss of the first, middle and last tenth: {first:.4g}, {middle:.4g}, {last:.4g}",
-            (), None, int(steps[0]), known.told[:1].upper() + known.told[1:] + "." if known.told else
+            (), None, int(steps[0]), known.told[:1].upper() + known.told[1:] + (
+                "; the training's loss is another one." if unknown else "."
+            ) if known.told else
             "Not sure: without labels nobody knows how low the loss can get, and of a network that learns against another one, as in a GAN, it need "
             "not fall.", "", "curves",
         )]

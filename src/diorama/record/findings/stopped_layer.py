@@ -9,13 +9,15 @@ import numpy as np
 from ...core.errors import DioramaError
 from ...core.knobs import knob
 from ...core.saying import counted
-from . import Finding, Found, SeriesTable, last, layer_of, learning, matrices, named, series, since
+from . import Finding, Found, SeriesTable, last, layer_of, learning, matrices, named, series, series_between, since
 
 if TYPE_CHECKING:
     from ..reader import RunReader
 
 _NOTHING = 1e-9
 """Next to the other layers' updates this is none."""
+_ASLEEP = 200
+"""Gradients of so many steps are not added up before the first step of an optimizer."""
 _ROUNDED = 1e-6
 """Norms that differ by less than this share may be those of the same weights."""
 _MOST = 32_000_000
@@ -28,18 +30,21 @@ class StoppedLayer(Finding):
     """Weights that the optimizer holds and that do not change at all, while others do.
 
     *Meaning* no gradient reaches them any more (all units behind them are dead, or something was detached), or none ever
-    did: the layer is not used, or stands behind a ``detach()``. Where gradients come, the optimizer does not take them: a learning rate of 0.
+    did: the layer is not used, or stands behind a ``detach()``; or no optimizer steps. Where gradients come, the optimizer does not take them: a learning rate of 0.
     Weights that mostly lie where the loop cuts them after each step, as in the critic of a Wasserstein GAN, are not meant.
     """
 
-    rests = ("updates/*/norm:readings",)
+    rests = ("updates/*/norm:readings|weights/*/norm:asleep",)
 
     readings: int = knob(3, "How many readings in a row.", low=1)
+    asleep: int = knob(5, "How many readings in a row, where no step of an optimizer was seen.", low=2)
 
     def __call__(self, run: RunReader) -> list[Found]:
         """One finding for all layers that stand still."""
         table = learning(run, "updates/", "/norm")
-        if table is None or len(table.steps) < self.readings:
+        if table is None:
+            return self._asleep(run)
+        if len(table.steps) < self.readings:
             return []
         if not table.values.any():
             return self._none(run, len(table.names), len(table.steps))
@@ -93,6 +98,22 @@ class StoppedLayer(Finding):
             tuple(layers), None, began, "Certain for the steps that were read.",
             helps, "health",
         )
+
+    def _asleep(self, run: RunReader) -> list[Found]:
+        """No optimizer has ever stepped, and no weight has changed by itself."""
+        held = int((run.meta.get("held") or {}).get("count") or 0)
+        norms = [norms for _, _, norms in series_between(run, "weights/", "/norm")]
+        if any(name.startswith(("updates/", "gradients/")) for name in run.series_names):
+            return []
+        if not held or not norms or run.last_step < _ASLEEP or min(map(len, norms)) < self.asleep or any(np.ptp(each) for each in norms):
+            return []
+        return [Found(
+            self.name, 0.85, "No weight moves",
+            f"In {run.last_step:,} steps of the loop no step of the optimizer was seen, and none of the {counted(held, 'parameters')} that it holds "
+            "has another norm than at the beginning.",
+            f"norm of every weight at {min(map(len, norms))} readings: the same", (), None, 0, "Certain for the steps that were read.",
+            "Call optimizer.step() after backward(); where gradients are added up over many steps, look after how many it steps.", "health",
+        )]
 
     def _none(self, run: RunReader, count: int, readings: int) -> list[Found]:
         """No weight has ever moved."""

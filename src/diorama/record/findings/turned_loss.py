@@ -10,8 +10,11 @@ from ...core.knobs import knob
 from . import Finding, Found, series, since
 
 if TYPE_CHECKING:
-    from ..packing import Floats
+    from ..packing import Floats, Steps
     from ..reader import RunReader
+
+_FURTHER = 4.0
+"""So many times as far from nothing as in the beginning is a loss that has no end."""
 
 
 class TurnedLoss(Finding):
@@ -53,15 +56,29 @@ class TurnedLoss(Finding):
         loss, probe = _before_bad(loss), _before_bad(probe)
         if len(loss) < (20 if len(loss) == len(steps) else 5) or len(probe) < 2:
             return []
-        first = float(np.median(loss[:5]))
-        if not (loss < 0).all() or not probe[0] > 0 or abs(first + probe[0]) > self.near * probe[0]:
+        first, now = float(np.median(loss[:5])), float(np.median(loss[-5:]))
+        if not (loss < 0).all() or not probe[0] > 0:
             return []
+        if abs(first + probe[0]) > self.near * probe[0]:
+            return self._downhill(steps, first, now, probe) if run.meta.get("measure") else []
         return [Found(
             self.name, 0.85, "The loss has the wrong sign",
             f"The training's loss began at {first:.3g}, the probe set's at {probe[0]:.3g}: the same with the other sign. Making it smaller makes "
             f"answers worse; the probe set's is {probe[-1]:.3g} now.",
-            f"loss {first:.3g} → {np.median(loss[-5:]):.3g}, probe/loss {probe[0]:.3g} → {probe[-1]:.3g}", (), None, int(steps[0]),
+            f"loss {first:.3g} → {now:.3g}, probe/loss {probe[0]:.3g} → {probe[-1]:.3g}", (), None, int(steps[0]),
             "Sure, where the training's loss is meant to be the probe set's.", "Take away the minus (or maximize=True).", "curves",
+        )]
+
+    def _downhill(self, steps: Steps, first: float, now: float, probe: Floats) -> list[Found]:
+        """A loss in another measure than the probe set's is below nothing from its beginning on, and the further it falls the worse answers are."""
+        if not now < _FURTHER * first or not probe[-1] > -_FURTHER * first or not probe[-1] > _FURTHER * probe[0] or not (np.diff(probe) > 0).all():
+            return []
+        return [Found(
+            self.name, 0.8, "The loss has the wrong sign",
+            f"The training's loss is below 0 from its beginning on ({first:.3g}) and has fallen to {now:.3g}, and the probe set's has risen at each "
+            f"look, from {probe[0]:.3g} to {probe[-1]:.3g}: making the one smaller makes answers worse.",
+            f"loss {first:.3g} → {now:.3g}, probe/loss {probe[0]:.3g} → {probe[-1]:.3g}", (), None, int(steps[0]),
+            "Likely: they are two measures, so that the beginnings cannot be compared.", "Take away the minus (or maximize=True).", "curves",
         )]
 
 
