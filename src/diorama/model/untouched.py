@@ -96,12 +96,13 @@ def _lend(module: nn.Module) -> Callable[[], object]:
     attributes = own.copy()
     held = [(part, part.copy()) for part in (own["_buffers"], own["_parameters"], own["_modules"])]
     own.pop("_compiled_call_impl", None)  # of ``model.compile()``: whoever looks wants the ops, and what is compiled sees no new hook
-    added = [(name, value) for name, value in own.items() if name not in _INTERNAL and type(value) not in _FIXED]
+    added = [(name, value) for name in sorted(own.keys() - _INTERNAL, key=str) if type(value := own[name]) not in _FIXED]
     holders = _Holders() if added else None
 
     def restore() -> None:
-        for name in [name for name in own if name not in attributes]:
-            del own[name]
+        if len(own) != len(attributes) or own.keys() != attributes.keys():
+            for name in [name for name in own if name not in attributes]:
+                del own[name]
         own.update(attributes)
         for part, before in held:
             if part or before:

@@ -25,7 +25,9 @@ def unwrap(model: nn.Module) -> nn.Module:
     if isinstance(plain, torch.jit.ScriptModule):
         name = getattr(plain, "original_name", type(plain).__name__)
         raise NotApplicable(f"{name} is a scripted model, whose inside is closed; pass the module it was made from")
-    if any(isinstance(parameter, nn.parameter.UninitializedParameter) for module in modules_of(plain) for parameter in module._parameters.values()):
+    # Whether it is a plain one is asked first: to ask for an instance of a parameter calls Python each time.
+    own = (parameter for module in modules_of(plain) for parameter in module._parameters.values() if type(parameter) is not nn.Parameter)
+    if any(isinstance(parameter, nn.parameter.UninitializedParameter) for parameter in own):
         path = next(path for path, parameter in plain.named_parameters() if isinstance(parameter, nn.parameter.UninitializedParameter))
         raise NotApplicable(f"{path} has no shape yet, as its layer is lazy; run one batch through the model first")
     return plain

@@ -54,7 +54,7 @@ def test_layers_and_reading_are_the_same_in_either_order(specimen: Specimen, cou
 @pytest.mark.parametrize("count", [3, 8])
 @pytest.mark.parametrize("specimen", ZOO, ids=lambda specimen: specimen.name)
 def test_the_graph_of_that_pass_is_the_one_of_two_examples(specimen: Specimen, count: int) -> None:
-    """Asked for first, the graph comes with layers and reading where the pass tells it, and names, shapes and edges are those of a pass of its own."""
+    """Asked for first, it comes with layers and reading where the pass tells it, and is what a pass of its own tells."""
     torch.manual_seed(0)
     model, x = specimen()
     model.eval()
