@@ -17,10 +17,11 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from bench.nets import ResNet18
-from diorama.record import checkpoints, copies, look_pace, pace, prober, snapshots
+from diorama.record import checkpoints, copies, look_pace, pace, prober, snapshots, waits
 from diorama.record import recorder as recording
 from diorama.record import rounds as looks
 from diorama.record.recorder import Recorder, watch
+from diorama.record.waits import waited
 
 warnings.filterwarnings("ignore")
 from torch.utils.tensorboard import SummaryWriter  # noqa: E402 - it warns when it is imported
@@ -138,13 +139,13 @@ class Clock:
     """The time as the recorder sees it: it stands still while the other network trains, else that would count as its training's."""
 
     def __init__(self) -> None:
-        self.away = self.used = 0.0
+        self.away = self.used = self.waited = 0.0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(time, name)
 
     def monotonic(self) -> float:
-        """Seconds of the watched training."""
+        """Seconds of the watched training, and of what else the machine did in them."""
         return time.monotonic() - self.away
 
     def thread_time(self) -> float:
@@ -202,6 +203,7 @@ def defaults(folder: Path, name: str, quick: bool) -> tuple[float, float]:
     make, steps, rounds = FIVE[name]
     rounds = max(4, rounds // 4) if quick else rounds
     clock = Clock()
+    waits.waited = lambda: waited() - clock.waited
     for module in (recording, copies, pace, look_pace, prober, snapshots, checkpoints, looks):
         module.time = clock  # type: ignore[attr-defined]
     torch.manual_seed(0)
@@ -233,10 +235,11 @@ def defaults(folder: Path, name: str, quick: bool) -> tuple[float, float]:
 
     plainly, watchedly = [], []
     for number in range(rounds + 1):
-        began, used = time.monotonic(), time.thread_time()
+        began, used, lost = time.monotonic(), time.thread_time(), waited()
         bare = stretch(plain, False)
         clock.away += time.monotonic() - began
         clock.used += time.thread_time() - used
+        clock.waited += waited() - lost
         if number:
             plainly.append(bare)
             watchedly.append(stretch(watched, True))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import time
 
+from .waits import Own
+
 SHARE = 0.01
 """The part of the training's time that looks at the probe set may take …"""
 WATCHED = 2.5
@@ -105,6 +107,7 @@ class LookPace:
 
     def start(self, number: int) -> None:
         """The training begins after this step: what was spent before does not count."""
+        self._own = Own()
         self._began, self._first, self._next, self._ahead = time.monotonic(), number, number, 0.0
         self._free = False
         # The look at the first step reads the layers, so the next ones need not.
@@ -149,7 +152,7 @@ class LookPace:
         at = self._answers.after(self._for_answers)
         if at <= now or number + 1 >= self._next:
             return True, self._next, math.inf
-        return False, self._next - 1, at
+        return False, self._next - 1, at + self._behind  # by the clock on the wall, no sooner
 
     def whole(self) -> bool:
         """Whether a look that is taken now reads the layers too."""
@@ -177,7 +180,8 @@ class LookPace:
         return self._share * (1.0 if self._layers.full else 1 - LAYERS)
 
     def _save(self) -> float:
-        now = time.monotonic()
+        self._behind = self._own.behind()
+        now = time.monotonic() - self._behind
         self._answers.saves(now, self._for_answers)
         self._layers.saves(now, self._share * LAYERS)
         return now

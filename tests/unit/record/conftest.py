@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from diorama.core import registry
-from diorama.record import evidence, rounds
+from diorama.record import evidence, rounds, waits
 from diorama.record.findings import Found
 from diorama.record.past import Past
 from diorama.run import Run
@@ -17,6 +17,12 @@ from diorama.run import Run
 def looking_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands are looked for at every step, however short it is."""
     monkeypatch.setattr(rounds, "LOOK", 0.0)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_else_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clocks that are set by hand know of no other work on the machine."""
+    monkeypatch.setattr(waits, "waited", lambda: 0.0)
 
 
 class Hiding:
