@@ -49,7 +49,8 @@ class FollowedColumns:
         """A layer reads what stands along the last axis, or, in a convolution, along the second."""
         for one in tensors_in(args):
             axis = 1 if op in CONVOLUTIONS else -1
-            told = op in CONVOLUTIONS or (op in ("linear", "matmul", "mm") and one is args[0]) or op == "kernel"
+            own = {"linear": 0, "matmul": 0, "mm": 0, "multi_head_attention_forward": 2}.get(op, -1)  # of an attention the values
+            told = op in CONVOLUTIONS or op == "kernel" or (0 <= own < len(args) and one is args[own])
             for names, rails in self.known.get(id(one), ()):
                 kept = None
                 if told and rails is not None and one.ndim > 1:

@@ -50,6 +50,17 @@ class WeightAxes:
     """So many gates of each unit lie one behind the other along the axis of the units."""
     candidate: int = 0
     """Which gate makes what is written."""
+    behind: str = ""
+    """Of an attention: the weight that its values are multiplied with, whose product with theirs leads from what is read to what is answered."""
+
+    def held(self, state: Mapping[str, np.ndarray]) -> np.ndarray | None:
+        """The weight among others by name; None where it is not there."""
+        weight = state.get(self.weight)
+        if not self.behind or weight is None:
+            return weight
+        out = state.get(self.behind)
+        # Where queries, keys and values have one weight, the rows of the values come last.
+        return None if out is None else np.asarray(out, np.float32) @ np.asarray(weight[-out.shape[1] :], np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,22 +91,27 @@ class Connections:
     def weighs(self, state: Mapping[str, np.ndarray], layer: int) -> bool:
         """Whether there are weights for each thing that a layer reads."""
         reader = self.reads[layer]
-        weight = state.get(reader.weight) if reader is not None else None
-        if reader is None or weight is None or weight.ndim < 2 or not weight.shape[reader.inputs] == len(reader.streams) > 0:
-            return False
-        return reader.gates <= 1 or weight.shape[reader.answers] == reader.gates * len(self.writes[layer])
+        return reader is not None and self._fitting(reader, state, layer) is not None
+
+    def _fitting(self, reader: WeightAxes, state: Mapping[str, np.ndarray], layer: int) -> np.ndarray | None:
+        """The weight of a layer, where it is as large as what is read and what is answered."""
+        weight = reader.held(state)
+        if weight is None or weight.ndim < 2 or not weight.shape[reader.inputs] == len(reader.streams) > 0:
+            return None
+        return weight if reader.gates <= 1 or weight.shape[reader.answers] == reader.gates * len(self.writes[layer]) else None
 
     def strengths(self, state: Mapping[str, np.ndarray], layer: int, source: int | None = None) -> tuple[np.ndarray, Whole]:
         """How strongly each unit of a layer reads each stream, (units, streams), signed, and the numbers of the streams.
 
         *Meaning* the weight, else the length of the weights between with the sign of their sum; of a recurrent layer the length over all
-        gates, with the sign of the candidate's weights. With a source only what it reads of that layer: through a sum the columns of
+        gates, with the sign of the candidate's weights; of an attention the way through its values, over all heads. With a source only what it reads of that layer: through a sum the columns of
         that sum alone, through a difference with its sign.
         """
         reader = self.reads[layer]
-        if reader is None or not self.weighs(state, layer):
+        weight = self._fitting(reader, state, layer) if reader is not None else None
+        if reader is None or weight is None:
             return np.zeros((len(self.writes[layer]), 0), np.float32), _NONE
-        values = np.moveaxis(np.asarray(state[reader.weight], np.float32), (reader.answers, reader.inputs), (0, 1))
+        values = np.moveaxis(np.asarray(weight, np.float32), (reader.answers, reader.inputs), (0, 1))
         if reader.gates > 1:
             values = np.moveaxis(values.reshape(reader.gates, -1, *values.shape[1:]), 0, -1)
         flat = values.reshape(*values.shape[:2], -1)
@@ -206,7 +222,8 @@ def connections(model: nn.Module, x: Nested, layers: Sequence[Layer]) -> Connect
     """Find what each of some layers reads by running the model once.
 
     *Meaning* a residual sum is one stream that several layers write. The cells of recurrent layers are units, by their
-    answers at any moment and their last states. What is read through a grouped convolution or a head of attention is not told.
+    answers at any moment and their last states. ``nn.MultiheadAttention`` reads what its values are made of: what queries and keys alone are made
+    of says where it looks, and is not told, nor is what is read through a grouped convolution or heads that the model cuts itself.
     *Cost* one forward pass on two examples.
     """
     plain = unwrap(model)
@@ -348,6 +365,9 @@ def _reader(follow: RecurrentTracks, layer: Layer, own: Whole, weight: str | Non
         fed = follow.fed.get(layer.weight)
         gates, candidate = CANDIDATE.get(layer.kind, (0, 0))
         return WeightAxes(layer.weight, 1, 0, _streams(follow, fed), gates, candidate) if fed is not None and gates else None
+    if (way := follow.passed.get(weight or layer.weight)) is not None:
+        made, behind, values = way
+        return WeightAxes(made, 1, 0, _streams(follow, values), behind=behind) if made and behind else None
     sides = [_streams(follow, follow.uses.get((weight or layer.weight, axis))) for axis in (0, 1)]
     for answers, inputs in ((0, 1), (1, 0)):
         if np.array_equal(sides[answers], own) and len(sides[inputs]):

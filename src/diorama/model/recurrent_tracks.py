@@ -1,4 +1,4 @@
-"""Units followed through recurrent kernels too: what each layer and way of one reads, and where its cells' answers go."""
+"""Units followed through kernels too, recurrent ones and attention: what each layer and way of one reads, and where its answers go."""
 
 from __future__ import annotations
 
@@ -8,21 +8,27 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from .attention import bound
 from .axes import tensors_in
 from .recurrent import KERNELS, Kernel
 from .tracks import Axis, Tracks, Whole
 
+ATTENTION = "multi_head_attention_forward"
+
 
 class RecurrentTracks(Tracks):
-    """Tracks of which the cells of recurrent layers are units; none of them may change places, as their gates would have to follow.
+    """Tracks of which the cells of recurrent layers and the answers of an attention are units; none of them may change places, as their gates,
+    queries and keys would have to follow.
 
-    *Meaning* ``cells`` and ``fed`` hold, by the name of a layer's weight of its input, the units that it answers with and those that it reads.
+    *Meaning* ``cells`` and ``fed`` hold, by the name of a layer's weight of its input, the units that it answers with and those that it reads;
+    ``passed``, by the names of an attention's weights, the weight that makes its values, the one behind it, and the units that values are made of.
     """
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.cells: dict[str, Whole] = {}
         self.fed: dict[str, Whole] = {}
+        self.passed: dict[str, tuple[str, str, Whole]] = {}
         self._stacked: dict[int, list[Whole]] = {}
         """The last states of several layers and ways, one behind the other along the first axis, each of other cells."""
 
@@ -30,6 +36,9 @@ class RecurrentTracks(Tracks):
         """An op ran: a kernel's cells are new units, and one of its last states is of the cells of one layer."""
         if name in KERNELS and not kwargs:
             self._kernel(name, args, list(tensors_in(result)))
+            return
+        if name == ATTENTION:
+            self._attended(bound(args, kwargs), [*tensors_in(args), *tensors_in(kwargs)], list(tensors_in(result)))
             return
         super().ran(name, func, args, kwargs, result)
         if args and (states := self._stacked.get(id(args[0]))) is not None:
@@ -67,6 +76,27 @@ class RecurrentTracks(Tracks):
             self.made(state, alone)
             if fits and len(every) > 1:
                 self._stacked[id(state)] = every
+
+
+    def _attended(self, call: dict[str, Any], given: list[Tensor], results: list[Tensor]) -> None:
+        """What an attention answers is made of its values; queries and keys say where they come from."""
+        value, out = call["value"], call["out_proj_weight"]
+        reads = self.of(value)[-1]
+        for tensor in given:
+            self.lose(*self.of(tensor))
+        own = self.fresh(out.shape[0])
+        self.fix(own)
+        if reads is None:
+            reads = self.fresh(value.shape[-1])
+            self.fix(reads)
+        weights = [call[name] for name in ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight") if call[name] is not None]
+        made, behind = self.names.get(id(weights[-1]), ""), self.names.get(id(out), "")
+        for weight in weights:
+            self.passed.setdefault(self.names.get(id(weight), ""), (made, behind, reads))
+        answer, *shown = results
+        self.made(answer, [*(None for _ in range(answer.ndim - 1)), own])
+        for tensor in shown:
+            self.made(tensor, [None] * tensor.ndim)
 
 
 def picked(name: str, args: Any, kwargs: Any, count: int) -> Sequence[int]:
