@@ -42,10 +42,10 @@ def gathered(model: nn.Module) -> bool:
 def _named() -> Iterator[Any]:
     """All that lives whose class is named for an average."""
     order: list[type] = [object]
-    known = {object}
-    subclasses = type.__subclasses__
+    known = set(order)
     for kind in order:  # there are far fewer classes than things
-        for one in subclasses(kind):
+        fresh: list[type] = type.__subclasses__(kind)
+        for one in fresh:
             if one not in known:
                 known.add(one)
                 order.append(one)
