@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import diorama
+from diorama.core.marks import Text
 
 
 class _Padded(nn.Module):
@@ -86,3 +87,30 @@ def test_a_text_is_made_beside_numbers_before_and_behind_it(order: tuple[int, ..
     scene = diorama.Scene(_Described(order).eval(), given, torch.randint(3, (20,)))
     for layer in ("text", "out"):
         assert torch.isfinite(torch.tensor(scene.derive("preferred", layer=layer).value["values"])).all()
+
+
+@pytest.mark.parametrize("left", [False, True])
+@pytest.mark.parametrize("told", [True, False])
+def test_made_texts_are_as_long_as_texts_are(left: bool, told: bool) -> None:
+    """Texts of 2 to 6 words in rows of 8 are made 4 words long, with padding where theirs is and no other; with lengths beside them as the first."""
+    torch.manual_seed(0)
+    words = ("<pad>", *(f"word{k}" for k in range(11)))
+    lengths = torch.tensor([6, 2, 4, 5, 3])
+    filled = torch.arange(8) >= lengths[:, None]
+    x = torch.randint(1, 12, (5, 8)).masked_fill(filled.flip(1) if left else filled, 0)
+
+    class Measured(_Padded):
+        def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+            scores = super().forward(x)
+            return scores if lengths is None else scores + lengths[:, None]
+
+    kind = diorama.Tokens(vocabulary=words)
+    given = {"x": x} if told else {"x": x, "lengths": lengths}
+    scene = diorama.Scene(Measured().eval(), given, torch.arange(5) % 3, inputs={"x": kind}, task="classification")
+    made = torch.tensor(scene.derive("preferred", layer="out").value["inputs"])
+    inside = torch.arange(8) < (4 if told else 6)
+    assert ((made != 0) == (inside.flip(0) if left else inside)).all()
+    picture = scene.view("synthesis", unit="out/1")
+    texts = [mark for mark in picture.marks() if isinstance(mark, Text)]
+    assert texts
+    assert not any("pad" in word for mark in texts for word in mark.tokens)

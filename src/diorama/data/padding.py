@@ -29,18 +29,23 @@ def stripped(tokens: Sequence[str]) -> list[str]:
     return list(tokens[inside[0] : inside[-1] + 1]) if inside else []
 
 
-def folded(tokens: Sequence[str], values: NDArray[np.floating]) -> tuple[tuple[str, ...], NDArray[np.float64]]:
-    """A text with a value a token, in which each run of padding is one token with the run's sum: ``<pad> × 9``."""
-    words: list[str] = []
-    sums: list[float] = []
-    runs: list[int] = []
-    for token, value in zip(tokens, values, strict=True):
-        if runs and runs[-1] and pads(token):
-            runs[-1] += 1
-            sums[-1] += float(value)
-            words[-1] = f"{token} × {runs[-1]}"
+def runs(tokens: Sequence[str]) -> list[tuple[str, slice]]:
+    """A text with each run of padding as one: what to write, ``<pad> × 9``, and which tokens it stands for."""
+    found: list[tuple[str, slice]] = []
+    for k, token in enumerate(tokens):
+        before = found[-1][1] if found else slice(0, 0)
+        if found and pads(token) and pads(tokens[before.start]):
+            found[-1] = (f"{token} × {k + 1 - before.start}", slice(before.start, k + 1))
         else:
-            words.append(token)
-            sums.append(float(value))
-            runs.append(int(pads(token)))
-    return tuple(words), np.array(sums, np.float64)
+            found.append((token, slice(k, k + 1)))
+    return found
+
+
+def folded(
+    tokens: Sequence[str], values: NDArray[np.floating], mean: bool = False
+) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+    """A text with a value a token, in which each run of padding is one token with the run's sum, or its mean: ``<pad> × 9``."""
+    found = runs(tokens)
+    numbers = np.asarray(values, np.float64)
+    made = [numbers[part].mean() if mean else numbers[part].sum() for _, part in found]
+    return tuple(word for word, _ in found), np.array(made, np.float64)

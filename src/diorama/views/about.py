@@ -11,6 +11,7 @@ from ..core.marks import Bars, Column, Group, Image, Lines, Node, Number, Ridges
 from ..core.saying import counted, plain
 from ..core.selection import Key, Selection, number_key, spoken, unit_key
 from ..data.kinds import Tokens
+from ..data.padding import folded
 from ..scene import Scene
 from ..scene.input import asked, pictured
 from ..scene.sets import named
@@ -101,9 +102,9 @@ class AboutUnit:
         if own.ndim == 1:
             kind = next(iter(self.scene.kinds.values()))
             if isinstance(kind, Tokens) and len(own) == len(self.current.shown):
-                limits = self.shown.limits(own.numpy())
+                words, means = folded(self.current.shown, own.numpy(), mean=True)
                 return Text(
-                    tokens=tuple(self.current.shown), values=own.numpy(), limits=limits, title=title,
+                    tokens=words, values=means, limits=self.shown.limits(own.numpy()), title=title,
                     characters=all(len(word) <= 1 for word in self.current.shown),
                 )
             line = Series(name=self.title, x=np.arange(len(own), dtype=np.float64), y=own.double().numpy())

@@ -315,6 +315,40 @@ def test_padding_is_not_counted() -> None:
             np.testing.assert_allclose(found[name], bare[name], atol=1e-9)
 
 
+@pytest.mark.parametrize("left", [False, True])
+def test_padding_is_shown_once(left: bool) -> None:
+    """What fills a text up is one token with its mean value and how many there are, which all are chosen by it; guesses keep their places."""
+    torch.manual_seed(0)
+    words = ("<pad>", *"abcdef")
+    x = torch.randint(1, 7, (6, 8))
+    x[:, slice(3) if left else slice(5, 8)] = 0
+
+    class Reader(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.rnn, self.out = nn.Embedding(7, 4), nn.GRU(4, 5, batch_first=True), nn.Linear(5, 7)
+
+        def forward(self, x: Tensor) -> Tensor:
+            scores: Tensor = self.out(self.rnn(self.embed(x))[0])
+            return scores
+
+    model = Reader()
+    scene = Scene(model, x, x.roll(-1, 1), inputs=diorama.Tokens(vocabulary=words), task="next_token")
+    text = _mark(scene.view("cells", cell="rnn.l0/2"), Text)
+    own = model.rnn(model.embed(x[:1]))[0][0, :, 2].detach().numpy()
+    at, inside = (0, slice(0, 3)) if left else (5, slice(5, 8))
+    assert len(text.tokens) == 7  # five letters, the padding, and what is expected behind them
+    assert text.tokens[at] == "<pad> × 3"
+    assert text.keys[at] == f"token:{inside.start}-{inside.stop - 1}"
+    assert text.values[at] == pytest.approx(own[inside].mean(), abs=1e-5)
+    letters_at = [k for k in range(6) if k != at]
+    np.testing.assert_allclose(np.asarray(text.values)[letters_at], np.delete(own, range(*inside.indices(8))), atol=1e-5)
+    likeliest = model(x[:1])[0].argmax(-1).tolist()
+    assert [one[0].text for one in text.alternatives[1:]] == [
+        words[likeliest[k]] for k in ([2, 3, 4, 5, 6, 7] if left else [0, 1, 2, 3, 4, 7])
+    ]
+
+
 def test_a_regular_expression_and_chosen_tokens_find_their_cell() -> None:
     """The cell of digits is found by a pattern for digits, and by choosing the digits of one text by hand."""
     scene = letters()
@@ -329,7 +363,7 @@ def test_a_regular_expression_and_chosen_tokens_find_their_cell() -> None:
     assert table.row_keys[0] == "unit:rnn.l0/0"
     assert picture.checks[0].value > 0.99
     assert [column.name for column in table.columns] == ["property", "cell", "correlation", "by chance"]
-    for wrong, says in (({"pattern": "("}, "no regular expression"), ({"property": "regular expression"}, "give pattern="),
+    for wrong, says in (({"pattern": "("}, "no regular expression"), ({"property": "regular expression"}, "type one as pattern"),
                         ({"property": "chosen tokens"}, "choose some tokens"), ({"pattern": "a" * 300}, "at most 200")):
         with pytest.raises(UsageError, match=says):
             scene.view("cells", **wrong)

@@ -47,7 +47,7 @@ class PreferredDerivation(Derivation):
     example.
     """
 
-    version = 3
+    version = 4
     layer: str = knob("", "The layer.", kind="layer")
     units: str = knob("", "Its units' numbers, some with + between; all when left out.")
     seed: int = knob(0, "What the noise is drawn from.", low=0)

@@ -68,6 +68,10 @@ class Canvas(abc.ABC):
         """Blur what stands, in place; nothing where there is no neighbourhood."""
         return
 
+    def put(self, other: Canvas) -> None:
+        """Begin the first inputs as another canvas of the same kind has its own."""
+        self.z[: len(other)] = other.z
+
     def noise(self, amount: float, generator: torch.Generator, which: Tensor | None = None) -> None:
         """Shake the numbers, of all inputs or of those that are marked: 1 is noise of full contrast."""
         shake = torch.randn(self.z.shape, generator=generator).to(self.z) * (amount * self.contrast)

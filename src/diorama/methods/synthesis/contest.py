@@ -119,7 +119,7 @@ def _at_once(
     numbers = [*range(count), *range(count)]
     start = strongest.starts
     both = stage.canvas(2 * count, generator, start=torch.cat([start, start]), noise=0.0)
-    both.z[:count] = canvas.z
+    both.put(canvas)
     steps = dataclasses.replace(ascent, beside=count, gentle=AGAIN)
     judge = None if measure is None else measure.of_some(numbers)
     for formed in form(stage.look, both, objective.of_some(numbers), steps, generator, judge, begun):

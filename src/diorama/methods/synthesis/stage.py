@@ -129,7 +129,7 @@ class MadeInput:
             make = Pixels if parametrization == "pixels" else Fourier
             return make(self.frame, start, self.colours, self.gaussian)
         if self.tokens:
-            return WordsCanvas(self.look, self.frame, count, start)
+            return WordsCanvas(self.look, self.frame, count, start, self.examples)
         series = isinstance(self.kind, Series | Sound) or (not isinstance(self.kind, Table) and self.frame.own.ndim > 2)
         if start is None:
             start = self.examples.float().nan_to_num(0, 0, 0).mean(0, keepdim=True)

@@ -18,6 +18,7 @@ from ...data import nesting
 from ...data.examples import Examples
 from ...data.kinds import Image, Kind, Tokens
 from ...data.nesting import Nested
+from ...data.padding import stripped
 from ...model.duplicate import duplicate
 from ...model.given import as_read, with_names
 from ...model.outputs import Wanted
@@ -68,7 +69,8 @@ class Synthesis:
             labels = tuple(f"{float(value):.3g}" for value in self.values)
             body = marks.Tiles(images=shown, limits=limits, labels=labels, size=160)
         elif isinstance(self.kind, Tokens):
-            body = marks.Group(children=tuple(marks.Text(tokens=tuple(row), characters=all(len(word) <= 1 for word in row)) for row in shown))
+            body = marks.Group(children=tuple(marks.Text(tokens=row, characters=all(len(word) <= 1 for word in row))
+                                                for row in (tuple(stripped(row)) or tuple(row) for row in shown)))
         else:
             rows = torch.as_tensor(shown).flatten(1).numpy()
             body = marks.Heatmap(values=rows, limits=symmetric(rows))
@@ -77,7 +79,7 @@ class Synthesis:
             marks.Series(name=str(k), x=steps, y=self.curve[:, k].double().numpy(), colour=k)
             for k in range(min(self.curve.shape[1], 10))
         )
-        curve = marks.Lines(series=lines, x_kind="number", y_title="objective", height=120)
+        curve = marks.Lines(series=lines, x_title="step", x_kind="number", y_title="objective", height=120)
         checks = tuple(Check(name=name, value=value) for name, value in self.checks.items())
         caption = f"What {self.objective} asks for, and its value while it formed."
         return Picture(

@@ -12,7 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from ...core.errors import NotApplicable
+from ...data.kinds import Tokens
 from ...data.nesting import Nested, each, tensors
+from ...data.padding import pads
 from ...model.mode import OpMode, Rule
 from ..entrance import Entrance
 from ..method import Looking
@@ -77,14 +79,15 @@ class WordsCanvas(Canvas):
     """The embeddings of a text's tokens, each number within the range that it has in the table.
 
     *Meaning* the network is given the nearest tokens, never what lies between them, so that its answer is one to a real
-    text; the slope that it has there moves the embeddings.
+    text; the slope that it has there moves the embeddings. It has as many words as half of the examples at least have (as many as the
+    example whose mask or lengths go along with it), and padding, which is no word, where the examples have theirs.
     *Source* Wen et al. 2023, "Hard Prompts Made Easy" (arXiv:2302.03668), algorithm 1.
     """
 
     rate = 0.05
     smooth = False
 
-    def __init__(self, look: Looking, frame: Frame, count: int, start: Tensor | None = None) -> None:
+    def __init__(self, look: Looking, frame: Frame, count: int, start: Tensor | None = None, examples: Tensor | None = None) -> None:
         self.frame = frame
         table, self.padding = embedding_table(look, frame.x, frame.own)
         self.table = table.float()
@@ -98,10 +101,38 @@ class WordsCanvas(Canvas):
         if start is not None:
             self.z = ((self.table[start.to(self.table.device).long()] - self.low) / self.width).reshape(self.z.shape).clone()
         self.middle = middle
+        self.fills = _filling(frame, self.padding, frame.own if examples is None else examples)
+        """The tokens that fill texts up: none of them is a word."""
+        self.stays = self._stays(start, examples)
+        """Which places hold padding, (texts, tokens)."""
         self._asked: Tensor | None = None
         self._at = 0
         self._near = self.tokens
         self.note = f"as embeddings, of which the network reads the nearest of its {len(self.table):,} tokens in each step"
+
+    def _stays(self, start: Tensor | None, examples: Tensor | None) -> Tensor:
+        own, several = self.frame.own, len(self.frame.tensors) > 1
+        if start is not None:
+            found = self._filled(start)
+        elif several or examples is None or examples.ndim != 2 or not self.fills:
+            found = self._filled(own[:1])
+        else:
+            filled = self._filled(examples)
+            order = filled.sum(1).argsort()
+            found = filled[order[(len(order) - 1) // 2]][None]
+        found = found if found.shape[1:] == own.shape[1:] else torch.zeros_like(self._filled(own[:1]))
+        # A text of padding alone would have nothing to be changed.
+        found = found & ~found.flatten(1).all(1).reshape(-1, *[1] * (found.ndim - 1))
+        return found.expand(len(self.tokens), *own.shape[1:]).to(self.table.device).clone()
+
+    def _filled(self, tokens: Tensor) -> Tensor:
+        return torch.isin(tokens.long(), torch.tensor(self.fills, dtype=torch.long, device=tokens.device))
+
+    def put(self, other: Canvas) -> None:
+        """Also where the other's texts end."""
+        super().put(other)
+        if isinstance(other, WordsCanvas):
+            self.stays[: len(other)] = other.stays
 
     def _whole(self, tokens: Tensor) -> Nested:
         return self.frame.around(tokens)
@@ -132,18 +163,26 @@ class WordsCanvas(Canvas):
         self.z.clamp_(0, 1)
 
     def nearest(self, embeddings: Tensor) -> Tensor:
-        """The nearest token of each place by Euclidean distance, (n, tokens); of a text that would be all padding, the nearest words."""
+        """The nearest word of each place by Euclidean distance, (n, tokens), with padding where it stays."""
         far = torch.cdist(embeddings.flatten(0, -2), self.table)
+        if len(self.fills) < len(self.table):
+            # Padding is zeros, in the middle of all, where a synthesis begins: a network that passes it over would have nothing to answer to.
+            far[:, self.fills] = torch.inf
         near = far.argmin(1).reshape(embeddings.shape[:-1])
-        if self.padding is None or len(self.table) < 2 or near.ndim < 2:
+        if not self.stays.any():
             return near
-        # Padding is zeros, in the middle of all, where a synthesis begins: a network that passes it over would have nothing to answer to.
-        empty = (near == self.padding).flatten(1).all(1)
-        if bool(empty.any()):
-            far[:, self.padding] = torch.inf
-            near = torch.where(empty.reshape(-1, *[1] * (near.ndim - 1)), far.argmin(1).reshape(near.shape), near)
-        return near
+        stays = self.stays.repeat(len(near) // len(self.stays), *[1] * (near.ndim - 1))
+        return torch.where(stays, self.tokens[:1].new_tensor(self.fills[0]).to(near), near)
 
     def shown(self) -> Nested:
         """The text of nearest tokens: what the network can really be given."""
         return each(self._whole(self.nearest(self.embeddings(self.z)).to(self.frame.own.dtype)), Tensor.detach)
+
+
+def _filling(frame: Frame, padding: int | None, examples: Tensor) -> list[int]:
+    """The tokens that fill texts up: those at the ends of examples that are called so, and the one that the table's reader names."""
+    found = set() if padding is None else {padding}
+    if isinstance(frame.kind, Tokens) and examples.ndim == 2 and examples.shape[1]:
+        ends = torch.unique(examples[:, [0, -1]]).tolist()
+        found |= {int(number) for number in ends if pads(frame.kind.token(int(number)))}
+    return sorted(found)

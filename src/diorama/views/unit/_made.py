@@ -16,6 +16,7 @@ from ...data import nesting
 from ...data.kinds import Image as ImageKind
 from ...data.kinds import Kind, Table, Tokens
 from ...data.nesting import Nested
+from ...data.padding import stripped
 from ...derive import staging
 from ...methods.synthesis.objectives import Objective
 from ...methods.synthesis.stage import MadeInput
@@ -83,7 +84,7 @@ def mark(stage: MadeInput, value: Any, title: str, caption: str, *, key: str = "
         return Image(pixels=pixels, limits=limits, title=title, caption=caption, key=key, size=size)
     if isinstance(stage.kind, Tokens):
         words = stage.kind.describe()
-        return Text(tokens=tuple(value), characters=bool(words["characters"]), title=title, caption=caption)
+        return Text(tokens=tuple(stripped(value)) or tuple(value), characters=bool(words["characters"]), title=title, caption=caption)
     array = np.asarray(value, np.float64)
     if isinstance(stage.kind, Table) or array.ndim < 2:
         row = array.reshape(-1)[:64]

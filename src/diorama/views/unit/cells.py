@@ -15,8 +15,9 @@ from ...core.errors import NotApplicable, UsageError
 from ...core.knobs import knob
 from ...core.marks import Alternative, Column, Group, Node, Table, Text
 from ...core.picture import Check, Picture, Progress
-from ...core.selection import Selection, number_key, spoken, unit_key
+from ...core.selection import Key, Selection, number_key, spoken, unit_key
 from ...data.kinds import Tokens
+from ...data.padding import folded, runs
 from ...derive.derivations.properties import PATTERN, SHIFTS, shifts
 from ...derive.labels import answers_on
 from ...derive.texts import MUSIC, PROPERTIES, told_of
@@ -226,19 +227,21 @@ class CellsView(View):
 
     def _text(self, scene: Scene, seen: SeenText, tokens: list[str], cell: int, start: int, guessed: str | None) -> Text:
         """The tokens from a place on, with the cell's value at each, and what was likeliest there where a text by that name is ``guessed``."""
-        shown, value = list(tokens[start:]), seen.values[cell, start - seen.first :].double().numpy()
+        value = seen.values[cell, start - seen.first :].double().numpy()
+        limits = symmetric(value, 1.0 if bool((np.abs(np.nan_to_num(value)) <= 1).all()) else None)
+        found = runs(tokens[start:])
+        shown, value = folded(tokens[start:], value, mean=True)
+        keys = tuple(str(Key("token", "", tuple(dict.fromkeys((start + part.start, start + part.stop - 1))))) for _, part in found)
         alternatives: tuple[tuple[Alternative, ...], ...] = ()
-        keys = tuple(number_key("token", start + k) for k in range(len(shown)))
         if guessed is not None:
             on = answers_on(scene)
-            alternatives = _guesses(scene, seen.current.x, len(tokens), start, guessed, on)
+            guesses = _guesses(scene, seen.current.x, len(tokens), start, guessed, on)
+            alternatives = (*(guesses[part.start] for _, part in found), *guesses[len(tokens) - start :])
             # A place more for each that is answered behind the end.
-            shown, value = [*shown, *["…"] * on], np.append(value, np.zeros(on))
+            shown, value = (*shown, *["…"] * on), np.append(value, np.zeros(on))
             keys = (*keys, *(number_key("token", len(tokens) + k) for k in range(on)))
-        bounded = bool((np.abs(np.nan_to_num(value)) <= 1).all())
         return Text(
-            tokens=tuple(shown), values=value, limits=symmetric(value, 1.0 if bounded else None), alternatives=alternatives,
-            keys=keys, characters=texts.single(shown),
+            tokens=shown, values=value, limits=limits, alternatives=alternatives, keys=keys, characters=texts.single(tokens[start:]),
         )
 
 
