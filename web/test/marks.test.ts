@@ -113,6 +113,10 @@ test("a text breaks between words", () => {
   assert.deepEqual(wordStarts(["The", " cat", "s", " sat"], false), [0, 1, 3]);
   assert.deepEqual(wordStarts(["un", "##do", "it"], false), [0, 2]);
   assert.deepEqual(wordStarts([], true), []);
+  assert.deepEqual(wordStarts([..."to␣be↵␣or"], true), [0, 3, 6, 7]);
+  const letters = [..."acgt".repeat(10)];
+  assert.equal(wordStarts(letters, true).length, 40, "letters without a blank break anywhere");
+  assert.deepEqual(wordStarts(letters.slice(0, 24), true), [0]);
 });
 
 test("a small map in a card is its unit, and a strip is a unit a cell", () => {

@@ -55,14 +55,25 @@ export const draw: Draw<Text> = (element, first, context) => {
   });
 };
 
+/** Of more tokens no line may be wide enough: such a word, letters that no blank parts, breaks anywhere. */
+const LONGEST = 24;
+/** White space, or the sign that stands for it where a place has to be seen. */
+const BLANK = "[\\s␣↵⇥]";
+const BLANK_FIRST = new RegExp(`^${BLANK}`);
+const BLANK_LAST = new RegExp(`${BLANK}$`);
+
 /** The places where a new word starts: behind white space, before a token that brings its own, at every token that is a word. */
 export function wordStarts(tokens: readonly string[], characters: boolean): number[] {
   const spaced = characters || tokens.some((token) => /^\s+\S/.test(token));
-  return [...tokens.keys()].filter((i) => {
+  const starts = [...tokens.keys()].filter((i) => {
     const [last = "", token = ""] = [tokens[i - 1], tokens[i]];
     if (i === 0) return true;
     if (!spaced) return !token.startsWith("##");
-    return /^\s/.test(token) ? !characters || last.endsWith("\n") : /\s$/.test(last);
+    return BLANK_FIRST.test(token) ? !characters || /[\n↵]$/.test(last) : BLANK_LAST.test(last);
+  });
+  return starts.flatMap((start, k) => {
+    const count = (starts[k + 1] ?? tokens.length) - start;
+    return count > LONGEST ? Array.from({ length: count }, (_, more) => start + more) : [start];
   });
 }
 
