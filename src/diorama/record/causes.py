@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _LOOP = (
     "large_first_weights", "leftover_gradients", "turned_loss", "unshuffled_batches", "momentum_too_high", "weight_decay_too_strong",
-    "evaluation_mode", "unscaled_inputs", "unscaled_targets",
+    "evaluation_mode", "unscaled_inputs", "unscaled_targets", "dropout_too_strong",
 )
 _LOSS = ("misplaced_softmax", "mismatched_shapes", "cut_answers", "mixed_examples", "collapsed_code")
 _RATE = ("learning_rate_too_high", "exploding_updates", "loss_spikes")
@@ -24,10 +24,11 @@ _CAUSES = {
     "constant_answer": (*_LOOP, *_LOSS, "dead_units", *_RATE, *_LOST, "not_finite", "output_bias", "learning_rate_too_low"),
     "learning_rate_too_low": (*_LOOP, *_LOSS, *_LOST, "output_bias", "duplicated_units"),
     "vanishing_gradients": (
-        "unscaled_inputs", "unscaled_targets", "weight_decay_too_strong", "dead_units", *_RATE, "saturated_units", "stopped_layer", "not_finite",
+        "unscaled_inputs", "unscaled_targets", "weight_decay_too_strong", "dropout_too_strong", "dead_units", *_RATE, "saturated_units",
+        "stopped_layer", "not_finite",
     ),
     "small_updates": ("dead_units", *_RATE, "vanishing_gradients", "stopped_layer", "not_finite"),
-    "stopped_layer": ("dead_units", "not_finite", *_RATE),
+    "stopped_layer": ("dropout_too_strong", "dead_units", "not_finite", *_RATE),
     "dead_units": (*_LOOP, *_RATE),
     "learning_rate_too_high": (*_LOOP, "mismatched_shapes"),
     "saturated_units": (*_LOOP, "mismatched_shapes", *_RATE),

@@ -112,7 +112,7 @@ def _readings(run: RunReader, pattern: str) -> Iterator[Sequence[int] | Steps]:
     for name in run.series_names:
         if name == pattern or (star and name.startswith(front) and name.endswith(back) and len(name) > len(front) + len(back)):
             yield run.series(name)[0]
-    if pattern.startswith(("examples/", "texts/")) and pattern in run.row_names:
+    if pattern.startswith(("examples/", "texts/", "classes/")) and pattern in run.row_names:
         yield run.rows(pattern)[0]
 
 

@@ -30,6 +30,8 @@ BATCH = 64
 """As many as scenes look at together, so that a network whose answers depend on their company answers both alike."""
 _SHORT = 2.0
 """A first look of fewer seconds is taken twice."""
+_CLASSES = 32
+"""Classes of pixels that are counted, at most."""
 _SURE = 3
 """Batches of one look that tell what one of them usually takes: the first may also compile something, or read it from the disk."""
 
@@ -127,7 +129,8 @@ class Prober:
                 self._reading = reading
                 if self._reread is not None:
                     self._reread(reading)
-            return ProbeReading(*self._judged(whole_scores, wanted), layers, self._standing(whole_scores, wanted), closed)
+            standing, classes = self._standing(whole_scores, wanted), self._classes(whole_scores, wanted)
+            return ProbeReading(*self._judged(whole_scores, wanted), layers, standing, classes, closed)
 
     def _kinds(self) -> set[str]:
         kinds = {parameter.device.type for parameter in self._model.parameters()} | {"cpu"}
@@ -151,6 +154,25 @@ class Prober:
                 name: values.to(torch.float32).numpy() for name, values in self._reading.standing(scores, y.cpu()).items()
             }
         return found
+
+    def _classes(self, scores: Tensor, y: Tensor) -> dict[str, Row]:
+        """Of a segmentation, whose examples are of no class: how its pixels of each class were answered."""
+        if self._reading.task != "segmentation":
+            return {}
+        with contextlib.suppress(DioramaError):
+            truth, said = self._reading.truth(y.cpu()).reshape(-1), self._reading.predictions(scores).reshape(-1)
+            known = (truth >= 0) & (said >= 0)
+            count = max(2, scores.shape[1])
+            if count > _CLASSES or not bool(known.any()) or int(truth[known].max()) >= count:
+                return {}
+            likely = self._reading.probabilities(scores)
+            likely = likely if likely.shape[-1] == count else torch.stack([1 - likely.reshape(said.shape), likely.reshape(said.shape)], -1)
+            lost = -likely.reshape(-1, count)[known].gather(1, truth[known, None])[:, 0].clamp_min(1e-12).log()
+            counts = torch.bincount(truth[known], minlength=count)
+            confusion = torch.bincount(truth[known] * count + said[known], minlength=count * count)
+            loss = torch.bincount(truth[known], lost.double(), minlength=count) / counts.clamp_min(1)
+            return {"confusion": confusion.to(torch.float32).numpy(), "loss": loss.to(torch.float32).numpy()}
+        return {}
 
 
 def _modes(kinds: set[str]) -> Callable[[], None]:

@@ -62,6 +62,8 @@ class ProbeReading:
     layers: Mapping[str, LayerReading]
     examples: Mapping[str, Row] = dataclasses.field(default_factory=_no_values)
     """How each example stands: its loss, answer and margin, as :meth:`Reading.standing` gives them."""
+    classes: Mapping[str, Row] = dataclasses.field(default_factory=_no_values)
+    """Of pixels how often each class was answered as which (``confusion``, a row a class, one behind the other), and the mean ``loss`` of each."""
     closed: frozenset[str] = frozenset()
     """Layers whose answers to training batches cannot be read, as they run compiled there."""
 

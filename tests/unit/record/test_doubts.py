@@ -155,6 +155,27 @@ def test_a_reconstruction_measured_otherwise_than_the_probe_set_is_told(loss: Ca
     assert all("two measures" in text for text, _ in said)
 
 
+@pytest.mark.parametrize(("loss", "other"), [
+    (lambda z, y: F.binary_cross_entropy_with_logits(z, y), False),
+    (lambda z, y: 1 - 2 * (z.sigmoid() * y).sum() / (z.sigmoid() + y).sum(), True),
+    (lambda z, y: F.binary_cross_entropy_with_logits(z, y, pos_weight=torch.tensor(5.0)), True),
+    (lambda z, y: F.relu(1 - z * (2 * y - 1)).mean(), True),
+])
+@pytest.mark.parametrize("task", ["classification", "segmentation"])
+def test_a_loss_of_one_score_that_is_no_plain_cross_entropy_is_told(loss: Any, other: bool, task: Any) -> None:
+    """Dice, weights and margins are each their own measure beside the probe set's cross-entropy, of single scores too."""
+    said: list[str] = []
+    doubts = Doubts(Reading(task=task), False, lambda text, kind: said.append(kind))
+    for k in range(2 * READINGS):
+        draw = torch.Generator().manual_seed(k)
+        z = (2 * torch.randn(64, 1, generator=draw)).requires_grad_()
+        value = loss(z[:, 0], (torch.arange(64) % 2).float())
+        value.backward()
+        assert z.grad is not None
+        doubts.look(Slopes(Reading(task=task), z.detach().double().numpy(), z.grad.double().numpy(), None), {"loss": value.item()}, 1, 1.0)
+    assert said == ["measure"] * other
+
+
 def test_answers_held_against_all_true_values_are_no_doubt_of_the_task() -> None:
     """Of answers of shape (n, 1) beside true values of shape (n,) it is said what is wrong, and not that the task be passed; their own loss is
     no doubt."""

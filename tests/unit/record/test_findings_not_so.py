@@ -108,3 +108,65 @@ def test_a_rare_class_that_comes_last_is_no_alarm(before: int, end: float, sure:
     run = _Told({f"batch/{name}": values for name, values in series.items()})
     (found,) = findings["confused_classes"]()(run)
     assert (found.severity >= ALARM) == sure == ("may still be learnt" not in found.sure)
+
+
+def _risen(**more: np.ndarray) -> _Told:
+    curves = {"loss": np.geomspace(2, 0.05, 400), "probe/loss": np.concatenate([np.linspace(2, 1, 4), np.linspace(1.1, 1.6, 6)])}
+    return _Told({**curves, **more}, labels=[0, 1] * 200)
+
+
+@pytest.mark.parametrize(("task", "right", "alarm"), [
+    ("classification", np.full(10, 0.8), False), ("segmentation", np.linspace(0.5, 0.9, 10), False),
+    ("classification", np.append(np.full(4, 0.8), np.full(6, 0.65)), True), ("reconstruction", None, False), ("regression", None, True),
+])
+def test_a_probe_loss_of_another_measure_that_rises_while_answers_stay_right_is_no_alarm(
+    task: str, right: np.ndarray | None, alarm: bool,
+) -> None:
+    """A Dice loss makes answers surer, which a cross-entropy does not forgive; worse answers, and a loss of the same measure, are overfitting."""
+    for measure in ("", "they are two measures"):
+        run = _risen(**({} if right is None else {"probe/accuracy": right}))
+        run.meta |= {"task": task, "measure": measure}
+        found, = findings["overfitting"]()(run)  # type: ignore[arg-type]
+        assert (found.severity >= ALARM) == (alarm or not measure)
+        assert (found.title == "It overfits") == (alarm or not measure)
+
+
+def test_what_rises_from_the_very_beginning_is_not_called_learnt_by_heart() -> None:
+    """A probe loss that is never below that of the first weights tells of other inputs or labels, and its title does not say more."""
+    run = _risen()
+    found, = findings["overfitting"]()(run)  # type: ignore[arg-type]
+    assert found.title == "It overfits"
+    run = _Told({"loss": np.geomspace(2, 0.05, 400), "probe/loss": np.linspace(2, 5, 10)})
+    found, = findings["overfitting"]()(run)  # type: ignore[arg-type]
+    assert found.title == "Nothing learnt holds on the probe set"
+    assert found.severity >= ALARM
+
+
+@pytest.mark.parametrize(("since", "loss", "alarm"), [(5, 0.1, False), (0, 0.1, True), (5, 0.9, True)])
+def test_units_that_came_to_their_ends_while_they_learnt_are_no_alarm(since: int, loss: float, alarm: bool) -> None:
+    """A recurrent layer that keeps symbols is saturated by what it learnt; not where it began so, nor where nothing is learnt."""
+    run = _Told({"activations/a/saturated": np.append(np.zeros(since), np.full(20, 0.7)), "probe/loss": np.linspace(1, loss, 6), "loss": _LEVEL},
+                floor=1.0)
+    run.meta["layers"][1]["order"] = 1
+    found, = findings["saturated_units"]()(run)  # type: ignore[arg-type]
+    assert (found.severity >= ALARM) == alarm
+    assert ("while it learnt" in found.text) != alarm
+
+
+def test_a_code_that_says_nothing_yet_is_no_alarm_of_its_loss() -> None:
+    """The loss of a code has a term that the probe set's lacks: that neither falls is told, and no more; of one measure it is an alarm."""
+    for measure, title in (("", "It does not learn"), ("two measures", "The loss does not fall")):
+        run = _Told({"loss": _LEVEL, "probe/loss": np.full(6, 0.98)}, floor=1.0)
+        run.meta |= {"task": "reconstruction", "measure": measure}
+        found, = findings["stalled_learning"]()(run)  # type: ignore[arg-type]
+        assert found.title == title
+        assert (found.severity >= ALARM) == (not measure)
+
+
+def test_a_turned_loss_of_another_measure_is_found() -> None:
+    """Below nothing from the beginning on, ever further, while the probe set's loss only rises; a likelihood whose answers get better is none."""
+    for held, told in ((np.geomspace(1.5, 900, 8), True), (np.geomspace(1.5, 0.1, 8), False), (np.append(np.geomspace(1.5, 900, 7), 2.0), False)):
+        run = _Told({"loss": -np.geomspace(1, 300, 400), "probe/loss": held})
+        run.meta["measure"] = "absolute differences beside squares"
+        found = findings["turned_loss"]()(run)  # type: ignore[arg-type]
+        assert [one.title for one in found] == ["The loss has the wrong sign"] * told

@@ -79,3 +79,29 @@ def test_how_a_training_begins_and_steps_is_found(tmp_path: Path, name: str) -> 
     assert f"layer:{last}" in begun.keys  # noqa: SIM118 - the finding's keys
     assert "gradient_overflow" in _found(tmp_path / "over", made(), scale=math.inf)
     assert not _found(tmp_path / "usual", made(), scale=1.0)
+
+
+@pytest.mark.parametrize("name", list(MAKERS))
+def test_a_loop_without_a_step_of_its_optimizer_is_found(tmp_path: Path, name: str) -> None:
+    """Backward passes run, no optimizer steps: told with what to call. Not where gradients are added up and it steps now and then, however seldom."""
+    torch.manual_seed(0)
+    x, y = torch.randn(32, 4, 4), torch.arange(32) % 4
+    for often, told in ((0, {"stopped_layer"}), (50, set())):
+        model = MAKERS[name]()
+        optimizer = torch.optim.SGD(model.parameters(), 1e-3)
+        with diorama.watch(model, tmp_path / str(often), probe=(x, y), optimizer=optimizer, every=20) as recorder:
+            for step in range(220):
+                loss = F.cross_entropy(model(x), y)
+                loss.backward()  # type: ignore[no-untyped-call]
+                if often and step % often == often - 1:
+                    optimizer.step()
+                    optimizer.zero_grad()
+                recorder.step(loss=loss.detach())
+        run = diorama.open(tmp_path / str(often))
+        found = [one for one in run.findings() if one.finding == "stopped_layer"]
+        assert {one.finding for one in found} == told
+        assert not any(one.finding == "stopped_layer" for one in run.findings(100))  # so many are added up by some
+        for one in found:
+            assert one.severity >= ALARM
+            assert "no step of the optimizer was seen" in one.text
+            assert "optimizer.step()" in one.helps

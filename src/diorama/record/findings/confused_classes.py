@@ -28,7 +28,7 @@ class ConfusedClasses(Finding):
     """
 
     steady = True
-    rests = ("batch/confused:readings|examples/answer:4&examples/loss:4&probe.labels",)
+    rests = ("batch/confused:readings|examples/answer:4&examples/loss:4&probe.labels|classes/confusion:4",)
     about = "classes"
     share: float = knob(0.5, "The share of a class that is answered as the other one.", low=0.1, high=1.0)
     readings: int = knob(12, "How many readings in a row.", low=3)
@@ -41,27 +41,28 @@ class ConfusedClasses(Finding):
         """What the training's own labels call another class is right in its batches, and wrong in a probe set whose labels are right."""
         for one in misread(run, self.share):
             other = one.most
-            shares = one.shares[:, other]
-            if other == one.label or shares.min() < self.share:
+            if other == one.label or (here := one.taken_for(other, self.share)) is None:
                 continue
+            shares = here.shares[:, other]
             # As good as all of it, or no better known than by one answer for all: what is only hard comes better with time.
-            least = float(surely(shares, one.examples).min())
-            sure = one.blind and least >= self.share or least >= _NEARLY_ALL and not one.falls
-            return [self._told(run, one, other, shares, one.lasts and sure)]
+            least = float(surely(here.late.shares[:, other], one.examples).min())
+            sure = here.late.blind and least >= self.share or least >= _NEARLY_ALL and not one.falls
+            return [self._told(run, here, other, shares, here.lasts and sure)]
         return []
 
     def _told(self, run: RunReader, one: Misread, other: int, shares: Floats, sure: bool) -> Found:
-        said, first, right = _said(run, one.label, other), int(one.steps[0]), float(one.rest.min())
+        names = run.meta.get("classes") or []
+        said, first, right = (one.said(names), one.said(names, other)), int(one.steps[0]), float(one.rest.min())
         return Found(
             self.name, 0.6 if sure else 0.4, f"{said[0]} is taken for {said[1]}",
-            f"From step {first:,} to step {int(one.steps[-1]):,} {shares.min():.0%} or more of the probe set's examples of {said[0]} were answered "
+            f"From step {first:,} to step {int(one.steps[-1]):,} {shares.min():.0%} or more of the probe set's {one.of} of {said[0]} were answered "
             f"as {said[1]}, {shares[-1]:.0%} at the last look, though {'all' if right == 1 else f'{right:.0%} or more'} of the others were right."
             + (" Their loss still falls." if one.falls else ""),
-            f"share at the last {LOOKS} of {len(shares)} looks: {', '.join(f'{share:.2f}' for share in shares[-LOOKS:])}; {one.examples} examples, "
+            f"share at the last {LOOKS} of {len(shares)} looks: {', '.join(f'{share:.2f}' for share in shares[-LOOKS:])}; {one.counted}, "
             f"of which at least {surely(shares[-1], one.examples):.0%} is sure",
             (f"class:{one.label}", f"class:{other}"), None, first,
-            f"Sure for the {one.examples} examples of the probe set." if sure else
-            f"Sure for the {one.examples} examples, not that it stays so: the class may still be learnt.",
+            f"Sure for the {one.counted} of the probe set." if sure else
+            f"Sure for the {one.counted}, not that it stays so: the class may still be learnt.",
             f"Look at the training's examples of {said[0]}: are many of them labelled {said[1]}, or are there few of them?", "confusion",
         )
 

@@ -23,7 +23,7 @@ class UnlearntClass(Finding):
     """
 
     steady = True
-    rests = ("examples/answer:4", "examples/loss:4", "probe.labels")
+    rests = ("examples/answer:4&examples/loss:4&probe.labels|classes/confusion:4",)
     about = "classes"
     wrong: float = knob(0.5, "The share of the class that is answered wrongly, at least.", low=0.1, high=1.0)
     rest: float = knob(0.8, "The share of the others that is answered rightly, at least.", low=0.5, high=1.0)
@@ -38,18 +38,18 @@ class UnlearntClass(Finding):
                 continue
             sure = one.blind and one.lasts and not one.falls and surely(1 - right, one.examples).min() >= self.wrong
             names, kinds = run.meta.get("classes") or [], int((others > 0).sum())
-            said = str(names[one.label]) if one.label < len(names) else str(one.label)
+            said = one.said(names)
             first = int(one.steps[0])
             return [Found(
                 self.name, 0.6 if sure else 0.4, f"{said} is not learnt",
-                f"From step {first:,} to step {int(one.steps[-1]):,} at most {right.max():.0%} of the probe set's examples of {said} were answered "
+                f"From step {first:,} to step {int(one.steps[-1]):,} at most {right.max():.0%} of the probe set's {one.of} of {said} were answered "
                 f"rightly, though {one.rest.min():.0%} or more of the others were; their wrong answers are {kinds} different classes"
                 + (", and their loss is no better than that of one answer for all." if one.blind else "."),
-                f"right at the last {LOOKS} of {len(right)} looks: {', '.join(f'{share:.2f}' for share in right[-LOOKS:])}; {one.examples} examples; "
+                f"right at the last {LOOKS} of {len(right)} looks: {', '.join(f'{share:.2f}' for share in right[-LOOKS:])}; {one.counted}; "
                 f"loss {one.loss[-1]:.2f}",
                 (f"class:{one.label}",), None, first,
-                f"Sure for the {one.examples} examples of the probe set, not why." if sure else
-                f"Sure for the {one.examples} examples, not that it stays so: the class may be hard, or still be learnt.",
+                f"Sure for the {one.counted} of the probe set, not why." if sure else
+                f"Sure for the {one.counted}, not that it stays so: the class may be hard, or still be learnt.",
                 f"Look at the training's examples of {said}: are their labels mixed up with others', or are there few of them?", "confusion",
             )]
         return []

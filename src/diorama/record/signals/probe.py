@@ -30,8 +30,8 @@ class ProbeSignal(Signal):
         return self.every or every or FIRST
 
     def __call__(self, step: Step) -> Values:
-        """``probe/loss``, ``probe/accuracy``, ``activations/<layer>/probe`` and ``examples/<what>``; of a layer that trains compiled also what
-        the signal ``activations`` tells of others, where that is recorded."""
+        """``probe/loss``, ``probe/accuracy``, ``activations/<layer>/probe``, ``examples/<what>`` and, of pixels, ``classes/<what>``; of a layer that
+        trains compiled also what the signal ``activations`` tells of others, where that is recorded."""
         if step.probe is None:
             return {}
         found: dict[str, object] = {}
@@ -45,4 +45,5 @@ class ProbeSignal(Signal):
                 found |= numbers_of(name, reading)
         for name, row in step.probe.examples.items():
             found[f"examples/{name}"] = row
+        found |= {f"classes/{name}": row for name, row in step.probe.classes.items()}
         return found  # type: ignore[return-value]
