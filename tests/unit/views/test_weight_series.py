@@ -103,3 +103,26 @@ def test_weights_that_are_no_numbers_leave_gaps(tmp_path: Path) -> None:
     series = _lines(diorama.open(tmp_path / "run").scene().view("weight_series", select=["weight:0/0,0"])).series[0]
     assert np.isnan(series.y[-1])
     assert series.y[1] - series.y[0] == pytest.approx(1.0)
+
+
+def test_weights_of_another_shape_are_counted_and_not_compared(tmp_path: Path) -> None:
+    """Where a layer got a unit by the training's own code, the sentences count what is followed, what is not, and how many weights a step has."""
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    x = torch.randn(16, 3, generator=torch.Generator().manual_seed(1))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with diorama.watch(model, tmp_path / "run", probe=(x, torch.arange(16) % 2), optimizer=optimizer, every=1, snapshots=1) as recorder:
+        for step in range(4):
+            if step == 2:
+                grown = {"0.weight": torch.zeros(1, 3), "0.bias": torch.zeros(1), "2.weight": torch.zeros(2, 1)}
+                for name, more in grown.items():
+                    weight = model.get_parameter(name)
+                    weight.grad, weight.data = None, torch.cat([weight.data, more], 1 if name == "2.weight" else 0)
+            optimizer.zero_grad()
+            model(x).square().mean().backward()
+            optimizer.step()
+            recorder.step()
+    scene = diorama.open(tmp_path / "run").scene()
+    said = scene.view("weight_series").caption
+    assert said.startswith("The 2 of the 2 weights that moved most")
+    assert "30 other weights are not compared: the shape that they belong to, or the units in it, changed in between." in said
+    assert "many of the 12 to 15 weights lie" in scene.view("distributions", layer="0").caption

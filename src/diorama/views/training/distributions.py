@@ -145,8 +145,11 @@ class DistributionsView(View):
 
     def _caption(self, sets: Sequence[_Set], kind: str, low: float, high: float) -> str:
         found = sets[0].found
-        count = int(found.count[-1])
-        what = f"the {counted(count, kind)}" if kind in KINDS else counted(count, "values")
+        least, count = int(found.count.min()), int(found.count.max())
+        what = counted(count, kind if kind in KINDS else "values")
+        # A training that changes its shape has not as many at each step.
+        what = f"{least:,} to {what}" if least < count else what
+        what = f"the {what}" if kind in KINDS else what
         steps = f"from step {int(found.steps[0])} to {int(found.steps[-1])}"
         scale = f"the scale, {low:.3g} to {high:.3g}, is the same at all steps"
         if self.form == "ridges":

@@ -59,7 +59,8 @@ class WeightSeriesView(View):
         layer = self.layer if self.layer is not None else next((key.name for key in reversed(selection.all("layer"))), None)
         yield Progress(done=0, total=len(steps), note=f"{len(steps)} snapshots are read")
         ends = [scene.run.state(steps[k]) for k in (0, -1)] if scene.run is not None else []
-        ranked, among = most_moved(ends[0], ends[1], _names(scene, steps, ends[1], None if named else layer), self.count)
+        own = _names(scene, ends[1], None if named else layer)
+        ranked, among = most_moved(ends[0], ends[1], _in_place(scene, steps, own), self.count)
         if scene.run is not None:
             ranked = [key for key in scene.run.elsewhere(ranked, scene.step, steps[-1]) if key is not None]
         keys = named or ranked
@@ -76,6 +77,9 @@ class WeightSeriesView(View):
         else:
             where = f" of {layer}" if layer is not None else ""
             words = f"The {len(keys)} of the {among:,} weights{where} that moved most between step {steps[0]:,} and step {steps[-1]:,}. "
+            if left := sum(ends[1][name].numel() for name in own) - among:
+                others = "1 other weight is" if left == 1 else f"{left:,} other weights are"
+                words += f"{others} not compared: the shape that they belong to, or the units in it, changed in between. "
         table = _table(keys, lines)
         yield self.picture(
             scene, selection, "Single weights", Group(children=(lines, table)), words.rstrip(),
@@ -135,8 +139,8 @@ def most_moved(first: Mapping[str, Tensor], last: Mapping[str, Tensor], names: S
     return [key for _, key in found[:count]], among
 
 
-def _names(scene: Scene, steps: Sequence[int], state: Mapping[str, Tensor], layer: str | None) -> list[str]:
-    """The parameters of the last snapshot whose numbers lie where they lay at the first, of one layer where one is named.
+def _names(scene: Scene, state: Mapping[str, Tensor], layer: str | None) -> list[str]:
+    """The parameters of the last snapshot, of one layer where one is named.
 
     *Raises* NotApplicable where that has none.
     """
@@ -146,6 +150,11 @@ def _names(scene: Scene, steps: Sequence[int], state: Mapping[str, Tensor], laye
     own = [name for name in names if name == path or name.startswith(f"{path}.")] if path else names
     if not own:
         raise NotApplicable(f"the layer {layer!r} has no weights to follow; choose another one, or none for all")
+    return own
+
+
+def _in_place(scene: Scene, steps: Sequence[int], own: Sequence[str]) -> list[str]:
+    """Those of some parameters whose numbers lie at the last snapshot where they lay at the first."""
     assert scene.run is not None
     then, now = (scene.run.structure(steps[k]).get("units") or {} for k in (0, -1))
     moved = {place.split(":")[1] for place in {*then, *now} if then.get(place) != now.get(place)}
