@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import msgspec
 
 from ..core.blame import answered
+from ..core.code import written
 from ..core.errors import Damaged, Faulty, NotApplicable, NotFound, UsageError
 from ..core.knobs import Plugin, build, sentence
 from ..core.picture import Progress
@@ -394,6 +395,8 @@ def _key(scene: Scene, derivation: Derivation, before: Derived | None, weights: 
         "told": scene.network.described(), "mode": derivation.knobs().get("mode", "eval"), "more": more,
         "after": before.key if before is not None else "",
     }
+    if code := written(derivation):
+        about["code"] = code  # whoever works on a derivation raises no version at each try
     if derivation.on != "weights":
         about["examples"] = (scene.live if derivation.on == "live" else scene.examples).fingerprint
     try:

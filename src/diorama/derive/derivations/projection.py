@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...core.code import written
 from ...core.errors import NotApplicable, UsageError
 from ...core.knobs import build, knob, knobs_of
 from ...core.registry import projections
@@ -55,6 +56,11 @@ class ProjectionDerivation(Following):
     def fits(self, scene: Scene) -> str | None:
         """It needs layers that answer once an example."""
         return scene.missing or unrowed(scene, self.layers(scene))
+
+    def material(self, scene: Scene) -> dict[str, Any]:
+        """The code of a third party's algorithm: one that is registered again under its name is another one."""
+        code = written(projections[self.method])
+        return {"algorithm": code} if code else {}
 
     def cost(self, scene: Scene) -> Cost:
         """One pass an example."""
