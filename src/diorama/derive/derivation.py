@@ -400,7 +400,7 @@ def _key(scene: Scene, derivation: Derivation, before: Derived | None, weights: 
     if derivation.on != "weights":
         about["examples"] = (scene.live if derivation.on == "live" else scene.examples).fingerprint
     try:
-        written = json.dumps(about, sort_keys=True)
+        text = json.dumps(about, sort_keys=True)
     except (TypeError, ValueError) as error:
         raise Faulty(f"{told(derivation)} wants mending: its material must be plain data, numbers and texts in lists and dicts: {error}") from None
-    return hashlib.blake2b(written.encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.code import written
 from ...core.errors import NotApplicable
 from ...core.knobs import build, knob
 from ...core.registry import projections
@@ -57,6 +58,11 @@ class UnitsDerivation(Following):
     def fits(self, scene: Scene) -> str | None:
         """It needs layers that answer once an example."""
         return scene.missing or unrowed(scene, self.layers(scene))
+
+    def material(self, scene: Scene) -> dict[str, Any]:
+        """The code of a third party's algorithm: one that is registered again under its name is another one."""
+        code = written(projections[self.method])
+        return {"algorithm": code} if code else {}
 
     def cost(self, scene: Scene) -> Cost:
         """One pass an example."""
