@@ -388,13 +388,16 @@ class Controls:
     def _together(self, ranks: Leader) -> None:
         """Apply what all processes apply after this step; what they cannot be asked is refused."""
         due, refusal = ranks.due(self.number)
-        self.agreed = not refusal
+        self.agreed, write, held = not refusal, self.note_together, list[list[tuple[str, dict[str, Any]]]]()
+        self.note_together = held.append  # whoever sent it is told what became of it in all processes
         try:
             good = [self.apply(request, refusal) for request in due]
+            if due and not refusal:
+                ranks.applied(good)
         finally:
-            self.agreed = False
-        if due and not refusal:
-            ranks.applied(good)
+            self.agreed, self.note_together = False, write
+            for notes in ranks.compared(held):
+                write(notes)
 
     def wait(self, meanwhile: Callable[[], None]) -> None:
         """Wait while the training is paused."""

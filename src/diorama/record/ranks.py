@@ -38,6 +38,9 @@ ANSWER = 10.0
 """Seconds within which all processes have heard of a command, or it is refused."""
 _LISTEN = 0.05
 """Seconds between two looks of a listening thread."""
+TOLD = 1.0
+"""Seconds that what became of a command waits at most to be told back, until the others have done it too."""
+_LOOK = 0.005
 _NEVER = -1
 """In the place of a step: the command was withdrawn."""
 _numbers = itertools.count(1)
@@ -129,23 +132,47 @@ class Leader:
         """What became of the requests here; what became of them in the others is compared with it later."""
         self._judged.append((self._number, good))
 
+    def compared(self, held: list[list[tuple[str, dict[str, Any]]]]) -> list[list[tuple[str, dict[str, Any]]]]:
+        """What is told back of the requests that were just applied, one after the other; that another process did otherwise with one is told of it
+        where that is known within a second. The others do the same step, so that they mostly answer at once."""
+        until = time.monotonic() + TOLD
+        judged = self._judged[-1] if self._judged else None
+        if judged is None or not held or len(judged[1]) != len(held):
+            return held
+        while (others := self._did(judged[0])) is None and time.monotonic() < until:
+            time.sleep(_LOOK)
+        for place, notes in enumerate(held):
+            wrong = [each for each, did in (others or {}).items() if did[place : place + 1] != judged[1][place : place + 1]]
+            for kind, value in notes if wrong else ():
+                if kind == "acknowledged":
+                    value["text"] += f"; but {_parted(wrong)}"
+        return held
+
     def parted(self) -> str:
         """Where another process did otherwise than this one, in a sentence."""
         for judged in list(self._judged):
-            number, good = judged
-            keys = [f"{number}/did/{each}" for each in self._others]
-            try:
-                if not self._store.check(keys):
-                    continue
-                others = {each: json.loads(self._store.get(key)) for each, key in zip(self._others, keys, strict=True)}
-            except RuntimeError:
-                self._judged.clear()
-                return ""
+            others = self._did(judged[0])
+            if others is None:
+                continue
             self._judged.remove(judged)
-            wrong = [str(each) for each, did in others.items() if did != good]
+            wrong = [each for each, did in others.items() if did != judged[1]]
             if wrong:
-                return f"process {', '.join(wrong)} did otherwise with a command than this one: their weights may have parted"
+                return _parted(wrong)
         return ""
+
+    def _did(self, number: int) -> dict[int, list[bool]] | None:
+        """What became of the requests of one asking in each other process; None where not all have said it, nothing where they are gone."""
+        keys = [f"{number}/did/{each}" for each in self._others]
+        try:
+            if not self._store.check(keys):
+                return None
+            return {each: json.loads(self._store.get(key)) for each, key in zip(self._others, keys, strict=True)}
+        except RuntimeError:
+            return {}
+
+
+def _parted(wrong: list[int]) -> str:
+    return f"process {', '.join(map(str, wrong))} did otherwise with a command than this one: their weights may have parted"
 
 
 class Follower:

@@ -161,6 +161,30 @@ def test_a_command_that_goes_by_the_layers_does_so_in_every_process(tmp_path: Pa
     assert not [event.text for event in run.events if event.kind == "warning"]
 
 
+_PARTS = """
+class Parts(diorama.plugins.Command):
+    shared = True
+    def apply(self, training):
+        if dist.get_rank() == 1:
+            raise diorama.plugins.NotApplicable("not here")
+        return diorama.plugins.Applied("1", "2", "done")
+diorama.commands.register("parts", Parts)
+"""
+
+
+def test_the_sender_is_told_where_another_process_did_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is told back names the process, of that command alone; so does an event, for all who look on."""
+    before, after = _RANK.split("rank, world", 1)
+    monkeypatch.setattr(sys.modules[__name__], "_RANK", f"{before}import diorama.plugins\n{_PARTS}\nrank, world{after}")
+    orders = {2: [("learning_rate", {"factor": 0.1}), ("parts", {})], 30: [("learning_rate", {"factor": 0.5})], 60: [("stop", {})]}
+    _train(2, "ddp", tmp_path / "run", orders, 100_000)
+    run = diorama.open(tmp_path / "run")
+    texts = [str((run.acknowledgement(number) or {}).get("text")) for number in (1, 2, 3)]
+    parted = "process 1 did otherwise with a command than this one: their weights may have parted"
+    assert [parted in text for text in texts] == [False, True, False]
+    assert [event.text for event in run.events if (event.kind, event.name) == ("warning", "processes")] == [parted]
+
+
 def test_a_process_that_dies_holds_no_command_up(tmp_path: Path) -> None:
     """Where one dies while a command waits, the other ends as it would without diorama, and the command is not applied by half."""
     _train(2, "ddp", tmp_path / "run", {3: [("learning_rate", {"factor": 0.1})]}, 8, dies=3)
