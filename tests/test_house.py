@@ -264,6 +264,22 @@ def test_the_plan_names_what_is_there() -> None:
         assert not absent, f"{room}/ has no {sorted(absent)}"
 
 
+def test_the_plan_names_each_file() -> None:
+    """Each file of the sources stands in ARCHITECTURE, in the plan of its room; of a folder of plug-ins the folder does, and its private files need not."""
+    tree = (ROOT / "ARCHITECTURE.md").read_text().partition("src/diorama/\n")[2].partition("\nweb/")[0]
+    rooms = dict(re.findall(r"^  (\w+)/ (.*(?:\n    .*)*)", tree, re.M))
+    many = ("attribution", "relevance", "synthesis", "projection", "perturbation", "grouping", "faithfulness", "signals", "findings", "commands",
+            "derivations", "formats", "marks", "training", "why", "unit", "relate")  # fmt: skip
+    for room, text in rooms.items():
+        words, untold = set(re.findall(r"\w+", text)), []
+        for path in sorted((ROOT / "src" / "diorama" / room).rglob("*.py")):
+            inner = path.relative_to(ROOT / "src" / "diorama" / room).parts[:-1]
+            plugin = room == "gallery" or bool({*inner} & {*many})
+            if not plugin and not path.stem.startswith("_") and path.stem not in words:
+                untold.append(path.name)
+        assert not untold, f"the plan of {room}/ does not name {untold}"
+
+
 def test_decisions_are_numbered() -> None:
     """Each decision has a number of its own, in its name and its title."""
     pages = sorted(path for path in (ROOT / "docs" / "decisions").glob("*.md") if path.name != "README.md")

@@ -61,10 +61,10 @@ class ActiveView(View):
         total = sum(len(part) for part in on[0])
         counts = [sum(int(part.sum()) for part in each) for each in on]
         both = sum(int((a & b).sum()) for a, b in zip(*on, strict=True))
-        beside = f" and {counts[1]} for {second.label}, {both} of them for both" if second.label != first.label else ""
+        beside = f" and {counts[1]:,} for {second.label}, {both:,} of them for both" if second.label != first.label else ""
         band = f" The band holds nine of ten of {counted(len(scene.live), 'examples')};" if len(scene.live) > 1 else " There is no other example;"
         caption = (
-            f"Of {counted(total, 'units')} {counts[0]} {'is' if counts[0] == 1 else 'are'} on for {first.label}{beside}."
+            f"Of {counted(total, 'units')} {counts[0]:,} {'is' if counts[0] == 1 else 'are'} on for {first.label}{beside}."
             f"{band} layers are numbered in the table below."
         )
         yield self.picture(scene, selection, "Units that are on", Group(children=tuple(marks)), caption, note=without_numbers(seen.values()))
