@@ -265,7 +265,7 @@ def test_the_plan_names_what_is_there() -> None:
 
 
 def test_the_plan_names_each_file() -> None:
-    """Each file of the sources stands in ARCHITECTURE, in the plan of its room; of a folder of plug-ins the folder does, and its private files need not."""
+    """Each file of the sources stands in the plan of its room; of a folder of plug-ins the folder does, and private files need not."""
     tree = (ROOT / "ARCHITECTURE.md").read_text().partition("src/diorama/\n")[2].partition("\nweb/")[0]
     rooms = dict(re.findall(r"^  (\w+)/ (.*(?:\n    .*)*)", tree, re.M))
     many = ("attribution", "relevance", "synthesis", "projection", "perturbation", "grouping", "faithfulness", "signals", "findings", "commands",

@@ -9,8 +9,6 @@ import math
 import msgspec
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_pdf import FigureCanvasPdf
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from PIL import Image as Pillow
 from PIL import PngImagePlugin
@@ -159,6 +157,8 @@ def svg(sheet: Sheet, information: dict[str, str]) -> bytes:
     """The sheet as SVG: text as outlines of its font, small pictures in their own pixels."""
     clean = {name: typeset.visible(text) for name, text in information.items() if name != "Software"}
     out = io.BytesIO()
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
     FigureCanvasSVG(figure(sheet, PER_INCH)).print_svg(out, metadata={**clean, "Creator": "diorama", "Date": None})
     return out.getvalue()
 
@@ -170,5 +170,7 @@ def pdf(sheet: Sheet, information: dict[str, str]) -> bytes:
         "Title": information["Title"], "Subject": information["Description"], "Keywords": information["Source"],
         "Creator": "diorama", "Producer": None, "CreationDate": None,
     }
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf  # which brings all of fontTools: half a second
+
     FigureCanvasPdf(figure(sheet, PER_INCH)).print_pdf(out, metadata=about)
     return out.getvalue()

@@ -53,7 +53,7 @@ def test_an_algorithm_that_is_registered_again_places_its_points_anew() -> None:
 
 
 def test_code_is_told_with_what_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A helper and a number of the same package count, names of the class and whoever registers it do not, and diorama's own have versions instead."""
+    """A helper and a number of the same package count, where a class stands does not, and diorama's own have versions instead."""
     before = written(_algorithm(1.0))
     assert before == written(_algorithm(1.0)) != written(_algorithm(2.0))
     monkeypatch.setitem(globals(), "_FAR", 3.0)
