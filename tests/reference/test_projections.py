@@ -272,3 +272,15 @@ def test_importing_loads_no_library() -> None:
     """The package loads neither openTSNE nor UMAP before somebody asks for them, and t-SNE nothing that has to be compiled first."""
     found = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
     assert found.stdout.splitlines() == ["[]", "['openTSNE']"]
+
+
+def test_the_usual_maps_load_no_library() -> None:
+    """Components and metric scaling are made without scikit-learn, which takes longer to load than the first look at a training may."""
+    told = (
+        "import sys, numpy as np, diorama\nfrom diorama.core.knobs import build\n"
+        "rows = np.random.default_rng(0).normal(size=(30, 6))\n"
+        "for name in ('pca', 'mds'): print(len(list(build(diorama.projections[name], {}).placed(rows, 2, None, None))) > 0)\n"
+        "print('sklearn' in sys.modules)"
+    )
+    said = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True).stdout.split()
+    assert said == ["True", "True", "False"]

@@ -6,15 +6,18 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import torch
 
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
-from ..projecting import Floats, Placed, Projection, begun_at, own_dice, principal, quiet, sized, usable
+from ..projecting import Floats, Placed, Projection, begun_at, principal, sized, usable
 
 CHUNK = 20
 """So many iterations are a stage."""
 MOST = 4000
 """Of more examples the table of all distances would be too large."""
+NOTHING, SETTLED = 1e-5, 1e-6
+"""What points at one place lie apart, and the share of all squared distances by which the stress falls where it rests; as in scikit-learn."""
 
 
 class MDS(Projection):
@@ -23,7 +26,7 @@ class MDS(Projection):
     *Meaning* far is far and near is near, on the whole; single neighbours count less than in t-SNE.
     *Error* the stress, and the trustworthiness.
     *Cost* up to 300 iterations over all pairs of examples.
-    *Source* Kruskal 1964; de Leeuw 1977 (SMACOF), as scikit-learn makes it, begun at the principal components.
+    *Source* Kruskal 1964; de Leeuw 1977 (SMACOF), with the rules of scikit-learn's, begun at the principal components.
     """
 
     title = "MDS"
@@ -35,11 +38,8 @@ class MDS(Projection):
         """The rows' places after each 20 iterations, until the stress no longer falls."""
         if len(rows) > MOST:
             raise NotApplicable(f"MDS looks at all pairs, {MOST:,} examples at most, got {len(rows):,}; choose method=tsne or pca")
-        with own_dice():
-            from scipy.spatial.distance import pdist, squareform
-            from sklearn.manifold import smacof
         rows, by = sized(rows)
-        apart = squareform(pdist(rows))
+        apart = _distances(rows)
         start = usable(start)
         points, done = principal(rows, dimensions) if start is None or by != 1 else start, 0
         if (state := begun_at(begun, points=points.shape)) is not None:
@@ -47,15 +47,35 @@ class MDS(Projection):
         settled = not apart.any()
         while done < self.iterations and not settled:
             chunk = min(CHUNK, self.iterations - done)
-            with quiet():
-                points, _, taken = smacof(
-                    apart, n_components=dimensions, init=points, n_init=1, max_iter=chunk, return_n_iter=True,
-                    normalized_stress=False,
-                )
+            points, taken = _majorized(apart, points, chunk)
             settled = taken < chunk
             done = self.iterations if settled else done + chunk
             yield Placed(points * by, done, self.iterations, f"iteration {done}", lambda now=done, at=points: _state(at, now))  # type: ignore[misc]
         yield Placed(points * by)
+
+
+def _distances(rows: Floats) -> Floats:
+    """All distances between rows, (n, n)."""
+    whole = torch.from_numpy(np.ascontiguousarray(rows, np.float64))
+    found: Floats = torch.cdist(whole, whole, compute_mode="donot_use_mm_for_euclid_dist").numpy()
+    return found
+
+
+def _majorized(apart: Floats, points: Floats, most: int) -> tuple[Floats, int]:
+    """Points after at most so many Guttman transforms, and how many there were until the stress fell by next to nothing.
+
+    As scikit-learn's ``smacof``, whose loading takes longer than all maps of a training.
+    """
+    distances, before = _distances(points), np.inf
+    for done in range(1, most + 1):
+        ratio = apart / np.where(distances == 0, NOTHING, distances)
+        points = (ratio.sum(1)[:, None] * points - ratio @ points) / len(points)
+        distances = _distances(points)
+        stress = float(np.square(distances - apart).sum()) / 2
+        if before - stress < SETTLED * float(np.square(distances).sum()) / 2:
+            return points, done
+        before = stress
+    return points, most
 
 
 def _state(points: Floats, done: int) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...core.errors import NotApplicable
 from ...core.saying import counted
-from ..projecting import Floats, Placed, Projection, own_dice, sized, usable
+from ..projecting import Floats, Placed, Projection, principal, sized, usable
 
 
 class PCA(Projection):
@@ -20,7 +20,7 @@ class PCA(Projection):
     they were.
     *Error* the variance that is left out.
     *Cost* one singular value decomposition.
-    *Source* Pearson 1901, as scikit-learn makes it; North et al. 1982 (which components examples tell apart).
+    *Source* Pearson 1901, with the signs of scikit-learn's; North et al. 1982 (which components examples tell apart).
     """
 
     title = "PCA"
@@ -34,15 +34,13 @@ class PCA(Projection):
                 f"{dimensions} principal components want at least so many examples and units, got {counted(len(rows), 'examples')} "
                 f"of {counted(rows.shape[1], 'units')}; {out}"
             )
-        with own_dice():
-            from sklearn.decomposition import PCA as Components  # noqa: N811 - this class has its name
-        with np.errstate(invalid="ignore"):  # examples that are all alike have no variance to share out
-            rows, by = sized(rows)
-            start = usable(start)
-            fitted = Components(dimensions if start is None else None, svd_solver="full")
-            points = fitted.fit_transform(rows) * by
-            if start is not None:
-                points = points @ _held(fitted.explained_variance_, points, start)
+        rows, by = sized(rows)
+        start = usable(start)
+        # The library would give the same, seconds of the processor later: to load it takes longer than all maps of a training.
+        points = principal(rows, dimensions if start is None else min(rows.shape))
+        if start is not None:
+            points = points @ _held(np.square(points).sum(0) / max(1, len(rows) - 1), points, start)
+        points = points * by
         yield Placed(points)  # not in there: whoever asks for the next stage may be another thread, with settings of its own
 
 
