@@ -15,7 +15,7 @@ from scipy.spatial.distance import pdist, squareform
 import diorama
 from diorama.core.errors import NotApplicable
 from diorama.core.knobs import build
-from diorama.methods.neighbours import nearest
+from diorama.methods.neighbours import nearest, trustworthiness
 from diorama.methods.projecting import Placed
 from diorama.methods.repelling import Mesh
 
@@ -277,10 +277,26 @@ def test_importing_loads_no_library() -> None:
 def test_the_usual_maps_load_no_library() -> None:
     """Components and metric scaling are made without scikit-learn, which takes longer to load than the first look at a training may."""
     told = (
-        "import sys, numpy as np, diorama\nfrom diorama.core.knobs import build\n"
+        "import sys, numpy as np, diorama\nfrom diorama.core.knobs import build\nfrom diorama.methods.neighbours import nearest, trustworthiness\n"
         "rows = np.random.default_rng(0).normal(size=(30, 6))\n"
         "for name in ('pca', 'mds'): print(len(list(build(diorama.projections[name], {}).placed(rows, 2, None, None))) > 0)\n"
+        "print(nearest(rows, 5).shape == (30, 5), 0 < trustworthiness(rows, rows[:, :2], 5) < 1)\n"
         "print('sklearn' in sys.modules)"
     )
     said = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True).stdout.split()
-    assert said == ["True", "True", "False"]
+    assert said == ["True"] * 4 + ["False"]
+
+
+@pytest.mark.parametrize("width", [2, 30])
+def test_few_points_have_scikit_learns_neighbours_and_trust(width: int) -> None:
+    """Where all points are compared, neighbours and trustworthiness are those of the library."""
+    from sklearn.manifold import trustworthiness as library
+    from sklearn.neighbors import NearestNeighbors
+
+    rows = np.random.default_rng(1).normal(size=(200, width))
+    wanted = NearestNeighbors(n_neighbors=7).fit(rows).kneighbors(return_distance=False)
+    some = np.array([3, 150, 20])
+    assert np.array_equal(nearest(rows, 7), wanted)
+    assert np.array_equal(nearest(rows, 7, some), wanted[some])
+    points = rows[:, :2] + np.random.default_rng(2).normal(size=(200, 2))
+    assert trustworthiness(rows, points, 9) == pytest.approx(library(rows, points, n_neighbors=9))

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from .projecting import Floats, own_dice, quiet
 
 MOST = 6000
 """Of more points the table of all ranks would be too large: they are counted a few rows at a time."""
+FEW = 1024
+"""Among so many points all are compared: to load scikit-learn, which searches among more, takes longer."""
 JUDGED = 5000
 """Of points beyond twice :data:`MOST` so many are judged, by lot, each among all."""
 AT_ONCE = 4_000_000
@@ -22,6 +25,8 @@ def trustworthiness(rows: Floats, points: Floats, near: int) -> float:
 
     *Source* Venna & Kaski 2001, as scikit-learn makes it.
     """
+    if len(rows) <= FEW:
+        return float(trust(rows, points, near).mean())
     with own_dice():
         from sklearn import manifold
     return float(manifold.trustworthiness(rows, points, n_neighbors=near))
@@ -79,6 +84,11 @@ def judged(count: int, most: int = JUDGED) -> NDArray[np.int64]:
 
 def nearest(rows: Floats, near: int, which: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
     """The nearest others of each row, (n, near), or of some."""
+    if len(rows) <= FEW:
+        whole = torch.from_numpy(np.ascontiguousarray(rows, np.float64))
+        apart = torch.cdist(whole, whole, compute_mode="donot_use_mm_for_euclid_dist").fill_diagonal_(-1).numpy()
+        few: NDArray[np.int64] = np.argsort(apart, 1, kind="stable")[slice(None) if which is None else which, 1 : near + 1]
+        return few
     with own_dice():
         from sklearn.neighbors import NearestNeighbors
     search = NearestNeighbors(n_neighbors=near).fit(rows)
