@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import gc
 import inspect
 import multiprocessing
 import re
@@ -57,6 +58,15 @@ def _module(path: Path) -> str:
 def _nodes(path: Path) -> tuple[ast.AST, ...]:
     """All nodes of a file, read once for all rules."""
     return tuple(ast.walk(ast.parse(path.read_text())))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _let_go() -> Iterator[None]:
+    """The collector does not walk over millions of nodes again and again, and they are not left to the tests that follow."""
+    gc.disable()
+    yield
+    _nodes.cache_clear()
+    gc.enable()
 
 
 @functools.cache
