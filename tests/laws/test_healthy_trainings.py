@@ -27,15 +27,16 @@ class _SomeLooks:
 
     def __init__(self, run: Any, kept: np.ndarray) -> None:
         self._run, self._kept = run, kept
+        self._series = {
+            name: self._some(*found) if name.startswith("probe/") else found for name, found in run.every_series().items()
+        }
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._run, name)
 
     def every_series(self) -> dict[str, Any]:
         """All series; what looks told, of those that are kept."""
-        return {
-            name: self._some(*found) if name.startswith("probe/") else found for name, found in self._run.every_series().items()
-        }
+        return self._series
 
     def rows(self, name: str) -> Any:
         """What was told of each example at these looks."""

@@ -33,29 +33,26 @@ class Past:
 
     @cached_property
     def _series(self) -> dict[str, tuple[Steps, Floats]]:
-        """All series until then; of an earlier step those that had a number by then."""
-        found = {}
-        for name, (steps, values) in self._run.every_series().items():
-            stop = self._upto(steps)
-            if stop or self._step is None:
-                found[name] = steps[:stop], values[:stop]
-        return found
+        """All series, later numbers too: of some hundred, few are asked for."""
+        return self._run.every_series()
 
     @property
     def series_names(self) -> list[str]:
         """Names of the series that had a number by then."""
-        return list(self._series)
+        return [name for name in self._series if self.has_series(name)]
 
     def has_series(self, name: str) -> bool:
         """Whether a series had a number by then."""
-        return name in self._series
+        return name in self._series and (self._step is None or self._upto(self._series[name][0]) > 0)
 
     def series(self, name: str) -> tuple[Steps, Floats]:
         """Steps and values of a series until then."""
-        if name in self._series:
-            return self._series[name]
-        steps, values = self._run.series(name)  # raises what is said of a series that there is not
-        return steps[:0], values[:0]
+        if not self.has_series(name):
+            steps, values = self._run.series(name)  # raises what is said of a series that there is not
+            return steps[:0], values[:0]
+        steps, values = self._series[name]
+        stop = self._upto(steps)
+        return steps[:stop], values[:stop]
 
     @cached_property
     def meta(self) -> dict[str, Any]:
