@@ -82,6 +82,15 @@ class LookingCommand(click.Command):
             raise click.UsageError(said, ctx) from error
 
 
+def _kept(ctx: click.Context) -> dict[str, Any] | None:
+    """The kept catalogue, looked for once a command line: help asks for each plug-in, and whether files have changed is told by all of them."""
+    said = ctx.meta
+    if "diorama.catalogue" not in said:
+        said["diorama.catalogue"] = kept_catalogue(installation_stamp())
+    found: dict[str, Any] | None = said["diorama.catalogue"]
+    return found
+
+
 class NamedGroup(click.Group):
     """A group whose subcommands are the plug-ins of a registry."""
 
@@ -96,9 +105,9 @@ class NamedGroup(click.Group):
     def _registry(self) -> Registry:
         return next(each for each in REGISTRIES if each.kind == self.kind)
 
-    def described(self, name: str) -> dict[str, Any] | None:
+    def described(self, ctx: click.Context, name: str) -> dict[str, Any] | None:
         """A plug-in as the kept catalogue knows it; None when nothing is kept."""
-        kept = kept_catalogue(installation_stamp())
+        kept = _kept(ctx)
         return kept and next((entry for entry in kept[self.kind] if entry["name"] == name), None)
 
     @abstractmethod
@@ -114,11 +123,11 @@ class NamedGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The plug-ins' names, without those of third parties that cannot be used."""
-        kept = kept_catalogue(installation_stamp())
+        kept = _kept(ctx)
         return [entry["name"] for entry in kept[self.kind]] if kept else [name for name, _ in self._registry.items()]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """One plug-in's subcommand. *Raises* NotFound with the nearest names."""
         if name not in self._registry:
             self._registry[name]  # says what is nearest
-        return self.made(name, self.described(name) or msgspec.to_builtins(describe(self._registry[name])))
+        return self.made(name, self.described(ctx, name) or msgspec.to_builtins(describe(self._registry[name])))

@@ -67,7 +67,7 @@ class DemoGroup(NamedGroup):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """One demo's command; on the very first start the training checks its flags, so that the page comes at once."""
         wanted = set(sys.argv)
-        if name not in self._registry or wanted & {"--headless", "-h", "--help"} or self.described(name):
+        if name not in self._registry or wanted & {"--headless", "-h", "--help"} or self.described(ctx, name):
             return super().get_command(ctx, name)
         own = [
             click.Option(["--run"], type=PLACE), click.Option(["--data"], type=PLACE),

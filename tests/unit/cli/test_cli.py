@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 import diorama
-from diorama.cli import main, program
+from diorama.cli import knobs, main, program
 from diorama.record.store import RunReader
 from diorama.training.launch import flags_of, fresh_folder
 
@@ -224,6 +224,14 @@ def test_help_lists_the_knobs(say: Any, words: list[str]) -> None:
     said = say(*words)
     assert said.code == 0
     assert "Usage:" in said.out
+
+
+def test_help_of_all_plug_ins_looks_at_their_files_once(say: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the kept catalogue still holds, which all source files and installed packages tell, is asked once and not for each of its views."""
+    real, asked = knobs.installation_stamp, []
+    monkeypatch.setattr(knobs, "installation_stamp", lambda: asked.append(0) or real())
+    assert all(f"\n  {name} " in say("view", "--help").out for name in ("weights", "curves"))
+    assert len(asked) == 2
 
 
 @pytest.mark.parametrize("words", [["--version"], ["info", "RUN"], ["check", "RUN"], ["list", "marks"]])
