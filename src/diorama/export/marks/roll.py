@@ -12,7 +12,7 @@ from ..axes import Axis, ticks_below
 from ..cells import colour
 from ..legend import legend
 from ..sheet import Sheet
-from ..style import HAIRLINE, MUTED, TINY, Style
+from ..style import HAIRLINE, LABEL, MUTED, TINY, Style
 
 
 def draw(mark: Roll, style: Style) -> Sheet:
@@ -35,7 +35,8 @@ def draw(mark: Roll, style: Style) -> Sheet:
         sheet.rect(x, (high - pitch) * step + 0.5, max(1.0, end - x - 1), max(1.0, step - 1), fill, MUTED if step > 5 else "", 0.5)
     sheet.grow(style.width, height)
     ticks_below(sheet, axis, height, style.width)
-    sheet.grow(style.width, height + 20)
+    sheet.text((left + style.width - 6) / 2, height + 30, "beats", LABEL, MUTED, anchor="center")
+    sheet.grow(style.width, height + 34)
     if mark.limits is not None:
         sheet.place(legend(mark.limits, style), 0, sheet.height + 5)
     return sheet

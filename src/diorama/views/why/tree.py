@@ -83,7 +83,8 @@ class TreeView(View):
             raise UsageError(f"a tree wants at most {self.limit} words, got {len(spoken.ids)}; give a shorter sentence, or more by limit=")
         chances = _chances(scene, name, kind, spoken)
         label = "your sentence" if self.brackets.strip() else current.label
-        yield self._picture(scene, selection, spoken, chances, label, _unread(kind, spoken))
+        note = _unread(kind, spoken) if self.brackets.strip() or current.index is not None else _read_as(kind, spoken)
+        yield self._picture(scene, selection, spoken, chances, label, note)
 
     def _picture(self, scene: Scene, selection: Selection, spoken: Spoken, chances: Tensor, label: str, note: str) -> Picture:
         count = chances.shape[1]
@@ -111,7 +112,8 @@ class TreeView(View):
             f"{label.capitalize()}: {counted(len(phrases), 'phrases')}, each answered as a text of its own. The whole: {_name(scene, best[0])} "
             f"({100 * float(chances[0].max().nan_to_num(0)):.0f} %). As brackets: {spoken.tree.brackets()}."
         )
-        return self.picture(scene, selection, "What each phrase says", body, caption, checks=checks, note=note)
+        hint = "Type over the text, or a sentence in brackets above, and each phrase is answered anew."
+        return self.picture(scene, selection, "What each phrase says", body, caption, checks=checks, note=note, hint=hint)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,6 +140,13 @@ def _unread(kind: Tokens, spoken: Spoken) -> str:
         if stands is not None and word not in UNKNOWN:
             found[f"“{word}”"] = stands
     return f"The vocabulary lacks {joined(list(found))}: the network reads {next(iter(found.values()))} there." if found else ""
+
+
+def _read_as(kind: Tokens, spoken: Spoken) -> str:
+    """That what was typed holds words which the network does not read: how they were written is no longer known."""
+    stands = [token for ids in spoken.ids for token in map(kind.token, ids) if token in UNKNOWN]
+    count = "a word" if len(stands) == 1 else f"{len(stands)} words"
+    return f"The vocabulary lacks {count} of it: the network reads {stands[0]} there." if stands else ""
 
 
 def _parsed(kind: Tokens, given: Tensor) -> Spoken:
