@@ -1,10 +1,10 @@
-"""Which units can be lost: what silencing each of them costs."""
+"""Which units or heads can be lost: what silencing each of them costs."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 
 import numpy as np
 from torch import Tensor
@@ -16,6 +16,7 @@ from ...core.picture import Check, Draft, Picture, Progress
 from ...core.saying import counted
 from ...core.selection import Key, Selection, spoken, unit_key
 from ...data.nesting import Nested
+from ...derive.heads import attention_layers, without
 from ...derive.scanning import seen_each
 from ...model.capture import Capture
 from ...model.edits import Edit
@@ -42,27 +43,32 @@ class _Probe:
 
 
 class LesionsView(View):
-    """Which bits can be lost: every unit silenced in turn, ranked by how much worse the network then answers.
+    """Which bits can be lost: every unit or head silenced in turn, ranked by how much worse the network then answers.
 
     *Meaning* a unit that costs nothing by itself may still be needed once others are gone: the curve silences the
     cheapest units together, more and more of them, in the order of what each costs alone. A negative cost means that
-    the network answers better without the unit. Without a truth the cost is how far the answers move.
+    the network answers better without the unit. Without a truth the cost is how far the answers move. Heads of attentions are
+    silenced alike: what each hands on is zero.
     *Units* the loss's own (nats for a classifier), over the same examples; *changed* is the share of answers that
     change: of texts and maps, of tokens and places.
-    *Cost* one forward pass of the examples for each unit; what it will take is said first.
+    *Cost* one forward pass of the examples for each unit or head; what it will take is said first.
     """
 
     title = "Which bits can be lost"
-    question = "Which units does the network need, and which can be lost?"
+    question = "Which units or heads does the network need, and which can be lost?"
     family = "features"
-    papers = ("Morcos et al. 2018, arXiv:1803.06959", "LeCun, Denker & Solla 1990, Optimal Brain Damage")
+    papers = (
+        "Morcos et al. 2018, arXiv:1803.06959", "LeCun, Denker & Solla 1990, Optimal Brain Damage",
+        "Michel, Levy & Neubig 2019, “Are sixteen heads really better than one?”, arXiv:1905.10650",
+    )
     rows = ("D10",)
     by_labels = True
-    follows = ("layer",)
+    follows = ("layer", "head")
 
     layer: str | None = knob(
         None, "The layer whose units are silenced; by itself the chosen one, else all but the last.", kind="layer", main=True
     )
+    of: str = knob("units", "What is silenced: units of layers, or heads of attentions.", choices=("units", "heads"), main=True)
     by: str = knob("zero", "What stands in for a silenced unit: zero, or its mean over the examples.",
                    choices=("zero", "mean"), main=True)
     examples: int = knob(128, "How many of the live examples are asked.", low=1, high=512)
@@ -70,39 +76,35 @@ class LesionsView(View):
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Draft | Progress]:
         """A picture of those that are silenced so far, and the curve of units that are lost together at the end."""
-        layers = self._layers(scene, selection)
-        if self.by == "mean":
-            yield Progress(done=0, total=1, note=f"one pass over {counted(len(scene.live), 'examples')}, for the means")
-        standing = self._standing(scene, layers)
-        units = [(one, unit) for one in layers for unit in range(one.layer.units)][: self.limit]
+        bits = yield from (self._heads(scene, selection) if self.of == "heads" else self._units(scene, selection))
+        whole, bits = bits, bits[: self.limit]
         probe = self._probe(scene)
         began = time.perf_counter()
         base = _Answer.of(scene, probe, ())
         one_pass = time.perf_counter() - began
         costs: list[_Cost] = []
-        done: list[tuple[ShownLayer, int]] = []
+        done: list[_Bit] = []
         refused: dict[str, str] = {}
         """Layers whose units cannot be silenced, which do not take the others with them, and why."""
-        for k, (one, unit) in enumerate(units):
-            left = one_pass * (len(units) - k)
+        for k, one in enumerate(bits):
+            left = one_pass * (len(bits) - k)
             if k % 8 == 0:
-                note = f"{len(units)} units silenced one by one, {probe.count} examples each: about {left:.0f} s"
-                yield Progress(done=k, total=len(units), note=note, seconds=left)
+                note = f"{len(bits)} {self.of} silenced one by one, {probe.count} examples each: about {left:.0f} s"
+                yield Progress(done=k, total=len(bits), note=note, seconds=left)
             if one.name in refused:
                 continue
-            edit = _silenced(one, unit, standing)
             try:
-                costs.append(_Answer.of(scene, probe, (edit,)).against(base))
+                costs.append(_Answer.of(scene, probe, (one.edit,)).against(base))
             except NotApplicable as error:
                 refused[one.name] = str(error)
                 continue
-            done.append((one, unit))
+            done.append(one)
             if len(costs) > 1:
                 yield Draft(lambda: self._picture(scene, selection, done, costs, base, probe, None))
         if not done:
-            raise NotApplicable("; ".join(refused.values()) or "there are no units to silence")
-        together = self._together(scene, done, costs, base, probe, standing)
-        total = sum(one.layer.units for one in layers if one.name not in refused)
+            raise NotApplicable("; ".join(refused.values()) or f"there are no {self.of} to silence")
+        together = self._together(scene, done, costs, base, probe)
+        total = sum(one.name not in refused for one in whole)
         yield self._picture(scene, selection, done, costs, base, probe, together, total, refused)
 
     def _layers(self, scene: Scene, selection: Selection) -> list[ShownLayer]:
@@ -113,6 +115,31 @@ class LesionsView(View):
         if not layers:
             raise NotApplicable("the model has no layer whose units could be silenced")
         return layers[:-1] if len(layers) > 1 else layers
+
+    def _units(self, scene: Scene, selection: Selection) -> Generator[Progress, None, list[_Bit]]:
+        layers = self._layers(scene, selection)
+        if self.by == "mean":
+            yield Progress(done=0, total=1, note=f"one pass over {counted(len(scene.live), 'examples')}, for the means")
+        standing = self._standing(scene, layers)
+        return [
+            _Bit(one.name, f"{spoken(one.name)}/{unit}", unit_key(one.name, unit), _silenced(one, unit, standing))
+            for one in layers for unit in range(one.layer.units)
+        ]
+
+    def _heads(self, scene: Scene, selection: Selection) -> Generator[Progress, None, list[_Bit]]:
+        """The heads of all attentions, or of those in the chosen layer."""
+        yield Progress(done=0, total=1, note="one pass, for the attentions")
+        layers = [one for one in attention_layers(scene) if len(one.shape) == 3 and not one.rows]
+        if not layers:
+            raise NotApplicable(without(scene) or "the attentions of this model have no heads that could be silenced")
+        chosen = self.layer or next((key.name for key in reversed(selection.a) if key.kind in ("layer", "head")), None)
+        inside = [one for one in layers if chosen is None or one.name == chosen or one.name.startswith(f"{chosen}.")]
+        found = []
+        for one in inside or layers:
+            for label in one.labels:
+                keys = [Key("head", label, (head,)) for head in range(one.shape[0])]
+                found += [_Bit(label, f"{spoken(label)}, head {key.number}", str(key), Edit(key, lesion=True)) for key in keys]
+        return found
 
     def _standing(self, scene: Scene, layers: Sequence[ShownLayer]) -> dict[str, np.ndarray]:
         if self.by == "zero":
@@ -130,32 +157,31 @@ class LesionsView(View):
         return _Probe(x, wanted, count)
 
     def _together(
-        self, scene: Scene, units: Sequence[tuple[ShownLayer, int]], costs: Sequence[_Cost], base: _Answer, probe: _Probe,
-        standing: dict[str, np.ndarray],
+        self, scene: Scene, units: Sequence[_Bit], costs: Sequence[_Cost], base: _Answer, probe: _Probe,
     ) -> tuple[np.ndarray, list[_Cost]]:
         """The cheapest units silenced together: how many, and what it costs."""
         order = np.argsort(np.nan_to_num([cost.loss for cost in costs], nan=np.inf), kind="stable")
         counts = np.unique(np.linspace(0, len(units), min(POINTS, len(units)) + 1).round().astype(int))
         found = []
         for count in counts:
-            edits = [_silenced(*units[int(k)], standing) for k in order[:count]]
+            edits = [units[int(k)].edit for k in order[:count]]
             found.append(_Answer.of(scene, probe, edits).against(base))
         return counts, found
 
     def _picture(
-        self, scene: Scene, selection: Selection, units: Sequence[tuple[ShownLayer, int]], costs: Sequence[_Cost],
+        self, scene: Scene, selection: Selection, units: Sequence[_Bit], costs: Sequence[_Cost],
         base: _Answer, probe: _Probe, together: tuple[np.ndarray, list[_Cost]] | None, total: int = 0,
         refused: Mapping[str, str] | None = None,
     ) -> Picture:
         loss = np.array([cost.loss for cost in costs])
         order = np.argsort(-np.nan_to_num(loss, nan=np.inf), kind="stable")
-        marks: list[Node] = [] if together is None else [_curve(*together, probe)]
-        marks.append(_table(scene, units, costs, order))
+        marks: list[Node] = [] if together is None else [_curve(*together, probe, self.of)]
+        marks.append(_table(units, costs, order, self.of.removesuffix("s")))
         bar = 0.01 * (abs(base.loss) or 1.0)
         free = int((loss <= bar).sum())
         what = "loss" if probe.y is not None else "answer"
         dear = int((loss > bar).sum())
-        each = f"Each of {len(costs):,} units" if len(costs) != 1 else "The one unit"
+        each = f"Each of {len(costs):,} {self.of}" if len(costs) != 1 else f"The one {self.of.removesuffix('s')}"
         asked = f"{probe.count} examples" if probe.count != 1 else "one example"
         caption = (
             f"{each} silenced in turn, on {asked}: {free} of them can each be lost for less "
@@ -171,15 +197,25 @@ class LesionsView(View):
             checks = () if not free or not np.isfinite(together[1][at].loss) else (
                 Check(
                     name="together", value=together[1][at].loss,
-                    sentence=f"cost when {int(together[0][at])} of the {free} cheap units are silenced at once.",
+                    sentence=f"cost when {int(together[0][at])} of the {free} cheap {self.of} are silenced at once.",
                 ),
             )
-        note = f"{len(units)} of {total} units were silenced; choose a layer for the others" if total > len(units) else ""
+        note = f"{len(units)} of {total} {self.of} were silenced; choose a layer for the others" if total > len(units) else ""
         note = "; ".join(filter(None, (note, *(f"without {name}: {why}" for name, why in (refused or {}).items()))))
         return self.picture(
             scene, selection, "Which bits can be lost", Group(children=tuple(marks)), caption, checks=checks, note=note,
-            final=together is not None,
+            final=together is not None, idle={"by": "a head is silenced: what it hands on is zero"} if self.of == "heads" else None,
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Bit:
+    """A unit or a head: the layer in which it lies, what to call it, its key, and how it is silenced."""
+
+    name: str
+    said: str
+    key: str
+    edit: Edit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,22 +282,22 @@ def _silenced(one: ShownLayer, unit: int, standing: dict[str, np.ndarray]) -> Ed
     return Edit(key, value=value) if value and np.isfinite(value) else Edit(key, lesion=True)
 
 
-def _curve(counts: np.ndarray, found: Sequence[_Cost], probe: _Probe) -> Lines:
+def _curve(counts: np.ndarray, found: Sequence[_Cost], probe: _Probe, what: str) -> Lines:
     share = 100 * counts / max(1, counts[-1])
     told = probe.y is not None and np.isfinite([cost.right for cost in found]).all()
     y = np.array([100 * cost.right if told else cost.loss for cost in found])
     title = "change in % right" if told else "cost"
     line = Series(name="the cheapest together", x=share.astype(np.float64), y=y)
     return Lines(
-        series=(line,), x_title="% of units silenced", x_kind="number", y_title=title, height=150,
+        series=(line,), x_title=f"% of {what} silenced", x_kind="number", y_title=title, height=150,
         title="What is lost together",
     )
 
 
-def _table(scene: Scene, units: Sequence[tuple[ShownLayer, int]], costs: Sequence[_Cost], order: np.ndarray) -> Table:
+def _table(units: Sequence[_Bit], costs: Sequence[_Cost], order: np.ndarray, what: str) -> Table:
     best = [int(k) for k in order]
     columns = [
-        Column(name="unit", kind="text", texts=tuple(f"{spoken(units[k][0].name)}/{units[k][1]}" for k in best)),
+        Column(name=what, kind="text", texts=tuple(units[k].said for k in best)),
         Column(name="cost", numbers=np.array([costs[k].loss for k in best]), signed=True),
     ]
     for name, field in (("changed", "changed"), ("right", "right")):
@@ -270,6 +306,6 @@ def _table(scene: Scene, units: Sequence[tuple[ShownLayer, int]], costs: Sequenc
             kind = {"kind": "share"} if field == "changed" else {"signed": True}
             columns.append(Column(name=name, numbers=values if field == "changed" else 100 * values, **kind))  # type: ignore[arg-type]
     return Table(
-        columns=tuple(columns), row_keys=tuple(unit_key(units[k][0].name, units[k][1]) for k in best), sort="cost",
-        descending=True, title="What silencing one unit costs",
+        columns=tuple(columns), row_keys=tuple(units[k].key for k in best), sort="cost",
+        descending=True, title=f"What silencing one {what} costs",
     )
