@@ -63,7 +63,7 @@ class LesionsView(View):
     )
     rows = ("D10",)
     by_labels = True
-    follows = ("layer", "head")
+    follows = ("layer",)
 
     layer: str | None = knob(
         None, "The layer whose units are silenced; by itself the chosen one, else all but the last.", kind="layer", main=True
@@ -132,7 +132,7 @@ class LesionsView(View):
         layers = [one for one in attention_layers(scene) if len(one.shape) == 3 and not one.rows]
         if not layers:
             raise NotApplicable(without(scene) or "the attentions of this model have no heads that could be silenced")
-        chosen = self.layer or next((key.name for key in reversed(selection.a) if key.kind in ("layer", "head")), None)
+        chosen = self.layer or next((key.name for key in reversed(selection.a) if key.kind == "layer"), None)
         inside = [one for one in layers if chosen is None or one.name == chosen or one.name.startswith(f"{chosen}.")]
         found = []
         for one in inside or layers:
