@@ -177,7 +177,7 @@ function paintLabels(pen: CanvasRenderingContext2D, mark: Heatmap, plan: Plan, i
   pen.textAlign = "right";
   const room = left - 8 - (mark.row_title ? 16 : 0);
   for (const { label, middle } of namedRows(mark.row_labels, size / cellHeight))
-    pen.fillText(fit(pen, label, room), left - 6, top + middle * cellHeight);
+    pen.fillText(fit(pen, label, room), left - 6, Math.max(top + middle * cellHeight, size / 2)); // the topmost is not cut
   pen.textAlign = "center";
   const widest = Math.max(0, ...mark.column_labels.map((label) => Math.min(80, pen.measureText(label).width)));
   const names = areNames(mark, cellWidth);
