@@ -123,6 +123,10 @@ class AboutUnit:
         title = "weights"
         if found.form == "filters":
             plane = own.mean(0)
+            if plane.size == 1 and len(own) > 1:
+                # A filter of one place has no picture: its mean over the channels would be one number in one colour.
+                row = own.reshape(1, -1)
+                return Image(pixels=row, limits=symmetric(row), title=title, caption=f"one for each of {len(own)} input channels", size=120)
             if len(own) == 3:
                 half = np.nan_to_num(np.moveaxis(own, 0, 2) / (2 * (limit or 1.0))) + 0.5
                 return Image(pixels=np.rint(np.clip(half, 0, 1) * 255).astype(np.uint8), title=title, size=120)

@@ -435,3 +435,12 @@ def test_pictures_of_whole_numbers_have_a_card_and_gradients() -> None:
     assert _of(picture, Tiles, "Fires most")
     with pytest.raises(NotApplicable, match="whole numbers alone"):
         stiff.view("synthesis", unit="conv/1")
+
+
+def test_a_filter_of_one_place_is_a_strip_of_its_channels() -> None:
+    """The mean over the channels would be one number in one colour."""
+    model = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Conv2d(6, 4, 1))
+    card = Scene(model, torch.rand(8, 1, 6, 6), torch.arange(8) % 4).view("card", unit="2/3")
+    weights = _of(card, Image, "weights")
+    np.testing.assert_allclose(weights.pixels, model[2].weight[3].detach().reshape(1, 6), rtol=1e-6)
+    assert weights.caption == "one for each of 6 input channels"
