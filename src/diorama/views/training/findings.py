@@ -11,7 +11,7 @@ from ...core.marks import Action, Group, Number
 from ...core.picture import Picture, Progress
 from ...core.saying import counted
 from ...core.selection import Selection
-from ...record import evidence
+from ...record import evidence, look_pace
 from ..view import View
 
 if TYPE_CHECKING:
@@ -23,6 +23,13 @@ _EARLY = 50
 """Steps before which little can be said."""
 _MUCH = 4
 """Where a larger part of the faults than one in so many still waits for readings, little can be told."""
+
+_LOOKS = {"probe", "examples", "classes"}
+_MORE = (
+    f"Looks at the probe set may take {look_pace.SHARE:.0%} of the training's time, and {look_pace.SHARE * look_pace.WATCHED:.1%} while this page is "
+    "open: of a smaller probe set there are more."
+)
+"""How more looks are had, where a finding waits for some."""
 
 
 class FindingsView(View):
@@ -144,7 +151,14 @@ def _open(lacks: Sequence[Unjudged], ended: bool) -> tuple[Number, ...]:
 
 
 def _why(lacks: Sequence[Unjudged], ended: bool) -> str:
-    return evidence.told(lacks, lambda name: title_of(registry.findings[name]), ended)
+    told = evidence.told(lacks, lambda name: title_of(registry.findings[name]), ended)
+    looks = any(lack.why == evidence.TOO_FEW and _LOOKS & set(_asked(lack.finding)) for lack in lacks)
+    return f"{told} {_MORE}" if looks else told
+
+
+def _asked(finding: str) -> list[str]:
+    """The families of numbers that a finding rests on."""
+    return [one.split("/")[0] for wanted in registry.findings[finding].rests for way in wanted.split("|") for one in way.split("&")]
 
 
 def _begun(text: str) -> str:
