@@ -37,7 +37,7 @@ _CLASSES = 4096
 _CONFUSION = 256
 """Classes up to which it is counted which is taken for which."""
 _TOLD, _ROUNDING = 2e-6, 5e-7
-"""Of the largest slopes: what rows of less tell is rounding, of which single precision leaves so much in a sum (of pixels many are as sure as that)."""
+"""Of the largest slopes: what rows of less tell is rounding, of which single precision leaves so much in a sum (many pixels are as sure as that)."""
 _KEPT = 0.95
 """How much of an older reading's counts is kept at the next one."""
 

@@ -37,7 +37,9 @@ _CAUSES = {
     "unlearnt_class": ("missing_class", "unshuffled_batches", "probe_unlike_training"),
     "confused_classes": ("unshuffled_batches", "missing_class", "probe_unlike_training"),
     "missing_class": ("unshuffled_batches",),
-    "overfitting": ("missing_class", "shuffled_pictures", "probe_unlike_training", "batch_norm_mismatch", "leftover_gradients", "turned_loss", *_RATE),
+    "overfitting": (
+        "missing_class", "shuffled_pictures", "probe_unlike_training", "batch_norm_mismatch", "leftover_gradients", "turned_loss", *_RATE,
+    ),
     "exploding_updates": (*_LOOP, "learning_rate_too_high"),
     "output_bias": (*_LOOP, "exploding_updates", "learning_rate_too_high"),
 }

@@ -142,6 +142,7 @@ def test_green_wants_readings_and_reasons_are_so(places: bool, looks: bool, tmp_
     assert "no true values" not in note
     assert "No labels" not in note
     assert ("true values are a class a place" in note) is places
+    assert looks or "of a smaller probe set there are more" in note
     assert f"{marks[-1].label.partition(' ')[0]} faults could not be looked for" in picture.caption
 
 

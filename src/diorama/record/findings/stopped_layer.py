@@ -30,7 +30,8 @@ class StoppedLayer(Finding):
     """Weights that the optimizer holds and that do not change at all, while others do.
 
     *Meaning* no gradient reaches them any more (all units behind them are dead, or something was detached), or none ever
-    did: the layer is not used, or stands behind a ``detach()``; or no optimizer steps. Where gradients come, the optimizer does not take them: a learning rate of 0.
+    did: the layer is not used, or stands behind a ``detach()``; or no optimizer steps. Where gradients come, the optimizer does not take them: a
+    learning rate of 0.
     Weights that mostly lie where the loop cuts them after each step, as in the critic of a Wasserstein GAN, are not meant.
     """
 
