@@ -18,6 +18,7 @@ from .core.blame import alone, answered, given
 from .core.deadline import within
 from .core.errors import DioramaError, Faulty, Unavailable, UsageError, not_found, of_kind
 from .core.knobs import build, knobs_of
+from .core.paths import path_of
 from .core.selection import Key, as_key, is_point, own_name
 from .record import lock, requests
 from .record.causes import ranked
@@ -411,9 +412,10 @@ def factory(text: str) -> Callable[[], Any]:
 def open_run(path: str | Path, trust: bool = False, model: Any = None) -> Run:
     """Open a run folder. ``trust`` lets it load a model that someone else stored; ``model`` gives one, or a factory.
 
-    *Raises* Unavailable where there is no run, Damaged where it cannot be read.
+    *Raises* UsageError where that is no path, Unavailable where there is no run, Damaged where it cannot be read.
     """
-    return Run(path, trust, model)
+    there = isinstance(path, str | os.PathLike) and os.path.isdir(path)
+    return Run(path if there else path_of(path, "a run wants the path of its folder"), trust, model)
 
 
 def _changes(name: str) -> bool:

@@ -43,7 +43,11 @@ def model_failed(error: Exception) -> NotApplicable | None:
     if not given or isinstance(error, DioramaError | MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return None
     inside = [_named(frame) for frame in frames[given[-1] + 1 :]]
-    if any(file.startswith(str(_OURS)) and file not in (_GIVEN, _MODE) and name != "__torch_function__" for file, name in inside):
+    # What a mode asks round an op stands between a mode and the mode's running it, and the op fails below them.
+    entered = [file == _MODE or name == "__torch_function__" for file, name in inside]
+    round_ops = {k for k in range(1, len(inside) - 1) if entered[k - 1] and inside[k + 1][0] == _MODE}
+    if any(file.startswith(str(_OURS)) and file not in (_GIVEN, _MODE) and name != "__torch_function__" and k not in round_ops
+           for k, (file, name) in enumerate(inside)):
         return None
     modes = [k for k, (file, _) in enumerate(inside) if file == _MODE]
     if modes and any(not file.startswith(_known()) for file, _ in inside[modes[-1] :]):

@@ -14,9 +14,10 @@ import numpy as np
 
 from . import registry
 from .blame import charged
-from .errors import Damaged, Faulty, not_found
+from .errors import Damaged, Faulty, Unavailable, not_found
 from .knobs import build, knobs_of
 from .marks import Group, Mark, Node
+from .paths import path_of
 from .provenance import Provenance
 
 MAGIC = b"DIO1"
@@ -129,9 +130,10 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dic
         ``mp4`` and ``gif`` make a film over all snapshots of the run that the picture came from. ``footer=True`` writes the
         provenance below a figure; it always stands in the file's metadata.
 
-        *Raises* NotFound for another suffix, or another option than the format has; Faulty, which names it, where a saver writes no file.
+        *Raises* NotFound for another suffix, or another option than the format has; Unavailable where the file cannot be written; Faulty, which
+        names it, where a saver writes no file.
         """
-        target = Path(path)
+        target = path_of(path, "a picture wants the path of a file")
         suffix = target.suffix.lstrip(".").lower()
         if suffix not in registry.savers:
             raise not_found("file format", suffix or str(path), registry.savers.names)
@@ -140,9 +142,12 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dic
         saver = build(kind, {name: value for name, value in options.items() if name not in hears})
         if hears & options.keys():
             saver = dataclasses.replace(saver, **{name: value for name, value in options.items() if name in hears})
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with charged(saver):
-            saver.save(self, target)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with charged(saver):
+                saver.save(self, target)
+        except OSError as error:
+            raise Unavailable(f"{str(target)!r} cannot be written: {error.strerror or error}") from error
         if not target.is_file():
             wrote = "made a folder of" if target.is_dir() else "wrote nothing to"
             raise Faulty(f"{registry.told(saver)} wants mending: it {wrote} {target}, where one file is wanted")

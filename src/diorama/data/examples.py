@@ -69,6 +69,8 @@ class Examples:
         lengths = sorted({int(tensor.shape[0]) for tensor in tensors(x)})
         if len(lengths) != 1:
             raise UsageError(f"all inputs want the same number of examples, got {lengths}")
+        if lengths == [0]:
+            raise UsageError("at least one example is wanted, got none")
         beside = _labels_in(x) if y is None else None
         labels = beside if y is None else _labels(y)
         if labels is not None and len(labels) != size(x):

@@ -35,6 +35,7 @@ from ..model.given import as_read, with_names
 from ..model.outputs import Wanted
 from ..model.surroundings import Neutral
 from ..model.targets import Pointing, Target
+from ..model.tasks import ONE_NUMBER, UNORDERED
 from ..model.unwrap import device_of, fed, unwrap
 from ..model.variational import mean_layer
 from .bare import compare
@@ -260,7 +261,9 @@ def aim(look: Looking, x: Nested, target: Any = None) -> Target:
                 f"explained, such as a unit of its code: {_unit(look, x)}"
             )
         scores = look.scores(x)
-        single = scores.ndim == 1 or tuple(scores.shape[1:]) == (1,)
+        if scores.ndim == 0 and nesting.size(x) > 1:
+            raise NotApplicable(ONE_NUMBER)
+        single = scores.ndim < 2 or tuple(scores.shape[1:]) == (1,)
         if single and look.task != "classification":
             return _first(look)
         last = scores
@@ -275,6 +278,8 @@ def aim(look: Looking, x: Nested, target: Any = None) -> Target:
                     f"explained, such as a unit: {_unit(look, x)}"
                 )
             return each_class(look, (0,) * len(last))
+        if last.is_complex():
+            raise NotApplicable(UNORDERED)
         # Scores that are not numbers have no largest; the map then says that it is none.
         answers = look.reading.predictions(last).clamp_min(0) if single else last.argmax(1)
         return each_class(look, tuple(int(number) for number in answers.reshape(-1)), ends=ends)

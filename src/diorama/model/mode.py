@@ -244,3 +244,8 @@ class Trail:
                     return
 
         return hook
+
+
+def run_bare(name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run an op, as a mode without rules does: what fails there is the op."""
+    return func(*args, **kwargs)

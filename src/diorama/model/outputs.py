@@ -348,7 +348,12 @@ class Reading:
 
 
 def pick(output: Any, wanted: Wanted = None) -> tuple[Tensor, str]:
-    """Take the scores out of an output, and say in a sentence what was guessed (nothing when there was no choice)."""
+    """Take the scores out of an output, and say in a sentence what was guessed (nothing when there was no choice). Yes and no are 1 and 0."""
+    found, said = _picked(output, wanted)
+    return found.float() if found.dtype == torch.bool else found, said
+
+
+def _picked(output: Any, wanted: Wanted) -> tuple[Tensor, str]:
     if callable(wanted):
         found = wanted(output)
         if not isinstance(found, Tensor):

@@ -21,7 +21,7 @@ from . import company, ops
 from .axes import example_axis, first_tensor, likely_unit_axis, time_major, unit_axis
 from .batch_size import batch_size, said
 from .layers import Finder, Layer, LayerTable, main_weight, recurrent_parts
-from .mode import Run, WithoutModes, op_name
+from .mode import Run, WithoutModes, op_name, run_bare
 from .outputs import pick
 from .packed import holds_packed, unpacked
 from .rowwise import RowsApart, state
@@ -264,7 +264,7 @@ class _FollowedLayers(TorchFunctionMode):
             self.made_by.pop(known, None)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
-        return self.around(op_name(func), func, args, kwargs or {}, _run)
+        return self.around(op_name(func), func, args, kwargs or {}, run_bare)
 
     def around(self, name: str, func: Any, args: Any, kwargs: dict[str, Any], run: Run) -> Any:
         """Note an op, and run it."""
@@ -289,10 +289,6 @@ class _FollowedLayers(TorchFunctionMode):
         result = run(name, func, args, kwargs)
         self.rows.ran(name, args, kwargs, given, result)
         return result
-
-
-def _run(name: str, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    return func(*args, **kwargs)
 
 
 def _picked(name: str, args: Any, kwargs: Any) -> bool:

@@ -15,6 +15,7 @@ from .axes import likely_unit_axis
 from .capture import Capture
 from .layers import LayerTable, by_unit
 from .outputs import Wanted, pick
+from .tasks import UNORDERED
 
 
 @runtime_checkable
@@ -163,6 +164,9 @@ def _numbers(value: Any) -> Tensor:
 
 def _class(scores: Tensor, number: int, two: bool, ends: tuple[int, ...]) -> Tensor:
     """The score of one class for each example, or one of its plain numbers; ``two``: a single score tells two classes apart."""
+    scores = scores[None] if scores.ndim == 0 else scores
+    if scores.is_complex():
+        raise NotApplicable(UNORDERED)
     if scores.ndim == 1:
         scores = scores[:, None]
     if scores.ndim == 3:

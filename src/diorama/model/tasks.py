@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ..core.errors import NotApplicable
 from ..data.wording import IGNORED as IGNORED
 from .ending import Made
 
@@ -16,11 +17,23 @@ Task = Literal["classification", "multi_label", "regression", "next_token", "seg
 TASKS = ("classification", "multi_label", "regression", "next_token", "segmentation", "reconstruction")
 CLASSES = ("classification", "next_token", "segmentation")
 """Tasks whose answers are one class each: for an example, a step or a place."""
+ONE_NUMBER = ("the model answers a whole batch with one number, such as a loss, and each example wants an answer of its own; give the network that "
+              "makes the scores, or say which output holds them: outputs=")
+UNORDERED = ("the task is unknown: the answers are complex numbers, of which none is the largest, and what is shown of them is their magnitude; "
+             "outputs=lambda found: found.abs() reads them so")
 Form = Literal["scores", "probabilities", "log_probabilities", "values"]
 
 
 def guess_task(scores: Tensor, y: Tensor | None, names: int = 0, made: Made = "") -> tuple[Task, str]:
-    """Guess what the model answers from its scores, the truth, how many classes have names and by what the scores were made, and say why."""
+    """Guess what the model answers from its scores, the truth, how many classes have names and by what the scores were made, and say why.
+
+    *Raises* NotApplicable where examples have no answers of their own, or there are no numbers in them.
+    """
+    scores = scores[None] if scores.ndim == 0 and (y is None or len(y) == 1) else scores
+    if scores.ndim == 0 or (len(scores) and not scores.numel()):
+        raise NotApplicable(ONE_NUMBER if scores.ndim == 0 else f"the model's answers, of shape {tuple(scores.shape)}, hold no numbers")
+    if scores.is_complex():
+        return ("regression", "task guessed: regression, as the truth is complex") if y is not None and y.is_complex() else ("", UNORDERED)
     shape = tuple(scores.shape)
     single = scores.ndim == 1 or shape[1:] == (1,)
     if y is None:

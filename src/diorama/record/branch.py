@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from ..core.errors import DioramaError, Unavailable, UsageError
+from ..core.paths import path_of
 from . import checkpoints, database, origin, restoration
 from .lineage import Line
 from .lock import held as lock_held
@@ -91,7 +92,7 @@ def told_of(parent: object) -> Branch:
     """What ``watch(parent=)`` means. *Raises* UsageError, Unavailable."""
     if not (isinstance(parent, tuple | list) and len(parent) == 2 and isinstance(parent[0], str | os.PathLike)):
         raise UsageError(f"parent wants the run to go on from and a step, such as ('runs/a', 120), got {parent!r}")
-    path, step = parent
+    path, step = path_of(parent[0], "parent wants the folder of a run"), parent[1]
     if isinstance(step, bool) or not isinstance(step, int):
         raise UsageError(f"parent wants a step that is a whole number, got {step!r}")
     with Line(path) as line:

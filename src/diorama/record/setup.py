@@ -16,6 +16,7 @@ from torch import nn
 from ..core import arrivals, registry
 from ..core.errors import DioramaError, UsageError
 from ..core.knobs import build
+from ..core.paths import path_of
 from ..data import nesting
 from ..data.examples import Examples
 from ..data.steered import Steered
@@ -191,8 +192,7 @@ def _spread_over_all(model: nn.Module) -> bool:
 
 def _place(told: Watched) -> Path | None:
     """The folder to write to, by the rank of this process."""
-    if not isinstance(told.path, str | os.PathLike) or not str(told.path):
-        raise UsageError(f"path wants the name of a folder, got {told.path!r}")
+    path_of(told.path, "path wants the name of a folder")
     if told.ranks != "all" and (isinstance(told.ranks, bool) or not isinstance(told.ranks, int) or told.ranks < 0):
         raise UsageError(f"ranks wants 'all' or the number of one, got {told.ranks!r}")
     together = torch.distributed.is_available() and torch.distributed.is_initialized()
@@ -334,7 +334,7 @@ def _data(data: Any) -> str | None:
     if not isinstance(data, str | os.PathLike):
         raise UsageError(f"data wants the path of a file or folder with the whole data set, or a data set that diorama.data wrapped, got "
                          f"{type(data).__name__}")
-    if not Path(data).exists():
+    if not path_of(data, "data wants an existing file or folder").exists():
         raise UsageError(f"data wants an existing file or folder, got {str(data)!r}")
     return os.path.abspath(data)
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..core import registry
 from ..core.errors import Cancelled, NotApplicable, UsageError
+from ..core.paths import path_of
 from ..core.picture import Picture, Progress
 from ..core.provenance import Provenance
 from ..core.selection import Key, Selection
@@ -480,7 +481,8 @@ class Scene:
         from ..record.recorder import watch
 
         told = {name: value for name, value in self._told.items() if value is not None and name != "form"}
-        recorder = watch(self.model, path, probe=self._examples, every=10, name=Path(path).name, **told)
+        name = path_of(path, "path wants the name of a folder").name
+        recorder = watch(self.model, path, probe=self._examples, every=10, name=name, **told)
         recorder.close()
         return recorder.path
 

@@ -104,7 +104,7 @@ def bars(scene: Scene, scores: Tensor, truth: Any = None, *, horizontal: bool = 
         return _shares(scene, scores)
     if (step := pen_step(scene, scores)) is not None:
         return _step(step, None if truth is None else np.asarray(truth, np.float64).reshape(-1, 3)[-1])
-    values = scores[0].float().reshape(-1)[:64].numpy()
+    values = (scores[0].abs() if scores.is_complex() else scores[0]).float().reshape(-1)[:64].numpy()
     reference = None if truth is None else np.asarray(truth, np.float64).reshape(-1)[:64]
     labels = tuple(f"output {k}" for k in range(len(values))) if len(values) > 1 else ("answer",)
     same = reference is not None and len(reference) == len(values)
@@ -245,6 +245,6 @@ def said(scene: Scene, scores: Tensor) -> str:
         return "a picture"
     if (step := pen_step(scene, scores)) is not None:
         return f"a step of {step[0]:.2g} to the right and {step[1]:.2g} upwards, with the pen lifted behind it by {100 * step[2]:.0f} %"
-    numbers = scores[0].reshape(-1)
+    numbers = (scores[0].abs() if scores.is_complex() else scores[0]).reshape(-1)
     more = f" and {len(numbers) - 4:,} more numbers" if len(numbers) > 4 else ""
     return ", ".join(f"{float(value):.4g}" for value in numbers[:4]) + more

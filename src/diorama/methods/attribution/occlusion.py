@@ -90,6 +90,7 @@ class _Sweep:
         reading = look.reading
         self._classes = reading.task == "classification" and scores.ndim == 2
         self._class = _classes(target, look, reading.predictions(scores)) if self._classes else None
+        self._eps = torch.finfo(value.dtype if value.is_floating_point() else torch.float32).eps
         self._answers = torch.zeros(3, n, self.grid.count)
         self._step = 0
         self._before = torch.zeros(n)
@@ -139,7 +140,7 @@ class _Sweep:
 
     def values(self) -> Tensor:
         """The mean drop at each place, in the tensor's own shape."""
-        drops = -change(self._filled()[0], self._before, torch.finfo(self._whole.dtype).eps)
+        drops = -change(self._filled()[0], self._before, self._eps)
         image = self.grid.spread(drops)[:, None].to(self._whole.device)
         return self.laid.back(image.expand(-1, self.laid.image.shape[1], -1, -1)).contiguous()
 

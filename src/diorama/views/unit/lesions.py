@@ -261,7 +261,8 @@ class _Answer:
 
     def against(self, base: _Answer) -> _Cost:
         """What differs from the answers of the whole network."""
-        apart = (self.scores.double() - base.scores.double()).abs()
+        now, before = (each if each.is_complex() else each.double() for each in (self.scores, base.scores))
+        apart = (now - before).abs().double()
         if base.task == "next_token" and base.places is not None:
             apart = apart[base.places]
         moved = float(apart.mean())

@@ -106,7 +106,7 @@ class AttributionView(View):
                 yield Draft(lambda: self._picture(scene, selection, bench, refused, final=False))
             yield Progress(done=work.done, total=work.total, note=note)
         if not bench.cells:
-            raise NotApplicable("none of these methods fits the model: " + "; ".join(refused.values()))
+            raise NotApplicable("none of these methods fits the model: " + "; ".join(dict.fromkeys(refused.values())))
         yield self._picture(scene, selection, bench, refused, final=True)
 
     def _picture(
