@@ -104,8 +104,8 @@ class Connections:
         """How strongly each unit of a layer reads each stream, (units, streams), signed, and the numbers of the streams.
 
         *Meaning* the weight, else the length of the weights between with the sign of their sum; of a recurrent layer the length over all
-        gates, with the sign of the candidate's weights; of an attention the way through its values, over all heads. With a source only what it reads of that layer: through a sum the columns of
-        that sum alone, through a difference with its sign.
+        gates, with the sign of the candidate's weights; of an attention the way through its values, over all heads. With a source only
+        what it reads of that layer: through a sum the columns of that sum alone, through a difference with its sign.
         """
         reader = self.reads[layer]
         weight = self._fitting(reader, state, layer) if reader is not None else None

@@ -45,11 +45,9 @@ def test_an_attention_is_read_along_its_values(beside: bool, options: dict[str, 
     # By hand: where every value moves by the same, so does what is looked at, wherever that is.
     query, value = torch.randn(1, 5, 6), torch.randn(1, 5, options.get("vdim", 6))
     key = value
-    slopes = []
     with torch.no_grad():
         usual = model.attn(query, key, value)[0]
-        for unit in torch.eye(value.shape[-1]):
-            slopes.append((model.attn(query, key, value + unit)[0] - usual)[0, 2].numpy())
+        slopes = [(model.attn(query, key, value + unit)[0] - usual)[0, 2].numpy() for unit in torch.eye(value.shape[-1])]
     np.testing.assert_allclose(found["other"], np.array(slopes).T, atol=1e-4)
     assert set(wiring.reads(scene, scene.layers["out"])) == {"attn"}
     np.testing.assert_allclose(wiring.reads(scene, scene.layers["out"])["attn"], model.out.weight.detach().numpy(), rtol=1e-6)

@@ -26,8 +26,8 @@ class OnWay:
             return f"these are the places at step {self.step}, on the way to step {now}"
         begun = self.derived.before.scene.step if self.derived.before is not None else None
         return (
-            f"these places start right from step {begun}: the maps of {counted(self.between, 'snapshots')} between are being made, and points may move "
-            "once they are joined"
+            f"these places start right from step {begun}: the maps of {counted(self.between, 'snapshots')} between are being made, "
+            "and points may move once they are joined"
         )
 
 

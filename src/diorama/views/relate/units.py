@@ -141,7 +141,8 @@ class UnitsView(View):
         reached = way.step if way is not None else None
         return self.picture(
             scene, selection, f"Units of {layers}", mark, caption, checks=checks, final=final,
-            note=noted(way.said(scene.step) if way is not None else "", looked_at(scene), broken(scene, names)), places=stand(derived, scene, reached),
+            note=noted(way.said(scene.step) if way is not None else "", looked_at(scene), broken(scene, names)),
+            places=stand(derived, scene, reached),
         )
 
     def _lit(
