@@ -16,6 +16,7 @@ from ..core.rounding import summed
 from ..data import kinds, nesting
 from ..data.padding import folded
 from ..data.volumes import montage
+from ..data.wording import beside
 from .baseline import measured_from, slight
 
 if TYPE_CHECKING:
@@ -69,15 +70,25 @@ def missed(heat: Attribution) -> bool:
     return any(not heat.checks.get(name, 0.0) <= LIMIT for name in _SENTENCES)
 
 
+def silent(heat: Attribution) -> frozenset[str]:
+    """The parts beside a text, masks and numbers of its places, of which a map says nothing: whole numbers have no slope."""
+    if not isinstance(heat.kind, dict):
+        return frozenset()
+    values = nesting.named(heat.values)
+    return frozenset(name for name in beside(heat.kind) if name in values and not bool(values[name].any()))
+
+
 def _parts(heat: Attribution) -> list[tuple[str, Tensor, Tensor | None, kinds.Kind | None]]:
-    """The tensors of the values with their names, inputs and kinds."""
+    """The tensors of the values with their names, inputs and kinds; without masks of which nothing is said."""
     values = list(nesting.tensors(heat.values))
     names = list(nesting.named(heat.values))
     given = list(nesting.tensors(heat.x)) if heat.x is not None else []
-    rows = []
+    rows, left = [], silent(heat)
     for k, (name, part) in enumerate(zip(names, values, strict=True)):
+        if name in left:
+            continue
         kind = heat.kind.get(name) if isinstance(heat.kind, dict) else heat.kind
-        rows.append((name if len(values) > 1 else "", part, given[k] if given else None, kind))
+        rows.append((name if len(values) - len(left) > 1 else "", part, given[k] if given else None, kind))
     return rows
 
 

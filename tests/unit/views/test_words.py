@@ -270,3 +270,21 @@ def test_what_else_a_network_takes_is_coloured_beside_the_words(by: str) -> None
     assert check.value == pytest.approx(3)
     share = float(left.sum() / (left.sum() + np.abs(added).sum()))
     assert f"{percent(share)} is said by image" in picture.caption
+
+
+class _Masked(Bag):
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return self.out((self.embed(input_ids) * attention_mask[..., None]).sum(1))
+
+
+def test_a_mask_beside_a_text_is_told_of_where_something_is_said_of_it() -> None:
+    """Slopes say nothing of a mask's whole numbers: no row of zeros, no share and no second method for it; what hides it shows what it does."""
+    x = {"input_ids": _bag().examples.x, "attention_mask": torch.ones(2, 10, dtype=torch.long)}
+    kind = diorama.Tokens(vocabulary=WORDS, separator=" ")
+    scene = Scene(_Masked(), x, torch.tensor([0, 1]), classes=("dry", "wet"), inputs={"input_ids": kind}, task="classification")
+    picture = scene.view("words", method="integrated_gradients")
+    assert "attention_mask" not in picture.caption
+    assert len(_marks(picture, Text)) == 1
+    hidden = scene.view("words", method="occlusion")
+    assert "attention_mask" in hidden.caption
+    assert [mark.title for mark in _marks(hidden, Text)] == ["", "attention_mask"]

@@ -12,7 +12,7 @@ from ...core.colour import magnitude, symmetric
 from ...core.marks import Image, Node
 from ...data import kinds, nesting
 from ...methods.method import Attribution
-from ...methods.picturing import by_place, part_mark
+from ...methods.picturing import by_place, part_mark, silent
 from ...scene import Scene
 from ...scene.input import Current
 from .. import inputs
@@ -22,11 +22,11 @@ SIDE = 136
 
 
 def other_parts(scene: Scene, current: Current, found: Attribution, text: str | None = None, size: int = SIDE) -> list[Node]:
-    """A mark for each part of the input but the one named ``text``; none where that is all."""
+    """A mark for each part of the input but the one named ``text``, and masks of which nothing is said; none where that is all."""
     values, x = nesting.named(found.values), nesting.named(current.x)
-    marks: list[Node] = []
+    marks, left = list[Node](), silent(found)
     for name, kind in scene.kinds.items():
-        if name == text or name not in values:
+        if name == text or name not in values or name in left:
             continue
         pixels = np.asarray(current.shown[name]) if isinstance(kind, kinds.Image) else None
         numbers = None if pixels is None else by_place(values[name][0].detach().float().cpu().numpy(), kind)
@@ -52,6 +52,6 @@ def _picture(pixels: NDArray[Any], key: str, title: str, size: int) -> Image:
 def shares(scene: Scene, found: Attribution) -> dict[str, float]:
     """How much of all that a method says of an input it says of each part; empty where it says nothing or no numbers."""
     values = nesting.named(found.values)
-    sizes = {name: float(values[name].detach().double().abs().sum()) for name in scene.kinds if name in values}
+    sizes = {name: float(values[name].detach().double().abs().sum()) for name in scene.kinds if name in values and name not in silent(found)}
     whole = sum(sizes.values())
     return {name: size / whole for name, size in sizes.items()} if np.isfinite(whole) and whole > 0 else {}

@@ -22,11 +22,12 @@ from ...core.selection import Selection, number_key
 from ...data import nesting
 from ...data.kinds import Tokens
 from ...data.tokens import visible
+from ...data.wording import beside as stand_beside
 from ...data.wording import ends
 from ...methods.attribute import aim, attributions
 from ...methods.baseline import measured_from, slight, slight_note
 from ...methods.method import Attribution, Looking
-from ...methods.picturing import doubted
+from ...methods.picturing import doubted, silent
 from ...model.capture import Capture
 from ...model.targets import Target, called
 from ...scene import Scene
@@ -136,7 +137,7 @@ class WordsView(View):
         self, scene: Scene, look: Looking, current: Current, asked: ExplainedTarget, found: Attribution
     ) -> tuple[Attribution | None, str]:
         """What the second method says; where it does not fit, why not."""
-        name = self.beside if self.beside != "auto" else "occlusion" if len(scene.kinds) > 1 else "none"
+        name = self.beside if self.beside != "auto" else "occlusion" if len(scene.kinds) - len(stand_beside(scene.kinds)) > 1 else "none"
         if name in ("none", found.method):
             return None, ""
         try:
@@ -458,7 +459,7 @@ def _caption(
     scene: Scene, current: Current, asked: ExplainedTarget, found: Attribution, second: Attribution | None, before: Sequence[Word], noun: str
 ) -> str:
     name = title_of(registry.methods[found.method])
-    others = [part for part in scene.kinds if part != _name(scene)]
+    others = [part for part in scene.kinds if part != _name(scene) and part not in silent(found)]
     also = f", and what else it is given ({', '.join(others)})," if others else ""
     what = f"Each {noun} of {current.label}{also} is coloured by what it says for (blue) or against (orange) {asked.name}"
     if not found.signed:
