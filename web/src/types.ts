@@ -212,6 +212,7 @@ export interface Lines {
   readonly y_log: boolean;
   readonly x_range: readonly [number, number] | null;
   readonly y_range: readonly [number, number] | null;
+  readonly y_ticks: boolean;
   readonly events: readonly Event[];
   readonly cursor: number | null;
   readonly x_key: string;
@@ -738,6 +739,7 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "y_log": false,
    "x_range": null,
    "y_range": null,
+   "y_ticks": true,
    "events": [],
    "cursor": null,
    "x_key": "",

@@ -25,6 +25,8 @@ class Axis:
     time: bool = False
     whole: bool = False
     """Only whole numbers mean something on it."""
+    bare: bool = False
+    """No number means anything on it: it has no ticks."""
 
     def __call__(self, values: np.ndarray | float) -> np.ndarray:
         """Where the values lie on the paper; what a logarithm cannot show becomes NaN."""
@@ -38,6 +40,8 @@ class Axis:
 
     def ticks(self, wanted: int) -> list[tuple[float, str]]:
         """About as many round numbers as wanted, with their labels."""
+        if self.bare:
+            return []
         if self.log:
             return _decades(self.low, self.high, wanted)
         if self.time:

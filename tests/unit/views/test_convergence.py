@@ -93,6 +93,17 @@ def test_frozen_answers_never_change_again(run: Run) -> None:
     assert wanted[0] < 1
 
 
+def test_lines_of_layers_have_their_rank_and_no_number_that_says_another(run: Run) -> None:
+    """The first that settled stands at the top, of the map and of the lines; the axis beside the lines has no ticks, on paper neither."""
+    picture = run.scene(4).view("convergence")
+    lines = next(line for line in _find(picture, Lines) if line.y_title == "layers")
+    assert not lines.y_ticks
+    assert [series.name.partition(" ")[0] for series in lines.series] == [f"{k}." for k in range(1, len(lines.series) + 1)]
+    assert [series.y[0] for series in lines.series] == sorted((series.y[0] for series in lines.series), reverse=True)
+    assert not Axis(0.0, 20.0, 0.0, 400.0, bare=True).ticks(5)
+    assert Axis(0.0, 20.0, 0.0, 400.0).ticks(5)
+
+
 def test_weights_alone_are_shown_where_the_model_is_missing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stranger's run says how its weights settled, and why its answers are not known."""
     scene = diorama.open(run.path).scene(4)

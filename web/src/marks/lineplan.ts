@@ -45,7 +45,7 @@ export function plan(pen: CanvasRenderingContext2D, mark: Lines, zoom: [number, 
   const top = mark.events.some((event) => event.kind !== "gap") ? 18 : 8;
   const bottom = height - 20;
   const y = new Scale(yRange, [bottom, top], mark.y_log);
-  const yTicks = y.ticks(Math.max(2, Math.round((bottom - top) / 44)));
+  const yTicks = mark.y_ticks === false ? [] : y.ticks(Math.max(2, Math.round((bottom - top) / 44)));
   const left = Math.ceil(Math.max(14, ...yTicks.map((tick) => pen.measureText(tickText(tick, yTicks)).width)) + 8);
   const named = labelled(shown);
   const longest = Math.max(0, ...named.map((item) => pen.measureText(item.name).width));

@@ -51,6 +51,7 @@ class Lines(Mark, frozen=True, kw_only=True, omit_defaults=True):
     y_log: bool = False
     x_range: tuple[float, float] | None = None
     y_range: tuple[float, float] | None = None
+    y_ticks: bool = True  # what lies along y may be places of lines, whose names say more than numbers
     events: tuple[Event, ...] = ()
     cursor: float | None = None  # where the time slider stands
     x_key: str = ""  # places along x are keys of this kind, such as "token": a brush chooses those in it, a click one

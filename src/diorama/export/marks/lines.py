@@ -56,7 +56,7 @@ def _framed(sheet: Sheet, mark: Lines, style: Style, names: list[str]) -> PlotFr
     return frame(
         sheet, width, top + max(60.0, mark.height) + 20,
         lambda start, stop: Axis(x_low, x_high, start, stop, mark.x_log, mark.x_kind == "time", _whole(mark)),
-        lambda start, stop: Axis(y_low, y_high, start, stop, mark.y_log),
+        lambda start, stop: Axis(y_low, y_high, start, stop, mark.y_log, bare=not mark.y_ticks),
         "time" if (mark.x_kind, mark.x_title) == ("time", "step") else mark.x_title, mark.y_title, top=top, right=right, left=least,
     )
 

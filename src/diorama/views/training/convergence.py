@@ -207,7 +207,7 @@ def _paths(found: Moves, order: Sequence[int], step: int | None) -> Lines:
             key=layer_key(found.layers[k]), colour=place,
         ))
     return Lines(
-        series=tuple(series), y_title="layers", y_range=(0.3, len(order) + 0.7),
+        series=tuple(series), y_title="layers", y_range=(0.3, len(order) + 0.7), y_ticks=False,
         x_range=(float(steps[0]), float(steps[-1])), cursor=None if step is None else float(step), height=max(120, min(420, 22 * len(order))),
     )
 
