@@ -13,6 +13,7 @@ from torch import nn
 import diorama
 from diorama.core.errors import NotApplicable
 from diorama.core.marks import Heatmap, Lines, Table
+from diorama.export.axes import Axis
 from diorama.run import Run
 from diorama.scene import Scene
 from diorama.scene.weight_planes import sampled
