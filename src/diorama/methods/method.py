@@ -381,7 +381,10 @@ class Attribution:
 
 
 class Method(Plugin):
-    """Base of every attribution method: one file in ``methods/attribution``, whose name is the method's name."""
+    """Base of every attribution method: one file in ``methods/attribution``, whose name is the method's name.
+
+    Its knobs are given in brackets where a view takes methods as a text, as *Attribution* does: ``method="gradient, mine(knob=3)"``.
+    """
 
     group: ClassVar[Group] = "gradient"
     source: ClassVar[str] = ""
