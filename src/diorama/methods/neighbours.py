@@ -85,7 +85,7 @@ def judged(count: int, most: int = JUDGED) -> NDArray[np.int64]:
 def nearest(rows: Floats, near: int, which: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
     """The nearest others of each row, (n, near), or of some."""
     if len(rows) <= FEW:
-        whole = torch.from_numpy(np.ascontiguousarray(rows, np.float64))
+        whole = torch.from_numpy(np.array(rows, np.float64))
         apart = torch.cdist(whole, whole, compute_mode="donot_use_mm_for_euclid_dist").fill_diagonal_(-1).numpy()
         few: NDArray[np.int64] = np.argsort(apart, 1, kind="stable")[slice(None) if which is None else which, 1 : near + 1]
         return few

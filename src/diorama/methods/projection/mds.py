@@ -56,7 +56,7 @@ class MDS(Projection):
 
 def _distances(rows: Floats) -> Floats:
     """All distances between rows, (n, n)."""
-    whole = torch.from_numpy(np.ascontiguousarray(rows, np.float64))
+    whole = torch.from_numpy(np.array(rows, np.float64))
     found: Floats = torch.cdist(whole, whole, compute_mode="donot_use_mm_for_euclid_dist").numpy()
     return found
 
