@@ -17,7 +17,8 @@ def written(plugin: Any) -> str:
     """A hash of the code of a plug-in's class, of its bases, and of what these name in their own package; empty for diorama's own.
 
     *Meaning* it follows functions, classes and plain values by their names, as they are in this process, so that a cell which is run again and a
-    file that was changed count alike. What is reached otherwise (by ``getattr``, from a file of data) does not count.
+    file that was changed count alike. What is reached otherwise (by ``getattr``, from a file of data), and lists
+    and dicts, which may be filled meanwhile, do not count.
     """
     cls = plugin if isinstance(plugin, type) else type(plugin)
     if is_own(cls):
@@ -51,22 +52,18 @@ def _of(value: Any, package: str, seen: set[int]) -> Iterator[str]:
         yield from _of_function(value, package, seen)
     elif isinstance(value, _PLAIN):
         yield repr(value)
-    elif isinstance(value, tuple | list):
+    elif isinstance(value, tuple):  # a list or a dict may be what the class writes down while it works
         for part in value:
             yield from _of(part, package, seen)
-    elif isinstance(value, set | frozenset):  # in no order of its own
+    elif isinstance(value, frozenset):  # in no order of its own
         yield repr(sorted(map(repr, value)))
-    elif isinstance(value, dict):
-        for key, part in value.items():
-            yield repr(key)
-            yield from _of(part, package, seen)
 
 
 def _of_function(function: FunctionType, package: str, seen: set[int]) -> Iterator[str]:
     if id(function) in seen or function.__module__.partition(".")[0] != package:
         return
     seen.add(id(function))
-    yield from _of((function.__defaults__, function.__kwdefaults__), package, seen)
+    yield from _of((function.__defaults__, *sorted((function.__kwdefaults__ or {}).items())), package, seen)
     for cell in function.__closure__ or ():
         try:
             yield from _of(cell.cell_contents, package, seen)
