@@ -37,6 +37,9 @@ _FORMS: dict[str, Callable[[Tensor, Tensor], Any]] = {
 }
 
 
+_VIEWS = ("answer", "activations", "examples", "confusion", "attribution", "lesions")
+
+
 class _Net(nn.Module):
     def __init__(self, form: Callable[[Tensor, Tensor], Any]) -> None:
         super().__init__()
@@ -56,7 +59,7 @@ def test_any_form_of_answer_is_shown_or_refused(form: str) -> None:
     asked: list[Callable[[], object]] = [
         *(lambda method=method: diorama.attribute(model, x, method=method, target=1) for method in ("gradient", "occlusion", "lrp")),
         lambda: diorama.attribute(model, x, method="gradient"),
-        *(lambda name=name: diorama.Scene(model, x, y).view(name) for name in ("answer", "activations", "examples", "confusion", "attribution", "lesions")),
+        *(lambda name=name: diorama.Scene(model, x, y).view(name) for name in _VIEWS),
     ]
     for ask in asked:
         try:

@@ -24,14 +24,22 @@ UNORDERED = ("the task is unknown: the answers are complex numbers, of which non
 Form = Literal["scores", "probabilities", "log_probabilities", "values"]
 
 
+def _each(scores: Tensor, y: Tensor | None) -> Tensor:
+    """The scores, with an axis of examples. *Raises* NotApplicable as ``guess_task`` does."""
+    scores = scores[None] if scores.ndim == 0 and (y is None or len(y) == 1) else scores
+    if scores.ndim == 0:
+        raise NotApplicable(ONE_NUMBER)
+    if len(scores) and not scores.numel():
+        raise NotApplicable(f"the model's answers, of shape {tuple(scores.shape)}, hold no numbers")
+    return scores
+
+
 def guess_task(scores: Tensor, y: Tensor | None, names: int = 0, made: Made = "") -> tuple[Task, str]:
     """Guess what the model answers from its scores, the truth, how many classes have names and by what the scores were made, and say why.
 
     *Raises* NotApplicable where examples have no answers of their own, or there are no numbers in them.
     """
-    scores = scores[None] if scores.ndim == 0 and (y is None or len(y) == 1) else scores
-    if scores.ndim == 0 or (len(scores) and not scores.numel()):
-        raise NotApplicable(ONE_NUMBER if scores.ndim == 0 else f"the model's answers, of shape {tuple(scores.shape)}, hold no numbers")
+    scores = _each(scores, y)
     if scores.is_complex():
         return ("regression", "task guessed: regression, as the truth is complex") if y is not None and y.is_complex() else ("", UNORDERED)
     shape = tuple(scores.shape)

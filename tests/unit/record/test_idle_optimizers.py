@@ -264,5 +264,6 @@ def test_gradients_wait_from_a_pass_to_a_step(tmp_path: Path, made: Callable[[An
             waits.append((before, recorder.controls.idle.waiting(number)))
             recorder.step(loss=0.0)
         left = recorder._observer.first_bad
-        assert left is not None and left.pair is not None  # of which most steps are told
+        assert left is not None
+        assert left.pair is not None  # of which most steps are told
     assert waits == [(True, False)] * 29
