@@ -51,11 +51,7 @@ def guess_task(scores: Tensor, y: Tensor | None, names: int = 0, made: Made = ""
             form, _ = form_of(scores, "classification", made)
             if form != "scores":
                 return "classification", f"task guessed: classification, as each example has {shape[1]} probabilities"
-            return (
-                "",
-                f"the task is unknown: nothing says whether an example's {shape[1]} numbers are scores of classes; pass "
-                "task= or classes=",
-            )
+            return "", f"the task is unknown: nothing says whether an example's {shape[1]} numbers are scores of classes; pass task= or classes="
         if scores.ndim == 3:
             return "next_token", f"task guessed: next token, as each step of an example has {shape[2]} scores"
         return "", "the task is unknown, as there is no truth; say it with task="
