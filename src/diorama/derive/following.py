@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from ..core.errors import DioramaError
 from ..core.knobs import knob
@@ -22,6 +23,15 @@ class Following(Derivation):
     by as many as they are. Each is kept: a look at a snapshot after that starts from them."""
 
     follow: bool = knob(True, "Start from the snapshots before, from the first one on.")
+
+    @property
+    def algorithm(self) -> str:
+        """A hash of the code of a third party's algorithm that it works by, the same at all snapshots; empty where there is none."""
+        return ""
+
+    def material(self, scene: Scene) -> dict[str, Any]:
+        """The algorithm's code: one that is registered again under its name is another one."""
+        return {"algorithm": self.algorithm} if self.algorithm else {}
 
     def preceding(self, scene: Scene) -> Derived | None:
         """The same at the snapshot that this one starts from, after that at an earlier one, and so on to the first."""
@@ -46,9 +56,9 @@ class Following(Derivation):
 
         *Meaning* a snapshot stays as it is: to look at the next step no model of those before is loaded again, only to be named.
         """
-        if scene.run is None or type(self).material is not Derivation.material:
+        if scene.run is None or type(self).material is not Following.material:
             return {}
-        told = json.dumps(scene.network.described(), sort_keys=True)
+        told = json.dumps([scene.network.described(), self.algorithm], sort_keys=True)
         found: dict[tuple[int, str], tuple[str, str] | None] = scene.keep(f"{line(self, scene)}/links/{told}", dict)
         return found
 

@@ -59,10 +59,10 @@ class UnitsDerivation(Following):
         """It needs layers that answer once an example."""
         return scene.missing or unrowed(scene, self.layers(scene))
 
-    def material(self, scene: Scene) -> dict[str, Any]:
-        """The code of a third party's algorithm: one that is registered again under its name is another one."""
-        code = written(projections[self.method])
-        return {"algorithm": code} if code else {}
+    @property
+    def algorithm(self) -> str:
+        """The code of a third party's method."""
+        return written(projections[self.method])
 
     def cost(self, scene: Scene) -> Cost:
         """One pass an example."""
