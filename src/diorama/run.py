@@ -332,11 +332,12 @@ class Run(Line):
                 warnings.warn(sentence, stacklevel=2)
         return found
 
-    def judged(self, step: int | None = None) -> tuple[list[Found], list[str]]:
-        """The same, and beside it a sentence for each finding that could not judge the training."""
+    def judged(self, step: int | Past | None = None) -> tuple[list[Found], list[str]]:
+        """The same, and beside it a sentence for each finding that could not judge the training; of what was read already, where that is
+        given instead of a step."""
         from .record.findings import checked
 
-        record = Past(self, step)
+        record = step if isinstance(step, Past) else Past(self, step)
         found, failed = [], []
         judge = record.has_series("batch/judge")
         for name, plugin in registry.findings.items():
@@ -358,9 +359,10 @@ class Run(Line):
         failed += registry.findings.broken.values()
         return ranked(found), failed
 
-    def unjudged(self, step: int | None = None) -> list[Unjudged]:
-        """The findings of which the record says nothing (yet), each with the reason; with ``step`` as it stood after that step."""
-        record: Any = Past(self, step)
+    def unjudged(self, step: int | Past | None = None) -> list[Unjudged]:
+        """The findings of which the record says nothing (yet), each with the reason; with ``step`` as it stood after that step, or as in what
+        was read already."""
+        record: Any = step if isinstance(step, Past) else Past(self, step)
         judge = record.has_series("batch/judge")
         found = []
         for name, plugin in registry.findings.items():

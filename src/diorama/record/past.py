@@ -36,22 +36,27 @@ class Past:
         """All series, later numbers too: of some hundred, few are asked for."""
         return self._run.every_series()
 
+    @cached_property
+    def _counts(self) -> dict[str, int]:
+        """How many numbers each series had by then, of those that had one: some hundred findings go through all names several times each."""
+        counts = {name: self._upto(steps) for name, (steps, _) in self._series.items()}
+        return counts if self._step is None else {name: count for name, count in counts.items() if count}
+
     @property
     def series_names(self) -> list[str]:
         """Names of the series that had a number by then."""
-        return [name for name in self._series if self.has_series(name)]
+        return list(self._counts)
 
     def has_series(self, name: str) -> bool:
         """Whether a series had a number by then."""
-        return name in self._series and (self._step is None or self._upto(self._series[name][0]) > 0)
+        return name in self._counts
 
     def series(self, name: str) -> tuple[Steps, Floats]:
         """Steps and values of a series until then."""
         if not self.has_series(name):
             steps, values = self._run.series(name)  # raises what is said of a series that there is not
             return steps[:0], values[:0]
-        steps, values = self._series[name]
-        stop = self._upto(steps)
+        (steps, values), stop = self._series[name], self._counts[name]
         return steps[:stop], values[:stop]
 
     @cached_property

@@ -105,6 +105,8 @@ def test_a_record_as_it_stood_ends_with_its_step(tmp_path: Path) -> None:
         assert whole.series_names == ["loss", "late", "probe/loss"]
         assert past.series_names == ["loss", "probe/loss"]
         assert not past.has_series("late")
+        past.series_names.clear()
+        assert past.has_series("loss")  # what one finding does to its list is not what the next one reads
         assert len(past.series("late")[0]) == 0
         assert (past.series("loss")[0][-1], whole.series("loss")[0][-1]) == (55, 99)
         assert (past.clock()[0][-1], past.times()[-1], past.last_step) == (55, 1055.0, 55)

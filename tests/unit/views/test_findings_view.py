@@ -113,3 +113,19 @@ def test_a_finding_that_fails_takes_no_other_with_it(run: Run, only: list[Found]
     monkeypatch.setattr(registry, "findings", _Registered(broken=Broken, **registry.findings))
     with pytest.warns(UserWarning, match="the finding broken does not judge this run: it failed .ZeroDivisionError: no steps"):
         assert [found.title for found in run.findings()] == ["Slow"]
+
+
+@pytest.mark.parametrize("view", ["findings", "health"])
+def test_the_record_is_read_once_and_anew_for_each_picture(run: Run, view: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What judges a training and what says which faults could not be looked for read one moment of it, once; the next picture reads it again,
+    as a training goes on."""
+    reads, read = [], Run.every_series
+
+    def counted(self: Run) -> object:
+        reads.append(view)
+        return read(self)
+
+    monkeypatch.setattr(Run, "every_series", counted)
+    for pictures in (1, 2):
+        run.scene().view(view)
+        assert len(reads) == pictures

@@ -12,6 +12,7 @@ from ...core.picture import Picture, Progress
 from ...core.saying import counted
 from ...core.selection import Selection
 from ...record import evidence, look_pace
+from ...record.past import Past
 from ..view import View
 
 if TYPE_CHECKING:
@@ -52,10 +53,11 @@ class FindingsView(View):
         run = scene.run
         if run is None:
             return
-        judged, failed = run.judged()
+        record = Past(run)  # both judge one moment of a training that goes on, which is read once
+        judged, failed = run.judged(record)
         found = [one for one in judged if one.severity >= self.least]
         shown = found[: self.limit]
-        lacks = [lack for lack in run.unjudged() if lack.finding not in {one.finding for one in judged}]
+        lacks = [lack for lack in run.unjudged(record) if lack.finding not in {one.finding for one in judged}]
         marks = tuple(_mark(one, run.alive) for one in shown) or (_calm(run.last_step, lacks, not run.alive),)
         marks += _open(lacks, not run.alive)
         if not found:

@@ -15,6 +15,7 @@ from ...core.saying import counted, leading, plain
 from ...core.selection import Selection, layer_key, spoken
 from ...record import ranges
 from ...record.findings import ALARM
+from ...record.past import Past
 from .. import layer_health, recorded
 from ..layer_health import MEASURES, Cell, JudgedLayers, Measure
 from ..recorded import Floats, Steps
@@ -83,10 +84,11 @@ class HealthView(View):
         caption = self._caption(health, step, sum(not str(name).startswith("\u2003") for name in table.columns[0].texts))
         yield self.picture(scene, selection, "Health", table, caption, hint=_HINT, final=False)
         marked = {layer_key(layer_health.key_of(layer)) for row, layer in enumerate(health.layers) if health.severity(row) > 0}
-        caption = f"{_beside(run, scene.step, marked)}{caption}"
+        record = Past(run, scene.step)
+        caption = f"{_beside(run, record, marked)}{caption}"
         marks = (table, *(_curves(run, health, row, step) for row in shown))
         body = Group(children=marks) if shown else table
-        yield self.picture(scene, selection, "Health", body, caption, note=_open(run, scene.step), hint=_HINT)
+        yield self.picture(scene, selection, "Health", body, caption, note=_open(run, record), hint=_HINT)
 
     def _table(self, health: JudgedLayers, step: int) -> Table:
         shown = self._rows(health)
@@ -189,9 +191,9 @@ def _still(health: JudgedLayers, step: int) -> str:
 _HINT = "Click a number to choose its layer and its step."
 
 
-def _beside(run: Run, step: int | None, marked: Collection[str]) -> str:
+def _beside(run: Run, record: Past, marked: Collection[str]) -> str:
     """What is wrong and shows in no number of the table: of no layer, or of layers of which none is marked."""
-    alarms = [one for one in run.judged(step)[0] if one.severity >= ALARM]
+    alarms = [one for one in run.judged(record)[0] if one.severity >= ALARM]
     of = [(one, {key for key in one.keys if key.startswith("layer:")}) for one in alarms]
     told = ((
         "Not of single layers", [one.title for one, layers in of if not layers],
@@ -202,9 +204,9 @@ def _beside(run: Run, step: int | None, marked: Collection[str]) -> str:
     return f"{'. '.join(said)}; the findings say more. " if said else ""
 
 
-def _open(run: Run, step: int | None) -> str:
+def _open(run: Run, record: Past) -> str:
     """That there are faults of which the record says nothing yet."""
-    count = sum(lack.about for lack in run.unjudged(step))
+    count = sum(lack.about for lack in run.unjudged(record))
     return f"{counted(count, 'faults')} could not be looked for; the findings say which, and why." if count else ""
 
 
