@@ -66,6 +66,7 @@ class Reading:
         x: Any = None,
         classes: Sequence[str] = (),
         form: str | None = None,
+        ahead: bool | None = None,
         ending: Ending | None = None,
     ) -> Reading:
         """Find out how to read an output of a few examples, from it and from the truth (of these or of more examples).
@@ -73,7 +74,8 @@ class Reading:
         ``x`` is what the model was given: an output of its very shape, with no truth that says otherwise, is a
         reconstruction. ``classes`` are the names of the classes, where there are some: without truth, scores as many as
         the names are those of a classification. ``ending`` is the context in which the model ran, and tells whether it ends in a
-        sigmoid or softmax: without it, the form is guessed from the numbers. ``form`` says it.
+        sigmoid or softmax: without it, the form is guessed from the numbers. ``form`` says it. ``ahead`` says that the truth is the text's own
+        tokens where nothing but a training's loop could tell.
 
         *Raises* UsageError when ``outputs`` or ``task`` names what is not there.
         """
@@ -98,10 +100,10 @@ class Reading:
         ignored, why = ignored_labels(scores, y, found)
         if why:
             guessed.append(why)
-        ahead = found == "next_token" and own_tokens(x, y, ignored)
-        if ahead:
+        shifted = found == "next_token" and bool(ahead or own_tokens(x, y, ignored))
+        if shifted:
             guessed.append("the labels are the text's own tokens, so each step's answer is held against the next token")
-        return cls(found, read, outputs, criterion, tuple(guessed), ignored, ahead, unsure, _unlike(scores, x, found))
+        return cls(found, read, outputs, criterion, tuple(guessed), ignored, shifted, unsure, _unlike(scores, x, found))
 
     def reread(self, scores: Tensor) -> Reading:
         """The reading that goes with more scores: where they contradict a form that was guessed from others', they are raw scores."""

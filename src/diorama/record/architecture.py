@@ -45,7 +45,7 @@ def facts_of(content: Content) -> dict[str, Any]:
 def read_as(examples: Examples | None, reading: Reading | None) -> dict[str, Any]:
     """How the answers to the probe set are read: in what form, and what of it was guessed."""
     guessed = [*(examples.guessed if examples else ()), *(reading.guessed if reading else ())]
-    return {"guessed": guessed, "form": reading.form if reading else ""}
+    return {"guessed": guessed, "form": reading.form if reading else "", "ahead": bool(reading and reading.ahead)}
 
 
 def structure_of(content: Content) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from .codes import Codes
 from .doubts import Slopes
 from .input_ranges import furthest, given, in_order, range_of
 from .judging import Judging, of_one_number
-from .loop_habits import Leftovers, across, copied, cut, form_of, in_evaluation, pulled_alike, weight_of
+from .loop_habits import Leftovers, across, copied, cut, following, form_of, in_evaluation, pulled_alike, weight_of
 from .own_hooks import OwnHook, compiled
 from .picture_order import PictureOrder
 from .places import Columns, Places
@@ -95,7 +95,7 @@ class BatchReader:
         self._again = False
         """Whether the loop was seen to make probabilities of the scores before a loss that does so."""
         self._places, self._order = Places(), PictureOrder()
-        self._leftovers = Leftovers()
+        self._leftovers, self._idle = Leftovers(), False
         self._judging, self._pulls = Judging(), PullSums()
         self._columns, self._codes, self._carried = Columns(), Codes(), Carried()
         self.slopes: Slopes | None = None
@@ -106,10 +106,12 @@ class BatchReader:
         self.disarm()
         self._model = model
 
-    def arm(self, stepped: Mapping[int, Sequence[Tensor]] | None = None) -> None:
-        """Put the hook on; ``stepped`` are the parameters of each optimizer, where they step at every step, None where they do not."""
+    def arm(self, stepped: Mapping[int, Sequence[Tensor]] | None = None, *, idle: bool = False) -> None:
+        """Put the hook on; ``stepped`` are the parameters of each optimizer, where they step at every step, or where none has stepped yet
+        (``idle``); else None."""
         self._take_off()
         self._clear()
+        self._idle = idle
         if compiled(self._model):
             return  # meanwhile, by its user: what is compiled sees no hook, or takes it along for good
         self._leftovers.arm(stepped)
@@ -158,6 +160,7 @@ class BatchReader:
         self._asked: Tensor | None = None
         self._texts: TextReader | None = None
         self._tokens: Tensor | None = None
+        self._after: Tensor | None = None
         self._whole = True
         self._habits: dict[str, float] = {}
 
@@ -191,6 +194,7 @@ class BatchReader:
             self._whole = stride == 1
             if tensor is not None and tensor.dtype in (torch.int64, torch.int32) and tensor.numel() == len(turned):
                 self._tokens = tensor.detach().reshape(-1)[::stride].clone()
+                self._after = following(tensor.detach()).reshape(-1)[::stride].clone() if tensor.ndim == 2 else None
             if turned.shape[1] <= _CLASSES:
                 self._rows = turned[::stride].clone()
         if scores.requires_grad and not scores.is_leaf and (self._rows is not None or self._texts is not None):
@@ -226,9 +230,9 @@ class BatchReader:
         self._take_off()
         rows, gradient, x, asked = self._rows, self._gradient, self._x, self._asked
         passes, inputs, texts = self._passes, self._inputs, self._texts.finish() if self._texts is not None else None
-        tokens, whole, habits = self._tokens, self._whole, self._habits
-        if (left := self._leftovers.found(passes)) is not None:
-            habits["left"] = float(left)
+        tokens, after, whole, habits = self._tokens, self._after, self._whole, self._habits
+        if (left := self._leftovers.found(1 if self._idle else passes)) is not None:
+            habits["kept" if self._idle else "left"] = float(left)
         habits |= self._judging.finish(self._model) | self._codes.finish() | self._beside.told(asked)
         self._leftovers.arm(None)
         self._clear()
@@ -253,7 +257,7 @@ class BatchReader:
             habits["form"] = 4.0
         elif not self._again or (self.slopes is not None and self.slopes.plain):  # of sure answers one loss pulls like the other
             habits |= form_of(values, slopes, labels, whole)
-        habits |= copied(tokens, labels) | (weight_of(chances, slopes, labels) if whole and again is None else {})
+        habits |= copied(tokens, labels, after) | (weight_of(chances, slopes, labels) if whole and again is None else {})
         classes = chances.shape[1]
         answers, sure = chances.argmax(1), chances.max(1)
         known = labels >= 0

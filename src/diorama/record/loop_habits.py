@@ -225,11 +225,21 @@ def weight_of(chances: NDArray[np.float64], slopes: NDArray[np.float64] | None, 
     return {"weight": usual * len(known)}
 
 
-def copied(tokens: Tensor | None, labels: NDArray[np.int64]) -> dict[str, float]:
-    """``copied``: the share of labels that are the very token that is read at their place."""
+def following(tokens: Tensor) -> Tensor:
+    """The token behind each one of texts (n, places), −1 behind the last."""
+    return torch.cat([tokens[:, 1:], torch.full_like(tokens[:, :1], -1)], 1)
+
+
+def copied(tokens: Tensor | None, labels: NDArray[np.int64], after: Tensor | None) -> dict[str, float]:
+    """``copied``: the share of labels that are the very token that is read at their place; ``shifted``: of those behind whose place
+    another token is read, the share that are this one. ``tokens`` and ``after`` are what is read at the labels' places, and behind them."""
     if tokens is None or len(tokens) != len(labels) or not (known := labels >= 0).any():
         return {}
-    return {"copied": float((tokens.cpu().numpy()[known] == labels[known]).mean())}
+    found = {"copied": float((tokens.cpu().numpy()[known] == labels[known]).mean())}
+    behind = None if after is None else after.cpu().numpy()
+    if behind is not None and (there := known & (behind >= 0)).any():
+        found["shifted"] = float((behind[there] == labels[there]).mean())
+    return found
 
 
 def cut(scores: NDArray[np.float64]) -> dict[str, float]:

@@ -25,6 +25,7 @@ from .holding import loss_scale
 from .idle_optimizers import Taken, marked, marks_of
 from .layer_reader import LayerReader
 from .pace import FIRST, Pace
+from .probe_truth import ProbeTruth
 from .reduction import copies, reduce
 from .signals import Signal
 from .signals.learning_rate import LearningRateSignal
@@ -81,7 +82,9 @@ class Observer:
         self.batch: BatchReader | None = None
         """Reads the batch at due steps …"""
         self.doubts: Doubts | None = None
-        """… and by it whether the guessed task goes with the loss."""
+        """… and by it whether the guessed task goes with the loss …"""
+        self.truth: ProbeTruth | None = None
+        """… and whether the probe set's labels are given as the loop has them."""
         self.first_bad: FirstBadFinder | None = None
         """Looks for the first bad number before an optimizer steps."""
         self.probe_balance: Any = None
@@ -226,7 +229,8 @@ class Observer:
             steps = sum(self.counts.values())
             each = steps - self._steps_before >= (number - self._armed) * max(1, len(self._hooked)) and self._follows_all
             self._steps_before, self._armed = steps, number
-            self.batch.arm(self._stepped_by() if each else None)
+            idle = self._follows_all and not steps and number > 1
+            self.batch.arm(self._stepped_by() if each or idle else None, idle=idle)
         if "updates" in self.needs and not self._by_hooks:
             self._remember()
         self.seconds += time.perf_counter() - began
@@ -327,6 +331,8 @@ class Observer:
         if "batch" in self.needs and self.batch is not None:
             self.seconds += self.batch.seconds
             step.batch, step.probe_balance = self.batch.finish(), self.probe_balance
+            if step.batch is not None and self.truth is not None:
+                self.truth.look(step.batch.habits)
             if step.batch is not None and self.doubts is not None:
                 self.doubts.look(self.batch.slopes, scalars, step.batch.passes, loss_scale(self._subject) or 1.0)
         return step

@@ -22,6 +22,7 @@ from ..model.unwrap import fed
 from .layer_reader import LayerReader
 from .look_pace import LookPace
 from .packing import Row
+from .probe_truth import ProbeTruth
 from .step import LayerReading, ProbeReading
 
 MOST = 512
@@ -48,6 +49,8 @@ class Prober:
     ) -> None:
         self._model, self._reading, self._reader, self._reread = model, reading, reader, reread
         self._examples = examples.first(MOST)
+        self.truth = ProbeTruth(self._examples, reading, self.read_as)
+        """Whether its labels are given as the loop has them, as the batches tell."""
         self._compiled = compiled
         """Whether the whole model trains compiled; None where nobody asks for what is then told in place of training batches."""
         self._undo: list[Callable[[], Any]] = []
@@ -55,6 +58,12 @@ class Prober:
         """When there is time for a look."""
         self._batches: list[float] = []
         self._layers = 0.0
+
+    def read_as(self, reading: Reading) -> None:
+        """Read answers so from the next look on."""
+        self._reading = reading
+        if self._reread is not None:
+            self._reread(reading)
 
     def affordable(self, number: int) -> bool:
         """Whether a look at a step fits into the share of the time, or is one of the few that every run has."""
@@ -126,9 +135,7 @@ class Prober:
                 return ProbeReading(None, None, layers, closed=closed)
             whole_scores = torch.cat(scores)
             if (reading := self._reading.reread(whole_scores)) is not self._reading:
-                self._reading = reading
-                if self._reread is not None:
-                    self._reread(reading)
+                self.read_as(reading)
             standing, classes = self._standing(whole_scores, wanted), self._classes(whole_scores, wanted)
             return ProbeReading(*self._judged(whole_scores, wanted), layers, standing, classes, closed)
 

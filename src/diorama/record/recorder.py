@@ -136,8 +136,7 @@ class Recorder:
 
     def _start(self, begun: Begun) -> None:
         setup, told = self._setup, self._told
-        self._lock, self._subject = begun.lock, setup.subject
-        self._lock.folder = Path(os.path.abspath(begun.folder))
+        self._lock, self._subject, begun.lock.folder = begun.lock, setup.subject, Path(os.path.abspath(begun.folder))
         self._subject.architecture = begun.architecture
         self.number = begun.number
         self._background = Background(begun.writer, lambda: begun.lock.gone)
@@ -153,6 +152,7 @@ class Recorder:
         if setup.reader is not None:
             self._observer.batch = BatchReader(setup.subject.model, setup.reading, self._complain, setup.content.examples)
             self._observer.doubts = Doubts(setup.reading, told.task is not None, lambda text, about: self._say((text,), None, **{about: text}))
+            self._observer.truth = None if self._prober is None else self._prober.truth
             self._observer.probe_balance = setup.content.facts.get("probe", {}).get("balance")
             if setup.subject.optimizers and not setup.subject.spread:
                 self._observer.first_bad = FirstBadFinder(setup.subject, lambda: self.number, self._background.note, self._complain)

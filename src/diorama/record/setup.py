@@ -101,7 +101,7 @@ class Setup(NamedTuple):
         """How outputs are read from this step on, since they are no probabilities as those of the steps before: facts of the run."""
         self.content.reading = reading
         self.content.facts |= read_as(self.examples, reading) | {"reread": number}
-        return {name: self.content.facts[name] for name in ("guessed", "form", "reread")}
+        return {name: self.content.facts[name] for name in ("guessed", "form", "ahead", "reread")}
 
     def tabled(self) -> LayerTable | None:
         """The layers as they are now; None where the model cannot take the probe set (any more)."""

@@ -73,20 +73,20 @@ class Scene:
         """The scene of a run at a snapshot, for the step that was ``asked``, or at the live end when the weights are handed in."""
         scene = cls.__new__(cls)
         told, source = run.reading, RecordedSource(run, step, state, architecture, asked)
-        scene._set(source, source.examples(), told.get("outputs"), run.task or None, told.get("criterion"), run.meta.get("form"))
+        scene._set(source, source.examples(), told.get("outputs"), run.task or None, told.get("criterion"), run.meta)
         return scene
 
     _count: int | None = None
     """Views look at so many examples, where somebody said how many."""
 
-    def _set(self, source: Source, examples: Examples | None, outputs: Any, task: str | None, criterion: Any, form: Any = None) -> None:
+    def _set(self, source: Source, examples: Examples | None, outputs: Any, task: str | None, criterion: Any, meta: Any = None) -> None:
         if task is not None and not isinstance(task, str):
             raise UsageError(f"task wants one word, got {task!r}; of a model with several tasks look at one: outputs= names its output")
         # Views read examples and truth as arrays; what the model sees goes to its device batch by batch.
         examples = examples.to("cpu") if examples is not None else None
         self._source, self._examples = source, examples
         self.instead = source.instead
-        self._told = {"outputs": outputs, "task": task, "criterion": criterion, "form": form}
+        self._told = {"outputs": outputs, "task": task, "criterion": criterion, "form": (meta or {}).get("form"), "ahead": (meta or {}).get("ahead") or None}
         self.edits: tuple[Edit, ...] = ()
         self.moved: weight_planes.MovedWeights | None = None
         self.others: tuple[Scene, ...] = ()
@@ -480,7 +480,7 @@ class Scene:
         """Write a run of one snapshot, for the page and for others."""
         from ..record.recorder import watch
 
-        told = {name: value for name, value in self._told.items() if value is not None and name != "form"}
+        told = {name: value for name, value in self._told.items() if value is not None and name not in ("form", "ahead")}
         name = path_of(path, "path wants the name of a folder").name
         recorder = watch(self.model, path, probe=self._examples, every=10, name=name, **told)
         recorder.close()

@@ -33,6 +33,13 @@ class _Told:
 _LEVEL = np.full(400, 1.0)
 
 
+@pytest.mark.parametrize(("modes", "steps", "told"), [((1, 1), 400, True), ((1, 1), 40, False), ((0, 1), 400, False), ((0, 1, 1), 400, False)])
+def test_two_readings_tell_evaluation_mode_where_there_was_no_other(modes: tuple[int, ...], steps: int, told: bool) -> None:
+    """A few steps, and a stretch behind steps in training mode, want a third reading."""
+    run = _Told({"loss": np.ones(steps), "batch/eval": np.array(modes, float)})
+    assert bool(findings["evaluation_mode"]()(run)) == told  # type: ignore[arg-type]
+
+
 def test_what_the_probe_set_is_answered_with_is_not_called_memory() -> None:
     """A probe loss that rises is overfitting; not where running statistics never arrived, whose finding says so, nor where a state is carried."""
     curves = {"loss": np.geomspace(2, 0.05, 400), "probe/loss": np.concatenate([np.linspace(2, 1, 4), np.linspace(1.1, 1.6, 6)])}

@@ -130,6 +130,16 @@ def until_looked(run: RunReader, name: str, count: int) -> Floats:
     return values[steps <= looks[-1]][-count:] if len(looks) else values[-count:]
 
 
+def of_next_tokens(run: RunReader) -> bool:
+    """Whether the labels are the tokens that follow in a text, of which several are right."""
+    shifted = last(run, "batch/shifted", 3)
+    return run.meta.get("task") == "next_token" or bool(len(shifted) and shifted.min() >= _SHIFTED)
+
+
+_SHIFTED = 0.9
+"""Labels of which so many are the token behind the one that is read are next tokens."""
+
+
 class Judged(NamedTuple):
     """How well the model does beside one that gives the same answer to everything."""
 

@@ -10,6 +10,9 @@ from . import Finding, Found, series, since
 if TYPE_CHECKING:
     from ..reader import RunReader
 
+_STEPS = 50
+"""Steps of a training of which two readings alone are believed."""
+
 
 class EvaluationMode(Finding):
     """The network is trained in evaluation mode: nothing is dropped, and batch norm's running statistics are used and stay as they are.
@@ -18,12 +21,13 @@ class EvaluationMode(Finding):
     alike in both modes are not meant, nor those of which only parts are in evaluation mode.
     """
 
-    rests = ("batch/eval:3",)
+    rests = ("batch/eval:2",)
 
     def __call__(self, run: RunReader) -> list[Found]:
         """One finding."""
         steps, mode = series(run, "batch/eval")
-        if len(mode) < 3 or not mode[-3:].all():
+        # At the third reading in a row, or at the second where there was never another.
+        if len(mode) < 2 or not mode[-3:].all() or (len(mode) < 3 and run.last_step < _STEPS):
             return []
         first = since(steps, mode > 0)
         still = len((run.meta.get("held") or {}).get("still", ()))

@@ -9,7 +9,7 @@ import numpy as np
 from ...core.knobs import knob
 from ...core.selection import number_key
 from ..misread import surely
-from . import Finding, Found, called, last, series
+from . import Finding, Found, called, last, of_next_tokens, series
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -60,7 +60,7 @@ class LabelNoise(Finding):
 
     def __call__(self, run: RunReader) -> list[Found]:
         """One finding, at the first readings that show it."""
-        return self._in_batches(run) or self._in_probe(run)
+        return [] if of_next_tokens(run) else self._in_batches(run) or self._in_probe(run)  # of tokens several are right
 
     def _in_probe(self, run: RunReader) -> list[Found]:
         """The training's own examples of the probe set: each has an answer of its own, without what training adds to batches."""

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 _NOTHING = 1e-9
 """Next to the other layers' updates this is none."""
 _ASLEEP = 200
-"""Gradients of so many steps are not added up before the first step of an optimizer."""
+"""Steps from which on a missing step of an optimizer is told."""
+_NEVER = 2000
+"""Gradients of so many steps are added up by nobody."""
 _ROUNDED = 1e-6
 """Norms that differ by less than this share may be those of the same weights."""
 _MOST = 32_000_000
@@ -108,11 +110,18 @@ class StoppedLayer(Finding):
             return []
         if not held or not norms or run.last_step < _ASLEEP or min(map(len, norms)) < self.asleep or any(np.ptp(each) for each in norms):
             return []
+        kept = last(run, "batch/kept", self.asleep)
+        lost = len(kept) >= self.asleep and not kept.any()
         return [Found(
-            self.name, 0.85, "No weight moves",
+            self.name, 0.85 if lost else 0.6 if run.last_step >= _NEVER else 0.4,
+            "No weight moves" if lost else f"No step in {run.last_step:,} steps of the loop",
             f"In {run.last_step:,} steps of the loop no step of the optimizer was seen, and none of the {counted(held, 'parameters')} that it holds "
-            "has another norm than at the beginning.",
-            f"norm of every weight at {min(map(len, norms))} readings: the same", (), None, 0, "Certain for the steps that were read.",
+            "has another norm than at the beginning. " + (
+                "Gradients are set to nothing before the next ones come, and nothing is made of them." if lost
+                else "Gradients may be added up until the first step; nothing was learnt so far."
+            ),
+            f"norm of every weight at {min(map(len, norms))} readings: the same", (), None, 0, "Certain for the steps that were read." if lost else
+            "Certain that it has not stepped so far, not that it will not.",
             "Call optimizer.step() after backward(); where gradients are added up over many steps, look after how many it steps.", "health",
         )]
 

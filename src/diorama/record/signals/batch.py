@@ -27,10 +27,12 @@ class BatchSignal(Signal):
     *Meaning* labels are read from the gradient at the scores, where the loss is a cross-entropy. ``batch/order`` is the
     chance that a right answer is surer than a wrong one: near one half, being wrong has nothing to do with doubt.
     ``batch/between`` and ``batch/within`` are how far the scores lie apart between classes and between examples.
-    ``batch/left`` is 1 where the gradients of the step before were still there, ``batch/eval`` where the network was in evaluation mode,
+    ``batch/left`` is 1 where the gradients of the step before were still there, ``batch/kept`` the same while no optimizer has
+    stepped, ``batch/eval`` where the network was in evaluation mode,
     ``batch/form`` where the scores are softmaxed once too often (1), without their logarithm (2), over the examples (3) or by the loop (4),
     ``batch/alike`` where the loss pulls at each answer by what it is alone; ``batch/copied`` is the share of labels that are the
-    token read at their own place, ``batch/cut`` the share of answers that are the very same number, and ``batch/most`` the share of
+    token read at their own place, ``batch/shifted`` of those that are the token behind it,
+    ``batch/cut`` the share of answers that are the very same number, and ``batch/most`` the share of
     the most frequent label so far.
     Of a network that judges what another one makes ``batch/fooled`` is how likely it holds that for real, in the mean, ``batch/apart`` the share
     of its own examples that it answers rightly, and ``batch/judge`` 1; ``batch/steep`` is how much faster than its input the score of a
