@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .core import registry
 from .core.blame import alone, answered, given
 from .core.deadline import within
-from .core.errors import DioramaError, Faulty, Unavailable, UsageError, not_found, of_kind
+from .core.errors import Cancelled, Damaged, DioramaError, Faulty, Unavailable, UsageError, not_found, of_kind
 from .core.knobs import build, knobs_of
 from .core.paths import path_of
 from .core.selection import Key, as_key, is_point, own_name
@@ -349,9 +349,9 @@ class Run(Line):
                 found += [checked(plugin, one) for one in given(plugin, told, list, tuple)]
             except Faulty as error:
                 registry.findings.leave_out(name, error)
-            except DioramaError:
-                raise  # the record itself cannot be read
             except (Exception, SystemExit) as error:
+                if _of_record(name, error):
+                    raise
                 if registry.findings.is_foreign(name) or not isinstance(error, Exception):
                     registry.findings.leave_out(name, error)
                 else:
@@ -371,10 +371,8 @@ class Run(Line):
                 continue
             try:
                 lack = unjudged(record, name, plugin())
-            except DioramaError:
-                raise  # the record itself cannot be read
             except Exception as error:
-                if not registry.findings.is_foreign(name):
+                if _of_record(name, error) or not registry.findings.is_foreign(name):
                     raise
                 registry.findings.leave_out(name, error)
                 continue
@@ -423,3 +421,9 @@ def open_run(path: str | Path, trust: bool = False, model: Any = None) -> Run:
 def _changes(name: str) -> bool:
     """Whether a command of this name may change weights."""
     return name == "undo" or name not in registry.commands or registry.commands[name].steers
+
+
+def _of_record(name: str, error: BaseException) -> bool:
+    """Whether a finding could not judge because the record cannot be read, or nobody waits any more. A third party's that asks for what a run
+    does not have fails by itself."""
+    return isinstance(error, Damaged | Cancelled if registry.findings.is_foreign(name) else DioramaError)

@@ -100,14 +100,17 @@ def test_a_registered_one_that_fails_is_its_registrars(name: str, recorded: dior
     assert "no luck" in said
 
 
-@pytest.mark.parametrize("fails", [False, True])
-def test_findings_of_a_script_are_left_out_like_others(fails: bool, tmp_path: Path) -> None:
-    """One that raises and one that gives what is none are told in one wording, and stand in ``broken``."""
+@pytest.mark.parametrize("fails", ["no", "foreign", "missing", "asked"])
+def test_findings_of_a_script_are_left_out_like_others(fails: str, tmp_path: Path) -> None:
+    """One that raises, also by asking for what the run does not have, and one that gives what is none are told in one wording, and stand in
+    ``broken``."""
 
-    def judge(*_: Any) -> Any:
-        if fails:
+    def judge(_: Any, run: Any) -> Any:
+        if fails == "foreign":
             raise RuntimeError("boom")
-        return 5
+        if fails == "asked":
+            raise diorama.DioramaError("boom")
+        return run.series("nowhere") if fails == "missing" else 5
 
     diorama.findings.register("mine", type("Mine", (plugins.Finding,), {"__call__": judge}))
     with diorama.watch(nn.Linear(2, 2), tmp_path / "run"):
@@ -115,8 +118,10 @@ def test_findings_of_a_script_are_left_out_like_others(fails: bool, tmp_path: Pa
     run = diorama.open(tmp_path / "run")
     with pytest.warns(LeftOut, match=r"the finding 'mine' registered by .* cannot be used and is left out"):
         run.findings()
-    assert ("RuntimeError: boom" if fails else "must give a list or tuple, and gave 5") in diorama.findings.broken["mine"]
+    said = {"no": "must give a list or tuple, and gave 5", "foreign": "RuntimeError: boom", "missing": "no series named 'nowhere'", "asked": "boom"}
+    assert said[fails] in diorama.findings.broken["mine"]
     assert "mine" not in list(diorama.findings)
+    assert run.scene().view("findings").title
 
 
 class Bare(plugins.View):
