@@ -102,12 +102,12 @@ def test_pictures_of_connections_join_branches_to_what_reads_them() -> None:
     assert {0, 1} not in joints.values()
     assert 0 < strongest[1] < 0.5 * strongest[0]
     assert "could not be followed" not in picture.note
-    assert "correlations" not in picture.note
+    assert "correlations" not in picture.caption
     around = list(NeighbourhoodView().pictures(scene, Selection()))[-1]
     assert "could not be followed" not in around.note
     assert any(key.startswith("unit:rnn.l0/") for vertex in _network(around).vertices for key in vertex.keys)
     springs = list(SpringsView().pictures(scene, Selection()))[-1]
-    assert "correlations" not in springs.note
+    assert "correlations" not in springs.caption
 
 
 class _Sorted(_Branches):
@@ -219,7 +219,7 @@ def test_a_table_that_is_looked_up_has_its_lines_or_is_named(way: str) -> None:
         keys = {key for vertex in _network(pictures[NeighbourhoodView]).vertices for key in vertex.keys}
         assert any(key.startswith("unit:table/") for key in keys)
         assert "table" in next(mark.title for mark in pictures[CardView].marks() if mark.title.startswith("Fed most by"))
-        assert "correlations" not in pictures[ClustersView].note
+        assert not any("correlations" in pictures[view].caption for view in (ClustersView, SpringsView))
     else:
         assert set(found) == {"dense"}
         for picture in (pictures[ClustersView], pictures[SpringsView], pictures[CardView]):

@@ -88,3 +88,32 @@ def test_lines_are_the_strongest() -> None:
     sizes = np.random.default_rng(0).integers(0, 30, 200).astype(float)
     for most in (0, 1, 7, 199, 200, 500):
         assert strongest(sizes, most).tolist() == np.argsort(-sizes, kind="stable")[:most].tolist()
+
+
+def test_a_caption_says_where_connections_are_no_weights() -> None:
+    """Of blocks, which do not read each other from unit to unit, lines and springs are correlations: named, counted, or all of them."""
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.relu(x + self.b(torch.tanh(self.a(x))))
+
+    def stack(blocks: int) -> nn.Module:
+        return nn.Sequential(*(Block() for _ in range(blocks)), nn.Linear(4, 3))
+
+    torch.manual_seed(0)
+    x, y = torch.randn(40, 4), torch.arange(40) % 3
+    told = "correlations of answers over the examples"
+    plain = Scene(nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)), x, y)
+    assert told not in plain.view("springs").caption + plain.view("clusters").caption
+    for view, what in (("springs", "springs"), ("clusters", "lines")):
+        assert f" All {what} are {told}, none is a weight." in plain.view(view, edges="together").caption
+        assert f" Between layer 0 and layer 1; layer 1 and layer 2, {what} are {told}, no weights." in _columned(view, stack(3), x, y)
+    assert f" Between 4 of 5 pairs of layers springs are {told}, no weights." in _columned("springs", stack(5), x, y)
+
+
+def _columned(view: str, net: nn.Module, x: torch.Tensor, y: torch.Tensor) -> str:
+    """The caption of a network that is shown by its blocks."""
+    return Scene(net, x, y).view(view, most=max(4, len(list(net.children())))).caption

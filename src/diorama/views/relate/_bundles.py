@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 
 from ...core.saying import percent
+from ...core.selection import spoken
 from ._columns import Cluster, MapColumn
 
 MOST = 12
 """So many bundles between two columns, the strongest."""
+NAMED = 3
+"""Of so many pairs of layers at most the names are said."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,3 +161,17 @@ def _direct(
     none = np.zeros(0, np.int64)
     made = [Bundle(f"{number}:all", number, 0, 0, False, none, none, (0.0, 0.0), links, "", (), False)]
     return made if links else [], most
+
+
+def correlated(pairs: Sequence[Mapping[str, Any]], what: str) -> str:
+    """A sentence on which connections (``what``: "lines", "springs") are no weights but correlations; nothing where all are weights.
+
+    *Meaning* of blocks of layers, of layers that stand apart and of heads there are no weights from the one to the other directly.
+    """
+    said = [f"{spoken(pair['source'])} and {spoken(pair['target'])}" for pair in pairs if pair["how"] == "together"]
+    if not said:
+        return ""
+    if len(said) == len(pairs):
+        return f" All {what} are correlations of answers over the examples, none is a weight."
+    between = f"{'; '.join(said)}," if len(said) <= NAMED else f"{len(said)} of {len(pairs)} pairs of layers"
+    return f" Between {between} {what} are correlations of answers over the examples, no weights."

@@ -26,7 +26,7 @@ from ...scene.sets import words as words_of
 from .. import about
 from ..samples import layers_said, looked_at, looked_up_said, noted, part, single, standing, unfollowed_said
 from ..view import View
-from ._bundles import Bundle, bundled
+from ._bundles import Bundle, bundled, correlated
 from ._columns import LIT, WIDEST, MapColumn, Shown, columned, drawn, grouped, key_of, standard, telling
 from ._patches import looked_at_words, patches, words
 from ._still import closed
@@ -124,7 +124,8 @@ class ClustersView(View):
         marks += [_own(column, groups.recurrent[column.layer]) for column in shown if column.open]
         return self.picture(
             scene, selection, "Clusters of units", Group(children=tuple(marks)),
-            self._caption(scene, found, shown, pictured, held is not None) + said,
+            self._caption(scene, found, shown, pictured, held is not None)
+            + correlated([pair for number, pair in enumerate(pairs) if number not in apart], "lines") + said,
             checks=_checks(held or found), note=self._note(scene, found, pairs, held is None, final, "" if pictured else _narrowed(found)),
             final=final,
         )
@@ -180,14 +181,6 @@ class ClustersView(View):
         if self.edges == "weights" and self.of == "units" and (final or pairs):
             named = [one["layer"] for one in found["layers"]]
             notes += [unfollowed_said(unfollowed(scene, named)), looked_up_said(scene, named)]
-        several = [
-            f"{spoken(pair['source'])} and {spoken(pair['target'])}"
-            for number, pair in enumerate(pairs) if pair["how"] == "together" and number not in apart
-        ]
-        if several:
-            notes.append(
-                f"between {'; '.join(several[:3])}{' and others' if len(several) > 3 else ''} lines are correlations over the examples"
-            )
         less = [one["layer"] for one in found["layers"] if len(one["units"]) < scene.layers[one["layer"]].units]
         if less:
             notes.append(f"of {joined([spoken(one) for one in less])} the units that vary most are shown")

@@ -130,12 +130,14 @@ class NeededView(View):
             said += f" without changing more than {CHEAP:.0%} of them" if np.isfinite(share) else ""
         if not free:
             every = [names[k] for k in sorted({k for _, _, k in ways})]
+            # Held still, a layer may even lower the loss: what it cannot do without is the answers as they are.
+            cost = f" without changing more than {CHEAP:.0%} of the {answers}" if np.isfinite(share) else ""
             outer = _outermost(every)
             if len(outer) == 1:
-                said += ", so neither it nor what lies in it can be lost" if len(every) > 1 else ", so it is needed"
+                said += ", so neither it nor what lies in it can be lost" + cost if len(every) > 1 else ", so it is needed"
             else:
-                within = ", nor what lies in them" if len(outer) < len(every) else ""
-                said += f", so none of the {len(outer)} that were tried can be lost{within}"
+                within = ", nor what lies in them" + "," * bool(cost) if len(outer) < len(every) else ""
+                said += f", so none of the {len(outer)} that were tried can be lost{within}{cost}"
         if dear[0] > 0 and names[dear[2]] not in least and dear[0] > rise + ALIKE * abs(dear[0]):
             most = _outermost(_alike(names, value[dear[1]], dear[0]))
             way = "left out" if dear[1] == "passed" else "held at its mean"

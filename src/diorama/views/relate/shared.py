@@ -11,6 +11,7 @@ from ...core.colour import symmetric
 from ...core.knobs import knob
 from ...core.marks import Bars, Column, Group, Image, Node, Table
 from ...core.picture import Check, Picture, Progress
+from ...core.saying import counted
 from ...core.selection import Selection, number_key, spoken, unit_key
 from ...data import kinds
 from ...derive.derivations.shared import FEWEST, SHUFFLES, unshared
@@ -137,10 +138,7 @@ class SharedView(View):
     def _noted(self, scene: Scene, value: dict[str, Any]) -> str:
         classes, told = classes_of(scene), []
         if value["how"] == "hardest":
-            told.append(
-                "Too few or too many examples are misread to compare them, or answers are not right or wrong: "
-                f"the {len(value['inside']):,} with the largest losses are taken."
-            )
+            told.append(f"{_unread(scene)}: the {len(value['inside']):,} with the largest losses are taken.")
         if classes is not None and classes.ndim == 1 and not value["within"]:
             told.append("Fewer than two others are of their classes: they are compared with all others, so that what tells classes apart counts too.")
         return " ".join(told)
@@ -157,6 +155,17 @@ class SharedView(View):
             columns.append(Column(name="answer", kind="text", texts=tuple(named(scene, int(given[k])) for k in which)))
         columns.append(Column(name="loss", numbers=scene.losses().double().numpy()[which]))
         return Table(title="Some of them", columns=tuple(columns), row_keys=tuple(number_key("example", k) for k in which))
+
+
+def _unread(scene: Scene) -> str:
+    """Why no misread examples are compared: answers are neither right nor wrong, or so few are, or all but so few."""
+    right = scene.answers().right
+    if right is None or right.ndim != 1:
+        return "An answer is not right or wrong as a whole here"
+    wrong, count = int((right.numpy() < 0.5).sum()), len(scene.live)
+    if wrong < count - wrong:
+        return f"{f'Only {wrong}' if wrong else 'None'} of the {counted(count, 'examples')} {'is' if wrong < 2 else 'are'} misread, too few to compare"
+    return f"{wrong:,} of the {counted(count, 'examples')} are misread, too many to compare with others"
 
 
 def _measured(scene: Scene, name: str) -> bool:

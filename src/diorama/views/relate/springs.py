@@ -17,6 +17,7 @@ from ...derive.strengths import apart, strengths, unfollowed
 from ...scene import Scene
 from ..samples import layers_said, looked_at, looked_up_said, noted, part, standing, unfollowed_said
 from ..view import View
+from ._bundles import correlated
 from ._columns import standard, telling
 from ._still import CLOSED, closed, unheard
 
@@ -82,15 +83,14 @@ class SpringsView(View):
         ends = [(layers.index(pair["source"]), layers.index(pair["target"])) for pair in pairs]
         springs = joined([np.asarray(pair["strengths"], float) for pair in pairs], sizes, ends)
         at, force = rest(springs, sizes[-1])
-        correlated = [pair for pair in pairs if pair["how"] == "together"]
         # By the first examples alone, few of many units have been heard of.
         shut = [closed(scene, one) if final else np.zeros(len(one["units"]), bool) for one in found["layers"]]
         network = _network(found, springs, at, self.lines, shut, named=answers(scene, scene.layers[layers[-1]]))
         return self.picture(
-            scene, selection, "Units held by springs", network, self._caption(scene, found, sizes, sum(int(one.sum()) for one in shut)),
+            scene, selection, "Units held by springs", network,
+            self._caption(scene, found, sizes, sum(int(one.sum()) for one in shut)) + correlated(pairs, "springs"),
             checks=(Check(name="force", value=force, sentence="the largest force left on a unit, relative to its springs: 0 at rest."),),
             note=noted(
-                f"between {len(correlated)} of {len(pairs)} pairs of layers springs are correlations over the examples" if correlated else "",
                 *((unfollowed_said(unfollowed(scene, layers)), looked_up_said(scene, layers)) if self.edges == "weights" else ()),
                 looked_at(scene, found["examples"]), standing(scene, layers),
             ),
