@@ -9,7 +9,7 @@ import { outline } from "../src/marks/contour.ts";
 import { HALVES } from "../src/marks/halves.ts";
 import { drawPicture } from "../src/marks/index.ts";
 import { namedRows, under } from "../src/marks/heatmap.ts";
-import { parted } from "../src/marks/elements.ts";
+import { lastParts, parted } from "../src/marks/elements.ts";
 import { fitted } from "../src/marks/heatmap.ts";
 import { shortened } from "../src/marks/sheet.ts";
 import { spread } from "../src/marks/lineplan.ts";
@@ -134,6 +134,8 @@ test("a long name of a layer keeps its end when it is cut, and words lose theirs
   assert.equal(begin + end, `Weights of ${name}`);
   assert.ok(end.endsWith("self_attention.out_proj"));
   assert.deepEqual(parted("Activations of example 0, sorted by strength"), ["Activations of example 0, sorted by strength", ""]);
+  assert.deepEqual(lastParts("enc.layers.0.linear1"), ["enc.layers.", "0.linear1"]);
+  for (const whole of ["conv2", "layer.0.conv", "0.123456789012345", "unit 3 of enc.layers.0.linear1"]) assert.deepEqual(lastParts(whole), [whole, ""]);
   assert.equal(shortened(name, 12), "enco…out_proj");
   assert.equal(shortened("upper moon", 4), "uppe…");
 });

@@ -3,7 +3,7 @@
 import { classColour, css } from "../colour.ts";
 import type { Bars } from "../types.ts";
 import type { Context } from "./context.ts";
-import { ensure, make, setText } from "./elements.ts";
+import { ensure, lastParts, make, setName, setText } from "./elements.ts";
 import { format, percent, withUnit } from "./format.ts";
 import type { Draw } from "./half.ts";
 import { head } from "./head.ts";
@@ -102,7 +102,8 @@ function fill(bar: Bar, mark: Bars, i: number, scale: { low: number; high: numbe
   bar.tick.removeAttribute("style");
   if (other !== undefined) bar.tick.style[along[0]] = `${share(other) * 100}%`;
   bar.classList.toggle("strong", mark.strong === i);
-  setText(bar.label, mark.labels[i] ?? "");
+  if (mark.horizontal) setName(bar.label, mark.labels[i] ?? "", lastParts);
+  else setText(bar.label, mark.labels[i] ?? "");
   // Of what a share is told where it is asked for: beside the bar there is room for the number.
   setText(bar.value, mark.notes[i] || (shared(mark) ? percent(value) : shown(mark, i)));
 }

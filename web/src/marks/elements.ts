@@ -34,10 +34,16 @@ export function parted(text: string): [string, string] {
   return long && text.length > LONG ? [text.slice(0, -TELLING), text.slice(-TELLING)] : [text, ""];
 }
 
+/** Of a dotted name the last two parts apart, which tell it from its neighbours where there is room for a dozen characters; others whole. */
+export function lastParts(text: string): [string, string] {
+  const at = /^\S{13,}$/.test(text) ? text.lastIndexOf(".", text.lastIndexOf(".") - 1) + 1 : 0;
+  return at > 0 && text.length - at <= TELLING ? [text.slice(0, at), text.slice(at)] : parted(text);
+}
+
 /** Set a name that is cut in its middle where it has no room. */
-export function setName(element: HTMLElement, text: string): void {
+export function setName(element: HTMLElement, text: string, cut = parted): void {
   if (element.textContent === text) return;
-  const [begin, end] = parted(text);
+  const [begin, end] = cut(text);
   element.classList.toggle("parted", end !== "");
   if (end) element.replaceChildren(make("span", "begin", begin), make("span", "end", end));
   else element.textContent = text;

@@ -4,7 +4,7 @@ import { classColour, css, type Theme } from "../colour.ts";
 import { row } from "../picture.ts";
 import type { Limits, NdArray, Network, Vertex } from "../types.ts";
 import { paintImage } from "./cells.ts";
-import { ensure, make, setName, setText, svg } from "./elements.ts";
+import { ensure, lastParts, make, setName, setText, svg } from "./elements.ts";
 import { format, percent } from "./format.ts";
 import type { Draw, Space } from "./half.ts";
 import { sliderIn } from "./handle.ts";
@@ -141,7 +141,7 @@ function knot(toggle: (id: string) => void): Knot {
     setText(caret, vertex.open ? "▾" : "▸");
     caret.setAttribute("aria-label", `${vertex.open ? "close" : "open"} ${vertex.label || vertex.told}`);
     caret.setAttribute("aria-expanded", String(vertex.open));
-    setName(label, vertex.form === "joint" || vertex.form === "dot" ? "" : vertex.label);
+    setName(label, vertex.form === "joint" || vertex.form === "dot" ? "" : vertex.label, lastParts);
     top.hidden = vertex.form === "dot" || (!label.textContent && !vertex.expandable);
     setText(words, vertex.words.join("\n"));
     words.hidden = !vertex.words.length;
