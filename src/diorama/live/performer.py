@@ -80,8 +80,12 @@ class ViewPerformer:
         pictures = self._pictures(request, job["sources"], emit, cancelled)
         if kind == "export":
             return _export(pictures, job["suffix"], job.get("options", {}), emit)
+        shown = b""
         for picture in pictures:
-            emit({"event": "picture"}, picture.to_bytes())
+            told = picture.to_bytes()
+            if told != shown:  # work that has come to rest offers the same draft again and again
+                emit({"event": "picture"}, told)
+            shown = told
             if cancelled():
                 raise Cancelled("it was cancelled")
         return None

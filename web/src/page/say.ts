@@ -24,7 +24,8 @@ export function saySeconds(seconds: number): string {
  */
 export function asideOf(picture: Picture | null, busy: boolean, step: number): number | null {
   const { places, step: own = null } = picture ?? {};
-  const told = places && places.step !== own ? places.step : busy ? null : own;
+  // A draft of a map stays on show while steps go on: what it stands for is said at once, not when its work ends.
+  const told = places && (places.step !== own || picture?.final === false) ? places.step : busy ? null : own;
   return told === step ? null : told;
 }
 
