@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.rounding import rounding
+from ..core.rounding import alike, rounding
 from ..data import nesting
 from ..data.nesting import Nested
 from ..model.hidden import OWN_SLOPE
@@ -55,6 +56,8 @@ def numbers_note(x: Nested, values: Nested, signed: bool = True, flat: Callable[
         else:
             why = "the target does not depend on this input here" if signed else "nothing here speaks for the target"
             said.append(f"The map is zero everywhere: {why}.")
+    elif len(maps) == 1 and nesting.first(values)[0].numel() > 1 and bool(np.all(alike(*(end.cpu().numpy() for end in maps[0])))):
+        said.append("The map is the same everywhere: by this method no part of the input counts more than another here.")
     return " ".join(said)
 
 
