@@ -111,6 +111,27 @@ def bars(scene: Scene, scores: Tensor, truth: Any = None, *, horizontal: bool = 
     return Bars(values=values, labels=labels, reference=reference if same else None, limits=symmetric(values))
 
 
+def number_name(scene: Scene, number: int, count: int) -> str:
+    """What one of the ``count`` numbers that a network answers an example with is called, counted over all places: "output 3", "the answer".
+
+    *Meaning* of a pen what it tells, and behind which point: "lifting the pen behind point 12".
+    *Cost* of a pen one forward pass of one example, kept.
+    """
+    width = scene.once("numbers a place", lambda: _width(scene)) if isinstance(scene.kind, Strokes) else 0
+    curved = curves(width)
+    if curved is None or count % width:
+        return f"output {number}" if count > 1 else "the answer"
+    point, part = divmod(number, width)
+    steps = ("how far to the right", "how far upwards", "lifting the pen")
+    what = steps[part] if curved == 0 else f"number {part} of {width}" if part else "lifting the pen"
+    return f"{what} behind point {point}"
+
+
+def _width(scene: Scene) -> int:
+    """How many numbers the network answers with at a place."""
+    return int(scene.look(scene.live.batch([0], scene.device))[0].shape[-1])
+
+
 def pen_step(scene: Scene, scores: Tensor) -> tuple[float, float, float] | None:
     """What a network that writes with a pen says of the step behind the last point: how far to the right and upwards, in the mean of its
     curves, and how likely the pen is lifted then; None for all other answers."""

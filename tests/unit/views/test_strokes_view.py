@@ -20,6 +20,7 @@ from diorama.model.mixtures import PARTS
 from diorama.run import Run
 from diorama.scene import Scene
 from diorama.scene.penning import penning
+from diorama.views.answers import number_name
 
 FIRST = torch.tensor([-3.0, 1.0, 0.0])
 
@@ -154,6 +155,17 @@ def test_a_network_of_plain_steps_is_followed() -> None:
     assert f"a step of {last[0]:.2g} to the right and {last[1]:.2g} upwards" in plain.view("answer").caption
     assert "lifting the pen behind the last point" in plain.view("attribution", method="gradient").caption
     assert len([mark for mark in picture.marks() if isinstance(mark, Lines)]) == 1
+    assert [number_name(plain, k, 27) for k in (0, 4, 26)] == [
+        "how far to the right behind point 0", "how far upwards behind point 1", "lifting the pen behind point 8",
+    ]
+    mixture = _scene()
+    width = mixture.scores(mixture.live.batch([0])).shape[-1]
+    assert number_name(mixture, 2 * width, 9 * width) == "lifting the pen behind point 2"
+    assert number_name(mixture, 2 * width + 1, 9 * width) == f"number 1 of {width} behind point 2"
+    assert number_name(mixture, 3, 5) == "output 3"
+    for scene in (plain, mixture):
+        morph = scene.view("morph", select=diorama.Selection.of("example:0", against=["example:1"]))
+        assert "behind point" in " ".join([morph.caption, *(mark.title for mark in morph.marks())]), morph.caption
 
 
 @pytest.mark.parametrize(("plain", "told"), [(False, 0.2), (True, 0.9)])

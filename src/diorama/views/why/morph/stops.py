@@ -60,7 +60,7 @@ class Stops:
             return answers.token(self.scene, number)
         if self.scene.task in CLASSED and number < len(self.scene.classes):
             return self.scene.classes[number]
-        return f"output {number}" if len(self.found[0]) > 1 else "the answer"
+        return answers.number_name(self.scene, number, len(self.found[0]))
 
     def key(self, number: int) -> str:
         """The key of an answer that is a class."""
