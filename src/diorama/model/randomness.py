@@ -73,6 +73,14 @@ class RandomKept:
         self._stack.callback(_numpys_kept())
         return self
 
+    def restart(self) -> None:
+        """Let torch's generators draw again what they drew since the beginning."""
+        if self._aside is not None:
+            self._aside.states = [state for _, state in self._found]
+            return
+        for generator, state in self._found:
+            generator.set_state(state)
+
     @property
     def drew(self) -> bool:
         """Whether a generator of torch has been drawn from since, inside."""

@@ -120,29 +120,64 @@ def _texts_read(run: RunReader) -> bool:
     return "texts/labels" in run.row_names
 
 
+_UNLIKE = {
+    "state": "run twice on the same batch, the model answers otherwise: it draws random numbers of its own, or goes by what earlier passes left",
+    "altered": "the model writes into the batch it is given, and what was there before is not held",
+    "refilled": "tensors of its batch were written to afterwards, by the loop or a later pass",
+    "dropped": "the step had more passes than are held, and the first are gone",
+}
+"""Why a pass could not be run again as it was."""
+
+
 def place_told(fact: Mapping[str, Any]) -> str:
     """Where the first bad number began, in a sentence."""
-    layer, op, text, thing = (str(fact.get(name, "")) for name in ("layer", "op", "text", "tensor"))
+    layer, op, text, thing, doubt = (str(fact.get(name, "")) for name in ("layer", "op", "text", "tensor", "doubt"))
     inside = f" in layer {layer}" if layer else ""
     lower = f" under autocast to {fact['autocast']}" if fact.get("autocast") else ""
     slope = f"the op {op}{inside}, whose slope is not finite" if op else thing
+    since = f", out of infinities that the op {fact['since']} wrote" if fact.get("since") else ""
+    made = "holds infinities that the code wrote itself, and they came to the answers" if doubt == "put" else "made it"
+    if op and fact.get("where") == "backward" and doubt:
+        slope = f"the loss, or, if it takes {doubt}, at {slope}"
     told = {
         "weights": f"{thing} was NaN or infinite when the step began, by the optimizer's step before it or by hand: {text}",
         "input": f"The batch itself held it: in {thing} {text}",
-        "forward": f"The op {op}{inside} made it in the forward pass{lower}: {text}{_taken(fact)}",
+        "forward": f"The op {op}{inside} {made} in the forward pass{since}{lower}: {text}{_taken(fact)}",
         "backward": f"The forward pass was finite; on the way back it began at {slope}: {text}",
         "loss": f"The answers were finite when the batch was run again{lower}: it began in the loss or in its gradient, and {text}",
+        "unlike": f"The pass could not be repeated ({_UNLIKE.get(str(fact.get('unlike')), '')}), so it is not known where it began: {text}",
     }.get(str(fact.get("where")), f"{text}; running the batch again did not show where it began")
-    examples = [str(each) for each in fact.get("examples", ())]
-    whose = ""
-    if examples:
-        few = ", ".join(examples[:8]) + (" …" if fact.get("concerned", 0) > 8 else "")
-        whose = f", in {fact.get('concerned')} of the batch's {fact.get('of')} examples ({few}, counted from 0)"
     which = f" (pass {fact['pass']} of the step's {fact['passes']})" if fact.get("passes", 1) > 1 else ""
     out = f" {left_out(fact)}" if fact.get("skipped") else ""
     if fact.get("redrawn"):
         out += " The pass was run again with other random numbers than it had: at the last reading before it, none were drawn."
-    return f"{told}{whose}{which}.{out}"
+    if fact.get("unlike") and fact.get("where") != "unlike":
+        out += f" The pass could not be repeated quite as it was: {_UNLIKE.get(str(fact['unlike']), '')}."
+    return f"{told}{_whose(fact)}{which}.{_doubted(fact)}{out}"
+
+
+def _whose(fact: Mapping[str, Any]) -> str:
+    """Which examples are concerned; rows, where no axis is known to count examples."""
+    rows = [str(each) for each in fact.get("examples") or fact.get("rows") or ()]
+    if not rows:
+        return ""
+    few = ", ".join(rows[:8]) + (" …" if fact.get("concerned", 0) > 8 else "")
+    of = fact.get("of")
+    whole = f"of the batch's {of} examples" if fact.get("examples") else f"of the {of} rows of its first axis"
+    made = "; it is made of weights alone, not of the batch" if fact.get("weights") else ""
+    return f", in {fact.get('concerned')} {whole} ({few}, counted from 0){made}"
+
+
+def _doubted(fact: Mapping[str, Any]) -> str:
+    """Why the place may not be the cause, in a sentence."""
+    doubt = str(fact.get("doubt", ""))
+    if not doubt:
+        return ""
+    if doubt == "put":
+        return " Whether these are the fault, or the loss is, is not known."
+    if doubt == "aside":
+        return " No op of the pass took it on, and the answers were finite: unless the loss takes it from the model, it began in the loss."
+    return f" Whether the loss takes {doubt} is not known." if fact.get("where") == "forward" else ""
 
 
 def left_out(fact: Mapping[str, Any]) -> str:
@@ -155,7 +190,15 @@ def _sure(fact: Mapping[str, Any] | None) -> str:
         return "Certain."
     if fact.get("redrawn"):
         return "The step is certain; the place is that of the same batch and weights with other random numbers."
-    return "Certain: the batch was run again with the same weights and random numbers."
+    if fact.get("where") in ("unlike", "unknown"):
+        return "The step is certain; the place is not known."
+    if fact.get("unlike"):
+        return "The step is certain; the place is that of the same batch and weights, but the pass could not be repeated quite as it was."
+    if fact.get("doubt"):
+        return "The step is certain; the place only if the loss takes what is bad there."
+    if fact.get("where") == "weights":
+        return "Certain: the weights were looked at before the optimizer's step."
+    return "Certain: the batch was run again with the same weights and random numbers, twice, to the same answers."
 
 
 def _taken(fact: Mapping[str, Any]) -> str:
