@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from torch.utils.data import DataLoader, Dataset
 
 from ..core.errors import UsageError
+from . import writing
 
 Nested = Tensor | tuple[Any, ...] | list[Any] | dict[str, Any]
 """One tensor, or a tuple, list or dict of them."""
@@ -172,7 +173,35 @@ def join(parts: list[Nested]) -> Nested:
 
 
 def call(model: Callable[..., Any], x: Nested) -> Any:
-    """Give an input to a model: a tuple as ``model(*x)``, a dict as ``model(**x)``."""
+    """Give an input to a model: a tuple as ``model(*x)``, a dict as ``model(**x)``. A model that writes into what it is given (``x.sub_(mean)``)
+    writes into a copy; of the pass that shows that it does, what it wrote is undone, and where slopes are wanted it is run again.
+
+    *Cost* a copy of the input a pass.
+    """
+    if writing.known(model):
+        return _called(model, each(x, writing.copied))
+    kept = writing.Kept(() if isinstance(x, PackedSequence) else tensors(x))
+    try:
+        output = _called(model, x)
+    except Exception as error:
+        if not kept.restored(error):
+            raise
+        writing.note(model)
+        if not torch.is_grad_enabled():
+            raise
+    except BaseException:
+        kept.restored()
+        raise
+    else:
+        if not kept.restored():
+            return output
+        writing.note(model)
+        if not torch.is_grad_enabled():
+            return output
+    return _called(model, each(x, writing.copied))
+
+
+def _called(model: Callable[..., Any], x: Nested) -> Any:
     if isinstance(x, Tensor | Padded):
         return model(_given(x))
     if isinstance(x, dict):
