@@ -24,7 +24,7 @@ from .record import lock, requests
 from .record.causes import ranked
 from .record.evidence import Unjudged, unjudged
 from .record.lineage import Line, children
-from .record.past import Past
+from .record.past import Past, sound_until
 
 if TYPE_CHECKING:
     from torch import nn
@@ -338,13 +338,14 @@ class Run(Line):
         from .record.findings import checked
 
         record = step if isinstance(step, Past) else Past(self, step)
+        sound = self._sound(record)
         found, failed = [], []
         judge = record.has_series("batch/judge")
         for name, plugin in registry.findings.items():
             if judge and plugin.steady:
                 continue
             try:
-                judged = functools.partial(plugin(), record)
+                judged = functools.partial(plugin(), record if plugin.broken else sound)
                 told = judged() if registry.is_own(plugin) else within(_LONGEST, registry.findings.told(name), judged)
                 found += [checked(plugin, one) for one in given(plugin, told, list, tuple)]
             except Faulty as error:
@@ -359,10 +360,15 @@ class Run(Line):
         failed += registry.findings.broken.values()
         return ranked(found), failed
 
+    def _sound(self, record: Past) -> Past:
+        """The record up to where the network became NaN or infinite, for good: what it answers since says nothing of the data or the learning."""
+        until = sound_until(record)
+        return record if until is None else Past(self, until)
+
     def unjudged(self, step: int | Past | None = None) -> list[Unjudged]:
         """The findings of which the record says nothing (yet), each with the reason; with ``step`` as it stood after that step, or as in what
         was read already."""
-        record: Any = step if isinstance(step, Past) else Past(self, step)
+        record: Any = self._sound(step if isinstance(step, Past) else Past(self, step))
         judge = record.has_series("batch/judge")
         found = []
         for name, plugin in registry.findings.items():

@@ -110,6 +110,11 @@ def misread(run: RunReader, least: float, learnt: float = 0.7) -> list[Misread]:
     at, losses = run.rows("examples/loss")
     if len(steps) < LOOKS + 1 or not np.array_equal(steps, at) or len(truth) != answers.shape[1]:
         return []
+    # What answers NaN answers no class; and one class for all is the whole network's fault, not that of two which look alike.
+    there = np.isfinite(answers).all(1) & (answers[:, truth >= 0] >= 0).all(1)
+    steps, answers, losses = steps[there], answers[there], losses[there]
+    if len(steps) < LOOKS + 1 or not np.ptp(answers[-LOOKS:][:, truth >= 0]):
+        return []
     found = []
     said = answers.astype(np.int64).clip(0)
     classes = max(int(said.max()), int(truth.max())) + 1

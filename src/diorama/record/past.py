@@ -113,3 +113,27 @@ class Past:
     def events(self) -> list[RecordedEvent]:
         """The events until then, oldest first."""
         return [event for event in self._run.events if self._step is None or event.step <= self._step]
+
+
+def sound_until(record: Past) -> int | None:
+    """The last step at which a network whose numbers are NaN or infinite to the end still had sound ones; None where it has now.
+
+    *Meaning* by the norms of its weights and its loss on the probe set, as far as readings tell, and by the loss and the first bad number where
+    they are bad up to there. A loss alone that is NaN (no label was left) is nothing of the network's.
+    """
+    names = [name for name in record.series_names if name == "probe/loss" or name.startswith("weights/") and name.endswith("/norm")]
+    bad = [first for name in names if (first := _bad_to_the_end(*record.series(name))) is not None]
+    if not bad:
+        return None
+    if record.has_series("loss") and (first := _bad_to_the_end(*record.series("loss"))) is not None:
+        bad.append(first)
+    fact = record.meta.get("first_bad")
+    if isinstance(fact, dict) and isinstance(fact.get("step"), int) and not fact.get("skipped"):
+        bad.append(fact["step"])
+    return min(bad) - 1
+
+
+def _bad_to_the_end(steps: Steps, values: Floats) -> int | None:
+    good = np.flatnonzero(np.isfinite(values))
+    first = int(good[-1]) + 1 if len(good) else 0
+    return int(steps[first]) if first < len(steps) else None

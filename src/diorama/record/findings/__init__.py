@@ -84,6 +84,9 @@ class Finding(Plugin):
 
     steady: ClassVar[bool] = False
     """It rests on data that stay what they are: it is not asked about a network that judges what another one makes, as in a GAN."""
+    broken: ClassVar[bool] = False
+    """It tells of numbers that are NaN or infinite: it is asked with the whole record. Others are asked with what was recorded before a network
+    became so for good, since what that answers then says nothing of the data or the learning."""
     rests: ClassVar[tuple[str, ...]] = ()
     """The series without which it can tell nothing, as ``("updates/*/ratio:readings", "loss:100")``: behind a colon how many readings, or the
     knob that says so. One of several is enough with ``|`` between them; what is not there is named as not judged."""

@@ -21,6 +21,7 @@ class ExplodingUpdates(Finding):
     steps, it is told calmly.
     """
 
+    broken = True
     rests = ("updates/*/ratio:readings",)
 
     ratio: float = knob(0.1, "The ratio of the norms of update and weights from which on it is told.", low=0.0, log=True)

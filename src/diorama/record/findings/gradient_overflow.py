@@ -20,6 +20,7 @@ class GradientOverflow(Finding):
     whatever it is. It needs ``watch(state=[scaler])``.
     """
 
+    broken = True
     rests = ("loss_scale:2",)
     about = "scaler"
 

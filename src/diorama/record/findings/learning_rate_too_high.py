@@ -35,6 +35,7 @@ class LearningRateTooHigh(Finding):
     threw it up and it came back to where it began, without learning more, they are.
     """
 
+    broken = True
     rests = ("updates/*/ratio:5", "loss:steps")
 
     ratio: float = knob(0.02, "The median ratio of update to weights from which on it is told.", low=0.0, log=True)

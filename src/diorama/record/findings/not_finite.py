@@ -31,6 +31,7 @@ class NotFinite(Finding):
     no losses: no label was left, and the weights are as they were.
     """
 
+    broken = True
     rests = ("loss|weights/*/norm|gradients/*/norm|first_bad",)
 
     def __call__(self, run: RunReader) -> list[Found]:

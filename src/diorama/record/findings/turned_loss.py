@@ -24,6 +24,7 @@ class TurnedLoss(Finding):
     another one makes it is told where both pull the same way.
     """
 
+    broken = True
     rests = ("loss:20&probe/loss:2|batch/turned:readings",)
 
     near: float = knob(0.25, "How near the training's first loss must lie to the probe set's, turned, as a part of it.", low=0.0, high=1.0)

@@ -25,6 +25,7 @@ class UnscaledTargets(Finding):
     """
 
     steady = True
+    broken = True
     rests = ("probe/loss:2", "probe.ends", "steps:steps")
     about = "numbers"
     far: float = knob(30.0, "How far from zero true values lie at least.", low=1.0)
