@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,36 @@ ENDS = frozenset((
     "<EOS>", "[EOS]", "<|return|>", "<turn|>", "[END]",
 ))
 """Tokens of such names end a text."""
+_TEXTS, _FILLED = 6, 3
+"""Texts that are wanted, and texts of them, of as many lengths, that are filled up with two tokens or more."""
 _PADDING = re.compile(r"[<\[]\W*pad\W*[>\]]", re.IGNORECASE)
+
+
+class FilledUp(NamedTuple):
+    """The token that fills texts up, and where it does."""
+
+    token: int
+    places: NDArray[np.bool_]
+
+
+def padding(tokens: NDArray[np.int64]) -> FilledUp | None:
+    """The token that stands at the end of texts (n, places), or at their beginning, and nowhere else.
+
+    *Meaning* a token of the language, however frequent, stands between others too. What fills texts up stands only in a run at one end,
+    longer in one text than in another.
+    """
+    if tokens.ndim != 2 or len(tokens) < _TEXTS or tokens.shape[1] < 3:
+        return None
+    for way in (1, -1):
+        ends, frequent = np.unique(tokens[:, ::way][:, -1], return_counts=True)
+        token = int(ends[frequent.argmax()])
+        here = tokens[:, ::way] == token
+        run = np.cumprod(here[:, ::-1], 1)[:, ::-1].astype(bool)
+        lengths = run.sum(1)
+        filled = (lengths > 1) & (lengths < tokens.shape[1])
+        if not (here & ~run).any() and filled.sum() >= max(_FILLED, len(tokens) / 4) and len(np.unique(lengths[filled])) >= _FILLED:
+            return FilledUp(token, run[:, ::way])
+    return None
 
 
 def pads(token: str) -> bool:

@@ -53,6 +53,8 @@ class Reading:
     """The sentence that says by which numbers the form was guessed, where nothing but these told it: see :meth:`reread`."""
     shape: tuple[int, ...] = ()
     """Of answers that are the input flattened: the input's shape, without examples."""
+    filling: tuple[int, ...] = ()
+    """Labels of places that only fill a text up: left out like :attr:`ignored` ones."""
 
     @classmethod
     def of(
@@ -104,6 +106,11 @@ class Reading:
         if shifted:
             guessed.append("the labels are the text's own tokens, so each step's answer is held against the next token")
         return cls(found, read, outputs, criterion, tuple(guessed), ignored, shifted, unsure, _unlike(scores, x, found))
+
+    def without(self, filling: Sequence[int], why: str) -> Reading:
+        """The reading that leaves out these labels too, and says why."""
+        new = tuple(label for label in filling if label not in (*self.ignored, *self.filling))
+        return dataclasses.replace(self, filling=(*self.filling, *new), guessed=(*self.guessed, why)) if new else self
 
     def reread(self, scores: Tensor) -> Reading:
         """The reading that goes with more scores: where they contradict a form that was guessed from others', they are raw scores."""
@@ -312,7 +319,7 @@ class Reading:
         return found
 
     def _told(self, y: Tensor) -> Tensor:
-        return torch.where(among(y, self.ignored), IGNORED, y)
+        return torch.where(among(y, (*self.ignored, *self.filling)), IGNORED, y)
 
     def _single(self, scores: Tensor) -> bool:
         """One score stands for two classes."""

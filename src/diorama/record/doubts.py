@@ -93,6 +93,12 @@ _AMONG = (
     "compares each answer with its own true value: these are two losses, and nothing is concluded from the one beside the other or from the probe "
     "set's alone; pass criterion= to diorama.watch to have the probe set's loss in the training's measure"
 )
+_FILLED = 20
+"""Labels that fill texts up, wanted by the loss of the training: fewer may come of rounding."""
+_COUNTED = (
+    "the loss of the training counts what fills texts up, and the probe set's leaves it out: these are two measures, and nothing is concluded from "
+    "the one beside the other; mask padding with −100, or give cross_entropy an ignore_index"
+)
 
 
 class Doubts:
@@ -105,11 +111,20 @@ class Doubts:
         """``tell`` takes a sentence and what it is about: a ``doubt`` of the task, or that two losses are each of its own ``measure``."""
         self._task = "" if reading is None or told or reading.criterion is not None else reading.task
         self._tell, self._against, self._looks = tell, 0, 0
+        self._filling, self._filled = () if reading is None else reading.filling, 0
         self._fitted = False
         self._ratios: list[tuple[int, float]] = []
         self._margins: list[tuple[float, float]] = []
         self._level: list[float] = []
         self._plain, self._alike, self._twice = {True: 0, False: 0}, 0, False
+
+    def counts(self, labels: NDArray[np.int64] | None) -> None:
+        """The labels that the loss of one batch more wanted: those that fill texts up may be among them."""
+        if self._filling and labels is not None:
+            self._filled += sum(int((labels == label).sum()) for label in self._filling)
+            if self._filled >= _FILLED:
+                self._tell(_COUNTED, "measure")
+                self._filling = ()
 
     def look(self, slopes: Slopes | None, scalars: Mapping[str, float | Tensor], passes: int, scale: float) -> None:
         """One batch more: what its slopes say, the numbers that the loop told, and by how much the loss was scaled."""

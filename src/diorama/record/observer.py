@@ -334,6 +334,7 @@ class Observer:
             if step.batch is not None and self.truth is not None:
                 self.truth.look(step.batch.habits)
             if step.batch is not None and self.doubts is not None:
+                self.doubts.counts(step.batch.labels)
                 self.doubts.look(self.batch.slopes, scalars, step.batch.passes, loss_scale(self._subject) or 1.0)
         return step
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..data.examples import Examples
+from ..data.padding import FilledUp as FilledUp
+from ..data.padding import padding as padding
 from ..model.attention import KERNELS, opened
 from ..model.axes import first_tensor
 from ..model.batch_size import called
@@ -18,39 +21,10 @@ from ..model.mode import OpMode
 from ..model.untouched import Untouched
 from ..model.unwrap import fed
 
-_TEXTS, _FILLED = 6, 3
-"""Texts that are wanted, and texts of them, of as many lengths, that are filled up with two tokens or more."""
 _LOOKED = 8
 """Texts of the probe set that are run to see what attention looks at."""
 _PROBE = 512
 _NONE, _ALL = 1e-6, 0.999
-
-
-class FilledUp(NamedTuple):
-    """The token that fills texts up, and where it does."""
-
-    token: int
-    places: NDArray[np.bool_]
-
-
-def padding(tokens: NDArray[np.int64]) -> FilledUp | None:
-    """The token that stands at the end of texts (n, places), or at their beginning, and nowhere else.
-
-    *Meaning* a token of the language, however frequent, stands between others too. What fills texts up stands only in a run at one end,
-    longer in one text than in another.
-    """
-    if tokens.ndim != 2 or len(tokens) < _TEXTS or tokens.shape[1] < 3:
-        return None
-    for way in (1, -1):
-        ends, frequent = np.unique(tokens[:, ::way][:, -1], return_counts=True)
-        token = int(ends[frequent.argmax()])
-        here = tokens[:, ::way] == token
-        run = np.cumprod(here[:, ::-1], 1)[:, ::-1].astype(bool)
-        lengths = run.sum(1)
-        filled = (lengths > 1) & (lengths < tokens.shape[1])
-        if not (here & ~run).any() and filled.sum() >= max(_FILLED, len(tokens) / 4) and len(np.unique(lengths[filled])) >= _FILLED:
-            return FilledUp(token, run[:, ::way])
-    return None
 
 
 def looks_at_padding(model: nn.Module, examples: Examples | None) -> bool | None:

@@ -22,6 +22,7 @@ from ..data.examples import Examples
 from ..data.steered import Steered
 from ..model.batch_size import called
 from ..model.ending import made_by
+from ..model.filling import without_filling
 from ..model.given import as_read, with_names
 from ..model.layers import LayerTable, layers
 from ..model.outputs import Reading
@@ -295,6 +296,7 @@ def _tried(model: nn.Module, examples: Examples, told: Watched) -> tuple[Reading
         whole = Reading.of(wide, examples.y, task=told.task, criterion=told.criterion, x=given, classes=names, ending=ending)
         reading = dataclasses.replace(whole, outputs=told.outputs)
     scores = reading.scores(output)
+    reading = without_filling(reading, reading.width(scores), examples, model)
     if not scores.ndim or len(scores) != len(few):
         raise UsageError(
             f"the model answers {len(few)} examples with scores of shape {tuple(scores.shape)}; "

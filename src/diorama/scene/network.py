@@ -24,6 +24,7 @@ from ..data.kinds import Kind, Tokens
 from ..data.nesting import Nested
 from ..model.batch_size import called
 from ..model.ending import Ending, made_by
+from ..model.filling import without_filling
 from ..model.graph import Graph, GraphLook, graph
 from ..model.layers import SURVEYED, Layer, LayerTable, layers
 from ..model.outputs import Reading
@@ -230,7 +231,7 @@ class SceneNetwork:
         shared, given, y = self.source.shared, self.examples, self.examples.y
         reading = Reading.of(output, y, x=beside_labels(self.model, x, y), classes=given.classes, ending=ending, **self.told)
         shared.width = reading.width(reading.scores(output))
-        shared.reading = reading
+        shared.reading = without_filling(reading, shared.width, given, self.model)
 
     def parameters(self) -> dict[str, np.ndarray]:
         """Weights and buffers by name, also where the model itself can't be loaded; edits are not applied.
