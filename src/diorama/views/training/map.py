@@ -153,7 +153,8 @@ def _between(scene: Scene, layers: list[ShownLayer]) -> Iterator[Edge]:
     """
     cards = _Flow()
     for one in layers:
-        cards.add(layer_key(one.layer.path), [layer_key(one.name)])
+        again = "" if one.layer.call == 1 else f"#{one.layer.call}"  # each call of a module reads something of its own
+        cards.add(layer_key(one.layer.path) + again, [layer_key(one.name)])
     names = {layer_key(one.name): one.name for one in layers}
     known = {node.id: node for node in scene.graph.nodes}
     parents = {node.id: node.parent for node in scene.graph.nodes}
