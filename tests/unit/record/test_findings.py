@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from diorama.core.registry import findings
+from diorama.core.saying import percent
 from diorama.data.examples import Examples
 from diorama.model.outputs import Reading
 from diorama.record.causes import ranked
@@ -94,11 +95,29 @@ def test_units_silent_from_the_beginning_are_no_alarm(tmp_path: Path) -> None:
     found = _train(tmp_path / "run", model, 0.1)["dead_units"]
     assert found.severity < 0.3
     assert found.action is None
-    assert "about as many as at the first reading, or fewer" in found.text
+    first = int(open_run(tmp_path / "run").series("activations/0/dead")[0][0])
+    assert f"about as many as at the first reading, that of step {first}, or fewer" in found.text
     smooth = _network(nn.Tanh)
     with torch.no_grad():
         smooth[0].weight[:8], smooth[0].bias[:8] = 0, 1e4
     assert "dead_units" not in _train(tmp_path / "smooth", smooth, 0.1)
+
+
+def test_units_that_have_just_fallen_silent_are_told_and_no_alarm(tmp_path: Path) -> None:
+    """A rise that too few readings have is said where it is: at which steps, and how much."""
+    def silence(step: int, model: nn.Module) -> None:
+        if step == 289:
+            with torch.no_grad():
+                model[0].bias[:8] = -1e4
+
+    model = _network()
+    with torch.no_grad():
+        model[0].bias[:2] = -1e4
+    found = _train(tmp_path / "run", model, 0.1, disturb=silence)["dead_units"]
+    assert found.severity < ALARM
+    steps, values = open_run(tmp_path / "run").series("activations/0/dead")
+    assert f"{percent(float(values[-1]), 3)} of the units" in found.text
+    assert f"{percent(float(values[-1]), 3)} at step {int(steps[-1])}" in found.evidence
 
 
 def test_a_rise_that_is_nothing_beside_what_was_learned_is_no_overfitting(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from torch import nn
 from diorama.core.errors import NotApplicable
 from diorama.core.marks import Lines, Table
 from diorama.core.picture import Picture
+from diorama.core.saying import percent
 from diorama.record import ranges
 from diorama.record.findings import Found
 from diorama.record.recorder import watch
@@ -298,6 +299,22 @@ def test_repeated_blocks_fold_into_their_worst_layer(tmp_path: Path) -> None:
     assert {f"{number}.0" for number in range(1, 13)} <= {text.strip() for text in opened.columns[0].texts}
     everything = _table(_look(run, fold="yes", open="all"))
     assert set(names) <= {text.strip() for text in everything.columns[0].texts}
+
+
+def test_what_lies_outside_at_one_reading_is_said_beside_the_step_it_was_read_at(tmp_path: Path) -> None:
+    """Units that fall silent late are no fault yet, and no number that lies in its range either."""
+    def silence(model: nn.Module, step: int) -> None:
+        if step == 11:
+            with torch.no_grad():
+                model[0].bias[:12] = -1e4
+
+    torch.manual_seed(0)
+    run = _trained(tmp_path / "run", nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 2)), spoil=silence)
+    caption = _look(run).caption
+    assert "lie in their healthy ranges" not in caption
+    dead = run.series("activations/0/dead")
+    assert f"(dead {percent(float(dead[1][-1]), 3)}, read at step {int(dead[0][-1])})" in caption
+    assert "lie in their healthy ranges" in _look(run, 10).caption
 
 
 def test_names_of_repeated_blocks() -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from ..packing import Floats, Steps
     from ..reader import RunReader
 
 
@@ -51,6 +52,7 @@ class DeadUnits(Finding):
         dead = {name: (steps, values) for name, steps, values in layers_between(run, "activations/", "/dead")}
         found, before = [], 0.0
         calm: list[tuple[str, float]] = []
+        began = 0
         counts = last_of(run, "batch/count", self.readings)
         few = bool(len(counts)) and float(np.median(counts)) < _FEW
         for name in sorted(dead, key=lambda each: order.get(each, 0)):
@@ -65,8 +67,11 @@ class DeadUnits(Finding):
                 continue
             grown = lowest - float(values[0])
             if grown < self.growth and lowest < _ALMOST_ALL:
-                if float(last.max()) - float(values[0]) < self.growth:  # what has just grown is told when it has stayed
+                if float(last.max()) - float(values[0]) < self.growth:
                     calm.append((name, float(last[-1])))
+                    began = max(began, int(steps[0]))
+                elif float(last[-1]) - float(values[0]) >= self.growth:  # an alarm only when it has stayed
+                    found.append(self._rising(name, steps, values))
                 continue
             now, first = float(last[-1]), since(steps, values >= lowest)  # of the number that is told, not of the first few units
             gone = lowest >= _ALMOST_ALL and any(weight.startswith(f"{name}.") for weight, *_ in run.meta.get("parameters", ()))
@@ -84,11 +89,24 @@ class DeadUnits(Finding):
             told = named([f"{called(name)} ({percent(share, 3)})" for name, share in calm])
             found.append(Found(
                 self.name, 0.1, "Some units are silent", f"Units of {told} answered nothing to all examples that were read "
-                "last: about as many as at the first reading, or fewer. Healthy networks have such units too.",
+                f"last: about as many as at the first reading, that of step {began:,}, or fewer. "
+                + ("What died before it is among them and was not seen to: a learning rate that is too high kills units in the first steps. "
+                   if began > 1 else "") + "Healthy networks have such units too.",
                 f"The share of silent units has grown by less than {percent(self.growth)} of the units",
                 tuple(layer_key(name) for name, _ in calm), None, 0,
             ))
         return found
+
+    def _rising(self, name: str, steps: Steps, values: Floats) -> Found:
+        """Units that have just fallen silent, and may answer again: told for what it costs so far, which is little."""
+        few = slice(-self.readings, None)
+        told = ", ".join(f"{percent(float(value), 3)} at step {int(step):,}" for step, value in zip(steps[few], values[few], strict=True))
+        return Found(
+            self.name, 0.2, f"More units of {called(name)} are silent", f"{percent(float(values[-1]), 3)} of the units of {called(name)} answered "
+            f"nothing to all examples that were read last, and {percent(float(values[0]), 3)} at the first reading, that of step {int(steps[0]):,}. "
+            f"It is an alarm once {self.readings} readings in a row have it.",
+            f"share of silent units: {told}", (layer_key(name),), None, int(steps[-1]),
+        )
 
 
 def _unborn(run: RunReader, name: str) -> str:

@@ -11,7 +11,7 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Handle, Lines, Node, Series, Table
 from ...core.picture import Picture, Progress
-from ...core.saying import counted, leading, plain
+from ...core.saying import counted, leading, percent, plain
 from ...core.selection import Selection, layer_key, spoken
 from ...record import ranges
 from ...record.findings import ALARM
@@ -156,7 +156,10 @@ class HealthView(View):
         many = layers_said(own)
         beside = f" ({counted(rows, 'rows')})" if str(rows) not in many.replace(",", "").split() else ""
         bad = [row for row in range(len(names)) if health.severity(row) > 0]
-        if not bad:
+        if not bad and (passing := _passing(health, step)):
+            told = f"At step {step} none of the {many} here{beside} has a number that lay outside its healthy range at {ranges.READINGS} readings in " \
+                   f"a row; at the last one {passing}. {_still(health, step)}"
+        elif not bad:
             told = f"At step {step} all numbers of the {many} here{beside} lie in their healthy ranges. "
             told += _still(health, step)
         else:
@@ -186,6 +189,18 @@ def _still(health: JudgedLayers, step: int) -> str:
     if now.size == 0 or now.shape[1] < ranges.READINGS or not (most := float(np.nanmax(now))) < ranges.NOTHING:
         return ""
     return f"But each step changes even the layer that moves most by {most:.1g} of its length (0.001 is usual): nothing is learnt any more. "
+
+
+def _passing(health: JudgedLayers, step: int) -> str:
+    """The numbers that lie outside at their last reading alone: "c3 does (dead 0.44, read at step 30)"; empty where there is none."""
+    found = []
+    for name, cells in health.cells.items():
+        for row, cell in enumerate(cells):
+            if cell.passing:
+                read = health.readings[name].until(step)
+                value = percent(cell.value, 3) if name in _SHARES else f"{cell.value:.3g}"
+                found.append(f"{spoken(str(health.layers[row]['name']))} ({name} {value}, read at step {int(read.steps[read.last(row)[-1]]):,})")
+    return f"outside: {leading([0] * len(found), found)}" if found else ""
 
 
 _HINT = "Click a number to choose its layer and its step."
