@@ -163,6 +163,8 @@ class BatchReader:
         self._after: Tensor | None = None
         self._whole = True
         self._habits: dict[str, float] = {}
+        self._beside_scores = False
+        """Whether there are other outputs beside the scores, for which the loss may ask as well."""
 
     def _see(self, args: Any, kwargs: Any, output: Any) -> None:
         self._passes += 1
@@ -180,6 +182,8 @@ class BatchReader:
         self._habits = in_evaluation(self._model)
         if scores is None or not there:
             return
+        outputs = {id(each) for each in tensors_in(output) if each.is_floating_point() and each.requires_grad}
+        self._beside_scores = len(outputs) > 1
         self._codes.see(output, scores, itertools.chain(tensors_in((args, kwargs)), self._model.parameters(), self._model.buffers()))
         with torch.no_grad():
             self._asked = None if tensor is None else tensor.detach()
@@ -230,7 +234,7 @@ class BatchReader:
         self._take_off()
         rows, gradient, x, asked = self._rows, self._gradient, self._x, self._asked
         passes, inputs, texts = self._passes, self._inputs, self._texts.finish() if self._texts is not None else None
-        tokens, after, whole, habits = self._tokens, self._after, self._whole, self._habits
+        tokens, after, whole, habits, beside = self._tokens, self._after, self._whole, self._habits, self._beside_scores
         if (left := self._leftovers.found(1 if self._idle else passes)) is not None:
             habits["kept" if self._idle else "left"] = float(left)
         habits |= self._judging.finish(self._model) | self._codes.finish() | self._beside.told(asked)
@@ -243,6 +247,8 @@ class BatchReader:
         slopes = None if gradient is None or gradient.shape != rows.shape else gradient.double().cpu().numpy()
         with np.errstate(all="ignore"):
             self.slopes = Slopes(self._reading, values, slopes, x, self._pulls.level()) if slopes is not None else None
+            if self.slopes is not None:
+                self.slopes.beside = beside and whole
             again = twice(values, slopes)
             each = again is None and twice_each(values, slopes)
             labels, chances = (None, None) if each else told_labels(values, slopes) if again is None else (again, shares_of(values))

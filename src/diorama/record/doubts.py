@@ -93,6 +93,10 @@ _AMONG = (
     "compares each answer with its own true value: these are two losses, and nothing is concluded from the one beside the other or from the probe "
     "set's alone; pass criterion= to diorama.watch to have the probe set's loss in the training's measure"
 )
+_PART = (
+    "the loss of the training asks something of other outputs too, and the probe set's is of the answers looked at alone: these are two losses, and "
+    "nothing is concluded from the one beside the other"
+)
 _FILLED = 20
 """Labels that fill texts up, wanted by the loss of the training: fewer may come of rounding."""
 _COUNTED = (
@@ -112,6 +116,8 @@ class Doubts:
         self._task = "" if reading is None or told or reading.criterion is not None else reading.task
         self._tell, self._against, self._looks = tell, 0, 0
         self._filling, self._filled = () if reading is None else reading.filling, 0
+        self._shares: list[float] = []
+        self._shared = reading is None or reading.criterion is not None or reading.task not in CLASSES
         self._fitted = False
         self._ratios: list[tuple[int, float]] = []
         self._margins: list[tuple[float, float]] = []
@@ -128,6 +134,8 @@ class Doubts:
 
     def look(self, slopes: Slopes | None, scalars: Mapping[str, float | Tensor], passes: int, scale: float) -> None:
         """One batch more: what its slopes say, the numbers that the loop told, and by how much the loss was scaled."""
+        if slopes is not None and slopes.beside and passes == 1:
+            self._share(slopes, scalars.get("loss"), scale)
         if not self._task or slopes is None:
             return
         fits = slopes.fits
@@ -173,6 +181,17 @@ class Doubts:
         self._level.append(float(loss) * scale * scale / slopes.squares if loss is not None and slopes.squares > 0 else math.nan)
         low, high = min(self._level), max(self._level)
         return len(self._level) >= READINGS and not (low > 0 and high <= _PROPORTIONAL * low)
+
+    def _share(self, slopes: Slopes, loss: Any, scale: float) -> None:
+        """Whether other outputs have a share in the loss that the loop tells: it is no constant times what these answers cost."""
+        value = float(loss) if loss is not None else math.nan
+        if self._shared or not math.isfinite(value) or not slopes.cost > 0 or len(self._shares) >= _LOOKS:
+            return
+        self._shares.append(value * scale / slopes.cost)
+        off = [share for share in self._shares if abs(share - 1) > _MEASURE]
+        self._shared = len(off) >= READINGS and len(off) == len(self._shares) and max(off) > _PROPORTIONAL * min(off)
+        if self._shared:
+            self._tell(_PART, "measure")
 
     def _measure(self, slopes: Slopes) -> None:
         """The task is right. The loss may still be another one over classes than the probe set's."""
@@ -231,6 +250,10 @@ class Slopes:
         self.size, self.along = float(sizes.sum()), float((values * slopes).sum())
         self.bound = bool(np.count_nonzero(np.abs(slopes) == np.abs(slopes).max(initial=0.0)) > max(2, _BOUND * slopes.size))
         """Whether many are of one size, and none larger."""
+        self.beside = False
+        """Whether the network has other outputs, of which the loss may ask something as well."""
+        self.cost = math.nan
+        """What the plain cross-entropy makes of these answers, weighed as the loss weighs them; NaN where that is not known."""
         self.alike = bool(pulled_alike(values, slopes).get("alike"))
         """Whether the larger an answer is, the more it is pulled back, whatever is true of it."""
         self.apart = math.nan
@@ -242,6 +265,8 @@ class Slopes:
             self.fits = bool(np.median(np.abs(own.sum(1)) / np.abs(own).sum(1)) <= _LOPSIDED) if len(own) else None
             self.kin = self.fits is False and _one_of_each(values, slopes)
             self.plain = _plain(values, slopes) if self.fits else None
+            if self.fits and self.plain is not False:
+                self.cost = _cost(values, slopes)
             if self.plain is not True and twice(values, slopes) is not None:
                 self.fits, self.kin, self.plain, self.twice = True, False, False, True
         elif reading.task in CLASSES and values.shape[1] == 1 and (reading.form == "scores" or values.max() > 1):
@@ -301,6 +326,22 @@ def _plain(values: NDArray[np.float64], slopes: NDArray[np.float64]) -> bool | N
     if not middle > 0 or high - low > _ALIKE * middle or off > _LOPSIDED:
         return False
     return True if np.subtract(*np.quantile(missing[clear], (0.95, 0.05))) >= _SPAN else None
+
+
+def _cost(values: NDArray[np.float64], slopes: NDArray[np.float64]) -> float:
+    """The cross-entropy of the truths that the slopes tell, times how strongly the rows pull; NaN where too few are unsure."""
+    size = np.abs(slopes).sum(1)
+    told = np.flatnonzero((size > _NOTHING * size.max()) & (slopes.min(1) < 0))
+    values, slopes = values[told], slopes[told]
+    highest = values.max(1, keepdims=True)
+    logs = values - highest - np.log(np.exp(values - highest).sum(1, keepdims=True))
+    truth = slopes.argmin(1)
+    own = logs[np.arange(len(told)), truth]
+    missing = -np.expm1(own)
+    clear = missing > _LOPSIDED
+    if np.count_nonzero(clear) < 8:
+        return math.nan
+    return float(np.median(-slopes[np.arange(len(told)), truth][clear] / missing[clear]) * -own.sum())
 
 
 def _plain_of_one(scores: NDArray[np.float64], slopes: NDArray[np.float64]) -> bool | None:

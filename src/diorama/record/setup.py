@@ -311,6 +311,10 @@ def _tried(model: nn.Module, examples: Examples, told: Watched) -> tuple[Reading
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
             shapes = f"the model's scores {tuple(scores.shape)} do not go with y {tuple(few.y.shape)}"
+            if told.criterion is not None:
+                what = f"the scores that outputs={told.outputs!r} picks" if told.outputs is not None else "the model's scores"
+                shapes = (f"criterion= failed; it is called with {what}, a tensor of shape {tuple(scores.shape)}, and y of shape "
+                          f"{tuple(few.y.shape)} ({type(error).__name__})")
             raise UsageError(f"{shapes}: {reason}") from error
     return reading, layers(model, few.x)
 

@@ -271,3 +271,40 @@ def test_a_loss_of_differences_between_answers_is_held_beside_no_squared_error(
         assert held[-1] > 1.1 * held.min()  # while the training's falls: what was called overfitting
         assert run.series("loss")[1][-1] < run.series("loss")[1][0]
         assert not {found.finding for found in run.findings()} & {"overfitting", "stalled_learning", "unscaled_targets"}
+
+
+class _Detector(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.boxes, self.logits = nn.Linear(6, 16), nn.Linear(16, 4), nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        hidden = torch.tanh(self.body(x))
+        return {"boxes": self.boxes(hidden), "logits": self.logits(hidden)}
+
+
+@pytest.mark.parametrize(("weight", "scale"), [(5.0, 1.0), (0.0, 1.0), (0.0, 2.0)], ids=["both", "classes", "classes twice"])
+def test_a_loss_of_other_outputs_too_is_another_measure(tmp_path: Path, weight: float, scale: float) -> None:
+    """The probe set's loss is that of the chosen output alone, which is said where the loop's loss has a share of another, and only there."""
+    torch.manual_seed(0)
+    model, x = _Detector(), torch.randn(96, 6)
+    labels, boxes = (x[:, :3]).argmax(1), x[:, 2:]
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    with diorama.watch(model, tmp_path / "run", probe=(x, labels), outputs="logits", every=1) as recorder:
+        for _ in range(60):
+            found = model(x)
+            loss = scale * F.cross_entropy(found["logits"], labels) + weight * F.mse_loss(found["boxes"], boxes)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            recorder.step(loss=loss)
+    run = diorama.Run(tmp_path / "run")
+    assert bool(run.meta.get("measure")) is (weight > 0)
+    if weight:
+        assert "asks something of other outputs too" in run.meta["measure"]
+
+
+def test_a_criterion_that_fails_is_told_as_the_criterions(tmp_path: Path) -> None:
+    x = torch.randn(8, 6)
+    with pytest.raises(diorama.UsageError, match=r"criterion= failed; it is called with the scores that outputs='logits' picks.*\(2, 3\)"):
+        diorama.watch(_Detector(), tmp_path / "run", probe=(x, torch.arange(8) % 3), outputs="logits", criterion=lambda found, y: found["logits"].mean())
