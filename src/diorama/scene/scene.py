@@ -86,7 +86,8 @@ class Scene:
         examples = examples.to("cpu") if examples is not None else None
         self._source, self._examples = source, examples
         self.instead = source.instead
-        self._told = {"outputs": outputs, "task": task, "criterion": criterion, "form": (meta or {}).get("form"), "ahead": (meta or {}).get("ahead") or None}
+        read = {name: (meta or {}).get(name) or None for name in ("form", "ahead")}
+        self._told = {"outputs": outputs, "task": task, "criterion": criterion, **read}
         self.edits: tuple[Edit, ...] = ()
         self.moved: weight_planes.MovedWeights | None = None
         self.others: tuple[Scene, ...] = ()
