@@ -224,7 +224,8 @@ def layers_of(run: Run, step: int) -> list[dict[str, Any]]:
         repeated = "#" in entry["name"] or entry.get("weight") in covered or owners.get(entry.get("weight")) != entry["name"]
         entry["weight"] = None if repeated or f"weights/{entry.get('weight')}/norm" not in names else entry["weight"]
         bounded = f"activations/{entry['name']}/saturated" in names
-        if entry["weight"] is None and not bounded and not layer.get("weight") and not _dead_norm(run, layer, names):
+        told = str(owners.get(layer.get("weight"), "")).startswith(f"{layer['name']}.") and f"activations/{layer['name']}/mean" not in names
+        if entry["weight"] is None and not bounded and (told or not layer.get("weight")) and not _dead_norm(run, layer, names):
             continue
         covered.add(entry["weight"] or "")
         still = entry["weight"] in frozen or entry["name"] in frozen
