@@ -115,6 +115,8 @@ class Origin(NamedTuple):
     """The op that put the infinities of which this one made it."""
     batched: bool
     """Whether it took something that came from the batch."""
+    given: int = -1
+    """The number of the tensor of the batch that held what it took; −1 where none did."""
 
 
 class BadTrace:
@@ -131,7 +133,12 @@ class BadTrace:
         self._origins = dict[int, Origin]()
         self._held = list[Tensor]()
         """What is bad: as long as it lives, nothing else comes to lie in its place."""
+        given, self._given = list(given), dict[int, Bad]()
         self._batched = {_place(tensor) for tensor in given}
+        for number, tensor in enumerate(given):
+            if not fine(tensor):
+                bad = self._given[number] = bad_of(tensor)
+                self._origins[_place(tensor)] = Origin(number - len(given), "", "", bad, 0.0, not bad.nan, "", True, number)
         self._loose = dict[int, Origin]()
         """What no op has taken yet."""
         self.ops = list[list[Any]]()
@@ -175,6 +182,9 @@ class BadTrace:
             return min(nan or [origin for origin, _ in real])
         took = max((largest_of(tensor)[0] for tensor in taken), default=0.0)
         old = min((origin for origin, _ in known), default=None)
+        writes = not bad.nan and (_infinite(args) or _infinite(tuple(kwargs.values())) or _mask_logged(full, taken))
+        if writes and old is not None and old.given < 0:
+            old = None  # the last that wrote some is told
         if fed and any(torch.isnan(tensor).any() for tensor in fed):
             put = False
         elif fed:
@@ -182,21 +192,28 @@ class BadTrace:
             if put and old is not None and bad.share >= max(bad_of(tensor).share for tensor in fed):
                 return old
         else:
-            put = not bad.nan and (_infinite(args) or _infinite(tuple(kwargs.values())) or _mask_logged(full, taken))
+            put = writes
         since = (old.since or old.op) if old is not None else ""
-        return Origin(len(self.ops), full, self._trail.here, bad, took, put, since, batched)
+        return Origin(len(self.ops), full, self._trail.here, bad, took, put, since, batched, -1 if old is None else old.given)
 
     def origin(self, answer: Tensor) -> Origin | None:
         """Who made what is bad in an answer."""
         return self._origins.get(_place(answer))
 
     def kept(self) -> Origin | None:
-        """Who made something bad that no op took, as what a network keeps aside for the loss; None where nobody did."""
-        return min((origin for origin in self._loose.values() if not origin.put), default=None)
+        """Who made something bad that no op took, as what a network keeps aside for the loss, or which part of the batch held NaN, which the
+        loss may take too; None where nobody did.
+        """
+        given = [origin for origin in self._origins.values() if origin.number < 0]
+        return min((origin for origin in (*self._loose.values(), *given) if not origin.put), default=None)
 
     def first(self) -> Origin | None:
         """Who first made something bad that nobody wrote there by intention; None where nobody did."""
         return min((origin for origin in self._origins.values() if not origin.put), default=None)
+
+    def held(self, number: int) -> Bad | None:
+        """What a tensor of the batch held that is bad."""
+        return self._given.get(number)
 
     def told(self, origin: Origin, batch: Batch) -> dict[str, Any]:
         """An origin as facts."""

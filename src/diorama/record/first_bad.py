@@ -321,7 +321,7 @@ class FirstBadFinder:
             if run.altered:
                 unlike = "altered"
                 continue
-            if found := in_batch(each, run.batch) or run.found:
+            if found := run.found:
                 differs = {"unlike": "state"} if run.differs and found["where"] != "input" else {}
                 if not found.get("doubt"):
                     return {**found, **which, **differs}
@@ -378,7 +378,7 @@ class FirstBadFinder:
         answers = list(tensors_in(output))
         late = time_major(dict(layer_modules(model)))
         batch = batch_of(given, answers, late)
-        return Rerun(blamed(trace, answers, batch), batch, altered, differs)
+        return Rerun(blamed(trace, answers, batch, len(given)), batch, altered, differs)
 
     def _gradients(self) -> tuple[set[int], list[str], str]:
         """Which gradients are bad: by their parameters' ids, by their names, and in words."""

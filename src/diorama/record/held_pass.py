@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..model.axes import tensors_in
-from .bad_trace import BadTrace, Batch, bad_of, fine
+from .bad_trace import Bad, BadTrace, Batch, Origin, bad_of, fine
 
 
 class HeldPass(NamedTuple):
@@ -77,15 +77,17 @@ def alike(one: Any, other: Any) -> bool:
 def in_batch(each: HeldPass, batch: Batch) -> dict[str, Any] | None:
     """What the batch itself holds that is bad; None where it holds nothing."""
     inputs = list(tensors_in((each.args, each.kwargs)))
-    for n, tensor in enumerate(inputs):
-        if not fine(tensor):
-            told = bad_of(tensor).told(batch.axis(tuple(tensor.shape)))
-            return {"where": "input", "tensor": f"input {n}" if len(inputs) > 1 else "the input", **told}
-    return None
+    return next((_input(n, len(inputs), bad_of(tensor), batch) for n, tensor in enumerate(inputs) if not fine(tensor)), None)
 
 
-def blamed(trace: BadTrace, answers: list[Tensor], batch: Batch) -> dict[str, Any] | None:
-    """The op whose bad numbers came to the answers; None where these are finite, and nothing bad was kept aside."""
+def _input(number: int, of: int, bad: Bad, batch: Batch) -> dict[str, Any]:
+    return {"where": "input", "tensor": f"input {number}" if of > 1 else "the input", **bad.told(batch.axis(bad.shape))}
+
+
+def blamed(trace: BadTrace, answers: list[Tensor], batch: Batch, given: int) -> dict[str, Any] | None:
+    """The op, or which of the ``given`` tensors, whose bad numbers came to the answers; None where these are finite, and nothing bad was
+    kept aside.
+    """
     answers = [answer for answer in answers if answer.is_floating_point() or answer.is_complex()]
     bad = [(number, answer) for number, answer in enumerate(answers, start=1) if not fine(answer)]
     origins = [(number, origin) for number, answer in bad if (origin := trace.origin(answer)) is not None]
@@ -93,8 +95,13 @@ def blamed(trace: BadTrace, answers: list[Tensor], batch: Batch) -> dict[str, An
         number, origin = min(origins, key=lambda pair: (pair[1].put, pair[1]))
         known = len(bad) == len(answers) or any(not answer.ndim for _, answer in bad)  # one number is a loss that the network works out itself
         doubt = {"doubt": "put"} if origin.put else {} if known else {"doubt": f"output {number} of {len(answers)}"}
-        return {**trace.told(origin, batch), **doubt}
+        return {**_told(trace, origin, batch, given), **doubt}
     if bad:
         return {"where": "unknown", "text": "the answers were NaN or infinite"}
     origin = trace.kept() if answers else trace.first()
-    return None if origin is None else {**trace.told(origin, batch), "doubt": "aside"}
+    return None if origin is None else {**_told(trace, origin, batch, given), "doubt": "aside"}
+
+
+def _told(trace: BadTrace, origin: Origin, batch: Batch, given: int) -> dict[str, Any]:
+    held = trace.held(origin.given)
+    return trace.told(origin, batch) if held is None else _input(origin.given, given, held, batch)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import diorama
 from diorama.core.marks import Table
+from diorama.record.bad_trace import batch_of
 from diorama.record.findings import Found
 
 
@@ -38,8 +39,8 @@ def _network(middle: nn.Module | None = None) -> nn.Sequential:
 
 
 def _trained(
-    path: Path, model: nn.Module, at: int, batch: Callable[[Tensor], Tensor],
-    loss: Callable[[Tensor], Tensor] = lambda y: y.square().mean(), passes: int = 1,
+    path: Path, model: nn.Module, at: int, batch: Callable[[Tensor], Any],
+    loss: Callable[[Any], Tensor] = lambda y: y.square().mean(), passes: int = 1,
 ) -> tuple[Found, dict[str, Any]]:
     optimizer = torch.optim.SGD(model.parameters(), 0.01)
     generator = torch.Generator().manual_seed(0)
@@ -343,3 +344,163 @@ def test_a_step_that_the_loop_leaves_out_by_itself_names_no_scaler(tmp_path: Pat
     said = [run.scene().view("first_bad").caption, *(found.text for found in run.findings() if found.finding == "not_finite")]
     assert len(said) == (2 if place == "input" else 1)
     assert all("o optimizer stepped" in text and "scaler" not in text for text in said)
+
+
+class _Masked(nn.Module):
+    """Attends to what came before, by a mask of −∞ in one of the usual ways, over heads that are folded into the batch."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.way, self.open, self.head = way, nn.Parameter(torch.ones(())), nn.Linear(2, 2)
+        self.register_buffer("mask", torch.full((3, 3), -torch.inf).triu(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Two numbers for each example, of three places."""
+        h = x.view(6, 3, 1).expand(6, 3, 4).reshape(6, 3, 2, 2).transpose(1, 2).reshape(12, 3, 2) * self.open
+        scores, later = h @ h.transpose(1, 2), torch.ones(3, 3).triu(1).bool()
+        if self.way == "filled":
+            scores = scores.masked_fill(later, -torch.inf)
+        elif self.way == "held":
+            scores = scores + self.mask
+        elif self.way == "written":
+            scores[:, later] = -torch.inf
+        elif self.way == "logged":
+            scores = scores + (~later).float().log()
+        else:
+            scores = scores + torch.full((3, 3), -torch.inf).triu(1)
+        scores = scores.masked_fill((x[:, :1] > 5).repeat_interleave(2, 0)[:, None], -torch.inf)
+        return self.head((scores.softmax(-1) @ h).mean(1).view(6, 2, 2).mean(1))
+
+
+@pytest.mark.parametrize("way", ["filled", "held", "written", "logged", "added"])
+def test_a_mask_that_a_softmax_takes_away_is_no_fault(tmp_path: Path, way: str) -> None:
+    """Its −∞ stand in every step: told is the loss, where that is 0/0; and where all places are masked, the softmax that makes NaN of it, by the
+    rows that are concerned, which are no examples.
+    """
+    calls = iter(range(1, 99))
+    _, fact = _trained(tmp_path / "loss", _Masked(way), 99, lambda x: x, lambda y: y.sum() * 0 / (next(calls) != 9))
+    assert (fact["step"], fact["where"]) == (9, "loss")
+    found, fact = _trained(tmp_path / "all", _Masked(way), 5, lambda x: torch.where(torch.arange(6)[:, None] == 4, 9.0, x))
+    assert (fact["step"], fact["where"], fact["op"]) == (5, "forward", "softmax")
+    assert (fact["since"], fact["rows"], fact["of"]) == ("masked_fill#2" if way == "filled" else "masked_fill", [8, 9], 12)
+    assert "in 2 of the 12 rows of its first axis (8, 9, counted from 0)" in found.text
+    assert "examples" not in fact
+
+
+class _ByWeights(nn.Linear):
+    """Divides a weight's rows by their sizes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As of a linear layer."""
+        return x @ (self.weight / self.weight.norm(dim=1, keepdim=True)).T
+
+
+def test_examples_are_those_of_the_batch(tmp_path: Path) -> None:
+    """The second axis of what puts time first counts them; the rows of a weight are none, though there are as many."""
+    model = _ByWeights(3, 6, bias=False)
+    nn.init.zeros_(model.weight[2:3].detach())
+    found, fact = _trained(tmp_path / "weight", model, 99, lambda x: x)
+    assert (fact["op"], fact["rows"], fact["weights"]) == ("div", [2], True)
+    assert "in 1 of the 6 rows of its first axis (2, counted from 0); it is made of weights alone" in found.text
+    late = batch_of([torch.zeros(20, 8, 4)], [torch.zeros(8, 2)], frozenset({"cells"}))
+    assert (late.examples, late.axis((20, 8, 4)), late.axis((8, 8, 4), "cells"), late.axis((8, 4), "head"), late.axis((32, 20, 20))) == (8, 1, 1, 0, None)
+    unknown = batch_of([torch.zeros(5, 8, 4)], [torch.zeros(5, 8, 2)], frozenset({"cells"}))
+    assert unknown.axis((5, 8, 2)) is None
+
+
+class _Own(nn.Module):
+    """Divides by nothing at its ninth call, or by what only that call knows; its probe, and the run again, see it no more."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.way, self.inner, self.own = way, nn.Linear(3, 2), torch.Generator().manual_seed(0)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x: Tensor | dict[str, Tensor]) -> Tensor:
+        """Two numbers for each example."""
+        if isinstance(x, dict):
+            return torch.as_tensor(self.inner(x.pop("x").log()))
+        if self.way == "counts":
+            self.calls += 1
+            return torch.as_tensor(self.inner(x) / (9 - self.calls))
+        if self.way == "draws":
+            return torch.as_tensor(self.inner(x) / (torch.rand(6, 1, generator=self.own) > 0.1))
+        return torch.as_tensor(self.inner(x.log_() if self.way == "writes" else x))
+
+
+@pytest.mark.parametrize(("way", "unlike"), [("counts", "state"), ("draws", "state"), ("writes", "altered"), ("refills", "refilled"), ("many", "dropped")])
+def test_a_pass_that_cannot_be_repeated_is_told_as_one(tmp_path: Path, way: str, unlike: str) -> None:
+    """A model that counts, draws from a generator of its own or writes into its batch, a batch that the loop refills, and more passes than are held:
+    the step is certain, and nobody says that it began in the loss.
+    """
+    torch.manual_seed(0)
+    model, one = _Own(way), torch.rand(6, 3)
+    optimizer = torch.optim.SGD(model.parameters(), 0.001)
+    passes, last = {"refills": 3, "many": 66}.get(way, 1), 20 if way == "draws" else 9
+    before = model.own.get_state()
+    with diorama.watch(model, tmp_path / "run", optimizer=optimizer, every=10) as recorder:
+        for step in range(1, last + 1):
+            optimizer.zero_grad()
+            for part in range(passes):
+                batch = one.copy_(torch.rand(6, 3) + 0.1) if way == "refills" else torch.rand(6, 3) + 0.1
+                if step == 9 and part == passes // 2 * (way == "refills") and way in ("writes", "refills", "many"):
+                    batch[1, 2] = 0.0 if way == "writes" else torch.inf
+                model(batch).square().mean().backward()
+            optimizer.step()
+            recorder.step()
+    run = diorama.open(tmp_path / "run")
+    fact, found = run.meta["first_bad"], next(each for each in run.findings() if each.finding == "not_finite")
+    assert (fact["where"], fact["unlike"]) == ("unlike", unlike)
+    assert way == "draws" or fact["step"] == 9
+    assert "could not be repeated" in found.text
+    assert found.sure == "The step is certain; the place is not known."
+    if way == "draws":
+        other = torch.Generator()
+        other.set_state(before)
+        for _ in range(last):
+            torch.rand(6, 1, generator=other)
+        assert torch.equal(other.get_state(), model.own.get_state())
+
+
+def test_a_batch_that_the_model_takes_apart_is_held_whole(tmp_path: Path) -> None:
+    """A dict of which the forward pass pops what it reads: run again, it is there."""
+    model = _Own("")
+    optimizer = torch.optim.SGD(model.parameters(), 0.001)
+    with diorama.watch(model, tmp_path / "run", optimizer=optimizer, every=10) as recorder:
+        for step in range(1, 6):
+            optimizer.zero_grad()
+            model({"x": torch.where(torch.arange(6)[:, None] == 4, 0.0 if step == 5 else 1.0, torch.ones(6, 3))}).square().mean().backward()
+            optimizer.step()
+            recorder.step()
+    fact = diorama.open(tmp_path / "run").meta["first_bad"]
+    assert (fact["step"], fact["where"], fact["examples"], fact["op"]) == (5, "forward", [4], "log")
+
+
+class _Slopes(nn.Module):
+    """Answers, and beside them a root of 0, whose slope is infinite."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Both."""
+        h = self.first(x)
+        return self.last(h), (h * 0).sum(1).sqrt()
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_the_slope_of_an_output_that_the_loss_may_leave_out_is_not_blamed(tmp_path: Path, taken: bool) -> None:
+    """Where every gradient is bad and another output is fine, the loss is named as well; where only those behind the root are, the root alone."""
+    at = 0
+
+    def loss(y: tuple[Tensor, Tensor]) -> Tensor:
+        nonlocal at
+        at += 1
+        return y[0].square().mean() + y[1].mean() if taken else y[0].square().sum() / (12 if at < 9 else 0)
+
+    found, fact = _trained(tmp_path / "run", _Slopes(), 99, lambda x: x, loss)
+    assert (fact["where"], fact["op"], fact["step"]) == ("backward", "sqrt", 1 if taken else 9)
+    assert fact.get("doubt") == (None if taken else "output 2 of 2")
+    assert ("began at the loss, or, if it takes output 2 of 2, at the op sqrt" in found.text) is not taken
+    assert found.sure.startswith("Certain") is taken

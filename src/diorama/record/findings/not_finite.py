@@ -177,7 +177,7 @@ def _doubted(fact: Mapping[str, Any]) -> str:
     if doubt == "put":
         return " Whether these are the fault, or the loss is, is not known."
     if doubt == "aside":
-        return " No op of the pass took it on, and the answers were finite: unless the loss takes it from the model, it began in the loss."
+        return " But the answers were finite: unless the loss takes it from there, it began in the loss."
     return f" Whether the loss takes {doubt} is not known." if fact.get("where") == "forward" else ""
 
 
@@ -197,6 +197,8 @@ def _sure(fact: Mapping[str, Any] | None) -> str:
         return "The step is certain; the place is that of the same batch and weights, but the pass could not be repeated quite as it was."
     if fact.get("doubt"):
         return "The step is certain; the place only if the loss takes what is bad there."
+    if fact.get("where") == "input":
+        return "Certain: the batch was looked at."
     if fact.get("where") == "weights":
         return "Certain: the weights were looked at before the optimizer's step."
     return "Certain: the batch was run again with the same weights and random numbers, twice, to the same answers."
