@@ -469,7 +469,7 @@ def test_a_batch_that_the_model_takes_apart_is_held_whole(tmp_path: Path) -> Non
     with diorama.watch(model, tmp_path / "run", optimizer=optimizer, every=10) as recorder:
         for step in range(1, 6):
             optimizer.zero_grad()
-            model({"x": torch.where(torch.arange(6)[:, None] == 4, 0.0 if step == 5 else 1.0, torch.ones(6, 3))}).square().mean().backward()
+            model({"x": torch.where(torch.arange(6)[:, None] == 4, 0.0 if step == 5 else 1.0, torch.full((6, 3), 0.5))}).square().mean().backward()
             optimizer.step()
             recorder.step()
     fact = diorama.open(tmp_path / "run").meta["first_bad"]

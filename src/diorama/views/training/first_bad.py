@@ -22,9 +22,11 @@ class FirstBadView(View):
     and how large the numbers were that the ops before it made.
 
     *Meaning* numbers that grow from op to op say that the weights or the inputs are too large; one op that makes it out of
-    ordinary numbers (a logarithm of 0, a division by 0) has to be guarded. *Error* the step's batch was run again with the
+    ordinary numbers (a logarithm of 0, a division by 0) has to be guarded. An infinity that the code wrote itself, as masks are made,
+    is a fault only where something comes of it: told is who made what came to the answers. *Error* the step's batch was run again with the
     same weights and random numbers before the optimizer could spread it (with others, which is then said, where a network began to
-    draw some after the last reading); a loss is not run again, so of it only this is known, that the answers were finite. On an
+    draw some after the last reading), and once more: where a network answers otherwise then, writes into its batch, or the loop did, it is
+    said that the pass could not be repeated. A loss is not run again, so of it only this is known, that the answers were finite. On an
     accelerator steps of less than 20 ms are looked at only where readings are due.
     """
 
