@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 import diorama
-from diorama.data import nesting
 from diorama.core.registry import methods
+from diorama.data import nesting
 
 
 class Written(nn.Module):

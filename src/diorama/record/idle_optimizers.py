@@ -146,7 +146,7 @@ class IdleOptimizers:
 def _said(idle: _Watched) -> str:
     latest = "" if idle.even else " at the latest"
     return (f"{type(idle.optimizer).__name__}, which this run was told of, has not stepped since step {idle.last}{latest}, while the weights that it "
-            "holds moved: the loop steps another optimizer, which is not known here")
+            "holds moved: something else moves them, another optimizer or the loop by hand, which is not known here")
 
 
 def marked(optimizer: Optimizer) -> Taken:

@@ -58,6 +58,7 @@ class Partial:
     bounded: list[Tensor]
     rectified: bool
     mismatch: float | None = None
+    rows: int = 0
 
 
 class LayerReader:
@@ -257,15 +258,18 @@ class LayerReader:
         # magnitude is not dead either.
         alive = whole or (looked_up and not rectified)
         peak = None if alive else _by_unit(seen, axis, others, largest=True)
-        trough = None if alive or rectified else _by_unit(seen, axis, others, largest=False)
+        # One answer alone is the same as itself.
+        single = tensor.numel() == tensor.shape[axis]
+        trough = None if alive or rectified or single else _by_unit(seen, axis, others, largest=False)
         bounded = [sample] if not whole and any(isinstance(module, kinds) for kinds, _, _ in _ENDS) else []
         if not whole and name in self._squashed:
             bounded = [_SQUASHED[self._squashed[name]][0](sample)]
         before = self._found.get(name)
         if before is None:
-            self._found[name] = Partial([sample], peak, trough, bounded, rectified)
+            self._found[name] = Partial([sample], peak, trough, bounded, rectified, rows=len(tensor))
             return
         before.samples.append(sample)
+        before.rows += len(tensor)
         before.bounded += bounded
         if before.peak is not None and peak is not None and before.peak.shape == peak.shape:
             before.peak = torch.maximum(before.peak, peak)
@@ -287,7 +291,7 @@ class LayerReader:
         return {
             name: LayerReading(
                 values[name], None if silent[name] is None else float(silent[name].double().mean()), _saturated(partial.bounded, ends[name]),
-                silent[name], partial.mismatch,
+                silent[name], partial.mismatch, partial.rows,
             )
             for name, partial in found.items()
         }

@@ -36,6 +36,7 @@ class Leftovers:
     *Meaning* they add up over all steps: somebody forgot to set them to nothing. Where one pass is made a step, they are looked for as the first
     gradient comes to the answers. Of several passes the first may belong to another network's step (a judge's, by which what it judges
     learns): there all gradients that came are added up, and what the optimizer steps by is either that sum and what was there before, or not.
+    Of one pass too they are left over only where the optimizer does not step by what came alone: who writes it into ``grad`` adds nothing up.
     *Cost* a few numbers of one parameter an optimizer are copied at due steps, and added up at each of their gradients.
     """
 
@@ -70,7 +71,7 @@ class Leftovers:
         """Whether some were still there, in a step of so many passes; None where nothing could be said."""
         if not any(self._followed.values()):
             return False if self._followed else None
-        told = [one.there if passes == 1 else one.added for one in self._followed.values() if one is not None]
+        told = [one.kept if passes == 1 else one.added for one in self._followed.values() if one is not None]
         return True if True in told else None if None in told else False
 
     def take_off(self) -> None:
@@ -88,9 +89,16 @@ class _Followed:
         """Whether they are still there before any new gradient comes …"""
         self.added: bool | None = None
         """… and whether the optimizer steps by the sum of them and of all that came."""
+        self.replaced = False
+        """Whether it steps by what came alone: a loop that writes ``torch.autograd.grad`` into ``grad`` has no need to clear it before."""
         self._sum: Tensor | None = torch.zeros_like(few)
         self._stepped = False
         self.handle = GradientHook(parameter, self._add)
+
+    @property
+    def kept(self) -> bool | None:
+        """Whether they were there as the one pass of a step came, and were not written over by it; None where that was not seen."""
+        return None if self.there and self.added is None else self.there and not self.replaced
 
     def _add(self, gradient: Tensor) -> None:
         if self._stepped or self._sum is None:
@@ -116,6 +124,7 @@ class _Followed:
         before, came, now = (each.double() for each in (self.few, self._sum, now))
         alone = _apart(now, came)
         self.added = len(now) > 1 and _apart(now, before + came) <= rounding < 0.01 * alone
+        self.replaced = alone <= rounding if len(now) > 1 else bool((now - came).abs() <= rounding * now.abs())
 
 
 def _apart(one: Tensor, other: Tensor) -> float:

@@ -51,6 +51,8 @@ class LayerReading:
     """Which units don't take part, one flag each."""
     mismatch: float | None = None
     """How far a batch norm's running statistics lie from the batch's; None for other layers."""
+    rows: int = 0
+    """How many rows came to it in the pass: of an expert those that were sent to it."""
 
 
 @dataclasses.dataclass(frozen=True)

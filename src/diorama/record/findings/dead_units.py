@@ -34,7 +34,8 @@ class DeadUnits(Finding):
     *Meaning* a ReLU that is never above zero passes no gradient, so that nothing but a change of the layers before it
     brings the unit back. It is an alarm where the share grew during the training (often a learning rate was too high for
     a while), or where almost the whole layer is silent; units that were silent from the first reading on cost little, and
-    are told in one calm line. Layers without a rectifier have no dead units.
+    are told in one calm line. Layers without a rectifier have no dead units. Of a layer that is called for a part of the examples (an expert) the
+    share is that of those that came to it; where too few came, or none lately, nothing is told.
     *Error* in batches of fewer than 16 examples many units are silent by chance: there it is told of layers that pass almost nothing alone.
     """
 
@@ -49,7 +50,9 @@ class DeadUnits(Finding):
         """One finding for each layer in which the units die first."""
         order = {layer["name"]: layer.get("order", 0) for layer in run.meta.get("layers", ())}
         plain = {layer.get("name") for layer in run.meta.get("layers", ()) if not _rectified(layer)}
+        plain |= {weight.rpartition(".")[0] for weight, *_ in run.meta.get("parameters", ())} - set(order)  # what followed was not seen
         dead = {name: (steps, values) for name, steps, values in layers_between(run, "activations/", "/dead")}
+        late = sorted({int(step) for steps, _ in dead.values() for step in steps[-self.readings :]})[-self.readings :]
         found, before = [], 0.0
         calm: list[tuple[str, float]] = []
         began = 0
@@ -58,6 +61,9 @@ class DeadUnits(Finding):
         for name in sorted(dead, key=lambda each: order.get(each, 0)):
             steps, values = dead[name]
             last = values[-self.readings :]
+            scarce = series(run, f"activations/{name}/came")[0][-1:]
+            if steps[-1] < late[0] or (not few and (scarce >= steps[-self.readings :][0]).any()):
+                continue  # an expert to which nothing came lately, or so little that units are silent to it by chance
             lowest = float(last.min()) if len(last) == self.readings else 0.0
             inherited, before = before, lowest
             # A pooling behind a dead ReLU is silent too; only where it begins is told.
@@ -77,7 +83,7 @@ class DeadUnits(Finding):
             gone = lowest >= _ALMOST_ALL and any(weight.startswith(f"{name}.") for weight, *_ in run.meta.get("parameters", ()))
             found.append(Found(
                 self.name, _severity(lowest, grown), f"{percent(now, 3)} of {called(name)} is dead",
-                f"{percent(now, 3)} of the units of {called(name)} answered nothing to all examples that were read last"
+                f"{percent(now, 3)} of the units of {called(name)} answered nothing to all examples that {_came(steps, late)}"
                 + (f", {percent(lowest, 3)} or more since step {first}" if now > lowest else f", and have not since step {first}")
                 + f"; {percent(float(values[0]), 3)} at the first reading. While they are silent they pass no gradient"
                 + (", and what lies before them hardly learns: drawn anew the layer can begin again."
@@ -107,6 +113,12 @@ class DeadUnits(Finding):
             f"It is an alarm once {self.readings} readings in a row have it.",
             f"share of silent units: {told}", (layer_key(name),), None, int(steps[-1]),
         )
+
+
+def _came(steps: Steps, late: list[int]) -> str:
+    """Which examples a layer was read with last."""
+    own = steps[-len(late) :].tolist()
+    return "were read last" if own == late else f"came to it at the last {len(own)} readings at which any did (steps {own[0]} to {own[-1]})"
 
 
 def _unborn(run: RunReader, name: str) -> str:

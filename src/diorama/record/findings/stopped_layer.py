@@ -60,6 +60,8 @@ class StoppedLayer(Finding):
         slopes = learning(run, "gradients/", "/norm")
         if slopes is not None and slopes.names == table.names and np.array_equal(slopes.steps, table.steps):
             still |= (slopes.values == 0) & (slopes.values.max(1) > 0)[:, None]
+        for k in np.flatnonzero(still[-self.readings :].all(0)):
+            still[:, k] &= ~_moved_between(run, table, k)
         found = np.flatnonzero(still[-self.readings :].all(0))
         if not len(found):
             return []
@@ -89,7 +91,7 @@ class StoppedLayer(Finding):
             else f"{'They' if many else 'It'} learnt before, and no gradient reaches {it} now."
         )
         helps, severity = "Look whether the layer is used in forward(), stands behind a detach(), or whether all units behind it are dead.", 0.6
-        if all((last(run, f"gradients/{name}/norm", self.readings) > 0).any() for name in names):
+        if all(_slopes_came(run, name, int(table.steps[-self.readings])) for name in names):
             rates = [name for name in run.series_names if name.startswith("learning_rate") and not last(run, name, self.readings).any()]
             severity = 0.4 if rates else 0.6
             why = f"A gradient comes to {it}, but the optimizer does not move {it}{': a learning rate is 0' if rates else ''}."
@@ -140,6 +142,23 @@ class StoppedLayer(Finding):
             self.name, 0.85, "No weight moves", f"None of the {count} weights that the optimizer holds has changed at any reading: {why}.",
             f"update of every weight at {readings} readings: 0", (), None, 0, "Certain for the steps that were read.", helps, "health",
         )]
+
+
+def _slopes_came(run: RunReader, name: str, since: int) -> bool:
+    """Whether a gradient came to a weight at a reading since a step: what was read before, of an expert that nothing is sent to now, is none."""
+    steps, slopes = series(run, f"gradients/{name}/norm")
+    return bool((slopes[steps >= since] > 0).any())
+
+
+def _moved_between(run: RunReader, table: SeriesTable, k: int) -> np.ndarray:
+    """The readings after which a weight moved, though its updates were nothing at each of the last ones: its norm at the last is another. So
+    it is with an expert that is chosen at steps which are not read."""
+    moved = np.zeros(len(table.steps), bool)
+    steps, norms = series(run, f"weights/{table.names[k]}/norm")
+    if len(norms) and table.values[-1, k] <= _NOTHING * table.values[-1].max():
+        at = np.searchsorted(steps, table.steps).clip(0, len(norms) - 1)
+        moved = (steps[at] == table.steps) & (np.abs(norms[at] - norms[-1]) > _ROUNDED * norms[-1])
+    return moved
 
 
 def _moved_before(run: RunReader, first: int, names: list[str]) -> set[str]:

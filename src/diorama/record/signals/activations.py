@@ -28,7 +28,7 @@ class ActivationsSignal(Signal):
     needs = frozenset({"activations"})
 
     def __call__(self, step: Step) -> Values:
-        """``activations/<layer>`` and its ``/mean``, ``/std``, ``/dead``, ``/saturated`` and ``/mismatch``."""
+        """``activations/<layer>`` and its ``/mean``, ``/std``, ``/dead``, ``/saturated`` and ``/mismatch``; ``/came`` where few rows did."""
         found: dict[str, object] = {}
         for name, reading in step.activations.items():
             found[f"activations/{name}"] = reading.values
@@ -38,6 +38,10 @@ class ActivationsSignal(Signal):
         return found  # type: ignore[return-value]
 
 
+FEW = 16
+"""Of fewer rows than these it is told how many they are: of what comes to so few, little is sure."""
+
+
 def numbers_of(name: str, reading: LayerReading) -> dict[str, float]:
     """The mean and standard deviation of a layer's answers, and the shares of dead and of saturated units, as series."""
     found = {}
@@ -45,6 +49,8 @@ def numbers_of(name: str, reading: LayerReading) -> dict[str, float]:
         found["mean"], found["std"] = reading.values.statistics[2:4].tolist()
     if reading.dead is not None:
         found["dead"] = reading.dead
+    if 0 < reading.rows < FEW:
+        found["came"] = float(reading.rows)
     if reading.saturated is not None:
         found["saturated"] = reading.saturated
     return {f"activations/{name}/{what}": value for what, value in found.items()}
