@@ -56,7 +56,7 @@ def numbers_note(x: Nested, values: Nested, signed: bool = True, flat: Callable[
         else:
             why = "the target does not depend on this input here" if signed else "nothing here speaks for the target"
             said.append(f"The map is zero everywhere: {why}.")
-    elif len(maps) == 1 and nesting.first(values)[0].numel() > 1 and bool(np.all(alike(*(end.cpu().numpy() for end in maps[0])))):
+    elif len(maps) == 1 and nesting.first(values)[0].numel() > 1 and _flat(*maps[0]):
         said.append("The map is the same everywhere: by this method no part of the input counts more than another here.")
     return " ".join(said)
 
@@ -98,6 +98,11 @@ def _step(part: Tensor) -> Tensor:
 def _others(part: Tensor) -> Tensor:
     """Tokens that each take the place of another: 1 where a text is all 0, else 0."""
     return torch.where(part == 0, 1, 0).to(part.dtype)
+
+
+def _flat(low: Tensor, high: Tensor) -> bool:
+    """Whether the lowest and the highest number of each example are the same but for rounding."""
+    return bool(np.all(alike(low.cpu().numpy(), high.cpu().numpy())))
 
 
 def _bounds(part: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ SAME = "The map is the same everywhere"
 
 @pytest.mark.parametrize("method", ["gradient", "input_x_gradient", "integrated_gradients", "occlusion", "grad_cam"])
 def test_a_map_that_is_flat_says_so(method: str) -> None:
-    """A mean over all places weighs them alike: of an input that is the same everywhere the map is flat, of a net that looks at one side it is not."""
+    """A mean over all places weighs them alike: of an even input the map is flat; of a net that looks at one side it is not."""
     mean = nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1, 2))
     side = nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2))
     for net in (mean, side):

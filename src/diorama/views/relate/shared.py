@@ -164,7 +164,8 @@ def _unread(scene: Scene) -> str:
         return "An answer is not right or wrong as a whole here"
     wrong, count = int((right.numpy() < 0.5).sum()), len(scene.live)
     if wrong < count - wrong:
-        return f"{f'Only {wrong}' if wrong else 'None'} of the {counted(count, 'examples')} {'is' if wrong < 2 else 'are'} misread, too few to compare"
+        few = f"Only {wrong}" if wrong else "None"
+        return f"{few} of the {counted(count, 'examples')} {'is' if wrong < 2 else 'are'} misread, too few to compare"
     return f"{wrong:,} of the {counted(count, 'examples')} are misread, too many to compare with others"
 
 
