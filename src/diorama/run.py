@@ -399,7 +399,9 @@ class Run(Line):
             }, "commands": sum(event.kind == "command" for event in self.events),
             "events": [event.__dict__ for event in self.events], "optimizer": meta.get("optimizer", []),
             "seconds": float((times[1:] - times[:-1]).clip(0.0).sum()), "bytes": self.size,
-            "ended": meta.get("ended"), "guessed": meta.get("guessed", []), "model_error": meta.get("model_error", ""),
+            "ended": meta.get("ended"), "guessed": [
+                *meta.get("guessed", []), *(meta[about] for about in ("doubt", "measure") if meta.get(about)),
+            ], "model_error": meta.get("model_error", ""),
         }
 
 

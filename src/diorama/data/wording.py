@@ -12,6 +12,11 @@ from .kinds import Kind, Kinds, Tokens
 from .nesting import Nested, named
 from .padding import pads
 
+PART = (
+    "the loss of the training asks something of other outputs too, and the probe set's is of the answers looked at alone: these are two losses, and "
+    "nothing is concluded from the one beside the other"
+)
+"""The one sentence about two measures whose curves are no two views of one thing, and so do not share an axis."""
 IGNORED = -100
 """The label that says nothing, as in torch's losses; a reading of answers gives it for every such label."""
 BESIDE = re.compile(r"(mask|token_type_ids|position_ids)$")

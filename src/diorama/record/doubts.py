@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..data.wording import PART
 from ..model.outputs import CLASSES, Reading
 from .judging import of_one_number
 from .loop_habits import pulled_alike
@@ -92,10 +93,6 @@ _AMONG = (
     "the loss of the training sees only how answers differ from each other (ranking, pairs, preferences), and the probe set's, which was guessed, "
     "compares each answer with its own true value: these are two losses, and nothing is concluded from the one beside the other or from the probe "
     "set's alone; pass criterion= to diorama.watch to have the probe set's loss in the training's measure"
-)
-_PART = (
-    "the loss of the training asks something of other outputs too, and the probe set's is of the answers looked at alone: these are two losses, and "
-    "nothing is concluded from the one beside the other"
 )
 _FILLED = 20
 """Labels that fill texts up, wanted by the loss of the training: fewer may come of rounding."""
@@ -191,7 +188,7 @@ class Doubts:
         off = [share for share in self._shares if abs(share - 1) > _MEASURE]
         self._shared = len(off) >= READINGS and len(off) == len(self._shares) and max(off) > _PROPORTIONAL * min(off)
         if self._shared:
-            self._tell(_PART, "measure")
+            self._tell(PART, "measure")
 
     def _measure(self, slopes: Slopes) -> None:
         """The task is right. The loss may still be another one over classes than the probe set's."""

@@ -104,10 +104,20 @@ def _sorted_out(view: type, options: dict[str, Any], selection: Selection) -> tu
         elif kind in known:
             knobs[kind] = value
         elif kind in KINDS:
-            selection = selection.choose(as_key(kind, value))
+            selection = selection.choose(as_key(kind, _unit_of(options, value) if kind == "unit" else value))
         else:
             raise not_found(f"knob of {getattr(view, 'name', '')}", name, known)
     return knobs, selection
+
+
+def _unit_of(options: dict[str, Any], unit: Any) -> Any:
+    """The unit that a number beside ``layer=`` means: ``layer="body.3", unit=7`` is ``unit="body.3/7"``. *Raises* UsageError without a layer."""
+    if not str(unit).isdigit():
+        return unit
+    layer = str(options.get("layer") or "")
+    if not layer:
+        raise UsageError(f"unit= wants the layer too: unit=\"LAYER/{unit}\", or layer= beside it, got {unit!r}")
+    return f"{layer.removeprefix('layer:')}/{unit}"
 
 
 def _checked(scene: Scene, selection: Selection, follows: Iterable[str]) -> Selection:

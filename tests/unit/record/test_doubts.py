@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 import diorama
+from diorama.core.marks import Lines
 from diorama.model.outputs import Reading
 from diorama.record.doubts import READINGS, Doubts, Slopes
 
@@ -302,6 +303,9 @@ def test_a_loss_of_other_outputs_too_is_another_measure(tmp_path: Path, weight: 
     assert bool(run.meta.get("measure")) is (weight > 0)
     if weight:
         assert "asks something of other outputs too" in run.meta["measure"]
+        charts = [mark.title for mark in run.scene().view("curves").marks() if isinstance(mark, Lines)]
+        assert run.meta["measure"] in run.info()["guessed"]
+        assert sum("another one than the training's" in name for name in charts) == 1
 
 
 def test_a_criterion_that_fails_is_told_as_the_criterions(tmp_path: Path) -> None:

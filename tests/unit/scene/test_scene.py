@@ -210,6 +210,11 @@ def test_options_become_knobs_or_keys() -> None:
     made = scene.view("inspector", unit="0/2").provenance
     assert made is not None
     assert made.selection == "unit:0/2"
+    beside = scene.view("card", layer="0", unit=2).provenance
+    assert beside is not None
+    assert "unit:0/2" in beside.selection
+    with pytest.raises(UsageError, match="unit=\"LAYER/2\""):
+        scene.view("card", unit=2)
 
 
 def test_without_examples_weights_can_still_be_seen() -> None:

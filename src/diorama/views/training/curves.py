@@ -15,6 +15,7 @@ from ...core.knobs import knob
 from ...core.marks import Event, Group, Handle, Lines, Series
 from ...core.picture import Picture, Progress
 from ...core.selection import Selection
+from ...data.wording import PART
 from ...record.reader import enveloped
 from ...run import Run
 from .. import recorded
@@ -72,7 +73,7 @@ class CurvesView(View):
         wanted = {name: None for one in runs for name in recorded.chosen(one.run.series_names, self.show, self.series)}
         if not wanted:
             raise NotApplicable(f"nothing was recorded for {self.show!r}: {recorded.lacking(runs[0].run, self.show)}")
-        found = recorded.charts(wanted, any(one.run.meta.get("doubt") for one in runs))
+        found = recorded.charts(wanted, any(one.run.meta.get("doubt") or one.run.meta.get("measure") == PART for one in runs))
         layers = {key.layer for key in selection.all("layer")}
         drawn = {chart: found[chart][:_LINES] for chart in list(found)[:_CHARTS]}
         marks = tuple(self._lines(scene, chart, members, runs, layers) for chart, members in drawn.items())
