@@ -33,7 +33,9 @@ def _texts(count: int = 48) -> Tensor:
     return x.masked_fill(torch.arange(8) >= (torch.arange(count) % 7 + 2)[:, None], 0)
 
 
-def _trained(folder: pathlib.Path, ignored: int, names: list[str] | None, padding: int | None = None, **more: Any) -> tuple[diorama.Run, float, float]:
+def _trained(
+    folder: pathlib.Path, ignored: int, names: list[str] | None, padding: int | None = None, **more: Any,
+) -> tuple[diorama.Run, float, float]:
     """A short training; and the loss and the share of right answers of its probe set, without filling."""
     torch.manual_seed(0)
     model, x = _Tagger(padding), _texts()
@@ -52,7 +54,7 @@ def _trained(folder: pathlib.Path, ignored: int, names: list[str] | None, paddin
     return diorama.Run(folder), float(F.cross_entropy(scores[known], x[known])), float((scores.argmax(-1) == x)[known].float().mean())
 
 
-@pytest.mark.parametrize("names, padding, more", [
+@pytest.mark.parametrize(("names", "padding", "more"), [
     (WORDS, None, {}),
     (None, 0, {}),
     (WORDS, None, {"criterion": lambda scores, y: F.cross_entropy(scores.flatten(0, 1), y.flatten(), ignore_index=0)}),

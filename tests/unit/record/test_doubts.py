@@ -311,4 +311,6 @@ def test_a_loss_of_other_outputs_too_is_another_measure(tmp_path: Path, weight: 
 def test_a_criterion_that_fails_is_told_as_the_criterions(tmp_path: Path) -> None:
     x = torch.randn(8, 6)
     with pytest.raises(diorama.UsageError, match=r"criterion= failed; it is called with the scores that outputs='logits' picks.*\(2, 3\)"):
-        diorama.watch(_Detector(), tmp_path / "run", probe=(x, torch.arange(8) % 3), outputs="logits", criterion=lambda found, y: found["logits"].mean())
+        diorama.watch(
+            _Detector(), tmp_path / "run", probe=(x, torch.arange(8) % 3), outputs="logits", criterion=lambda found, y: found["logits"].mean(),
+        )

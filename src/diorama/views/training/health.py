@@ -157,8 +157,10 @@ class HealthView(View):
         beside = f" ({counted(rows, 'rows')})" if str(rows) not in many.replace(",", "").split() else ""
         bad = [row for row in range(len(names)) if health.severity(row) > 0]
         if not bad and (passing := _passing(health, step)):
-            told = f"At step {step} none of the {many} here{beside} has a number that lay outside its healthy range at {ranges.READINGS} readings in " \
-                   f"a row; at the last one {passing}. {_still(health, step)}"
+            told = (
+                f"At step {step} none of the {many} here{beside} has a number that lay outside its healthy range at {ranges.READINGS} readings "
+                f"in a row; at the last one {passing}. {_still(health, step)}"
+            )
         elif not bad:
             told = f"At step {step} all numbers of the {many} here{beside} lie in their healthy ranges. "
             told += _still(health, step)
