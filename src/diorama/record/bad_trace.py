@@ -99,7 +99,7 @@ def fine(tensor: Tensor) -> bool:
         return bool(torch.isfinite(tensor.detach()).all())
 
 
-class Origin(NamedTuple):
+class BadOrigin(NamedTuple):
     """An op that made what is bad."""
 
     number: int
@@ -130,7 +130,7 @@ class BadTrace:
 
     def __init__(self, trail: Trail, given: Iterable[Tensor]) -> None:
         self._trail, self._names = trail, OpNames(trail)
-        self._origins = dict[int, Origin]()
+        self._origins = dict[int, BadOrigin]()
         self._held = list[Tensor]()
         """What is bad: as long as it lives, nothing else comes to lie in its place."""
         given, self._given = list(given), dict[int, Bad]()
@@ -138,8 +138,8 @@ class BadTrace:
         for number, tensor in enumerate(given):
             if not fine(tensor):
                 bad = self._given[number] = bad_of(tensor)
-                self._origins[_place(tensor)] = Origin(number - len(given), "", "", bad, 0.0, not bad.nan, "", True, number)
-        self._loose = dict[int, Origin]()
+                self._origins[_place(tensor)] = BadOrigin(number - len(given), "", "", bad, 0.0, not bad.nan, "", True, number)
+        self._loose = dict[int, BadOrigin]()
         """What no op has taken yet."""
         self.ops = list[list[Any]]()
         """Of each op its name, its largest finite number, and whether it made something bad."""
@@ -171,7 +171,7 @@ class BadTrace:
         if counted or bad:
             self.ops.append([full, largest, bool(bad)])
 
-    def _origin(self, full: str, args: Any, kwargs: Any, taken: list[Tensor], made: Tensor, batched: bool) -> Origin:
+    def _origin(self, full: str, args: Any, kwargs: Any, taken: list[Tensor], made: Tensor, batched: bool) -> BadOrigin:
         bad, place = bad_of(made), _place(made)
         # What an op wrote in place is not what it took, unless that was bad before.
         fed = [tensor for tensor in taken if (_place(tensor) != place or place in self._origins) and not fine(tensor)]
@@ -194,20 +194,20 @@ class BadTrace:
         else:
             put = writes
         since = (old.since or old.op) if old is not None else ""
-        return Origin(len(self.ops), full, self._trail.here, bad, took, put, since, batched, -1 if old is None else old.given)
+        return BadOrigin(len(self.ops), full, self._trail.here, bad, took, put, since, batched, -1 if old is None else old.given)
 
-    def origin(self, answer: Tensor) -> Origin | None:
+    def origin(self, answer: Tensor) -> BadOrigin | None:
         """Who made what is bad in an answer."""
         return self._origins.get(_place(answer))
 
-    def kept(self) -> Origin | None:
+    def kept(self) -> BadOrigin | None:
         """Who made something bad that no op took, as what a network keeps aside for the loss, or which part of the batch held NaN, which the
         loss may take too; None where nobody did.
         """
         given = [origin for origin in self._origins.values() if origin.number < 0]
         return min((origin for origin in (*self._loose.values(), *given) if not origin.put), default=None)
 
-    def first(self) -> Origin | None:
+    def first(self) -> BadOrigin | None:
         """Who first made something bad that nobody wrote there by intention; None where nobody did."""
         return min((origin for origin in self._origins.values() if not origin.put), default=None)
 
@@ -215,7 +215,7 @@ class BadTrace:
         """What a tensor of the batch held that is bad."""
         return self._given.get(number)
 
-    def told(self, origin: Origin, batch: Batch) -> dict[str, Any]:
+    def told(self, origin: BadOrigin, batch: Batch) -> dict[str, Any]:
         """An origin as facts."""
         axis = batch.axis(origin.bad.shape, origin.layer) if origin.batched else None
         since = {"since": origin.since} if origin.since else {}
@@ -237,14 +237,14 @@ def _place(tensor: Tensor) -> int:
     """Where its numbers lie, which views of it share."""
     try:
         return tensor.untyped_storage().data_ptr() or id(tensor)
-    except (RuntimeError, NotImplementedError):  # sparse ones have several places
+    except RuntimeError:  # sparse ones have several places
         return id(tensor)
 
 
 def _bytes(tensor: Tensor) -> int:
     try:
         return tensor.untyped_storage().nbytes()
-    except (RuntimeError, NotImplementedError):
+    except RuntimeError:
         return -1
 
 

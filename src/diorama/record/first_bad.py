@@ -105,7 +105,8 @@ class FirstBadFinder:
 
     *Meaning* in the optimizer's pre-hook the weights are still those of the forward pass, so that the same batch with the
     same random numbers gives the same numbers, op by op. It is run twice, as a network that counts, or draws by itself, answers otherwise
-    then. A step that a gradient scaler leaves out is looked at when it is over. What is found is told once. An optimizer that runs the passes itself (LBFGS) is not followed.
+    then. A step that a gradient scaler leaves out is looked at when it is over. What is found is told
+    once. An optimizer that runs the passes itself (LBFGS) is not followed.
     *Cost* while all is finite: a reference to the batch and the numbers of two small gradients a step, 2 to 3 µs in warm caches. Where the
     first step, or that at a reading, drew random numbers, the state of the generator is held too, 5 µs more; of a batch that is a
     dict or a list a shallow copy. On an accelerator, which would

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..model.axes import tensors_in
-from .bad_trace import Bad, BadTrace, Batch, Origin, bad_of, fine
+from .bad_trace import Bad, BadTrace, Batch, BadOrigin, bad_of, fine
 
 
 class HeldPass(NamedTuple):
@@ -102,6 +102,6 @@ def blamed(trace: BadTrace, answers: list[Tensor], batch: Batch, given: int) -> 
     return None if origin is None else {**_told(trace, origin, batch, given), "doubt": "aside"}
 
 
-def _told(trace: BadTrace, origin: Origin, batch: Batch, given: int) -> dict[str, Any]:
+def _told(trace: BadTrace, origin: BadOrigin, batch: Batch, given: int) -> dict[str, Any]:
     held = trace.held(origin.given)
     return trace.told(origin, batch) if held is None else _input(origin.given, given, held, batch)
