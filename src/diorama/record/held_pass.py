@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..model.axes import tensors_in
-from .bad_trace import Bad, BadTrace, Batch, BadOrigin, bad_of, fine
+from .bad_trace import Bad, BadOrigin, BadTrace, Batch, bad_of, fine
 
 
 class HeldPass(NamedTuple):
