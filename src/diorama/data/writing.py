@@ -50,7 +50,7 @@ class Kept:
 
     def __init__(self, tensors: Iterable[Tensor]) -> None:
         self._kept: list[tuple[Tensor, int, Tensor]] = []
-        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
             return
         with torch._C.DisableTorchFunction(), torch.no_grad():
             self._kept = [(tensor, tensor._version, tensor.detach().clone()) for tensor in tensors if _own(tensor)]

@@ -60,7 +60,7 @@ class StoppedLayer(Finding):
         slopes = learning(run, "gradients/", "/norm")
         if slopes is not None and slopes.names == table.names and np.array_equal(slopes.steps, table.steps):
             still |= (slopes.values == 0) & (slopes.values.max(1) > 0)[:, None]
-        for k in np.flatnonzero(still[-self.readings :].all(0)):
+        for k in np.flatnonzero(still[-self.readings :].all(0)).tolist():
             still[:, k] &= ~_moved_between(run, table, k)
         found = np.flatnonzero(still[-self.readings :].all(0))
         if not len(found):
