@@ -44,3 +44,12 @@ test("a map in a narrow place, and any other picture, has its words below", () =
   assert.equal(mapWidth({ ...alone, children: [map, map] } as Node, 864, 412), null);
   assert.equal(mapWidth({ ...map, mark: "field" } as unknown as Node, 864, 412), null);
 });
+
+test("in a place as low as the tray a curve beside an answer is no taller than it", () => {
+  const curve = { mark: "lines", id: "", title: "", caption: "", handle: null, height: 110, series: [] };
+  const bars = { mark: "bars", id: "", title: "", caption: "", handle: null, names: ["a"], values: [1] };
+  const beside = { mark: "group", id: "", title: "", caption: "", handle: null, direction: "row", children: [curve, bars] } as unknown as Node;
+  const body = fit(beside, { width: 300, height: 77, enlarged: false }).body;
+  const height = body.mark === "group" ? (body.children[0] as unknown as { height: number }).height : NaN;
+  assert.ok(height >= 40 && height <= 77, `${height}`);
+});

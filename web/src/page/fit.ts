@@ -55,6 +55,11 @@ function fitted(body: Node, space: Space): Fitted {
   }
   if (body.mark === "group" && body.children.length && body.children.every((child) => halfOf(child).filling))
     return { body: fitCharts(body, space), width: null };
+  if (body.mark === "group" && body.direction === "row" && body.children.some((child) => child.mark === "lines") && space.height < LEAST.chart) {
+    // In the tray a curve is no taller than its place, so that its lowest values are not cut off.
+    const low = (child: Node): Node => (child.mark === "lines" ? { ...child, height: Math.max(40, Math.floor(space.height - around(body) - 4)) } : child);
+    return { body: { ...body, children: body.children.map(low) }, width: null };
+  }
   if (!scales(body)) return { body, width: null };
   // A plane by itself is read the better the larger it is; pictures of few pixels are not.
   const most = space.enlarged ? 4 : body.mark === "field" ? 2.4 : 1.6;
