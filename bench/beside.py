@@ -21,6 +21,8 @@ from pathlib import Path
 HERE = Path(__file__).parent.parent
 COMPILED = Path(tempfile.gettempdir()) / "diorama-bench-compiled"
 """Where the modules of both checkouts lie compiled: it would take longer than to draw a picture."""
+STEADY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 25), "MALLOC_TRIM_THRESHOLD_": str(1 << 32)}
+"""Large maps stay with the process: whether each is taken from the system anew changes from process to process, and makes a pass a half slower."""
 ROUNDS, ENOUGH = 5, 1.0
 """So often a view is drawn in a process, but for no longer than some seconds."""
 
@@ -64,7 +66,7 @@ print(json.dumps(found))
 def drawn(root: Path, run: Path, names: list[str]) -> dict[str, list[list[float]]]:
     """Milliseconds of each drawing of each view, of the last snapshot and of the one before, by one process with a checkout's sources."""
     line = [sys.executable, "-c", CHILD, str(run), str(ROUNDS), str(ENOUGH), *names]
-    environment = {**os.environ, "PYTHONPATH": str(root / "src"), "PYTHONPYCACHEPREFIX": str(COMPILED)}
+    environment = {**os.environ, **STEADY, "PYTHONPATH": str(root / "src"), "PYTHONPYCACHEPREFIX": str(COMPILED)}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     done = subprocess.run(line, env=environment, cwd=root, capture_output=True, text=True, check=True)
     found: dict[str, list[list[float]]] = json.loads(done.stdout.splitlines()[-1])

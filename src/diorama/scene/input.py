@@ -173,9 +173,10 @@ def _last_labels(scene: Scene, parts: Mapping[str, Tensor]) -> list[int]:
     return found
 
 
-def asked(scene: Scene, x: Nested) -> Tensor:
-    """The scores of one input as far as it is answered: of a text that padding follows, up to its last token."""
-    scores, end = scene.scores(x), ending(scene, x)
+def asked(scene: Scene, x: Nested, scores: Tensor | None = None) -> Tensor:
+    """The scores of one input as far as it is answered: of a text that padding follows, up to its last token; of the ``scores`` of the whole
+    input, where they are known already."""
+    scores, end = scene.scores(x) if scores is None else scores, ending(scene, x)
     return scores if end is None else scores[:, : end + 1]
 
 

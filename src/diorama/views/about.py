@@ -235,7 +235,8 @@ class AboutLayer:
 def of_example(scene: Scene, selection: Selection) -> tuple[str, list[Node], str]:
     """An example or the current input: what it is, the answer, the loss."""
     current = scene.current(selection)
-    scores, told = scene.scores(current.x), asked(scene, current.x)
+    scores = scene.scores(current.x)
+    told = asked(scene, current.x, scores)
     marks: list[Node] = [inputs.drawn(scene, current, 160)]
     truth, loss = None, None
     y = scene.examples.y
