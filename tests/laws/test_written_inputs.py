@@ -41,6 +41,7 @@ def _twins() -> tuple[Written, Apart, Tensor]:
 
 @pytest.mark.parametrize("method", sorted(methods.names))
 def test_no_method_writes_over_an_input(method: str) -> None:
+    """Each gives what it gives of the twin, and the input stays."""
     model, twin, x = _twins()
     before = x.clone()
     torch.manual_seed(0)
@@ -55,6 +56,7 @@ def test_no_method_writes_over_an_input(method: str) -> None:
 
 
 def test_looks_of_a_recorder_leave_the_probe_set(tmp_path: pathlib.Path) -> None:
+    """The probe set stays, and each look reads it as it is."""
     model, twin, x = _twins()
     before, y = x.clone(), (x[:, 0] > 5).long()
     optimizer = torch.optim.SGD(model.parameters(), 0.01)
@@ -72,6 +74,7 @@ def test_looks_of_a_recorder_leave_the_probe_set(tmp_path: pathlib.Path) -> None
 
 
 def test_a_scene_and_a_scan_leave_what_they_are_given() -> None:
+    """A second look at the same input answers as the first."""
     model, twin, x = _twins()
     before, y = x.clone(), (x[:, 0] > 5).long()
     scene = diorama.Scene(model, x, y)
@@ -83,6 +86,7 @@ def test_a_scene_and_a_scan_leave_what_they_are_given() -> None:
 
 
 def test_what_writes_only_at_times_is_undone() -> None:
+    """Also where a first pass showed nothing of it."""
     class Sometimes(Written):
         def forward(self, x: Tensor) -> Tensor:
             return self.own(x.div_(255) if float(x.max()) > 50 else x)

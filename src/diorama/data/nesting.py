@@ -180,7 +180,7 @@ def call(model: Callable[..., Any], x: Nested) -> Any:
     """
     if writing.known(model):
         return _called(model, each(x, writing.copied))
-    kept = writing.Kept(() if isinstance(x, PackedSequence) else tensors(x))
+    kept = writing.Unwritten(() if isinstance(x, PackedSequence) else tensors(x))
     try:
         output = _called(model, x)
     except Exception as error:

@@ -49,12 +49,14 @@ def test_nothing_but_the_bad_numbers_is_told(broken: diorama.Run) -> None:
 
 
 def test_each_finding_says_whether_it_is_about_bad_numbers() -> None:
+    """Those alone are asked with what came after the first bad number."""
     assert {name for name, finding in findings.items() if finding.broken} == {
         "exploding_updates", "gradient_overflow", "learning_rate_too_high", "not_finite", "turned_loss", "unscaled_targets",
     }
 
 
 def test_a_loss_alone_that_is_nan_breaks_no_network(broken: diorama.Run) -> None:
+    """Weights and answers are sound: nothing is cut off."""
     class OfLoss(Past):
         @property
         def series_names(self) -> list[str]:

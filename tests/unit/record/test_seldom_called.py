@@ -49,6 +49,7 @@ def _told(path: Path, model: nn.Module, step: Callable[[int, Tensor, Tensor, tor
 
 @pytest.mark.parametrize("ends", [40, 200])
 def test_an_expert_that_little_comes_to_is_neither_dead_nor_left_by_its_optimizer(tmp_path: Path, ends: int) -> None:
+    """It has stopped where no gradient comes any more, and only from there on."""
     torch.manual_seed(0)
     model = Experts()
 
@@ -69,6 +70,7 @@ def test_an_expert_that_little_comes_to_is_neither_dead_nor_left_by_its_optimize
 
 @pytest.mark.parametrize("way", ["assigned", "copied", "left"])
 def test_a_gradient_that_is_written_over_is_not_left_over(tmp_path: Path, way: str) -> None:
+    """One that adds up is."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 3))
 
@@ -90,6 +92,7 @@ def test_a_gradient_that_is_written_over_is_not_left_over(tmp_path: Path, way: s
 
 
 def test_weights_moved_by_hand_name_no_optimizer_that_is_not_there(tmp_path: Path) -> None:
+    """By hand is one of the two ways that are named."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 3))
 
