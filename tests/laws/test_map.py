@@ -34,6 +34,7 @@ def _shared() -> tuple[nn.Module, tuple[Tensor, Tensor]]:
 
 @pytest.mark.parametrize("make", [*ZOO, _shared], ids=[*(specimen.name for specimen in ZOO), "shared"])
 def test_the_map_names_what_the_structure_leads_to_a_layer(make: object) -> None:
+    """What a card is said to read, or the card above it, leads to it with no other card between."""
     model, x = make()  # type: ignore[operator]
     scene = diorama.Scene(model, x)
     try:

@@ -104,8 +104,7 @@ class Cell:
     outside: int = 0
     severity: float = 0.0
     since: int = 0
-    passing: bool = False
-    """The last reading lies outside, and not yet so many in a row as make a fault."""
+    passing: bool = False  # the last reading lies outside, and not yet so many in a row as make a fault
 
 
 def _weight(kind: str, last: str) -> Callable[[Entry], str | None]:
@@ -393,7 +392,6 @@ def _cell(found: Readings, row: int, low: Floats, high: Floats, end: int, measur
                 if measure.range is ranges.DEAD and values[-1] >= ranges.DEAD.high:
                     bad = values >= ranges.DEAD.high  # told as a dead layer: since it is one, not since the first units died
                 return Cell(float(values[-1]), sign, _beyond(float(values[-1]), edge, measure), int(found.steps[places[_since(bad)]]))
-    with np.errstate(invalid="ignore"):
         return Cell(float(values[-1]), passing=bool(values[-1] < low[-1] or values[-1] > high[-1]))
 
 

@@ -62,6 +62,7 @@ def _trained(
 def test_filling_counts_in_no_loss_and_no_share_of_right_answers(
     tmp_path: pathlib.Path, names: list[str] | None, padding: int | None, more: dict[str, Any],
 ) -> None:
+    """Known by its name or by the embedding, or told by a criterion, it is in none of the probe set's numbers."""
     run, loss, right = _trained(tmp_path / "run", 0, names, padding, **more)
     assert run.series("probe/loss")[1][-1] == pytest.approx(loss, rel=1e-3)
     assert run.series("probe/accuracy")[1][-1] == pytest.approx(right, abs=1e-6)
@@ -73,12 +74,13 @@ def test_filling_counts_in_no_loss_and_no_share_of_right_answers(
 
 
 def test_a_loss_that_counts_filling_is_another_measure(tmp_path: pathlib.Path) -> None:
+    """Gradients at labels that are filling say that the training counts them."""
     run, *_ = _trained(tmp_path / "run", -100, WORDS)
     assert "counts what fills texts up" in run.meta["measure"]
 
 
 def test_a_class_that_is_no_filling_counts() -> None:
-    # 0 is a class like others here: it stands between others, whatever the embedding leaves out.
+    """Label 0 stands between others here, whatever the embedding leaves out."""
     torch.manual_seed(0)
     x = torch.randint(0, len(WORDS), (48, 8))
     scene = diorama.Scene(_Tagger(0), (x, x), x)

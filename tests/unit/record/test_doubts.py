@@ -309,6 +309,7 @@ def test_a_loss_of_other_outputs_too_is_another_measure(tmp_path: Path, weight: 
 
 
 def test_a_criterion_that_fails_is_told_as_the_criterions(tmp_path: Path) -> None:
+    """What it was called with is said, so that one who expects all outputs sees that it is given one."""
     x = torch.randn(8, 6)
     with pytest.raises(diorama.UsageError, match=r"criterion= failed; it is called with the scores that outputs='logits' picks.*\(2, 3\)"):
         diorama.watch(
