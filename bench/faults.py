@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "faults"))
 
-from killing import kill_many  # noqa: E402 - found through the path above
+from kills import kill_many  # noqa: E402 - found through the path above
 
 
 def main() -> int:

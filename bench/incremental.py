@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import diorama
 from bench.nets import VGG16, ResNet18, scaled
-from diorama.model.incremental import Incremental
+from diorama.model.incremental_inference import Incremental
 
 SIZE, PATCH, BATCH = 224, 16, 64
 LOOP = 4

@@ -41,7 +41,7 @@ import diorama
 from diorama.core.knobs import build
 from diorama.methods.neighbours import kept as kept_neighbours
 from diorama.methods.neighbours import nearest, shared, trustworthiness
-from diorama.methods.projecting import laid_onto
+from diorama.methods.placement import laid_onto
 
 SNAPSHOTS, EVERY, NEAR = 9, 12, 10
 LIMITS = {"tsne": 0.35, "umap": 0.15}

@@ -15,8 +15,8 @@ from bench.nets import VGG16, ResNet18, scaled
 from diorama.methods.method import Looking
 from diorama.methods.relevance.composites import COMPOSITES
 from diorama.methods.relevance.propagation import Propagation
+from diorama.methods.relevance.relevance_pass import relevance
 from diorama.methods.relevance.rules import RuleSettings
-from diorama.methods.relevance.tracing import relevance
 from diorama.model.outputs import Reading
 from diorama.model.targets import Target
 

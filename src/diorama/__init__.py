@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from . import data, methods, views
     from .core.picture import Picture
     from .data.kinds import Image, Series, Sound, Strokes, Table, Tokens
-    from .derive.scanning import scan
+    from .derive.scans import scan
     from .methods.attribute import attribute
     from .methods.synthesis.synthesize import synthesize
     from .record.recorder import watch
@@ -45,7 +45,7 @@ _LAZY = {
     "open": "run:open_run",
     "Run": "run:Run",
     "Scene": "scene:Scene",
-    "scan": "derive.scanning:scan",
+    "scan": "derive.scans:scan",
     "serve": "server.serve:serve",
     "Image": "data.kinds:Image",
     "Table": "data.kinds:Table",

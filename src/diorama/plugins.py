@@ -76,12 +76,12 @@ from .core.registry import savers
 from .core.selection import Key, Selection
 from .data.examples import Examples
 from .derive.derivation import Derivation, Derived, Stage
-from .derive.following import Following
+from .derive.snapshot_chain import Following
 from .export.formats import Saver
 from .gallery._demo import Demo
 from .methods.cost import Cost
 from .methods.method import Attribution, Looking, Method, Pass, completeness
-from .methods.projecting import Placed, Projection
+from .methods.placement import Placed, Projection
 from .model.layers import Layer, LayerTable
 from .record.acts import Act, Reversal, Setting, SettingsReversal
 from .record.commands import Applied, Command

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import torch
 from client import Client
-from hostile import mutated
+from hostile_runs import mutated
 from torch import nn
 
 import diorama
 from diorama.core.errors import DioramaError
-from diorama.record.checking import damages
+from diorama.record.checksums import damages
 
 COUNT = int(os.environ.get("DIORAMA_SWEEP", "50"))
 """Run folders that are tried: fifty in `make test`, 1,000 in `make sweep`."""

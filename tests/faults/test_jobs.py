@@ -15,7 +15,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "live"))
 
 from fake_performer import NAME  # noqa: E402 - its folder was added just above, so that workers find it too
-from heard import Heard  # noqa: E402
+from told_jobs import Heard  # noqa: E402
 
 from diorama.live import jobs  # noqa: E402
 from diorama.live.jobs import Lane, Pool  # noqa: E402

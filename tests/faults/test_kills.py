@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from killing import kill_many
+from kills import kill_many
 
 
 def test_killed_trainings_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None:

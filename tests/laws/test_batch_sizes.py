@@ -23,11 +23,11 @@ from diorama.model.batch_size import batch_size
 from diorama.model.capture import Capture
 from diorama.model.graph import graph
 from diorama.model.layers import layers
+from diorama.model.plain_module import unwrap
 from diorama.model.points import points
 from diorama.model.scan import scan
 from diorama.model.slopes import slopes
 from diorama.model.tail import Tail
-from diorama.model.unwrap import unwrap
 from diorama.record.layer_reader import LayerReader
 from diorama.training.surgery.units import add_units
 

@@ -21,7 +21,7 @@ from diorama.model.capture import Capture
 from diorama.model.edits import Edit
 from diorama.model.layers import by_unit, layers
 from diorama.model.mode import OpMode
-from diorama.model.unwrap import named_modules, unwrap
+from diorama.model.plain_module import named_modules, unwrap
 
 EVERY = pytest.mark.parametrize("specimen", ZOO, ids=lambda specimen: specimen.name)
 # Torch says this of such an LSTM wherever it runs, with or without a capture.

@@ -17,7 +17,7 @@ import diorama
 from diorama.core.knobs import sentence
 from diorama.derive import work
 from diorama.derive.derivation import Derived
-from diorama.derive.packing import packed, plain, unpacked
+from diorama.derive.plain_file import packed, plain, unpacked
 from diorama.record.trust import sign, verify
 from diorama.run import Run
 from diorama.scene import Scene

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from drawn import drawn, scores_of, traits
+from drawn_nets import drawn, scores_of, traits
 from torch import Tensor, nn
 
 import diorama

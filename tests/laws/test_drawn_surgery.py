@@ -6,7 +6,7 @@ import os
 import random
 import re
 
-import grown
+import grown_nets
 import pytest
 import torch
 from torch import nn
@@ -26,7 +26,7 @@ REFUSALS = ("GroupNorm", "come in sets of", "the model's answer", "followed", "g
 
 def _drawn(seed: int) -> tuple[nn.Module, torch.Tensor, str, int]:
     """A network, inputs, one of its layers with weights, and how many units."""
-    model, x = grown.made(lambda: grown.Branches(seed), grown.images)
+    model, x = grown_nets.made(lambda: grown_nets.Branches(seed), grown_nets.images)
     draw = random.Random(1000 + seed)
     layers = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear) and name != "fc"]
     return model, x, draw.choice(layers), draw.randint(1, 4)

@@ -15,7 +15,7 @@ from diorama.core.selection import without_call
 from diorama.data import nesting
 from diorama.model.axes import tensors_in
 from diorama.model.connections import Connections
-from diorama.model.unwrap import fed, named_modules, unwrap
+from diorama.model.plain_module import fed, named_modules, unwrap
 from diorama.scene import Scene, wiring
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from healthy import KINDS, drawn
+from healthy_trainings import KINDS, drawn
 
 import diorama
 from diorama.core.registry import findings

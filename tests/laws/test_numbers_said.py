@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 
 import diorama
 from diorama.core.marks import Table
-from diorama.core.saying import plain
+from diorama.core.numerals import plain
 from diorama.export.style import number
 
 

@@ -19,7 +19,7 @@ from diorama.data import nesting
 from diorama.methods.method import Looking
 from diorama.model.capture import Capture
 from diorama.model.edits import Edit
-from diorama.model.unwrap import unwrap
+from diorama.model.plain_module import unwrap
 from diorama.record.layer_reader import LayerReader
 from diorama.run import Run, open_run
 from diorama.scene import Scene

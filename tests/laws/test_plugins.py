@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
-from broken import FAULTS, SAID, another_kind, base_of, first_of, missing
+from broken_plugins import FAULTS, SAID, another_kind, base_of, first_of, missing
 from torch import nn
 
 import diorama

@@ -15,8 +15,8 @@ from diorama.model.axes import tensors_in
 from diorama.model.capture import Capture
 from diorama.model.graph import graph
 from diorama.model.mode import OpMode
+from diorama.model.plain_module import fed, unwrap
 from diorama.model.points import points
-from diorama.model.unwrap import fed, unwrap
 
 NETWORKS = {
     **{specimen.name: specimen for specimen in ZOO},

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from broken import first_of
+from broken_plugins import first_of
 from test_plugins import USES, _fails
 from torch import nn
 

@@ -21,7 +21,7 @@ from diorama.live.state import Tracker
 from diorama.record import requests, rounds
 from diorama.run import Run
 from diorama.scene import Scene
-from diorama.views.relabelled import of_numbers, relabelled
+from diorama.views.changed_labels import of_numbers, relabelled
 
 FEWER = {"steps": 6, "starts": 2, "layers": 2, "places": 7, "count": 3, "segments": 10, "units": 8}
 NEW = {0: 1, 1: 2, 2: 0, 5: 0}

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from broken import first_of
+from broken_plugins import first_of
 
 import diorama
 from diorama.core import arrivals, registry

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 import diorama
 from diorama.core import registry
 from diorama.record.facts import fact
-from diorama.record.holding import memory_told
 from diorama.record.requests import SentCommand
+from diorama.record.side_facts import memory_told
 from diorama.record.stand_in import stand_in
 from diorama.training.optimizers import copies_of_weights
 

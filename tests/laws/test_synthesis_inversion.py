@@ -8,9 +8,9 @@ from torch import Tensor, nn
 import diorama
 from diorama.methods.method import Looking
 from diorama.methods.synthesis import objectives
-from diorama.methods.synthesis.dreaming import Dreaming, dream
+from diorama.methods.synthesis.code_inversion import Yardstick, climb, codes, invert
+from diorama.methods.synthesis.deep_dream import Dreaming, dream
 from diorama.methods.synthesis.engine import Ascent, form, values_of
-from diorama.methods.synthesis.inverting import Yardstick, climb, codes, invert
 from diorama.methods.synthesis.stage import MadeInput
 from diorama.methods.synthesis.synthesize import synthesize
 

@@ -16,8 +16,8 @@ import diorama
 from diorama.core.errors import NotApplicable
 from diorama.core.knobs import build
 from diorama.methods.neighbours import nearest, trustworthiness
-from diorama.methods.projecting import Placed
-from diorama.methods.repelling import Mesh
+from diorama.methods.placement import Placed
+from diorama.methods.repulsion import Mesh
 
 ROWS = np.random.default_rng(0).normal(size=(40, 6))
 

@@ -14,12 +14,12 @@ import diorama
 from diorama.methods.method import Looking
 from diorama.methods.synthesis import objectives, priors
 from diorama.methods.synthesis.canvases import Fourier, Frame, spectrum_scale
+from diorama.methods.synthesis.code_inversion import spread
 from diorama.methods.synthesis.colours import Colours
 from diorama.methods.synthesis.decoder import of_plain, teach, to_plain
-from diorama.methods.synthesis.dreaming import Dreaming, octave_sizes
+from diorama.methods.synthesis.deep_dream import Dreaming, octave_sizes
 from diorama.methods.synthesis.engine import values_of
 from diorama.methods.synthesis.facets import grouped
-from diorama.methods.synthesis.inverting import spread
 from diorama.methods.synthesis.priors import Gaussian, Priors, slope
 from diorama.methods.synthesis.transforms import Transforms
 

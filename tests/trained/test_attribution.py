@@ -7,8 +7,8 @@ from typing import Any
 
 import networks
 import pytest
-import taught
 import torch
+import trained_nets
 from pairings import pairs
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
@@ -20,8 +20,8 @@ from diorama.methods.method import Attribution
 from diorama.scene import Scene
 
 TAUGHT = {
-    "vit": taught.vit, "faces": taught.faces, "reader": taught.reader, "words": functools.partial(taught.reader, False),
-    "row": taught.row,
+    "vit": trained_nets.vit, "faces": trained_nets.faces, "reader": trained_nets.reader, "words": functools.partial(trained_nets.reader, False),
+    "row": trained_nets.row,
 }
 ALL = (*networks.PICTURED, *TAUGHT)
 FEWER = {"steps": 4, "draws": 2, "samples": 20, "segments": 6}

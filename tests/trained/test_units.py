@@ -12,11 +12,11 @@ import diorama
 from diorama.core.marks import Image, Lines
 from diorama.core.picture import Picture
 from diorama.core.selection import Selection
-from diorama.derive.scanning import seen
-from diorama.methods.synthesis.inverting import Inverted, Yardstick, climb, invert
+from diorama.derive.scans import seen
+from diorama.methods.synthesis.code_inversion import Inverted, Yardstick, climb, invert
 from diorama.scene import Scene
 from diorama.views.crops import box_of, field_of
-from diorama.views.unit import _made
+from diorama.views.unit import _made_inputs
 
 FIRST, EARLY, LATE = "conv1", "layer1.0.conv1", "layer3.2.conv2"
 CLASSES = ("Egyptian cat", "espresso", "daisy")
@@ -88,7 +88,7 @@ def test_a_crop_holds_all_that_its_unit_saw(pictures: Scene) -> None:
 
 def test_inversions_keep_the_picture_early_and_lose_it_late(pictures: Scene) -> None:
     """From an early layer's code the picture comes back, from a late one's another with nearly the same code."""
-    stage = _made.staged(pictures, Selection(), 0)
+    stage = _made_inputs.staged(pictures, Selection(), 0)
     x = pictures.examples.batch([3])
     yard = Yardstick.of(stage, [FIRST, EARLY, LATE], pictures.examples.batch(list(range(60))))
     made: dict[str, Inverted] = {}

@@ -10,7 +10,7 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="the browser tests 
 
 from gallery import STATIC, serving  # noqa: E402 - after the skip
 from pictures import HOSTILE, MAKERS  # noqa: E402
-from reached import BY_POINTER_ALONE  # noqa: E402
+from reach import BY_POINTER_ALONE  # noqa: E402
 
 from diorama.core.marks import MARKS  # noqa: E402
 

@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from ..core.picture import Progress
-from ..core.waiting import Waiting
+from ..core.progress_line import Waiting
 
 
 class Bar:

@@ -14,7 +14,7 @@ def scan_run(
     layers: tuple[str, ...], histogram: bool, trust: bool, output: Path | None,
 ) -> None:
     """Scan, say what was found, and where it is."""
-    from ..derive.scanning import scan
+    from ..derive.scans import scan
     from ..derive.store import FOLDER
     from ..run import open_run
 

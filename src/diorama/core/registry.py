@@ -17,7 +17,7 @@ from collections.abc import ItemsView, Iterator, Mapping, ValuesView
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from . import arrivals, installed
+from . import arrivals, entry_points
 from .acceptance import check_plugin
 from .arrivals import Arrival
 from .errors import LeftOut, Unavailable, UsageError, not_found
@@ -66,7 +66,7 @@ class Registry(Mapping[str, Any]):
                 for module in pkgutil.iter_modules(_paths(folder)):
                     if not module.name.startswith("_"):
                         found[module.name] = f"{folder}.{module.name}"
-            for point in installed.offered(self.kind):
+            for point in entry_points.offered(self.kind):
                 self._offer(point, found)
             self._modules = found
         return self._modules
@@ -446,7 +446,7 @@ derivations = Registry(
     "derivations", "diorama.derive.derivations", "derivation", "diorama.derive.derivation:Derivation"
 )
 projections = Registry(
-    "projections", "diorama.methods.projection", "projection", "diorama.methods.projecting:Projection"
+    "projections", "diorama.methods.projection", "projection", "diorama.methods.placement:Projection"
 )
 views = Registry("views", "diorama.views", "view", "diorama.views.view:View", rooms=True)
 signals = Registry("signals", "diorama.record.signals", "signal", "diorama.record.signals:Signal")

@@ -32,7 +32,7 @@ class _Package(ModuleType):
         changes: str | Path | None = None, seed: int = 0,
     ) -> Any:
         """Wrap a data set."""
-        from .steered import wrapped
+        from .steered_set import wrapped
 
         return wrapped(dataset, label, number, changes, seed)
 

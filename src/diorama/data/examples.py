@@ -22,7 +22,7 @@ from . import kinds, metadata
 from .fingerprint import fingerprint, written
 from .metadata import Column, columns
 from .nesting import Nested, Padded, Positional, as_tensors, each, first, named, select, size, tensors, to
-from .wording import filled
+from .text_places import filled
 
 _LABELS_BESIDE = "guessed: the labels beside the inputs are the truth."
 _BY_NUMBERS = "guessed: the classes are named by their numbers."

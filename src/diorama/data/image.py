@@ -178,7 +178,7 @@ class Image(Kind):
 
     def fitted(self, x: Tensor) -> Image:
         """Size, channels, layout, range and the way of drawing, learned from examples."""
-        from .guessing import image_from
+        from .kind_guess import image_from
 
         return image_from(self, x)
 

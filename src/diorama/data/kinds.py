@@ -54,6 +54,6 @@ def describe(kinds: Kinds) -> dict[str, Any]:
 
 def guess(x: Any, y: Any = None, name: str = "") -> tuple[Kinds, str]:
     """Guess what inputs are from their shapes and numbers, one of several by its ``name`` too; the sentence says what was guessed and why."""
-    from .guessing import kind_of
+    from .kind_guess import kind_of
 
     return kind_of(x, name)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from ..core.errors import NotApplicable
 from ..model.layers import Layer, LayerTable
-from ..model.learning import decides
-from ..model.unwrap import fed
+from ..model.plain_module import fed
+from ..model.weight_modules import decides
 
 if TYPE_CHECKING:
     from ..scene import Scene

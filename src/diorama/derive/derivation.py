@@ -21,7 +21,7 @@ from ..core.picture import Progress
 from ..core.provenance import Provenance, versions
 from ..core.registry import told
 from ..methods.cost import Cost
-from .packing import plain
+from .plain_file import plain
 from .store import FOLDER, Name, Store
 from .work import Work
 

@@ -14,8 +14,8 @@ from ..data.kinds import Tokens
 from ..data.padding import ENDS
 from ..model.capture import Capture
 from ..model.outputs import IGNORED
-from ..model.unwrap import fed
-from ..scene.reads import misplaced, tags, text_at
+from ..model.plain_module import fed
+from ..scene.layer_text import misplaced, tags, text_at
 from .heads import token_input
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from ..data import nesting
 from ..model.capture import Capture
 from ..model.edits import Edit
 from ..model.outputs import CLASSES
-from ..model.unwrap import fed
+from ..model.plain_module import fed
 
 if TYPE_CHECKING:
     from ..scene import Scene

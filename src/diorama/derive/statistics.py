@@ -10,7 +10,7 @@ import numpy as np
 from ..model.scan import Scan, Statistics
 from ..model.statistics import BINS, ClassMeans, Histograms, Moments, TopK
 from ..scene import Scene
-from . import shown
+from . import kept_examples
 
 PROBE, GIVEN = "probe", "given"
 """What a scan's examples come from: the probe set, or arrays and loaders that are in no file."""
@@ -103,7 +103,7 @@ def _shown(told: Any) -> None:
     if told["x"] is not None:
         for part in _arrays(told["x"]):
             _wanted(part.ndim > 0 and len(part) == len(numbers), "an input an example")
-        shown.of_plain(told["x"])
+        kept_examples.of_plain(told["x"])
 
 
 def _arrays(x: Any) -> list[np.ndarray]:

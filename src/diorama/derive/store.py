@@ -12,7 +12,7 @@ from typing import Any
 
 from ..core.errors import Damaged
 from ..record.trust import sign, verify
-from .packing import bytes_of, packed, unpacked
+from .plain_file import bytes_of, packed, unpacked
 
 try:
     import fcntl

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core.selection import layer_key
 from ..scene import Scene, wiring
-from .attended import heads_of
+from .attended_tokens import heads_of
 
 JOINED = 1024
 """How units of two layers go together is told for so many of each at most."""

@@ -16,7 +16,7 @@ from ..core.frames import raised_at
 from ..core.registry import is_own, told
 from ..model.changes import steady
 from ..model.surroundings import Neutral
-from .packing import plain
+from .plain_file import plain
 from .store import PART, Claim
 
 if TYPE_CHECKING:

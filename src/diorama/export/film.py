@@ -16,7 +16,7 @@ from ..core.knobs import knob
 from ..core.picture import Picture, Progress
 from .figure import compose, raster
 from .formats import Saver
-from .hold import HeldRanges
+from .held_ranges import HeldRanges
 from .place import beside
 from .sheet import PER_INCH
 from .style import Style

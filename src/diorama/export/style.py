@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from ..core.saying import plain
+from ..core.numerals import plain
 from .typeset import Face
 
 PAPER, INK, MUTED, HAIRLINE, ACCENT = "#ffffff", "#1c1d20", "#6b6d73", "#e4e2dd", "#2f5bea"

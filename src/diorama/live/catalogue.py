@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 from ..core import arrivals, protocol
+from ..core.entry_points import offered
 from ..core.glossary import TERMS
-from ..core.installed import offered
 from ..core.knobs import describe
 from ..core.registry import REGISTRIES, Registry, commands, methods, views
 from ..core.version import VERSION

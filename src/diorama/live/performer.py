@@ -18,7 +18,7 @@ from ..core.picture import Picture, Progress
 from ..core.registry import methods, savers, views
 from ..core.request import Request
 from ..core.selection import Selection
-from ..data.wording import beside
+from ..data.text_places import beside
 from .catalogue import describe_installation
 from .scenes import Scenes
 

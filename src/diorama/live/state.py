@@ -17,7 +17,7 @@ import numpy as np
 from ..core import protocol
 from ..core.errors import Damaged, DioramaError, Unavailable
 from ..core.log import write_log
-from ..core.saying import plain
+from ..core.numerals import plain
 from ..data import changes_file
 from ..record import checkpoints, files, origin, requests
 from ..record.arrays import live_stand

@@ -25,26 +25,26 @@ from ..data import nesting
 from ..data.examples import Examples
 from ..data.kinds import Kind
 from ..data.nesting import Nested
-from ..data.wording import ends as ends_of
-from ..data.wording import fills_up
+from ..data.text_places import ends as ends_of
+from ..data.text_places import fills_up
 from ..model.batch_size import batch_size, said
 from ..model.capture import Capture
 from ..model.duplicate import duplicate
 from ..model.function import of_function
-from ..model.given import as_read, with_names
+from ..model.input_hints import as_read, with_names
 from ..model.outputs import Wanted
+from ..model.plain_module import device_of, fed, unwrap
+from ..model.random_code import mean_layer
 from ..model.surroundings import Neutral
 from ..model.targets import Pointing, Target
 from ..model.tasks import ONE_NUMBER, UNORDERED
-from ..model.unwrap import device_of, fed, unwrap
-from ..model.variational import mean_layer
-from .bare import compare
 from .baseline import Baseline, slight_note
 from .batches import pieces
 from .cost import Cost
 from .entrance import Entrance
 from .method import Attribution, Looking, Method
 from .notes import FLAT, numbers_note
+from .own_pass import compare
 from .precision import in_float32, widened
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..core.errors import NotApplicable
 from ..core.knobs import knob
+from ..core.numerals import percent
 from ..core.rounding import SINGLE, rounding
-from ..core.saying import percent
 from ..data import nesting
 from ..data.kinds import Tokens
 from ..data.nesting import Nested

@@ -25,17 +25,17 @@ from ..data.nesting import Nested
 from ..model.capture import Capture
 from ..model.changes import state_now
 from ..model.edits import Edit
-from ..model.ending import Ending, made_by
 from ..model.function import FunctionModule
-from ..model.hidden import Hidden, checkpointed, hidden
+from ..model.hidden_ops import Hidden, checkpointed, hidden
+from ..model.last_op import Ending, made_by
 from ..model.layers import LayerTable, layers
 from ..model.layout import ChannelsLast
 from ..model.mode import OpMode, Rule
 from ..model.outputs import Reading, Wanted
+from ..model.plain_module import dtype_of, quantized
+from ..model.preservation import weights_held
 from ..model.slopes import slopes, underivable
 from ..model.targets import Target
-from ..model.untouched import weights_held
-from ..model.unwrap import dtype_of, quantized
 from .baseline import Baseline
 from .batches import pieces
 from .cost import Cost
@@ -370,7 +370,7 @@ class Attribution:
 
     def picture(self, example: int = 0) -> Picture:
         """The map of one example as a picture: a heat map of an image, bars of a table's row, coloured words of a text."""
-        from .picturing import picture
+        from .attribution_picture import picture
 
         return picture(self, example)
 

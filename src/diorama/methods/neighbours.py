@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .projecting import Floats, own_dice, quiet
+from .placement import Floats, own_dice, quiet
 
 MOST = 6000
 """Of more points the table of all ranks would be too large: they are counted a few rows at a time."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..core.rounding import alike, rounding
 from ..data import nesting
 from ..data.nesting import Nested
-from ..model.hidden import OWN_SLOPE
+from ..model.hidden_ops import OWN_SLOPE
 from ..model.targets import Target
 
 if TYPE_CHECKING:

@@ -17,11 +17,11 @@ from ..data import nesting
 from ..data.kinds import Image, Kind, Series
 from ..data.nesting import Nested
 from ..data.volumes import stacked
-from ..model.incremental import Incremental
+from ..model.incremental_inference import Incremental
 from ..model.targets import Target
-from .bare import windowed
 from .batches import LARGEST, together
 from .method import Looking
+from .own_pass import windowed
 
 FILLS = ("constant", "mean", "blur", "random")
 BATCH = 32

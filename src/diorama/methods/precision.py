@@ -12,7 +12,7 @@ from torch import nn
 from ..data.nesting import Nested
 from ..model.changes import state_now
 from ..model.duplicate import duplicate
-from ..model.unwrap import dtype_of, fed
+from ..model.plain_module import dtype_of, fed
 from .method import Looking, Method
 
 NOTE = "Computed in float32, as float16 has no room for it."

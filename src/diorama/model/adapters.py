@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from .low_rank import pair
+from .low_rank_pair import pair
+from .plain_module import named_modules, unwrap
+from .preservation import Untouched
 from .surroundings import Neutral
-from .untouched import Untouched
-from .unwrap import named_modules, unwrap
 
 WHOLE = 1024
 """Of a matrix with more rows and columns than this only the largest singular values are found."""

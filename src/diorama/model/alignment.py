@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from .folding import signatures
 from .graph import Graph, GraphNode
+from .repeated_blocks import signatures
 
 State = Literal["same", "changed", "alone"]
 _LARGEST = 250_000

@@ -22,10 +22,10 @@ from ..data import nesting
 from ..data.nesting import Nested
 from .axes import tensors_in, with_tensor
 from .mode import WithoutModes
-from .recurrent import States
+from .plain_module import dtype_of, fed
+from .preservation import Untouched
+from .recurrent_kernels import States
 from .surroundings import Neutral, as_built
-from .untouched import Untouched
-from .unwrap import dtype_of, fed
 
 T = TypeVar("T")
 LARGEST = 512

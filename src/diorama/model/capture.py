@@ -19,18 +19,18 @@ from . import batch_size
 from .attention import by_head
 from .axes import example_axis, first_tensor, tensors_in, time_major, unit_axis, with_argument, with_tensor
 from .edits import Edit, EditedWeights, edited, failing
-from .inplace import writes
+from .inplace_ops import writes
 from .layers import LayerTable, layers, recurrent_parts
 from .mode import OpMode, OpNames, Run, Trail, WithoutModes, answering
-from .opaque import Gates, Opaque
-from .packed import Lengths, ending, holds_packed, steps, steps_in, unpacked
+from .opaque_ops import Gates, Opaque
+from .packed_sequences import Lengths, ending, holds_packed, steps, steps_in, unpacked
 from .patterns import PARTS
+from .plain_module import device_of, dtype_of, layer_modules, named_modules, placed, unwrap
 from .points import Point, Points, points
-from .recurrent import States, with_ends
+from .preservation import Mode, Untouched
+from .recurrent_kernels import States, with_ends
 from .slopes import SlopeErrors
 from .surroundings import Neutral, as_built
-from .untouched import Mode, Untouched
-from .unwrap import device_of, dtype_of, layer_modules, named_modules, placed, unwrap
 
 Reduce = Callable[[str, Tensor], Any]
 _FAST = (nn.MultiheadAttention, nn.TransformerEncoder, nn.TransformerEncoderLayer)

@@ -20,11 +20,11 @@ from .columns import FollowedColumns
 from .layers import Layer
 from .mode import OpMode, Trail
 from .ops import OPS
-from .recurrent import KERNELS, Kernel
+from .plain_module import fed, named_modules, unwrap
+from .preservation import Untouched
+from .recurrent_kernels import KERNELS, Kernel
 from .recurrent_tracks import RecurrentTracks, picked
 from .tracks import Tracks, Whole
-from .untouched import Untouched
-from .unwrap import fed, named_modules, unwrap
 
 Units = tuple[Whole, Whole]
 """Some units: the number of the layer of each, and its own number there."""

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import DioramaError, NotApplicable, UsageError, not_found
-from ..core.saying import joined
+from ..core.numerals import joined
 from ..core.selection import Key, within, without_call
 from ..data.fingerprint import fingerprint
 from .batch_size import filled
-from .hidden import checkpointed
+from .hidden_ops import checkpointed
 from .layers import main_weight
 
 _FAILS = (RuntimeError, LookupError, ValueError, TypeError, AssertionError, ArithmeticError)

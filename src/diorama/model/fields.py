@@ -17,12 +17,12 @@ from ..data.nesting import Nested
 from . import reaches
 from .axes import first_tensor
 from .batch_size import whole
-from .hidden import hidden
+from .hidden_ops import hidden
 from .layers import Layer, LayerTable
 from .mode import OpMode, Trail
+from .plain_module import fed, layer_modules, unwrap
+from .preservation import Untouched
 from .reaches import Reach
-from .untouched import Untouched
-from .unwrap import fed, layer_modules, unwrap
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ from ..data.nesting import Nested, call, size
 from .axes import transformed
 from .batch_size import batch_size, called, fitting, parts
 from .outputs import Reading
-from .unwrap import named_modules
+from .plain_module import named_modules
 
 CELLS = 16_000_000
 """Numbers that a product of gradients may hold at once."""

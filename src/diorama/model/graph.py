@@ -19,8 +19,8 @@ from .axes import first_tensor, tensors_given, tensors_in
 from .batch_size import fitting
 from .mode import OpMode, OpNames, Trail
 from .ops import ALIASES, NOTHING_DONE, named
-from .untouched import Untouched
-from .unwrap import fed, named_modules, unwrap, weights_in
+from .plain_module import fed, named_modules, unwrap, weights_in
+from .preservation import Untouched
 
 Edge = tuple[str, str, str]
 _MULTIPLIES = named("weights")

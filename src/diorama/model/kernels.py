@@ -12,10 +12,10 @@ from ..data.nesting import Nested
 from .capture import Capture
 from .edits import Edit
 from .patterns import WOULD_BE
+from .plain_module import fed
 from .points import points
-from .recurrent import States
-from .untouched import Mode
-from .unwrap import fed
+from .preservation import Mode
+from .recurrent_kernels import States
 
 
 def recurrent(

@@ -16,7 +16,7 @@ from ..core.selection import Key, is_point, within
 from ..data import nesting
 from ..data.nesting import Nested
 from .batch_size import fitting
-from .unwrap import fed, unwrap
+from .plain_module import fed, unwrap
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from ..data import nesting
 from ..data.nesting import Nested
 from . import attention, equations, ops
-from .apart import Layout, alike, grown
 from .axes import likely_unit_axis, tensors_in
 from .batch_size import batch_size, found, whole
+from .example_axis import Layout, alike, grown
 from .mode import OpMode, OpNames, Trail, WithoutModes
-from .shorter import shorter
+from .plain_module import dtype_of, fed, named_modules
+from .preservation import Untouched
+from .short_texts import shorter
 from .surroundings import Neutral, as_built
-from .untouched import Untouched
-from .unwrap import dtype_of, fed, named_modules
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from ..core.errors import NotApplicable, UsageError, not_found
 from .criteria import class_weights, each_by, mean, told_by, weighted
-from .ending import Ending
+from .last_op import Ending
 from .tasks import CLASSES as CLASSES
 from .tasks import IGNORED as IGNORED
 from .tasks import TASKS as TASKS

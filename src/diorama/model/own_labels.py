@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .unwrap import unwrap
+from .plain_module import unwrap
 
 
 @functools.lru_cache(maxsize=64)

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ..data.kinds import Kinds
 from ..data.nesting import Nested
-from ..data.wording import worded_each
-from .packed import steps
+from ..data.text_places import worded_each
+from .packed_sequences import steps
 
 
 def own_places(values: Tensor, words: Tensor | None = None) -> Tensor | None:

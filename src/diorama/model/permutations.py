@@ -16,9 +16,9 @@ from .axes import tensors_in
 from .batch_size import whole
 from .duplicate import duplicate
 from .mode import OpMode, Trail
+from .plain_module import fed, named_modules, unwrap
+from .preservation import Untouched
 from .tracks import Tracks, Whole
-from .untouched import Untouched
-from .unwrap import fed, named_modules, unwrap
 
 _ALIKE = 1e-3
 """So much of the largest score may differ by rounding when units change places."""

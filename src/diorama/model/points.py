@@ -22,11 +22,11 @@ from ..core.selection import without_call
 from ..data import nesting
 from ..data.nesting import Nested
 from . import equations, ops, patterns
-from .apart import Layout
 from .changes import switches
+from .example_axis import Layout
 from .layers import Layer
 from .op_survey import OpRecord, surveyed
-from .unwrap import unwrap
+from .plain_module import unwrap
 
 Slot = Literal["result", "argument", "inside"]
 _REMEMBERED = 4

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .attention import bound
 from .axes import tensors_in
-from .recurrent import KERNELS, Kernel
+from .recurrent_kernels import KERNELS, Kernel
 from .tracks import Axis, Tracks, Whole
 
 ATTENTION = "multi_head_attention_forward"

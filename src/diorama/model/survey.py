@@ -23,11 +23,11 @@ from .batch_size import batch_size, said
 from .layers import Finder, Layer, LayerTable, main_weight, recurrent_parts
 from .mode import Run, WithoutModes, op_name, run_bare
 from .outputs import pick
-from .packed import holds_packed, unpacked
-from .rowwise import RowsApart, state
-from .shorter import shorter
-from .untouched import Untouched
-from .unwrap import layer_modules, weights_in
+from .packed_sequences import holds_packed, unpacked
+from .plain_module import layer_modules, weights_in
+from .preservation import Untouched
+from .row_independence import RowsApart, state
+from .short_texts import shorter
 
 _HELD = 1 << 24
 """So many numbers that a pass makes are held at most where it was made for something else."""

@@ -15,10 +15,10 @@ from ..data.nesting import Nested
 from .axes import each_tensor, tensors_in
 from .batch_size import batch_size
 from .mode import OpMode, OpNames, Run, Trail, WithoutModes
+from .plain_module import dtype_of, fed, named_modules, unwrap
 from .points import Point, points
+from .preservation import Untouched
 from .surroundings import Neutral, as_built
-from .untouched import Untouched
-from .unwrap import dtype_of, fed, named_modules, unwrap
 
 _FROZEN = frozenset({"rsqrt", "sqrt", "var", "std", "norm", "var_mean", "std_mean", "reciprocal", "vector_norm"})
 """Of a norm written by hand: what its sizes are made of, which a linear look holds fixed."""

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ..core.errors import NotApplicable
-from ..data.wording import IGNORED as IGNORED
-from .ending import Made
+from ..data.text_places import IGNORED as IGNORED
+from .last_op import Made
 
 Task = Literal["classification", "multi_label", "regression", "next_token", "segmentation", "reconstruction", ""]
 """What the model answers; empty when the outputs do not tell."""

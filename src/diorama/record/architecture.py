@@ -16,7 +16,7 @@ from torch.nn.parameter import is_lazy
 
 from ..core.provenance import versions
 from ..data import kinds
-from ..model.unwrap import named_modules
+from ..model.plain_module import named_modules
 from . import models, snapshots
 from .reader import OWN
 from .writer import Writer

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import Damaged, Unavailable
 from . import files
-from .checking import checksum
+from .checksums import checksum
 
 Numbers = Mapping[str, NDArray[np.float32]]
 _TYPES: dict[str, np.dtype[Any]] = {"F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}

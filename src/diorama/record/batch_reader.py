@@ -18,17 +18,17 @@ from ..data.nesting import named
 from ..model.axes import first_tensor, tensors_in
 from ..model.outputs import Reading
 from .batch_texts import BatchTexts, TextReader
-from .beside_probe import BesideProbe
-from .carried import Carried
+from .carry_over import Carried
 from .codes import Codes
 from .doubts import Slopes
 from .input_ranges import furthest, given, in_order, range_of
-from .judging import Judging, of_one_number
+from .judge_network import Judging, of_one_number
 from .loop_habits import Leftovers, across, copied, cut, following, form_of, in_evaluation, pulled_alike, weight_of
 from .own_hooks import OwnHook, compiled
 from .picture_order import PictureOrder
 from .places import Columns, Places
 from .probabilities import twice, twice_each
+from .probe_overlap import BesideProbe
 from .pull_sums import PullSums
 
 _MOST = 2**18

@@ -22,12 +22,12 @@ import msgspec
 from ..core.errors import DioramaError, Unavailable, UsageError
 from ..core.paths import path_of
 from . import checkpoints, database, origin, restoration
+from .acts_in_force import inherited
 from .lineage import Line
 from .lock import held as lock_held
 from .reader import RunReader
 from .run_folder import Begun, begin, begin_child, beside
 from .setup import Setup, Watched, subject_of
-from .taking_up import inherited
 
 if TYPE_CHECKING:
     from ..training.subject import Subject

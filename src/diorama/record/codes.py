@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..model.axes import tensors_in
-from ..model.variational import Place, drawn, place_of
+from ..model.random_code import Place, drawn, place_of
 from .own_hooks import OwnHook
 
 _MOST = 4

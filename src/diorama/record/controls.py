@@ -17,11 +17,12 @@ from ..core.blame import announced, charged, failure, said
 from ..core.errors import DioramaError, Faulty, NotApplicable, UsageError, kind_of
 from ..core.knobs import build
 from ..core.log import details
-from ..model.unwrap import processes
+from ..model.plain_module import processes
 from ..training.differences import TensorPlace
 from ..training.subject import Subject
 from ..training.unit_weights import layer_parameters
 from .acts import Act, Acts, SettingsReversal, cannot_go_back
+from .acts_in_force import taken_up
 from .checkpoints import LATER, RULE
 from .commands import STAYS, applied, before, check_reach, lasting, left_by
 from .factors import Bend, Clip, FactorGroup, Factors, check_layered, series_of
@@ -29,7 +30,6 @@ from .idle_optimizers import GATHERED, IdleOptimizers
 from .requests import Inbox, SentCommand, send, watched
 from .rounds import Rounds
 from .rules import Rules, SetRule
-from .taking_up import taken_up
 from .training_data import TrainingData
 
 if TYPE_CHECKING:

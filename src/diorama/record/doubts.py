@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..data.wording import PART
+from ..data.text_places import PART
 from ..model.outputs import CLASSES, Reading
-from .judging import of_one_number
+from .judge_network import of_one_number
 from .loop_habits import pulled_alike
 from .probabilities import twice
 

@@ -6,12 +6,12 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..core.saying import counted
+from ..core.numerals import counted
 
 if TYPE_CHECKING:
     from .findings import Finding
-    from .packing import Steps
     from .reader import RunReader
+    from .store_bytes import Steps
 
 _WANTED = re.compile(r"(?P<name>[^:@]+)(?::(?P<count>\w+))?(?:@(?P<begun>\w+))?")
 

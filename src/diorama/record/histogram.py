@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from .packing import HistogramBlock
+    from .store_bytes import HistogramBlock
 
 SHIFT = 20
 """Bits of a float32 that are cut off."""

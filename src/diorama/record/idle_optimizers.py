@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ..core.errors import NotApplicable
-from ..model.unwrap import local
+from ..model.plain_module import local
 from ..training.optimizers import hooked
 from ..training.subject import Subject
 

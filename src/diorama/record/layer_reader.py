@@ -16,8 +16,8 @@ from ..core.selection import without_call
 from ..model.axes import first_tensor, likely_unit_axis, unit_axis
 from ..model.batch_size import real
 from ..model.layers import LayerTable
-from ..model.packed import Lengths, step_rows
-from ..model.unwrap import layer_modules
+from ..model.packed_sequences import Lengths, step_rows
+from ..model.plain_module import layer_modules
 from .own_hooks import UNSOUGHT, OwnHook, compiled
 from .ranges import LAST_BATCH
 from .reduction import flattened, reduce

@@ -24,8 +24,8 @@ from ..training.surgery.births import Births, followed, whole
 from .arrays import Numbers
 from .event import RecordedEvent
 from .histogram import HistogramSeries
-from .packing import Floats, HistogramBlock, Row, RowBlock, Steps
 from .reader import RunReader
+from .store_bytes import Floats, HistogramBlock, Row, RowBlock, Steps
 
 if TYPE_CHECKING:
     from torch import Tensor

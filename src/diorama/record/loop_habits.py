@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from ..model.unwrap import local
+from ..model.plain_module import local
 from .own_hooks import GradientHook
 
 _FEW = 64

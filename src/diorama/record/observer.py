@@ -18,15 +18,15 @@ from ..training.subject import Subject
 from .batch_reader import BatchReader
 from .doubts import Doubts
 from .factors import Factors
-from .first_bad import FirstBadFinder
+from .first_bad_number import FirstBadFinder
 from .groups import Groups
 from .histogram import HistogramValue
-from .holding import loss_scale
 from .idle_optimizers import Taken, marked, marks_of
 from .layer_reader import LayerReader
 from .pace import FIRST, Pace
 from .probe_truth import ProbeTruth
 from .reduction import copies, reduce
+from .side_facts import loss_scale
 from .signals import Signal
 from .signals.learning_rate import LearningRateSignal
 from .signals.metrics import MetricsSignal

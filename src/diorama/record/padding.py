@@ -16,8 +16,8 @@ from ..model.attention import KERNELS, opened
 from ..model.axes import first_tensor
 from ..model.batch_size import called
 from ..model.mode import OpMode
-from ..model.untouched import Untouched
-from ..model.unwrap import fed
+from ..model.plain_module import fed
+from ..model.preservation import Untouched
 
 _LOOKED = 8
 """Texts of the probe set that are run to see what attention looks at."""

@@ -11,8 +11,8 @@ import numpy as np
 if TYPE_CHECKING:
     from .event import RecordedEvent
     from .histogram import HistogramSeries
-    from .packing import Floats, Row, Steps
     from .reader import RunReader
+    from .store_bytes import Floats, Row, Steps
 
 
 class Past:

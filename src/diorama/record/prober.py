@@ -17,13 +17,13 @@ from ..data import nesting
 from ..data.examples import Examples
 from ..model.batch_size import called
 from ..model.outputs import Reading
-from ..model.untouched import Untouched
-from ..model.unwrap import fed
+from ..model.plain_module import fed
+from ..model.preservation import Untouched
 from .layer_reader import LayerReader
 from .look_pace import LookPace
-from .packing import Row
 from .probe_truth import ProbeTruth
 from .step import LayerReading, ProbeReading
+from .store_bytes import Row
 
 MOST = 512
 """Examples that are looked at: the first ones."""

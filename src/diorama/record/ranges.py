@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from .packing import Floats
+    from .store_bytes import Floats
 
 LAST_BATCH = 0.9
 """From this momentum on the running statistics of a batch norm are little else than those of the last batch: they are compared with the next one."""

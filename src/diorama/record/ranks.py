@@ -23,7 +23,7 @@ import torch
 from ..core import registry
 from ..core.errors import DioramaError, NotApplicable
 from ..core.knobs import build
-from ..model.unwrap import processes
+from ..model.plain_module import processes
 from .controls import Controls
 from .observer import Observer
 from .pace import Pace

@@ -17,7 +17,19 @@ from . import arrays, database, lock
 from .event import RecordedEvent
 from .facts import fact
 from .histogram import HistogramSeries
-from .packing import HISTOGRAM, ROW, SCALAR, WIDE, Floats, HistogramBlock, Record, Row, RowBlock, Steps, unpack_scalars
+from .store_bytes import (
+    HISTOGRAM,
+    ROW,
+    SCALAR,
+    WIDE,
+    Floats,
+    HistogramBlock,
+    Record,
+    Row,
+    RowBlock,
+    Steps,
+    unpack_scalars,
+)
 from .writer import TIME, last_step
 
 if TYPE_CHECKING:
@@ -451,9 +463,9 @@ class RunReader:
 
     def check(self) -> list[str]:
         """Read everything and verify every checksum: one sentence for each damage, nothing when all is well."""
-        from . import checking
+        from . import checksums
 
-        return checking.damages(self.path)
+        return checksums.damages(self.path)
 
 
 def _with_tail(stored: tuple[Steps, Floats] | None, steps: list[int], values: list[float]) -> tuple[Steps, Floats]:

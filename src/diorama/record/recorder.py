@@ -25,8 +25,7 @@ from .branch import Entry
 from .controls import Controls
 from .copies import LIVE_WITHIN, Copies
 from .doubts import Doubts
-from .first_bad import FirstBadFinder
-from .holding import holding
+from .first_bad_number import FirstBadFinder
 from .idle_optimizers import IdleOptimizers
 from .lines import StepLines, lines_of
 from .look_pace import LookPace
@@ -37,6 +36,7 @@ from .ranks import Follower, follower, leader
 from .requests import watched
 from .run_folder import Begun
 from .setup import Watched, prepared
+from .side_facts import holding
 from .signals import Signal
 from .step import BEGAN, Step, moment, numbers_of, values_of
 from .training_data import TrainingData

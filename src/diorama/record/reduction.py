@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..model.unwrap import local
+from ..model.plain_module import local
 from .histogram import BINS, SHIFT, STATISTICS, HistogramValue, from_bins, from_many_bins
 
 SAMPLE = 2**16

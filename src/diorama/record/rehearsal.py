@@ -11,8 +11,8 @@ from ..core.errors import DioramaError, NotApplicable
 from ..model.surroundings import Neutral
 from ..training.unit_weights import layer_parameters
 from .commands import Command
-from .commands._of_examples import OfExamples
-from .holding import memory_told
+from .commands._example_command import OfExamples
+from .side_facts import memory_told
 from .stand_in import stand_in
 
 if TYPE_CHECKING:

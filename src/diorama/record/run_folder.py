@@ -20,7 +20,7 @@ from ..core.errors import DioramaError, Unavailable, UsageError
 from ..data.examples import Examples
 from ..model.layers import LayerTable
 from ..model.outputs import Reading
-from . import checking, checkpoints, database, files, lineage, models, origin, requests, snapshots
+from . import checkpoints, checksums, database, files, lineage, models, origin, requests, snapshots
 from .architecture import kept
 from .architecture import write as write_architecture
 from .arrays import LIVE
@@ -261,7 +261,7 @@ def _describe(writer: Writer, content: Content, architecture: int, name: str) ->
     if content.examples is not None:
         beside = files.cleared(folder / f".{PROBE}")
         content.examples.save(beside)
-        size, crc = checking.checksum(beside)
+        size, crc = checksums.checksum(beside)
         os.replace(beside, folder / PROBE)
         writer.index_file(PROBE, size, crc)
     write_architecture(writer, architecture, data)

@@ -19,25 +19,25 @@ from ..core.knobs import build
 from ..core.paths import path_of
 from ..data import nesting
 from ..data.examples import Examples
-from ..data.steered import Steered
+from ..data.steered_set import Steered
 from ..model.batch_size import called
-from ..model.ending import made_by
 from ..model.filling import without_filling
-from ..model.given import as_read, with_names
+from ..model.input_hints import as_read, with_names
+from ..model.last_op import made_by
 from ..model.layers import LayerTable, layers
 from ..model.outputs import Reading
 from ..model.own_labels import beside_labels
-from ..model.untouched import Untouched
-from ..model.unwrap import fed, processes, unwrap
+from ..model.plain_module import fed, processes, unwrap
+from ..model.preservation import Untouched
 from ..training.subject import Subject
 from . import snapshots
 from .architecture import facts_of, read_as, structure_of
-from .holding import ahead, likeness
 from .layer_reader import LayerReader
 from .own_hooks import UNSOUGHT, compiled
 from .pace import Pace
 from .padding import looks_at_padding
 from .run_folder import Content
+from .side_facts import ahead, likeness
 from .signals import Signal
 
 _SPREAD = (

@@ -11,10 +11,10 @@ from ..core.errors import NotApplicable
 from ..core.selection import spoken
 from ..data import nesting
 from ..data.nesting import Nested
+from ..model.plain_module import fed, named_modules
 from ..model.surroundings import Neutral
-from ..model.unwrap import fed, named_modules
+from ..training.surgery.feasibility import ready
 from ..training.surgery.journal import Revision, before, of_units
-from ..training.surgery.ready import ready
 from ..training.surgery.slopes import TaughtExamples
 from ..training.surgery.trial import MODES, answers, copied, tried
 from ..training.surgery.units import ChangedUnits, told

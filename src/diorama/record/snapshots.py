@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ..core.errors import Damaged, Unavailable, UsageError
 from . import files
 from .arrays import LIVE
-from .checking import checksum
+from .checksums import checksum
 
 FOLDER = "snapshots"
 OWN = re.compile(r"\.?\d{9,}\.safetensors(\.\d+)?")

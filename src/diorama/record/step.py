@@ -27,7 +27,7 @@ def _no_values() -> Mapping[str, Any]:
 
 if TYPE_CHECKING:
     from .batch_reader import BatchReading
-    from .packing import Row
+    from .store_bytes import Row
 
 
 def moment() -> float:

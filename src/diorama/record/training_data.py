@@ -14,9 +14,9 @@ from ..core.errors import DioramaError, NotApplicable, UsageError
 from ..core.knobs import numbers_in, numbers_written
 from ..data import changes_file
 from ..data.changes import MATCHED, ChangedExamples, Changes, Numbers, Values, known
+from ..data.equal_examples import content_hashes, found_among
 from ..data.examples import Examples
-from ..data.matching import content_hashes, found_among
-from . import checking, files
+from . import checksums, files
 from .acts import Act, Reversal
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ class TrainingData:
         def job(writer: Any) -> None:
             beside = files.cleared(Path(writer.folder) / f".new.{changes_file.NAME}")
             changes_file.write_rows(beside, changes_file.rows_of(changed, seen, partners, since))
-            size, crc = checking.checksum(beside)
+            size, crc = checksums.checksum(beside)
             os.replace(beside, Path(writer.folder) / changes_file.NAME)
             writer.index_file(changes_file.NAME, size, crc)
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import Unavailable
 from ..training.trainer import Trainer
 from . import checkpoints, restoration
+from .acts_in_force import inherited
 from .lineage import Line
 from .run_folder import Begun, begin_child, beside
-from .taking_up import inherited
 
 if TYPE_CHECKING:
     from .controls import Controls

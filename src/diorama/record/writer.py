@@ -20,7 +20,7 @@ import numpy as np
 from . import database
 from .histogram import HistogramValue
 from .lines import Line, Names, mapped
-from .packing import (
+from .store_bytes import (
     HISTOGRAM,
     ROW,
     SCALAR,

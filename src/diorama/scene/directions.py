@@ -19,9 +19,9 @@ from ..model.adapters import adapters
 from ..model.directions import BASES, DICTIONARY, FITTED, Direction, How, finite
 from ..model.edits import Edit, Stride
 from ..model.layers import Layer
+from .code_means import code_layer
 from .memory import Memory
 from .rows import rowed
-from .variational import code_layer
 
 if TYPE_CHECKING:
     from .scene import Scene

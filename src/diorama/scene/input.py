@@ -14,11 +14,11 @@ from ..core.selection import Selection
 from ..data.examples import Examples
 from ..data.kinds import Image, Kinds, Strokes, Tokens
 from ..data.nesting import Nested, Positional, as_tensors, each, first, named, named_like
-from ..data.wording import fills_up, last_asked
-from ..data.wording import kinds_of as kinds_of
-from ..data.wording import text_input as text_input
-from ..data.wording import worded as worded
-from ..model.unwrap import fed
+from ..data.text_places import fills_up, last_asked
+from ..data.text_places import kinds_of as kinds_of
+from ..data.text_places import text_input as text_input
+from ..data.text_places import worded as worded
+from ..model.plain_module import fed
 
 if TYPE_CHECKING:
     from .scene import Scene
@@ -140,7 +140,7 @@ def ending(scene: Scene, x: Nested) -> int | None:
 
 def endings(scene: Scene, x: Nested) -> list[int] | None:
     """The same for each text of a batch, −1 where its last place is asked; None where that holds of all."""
-    from .reads import text_at
+    from .layer_text import text_at
 
     if scene.task != "next_token":
         return None

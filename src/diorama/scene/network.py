@@ -23,19 +23,19 @@ from ..data.examples import Examples
 from ..data.kinds import Kind, Tokens
 from ..data.nesting import Nested
 from ..model.batch_size import called
-from ..model.ending import Ending, made_by
 from ..model.filling import without_filling
 from ..model.graph import Graph, GraphLook, graph
+from ..model.last_op import Ending, made_by
 from ..model.layers import SURVEYED, Layer, LayerTable, layers
 from ..model.outputs import Reading
 from ..model.own_labels import beside_labels
 from ..model.patterns import Sites
+from ..model.plain_module import dtype_of, fed
 from ..model.points import points
-from ..model.shorter import shorter
+from ..model.preservation import Untouched
+from ..model.short_texts import shorter
 from ..model.surroundings import Neutral, as_built
 from ..model.survey import FirstLook
-from ..model.untouched import Untouched
-from ..model.unwrap import dtype_of, fed
 from .input import kinds_of
 from .source import Source
 

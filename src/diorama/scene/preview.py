@@ -13,7 +13,7 @@ from ..core.errors import NotApplicable
 from ..core.knobs import build, title_of
 from ..record.run_folder import Content
 from ..record.stand_in import stand_in
-from .turning import turned
+from .turned_answers import turned
 
 if TYPE_CHECKING:
     from .scene import Scene

@@ -21,7 +21,7 @@ from ..model.capture import Capture
 from ..model.layers import Layer, by_unit
 from ..model.outputs import CLASSES, Reading
 from ..model.own_places import Owners
-from ..model.untouched import Mode
+from ..model.preservation import Mode
 from .input import worded
 from .memory import Memory
 

@@ -14,8 +14,8 @@ from ..data.kinds import Tokens
 from ..data.nesting import Nested
 from ..model.capture import Capture
 from ..model.layers import Layer
-from ..model.recurrent import CannotCarry, Carry, States
-from ..model.unwrap import fed
+from ..model.plain_module import fed
+from ..model.recurrent_kernels import CannotCarry, Carry, States
 from .scene import Scene
 from .states import bare, parts, stepped
 

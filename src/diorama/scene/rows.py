@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..data import nesting
 from ..model.capture import Capture
 from ..model.layers import Layer
-from ..model.learning import uncalled
+from ..model.weight_modules import uncalled
 
 if TYPE_CHECKING:
     from .scene import Scene

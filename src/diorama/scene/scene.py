@@ -15,21 +15,21 @@ from ..core import registry
 from ..core.errors import Cancelled, NotApplicable, UsageError
 from ..core.paths import path_of
 from ..core.picture import Picture, Progress
+from ..core.progress_line import Waiting
 from ..core.provenance import Provenance
 from ..core.selection import Key, Selection
-from ..core.waiting import Waiting
 from ..data.examples import Examples
 from ..data.kinds import Kind
 from ..data.nesting import Nested
 from ..model.duplicate import duplicate
 from ..model.edits import Edit
 from ..model.function import of_function
-from ..model.given import as_read, with_names
 from ..model.graph import Graph
+from ..model.input_hints import as_read, with_names
 from ..model.layers import Layer, LayerTable, by_unit
 from ..model.outputs import Reading
-from ..model.untouched import Mode
-from ..model.unwrap import device_of, fed
+from ..model.plain_module import device_of, fed
+from ..model.preservation import Mode
 from . import directions, weight_planes
 from .input import Current, current, encoded
 from .memory import Memory

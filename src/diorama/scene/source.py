@@ -17,7 +17,7 @@ from ..model import points
 from ..model.changes import state_now
 from ..model.duplicate import duplicate
 from ..model.function import FunctionModule
-from ..model.unwrap import held, unwrap
+from ..model.plain_module import held, unwrap
 from ..record.snapshots import state_of
 from .memory import Memory
 

@@ -14,8 +14,8 @@ from ..core.selection import without_call
 from ..data.nesting import Nested, size
 from ..model import kernels
 from ..model.layers import Layer
-from ..model.recurrent import States
-from ..model.unwrap import fed, named_modules
+from ..model.plain_module import fed, named_modules
+from ..model.recurrent_kernels import States
 from .scene import Scene
 
 STATES = ("auto", "output", "memory")

@@ -11,7 +11,7 @@ from torch import nn
 
 from ..model.connections import CANDIDATE, Connections, connections
 from ..model.layers import Layer
-from ..model.unwrap import named_modules, unwrap
+from ..model.plain_module import named_modules, unwrap
 
 if TYPE_CHECKING:
     from .scene import Scene

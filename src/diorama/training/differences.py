@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import NotApplicable, UsageError
-from ..model.unwrap import local, named_modules
+from ..model.plain_module import local, named_modules
 from .optimizers import check_elsewhere, copies_of_weights
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
 from ..core.errors import NotApplicable, UsageError
-from ..model.unwrap import local
+from ..model.plain_module import local
 
 _DEPTH = 6
 """Wrappers within wrappers that are looked through."""

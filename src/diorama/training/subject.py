@@ -12,8 +12,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..model.layers import LayerTable
-from ..model.unwrap import spread
-from .frozen import Frozen
+from ..model.plain_module import spread
+from .frozen_layers import Frozen
 from .optimizers import told_optimizers
 from .surgery.journal import Journal
 

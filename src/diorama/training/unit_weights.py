@@ -19,10 +19,10 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from ..core.errors import NotApplicable, UsageError, not_found
-from ..core.saying import counted
+from ..core.numerals import counted
 from ..core.selection import as_key, is_point, own_name, spoken, spoken_unit, within
 from ..model.layers import recurrent_parts
-from ..model.unwrap import local, named_modules
+from ..model.plain_module import local, named_modules
 from .differences import TensorPlace, memories
 from .optimizers import begun, check_apart, check_shapes
 from .subject import Subject

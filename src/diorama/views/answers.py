@@ -20,7 +20,7 @@ from ..model.outputs import CLASSES
 from ..model.targets import called
 from ..scene import Scene
 from ..scene.input import text_input
-from ..scene.reads import answered_where, tags, text_at
+from ..scene.layer_text import answered_where, tags, text_at
 
 MOST = 12
 """Beyond so many classes only the likeliest are shown."""

@@ -14,12 +14,12 @@ from ..core.errors import NotApplicable
 from ..core.marks import Box, Tiles
 from ..data.kinds import Image
 from ..data.nesting import Nested, size
-from ..derive.scanning import SeenUnits
+from ..derive.scans import SeenUnits
 from ..derive.windows import SMALLEST as SMALLEST
 from ..derive.windows import centres as centres
 from ..derive.windows import field_of as field_of
 from ..methods.method import Looking
-from ..methods.rectifying import Passing, rectified
+from ..methods.rectifiers import Passing, rectified
 from ..model.capture import Capture
 from ..model.fields import ReceptiveField
 from ..model.layers import Layer, by_unit

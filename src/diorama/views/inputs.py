@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core.colour import Limits, magnitude, symmetric
 from ..core.marks import Bars, Column, Group, Image, Lines, Node, Series, Text
-from ..core.saying import plain
+from ..core.numerals import plain
 from ..data.examples import Examples
 from ..data.kinds import Kind, Strokes, Table, Tokens
 from ..data.kinds import Series as Measured
@@ -18,8 +18,8 @@ from ..data.nesting import first, named
 from ..data.padding import stripped
 from ..data.strokes import inked
 from ..data.strokes import lines as ink
+from ..data.text_places import beside
 from ..data.volumes import montage, slices
-from ..data.wording import beside
 from ..scene import Scene
 from ..scene.input import Current, pictured
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..core.knobs import knob
+from ..core.numerals import counted, joined
 from ..core.picture import Progress
-from ..core.saying import counted, joined
 from ..core.selection import Selection, spoken, without_call
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def standing(scene: Scene, names: Sequence[str]) -> str:
 
     *Meaning* a column of a module stands for all layers in it, and one of a call for its layer.
     """
-    from ..model.learning import learning, uncalled
+    from ..model.weight_modules import learning, uncalled
 
     silent = uncalled(scene.layers, scene.model)
     held, shown = [*learning(scene.layers), *silent], {own_module(name) for name in names}

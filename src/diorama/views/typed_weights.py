@@ -13,7 +13,7 @@ from ..core.errors import DioramaError
 from ..core.marks import Action, Handle, Heatmap, Node, Number
 from ..core.selection import Key, Selection, as_key, without_call
 from ..model.edits import parameter_name
-from ..model.unwrap import local, named_modules
+from ..model.plain_module import local, named_modules
 
 if TYPE_CHECKING:
     from torch import Tensor

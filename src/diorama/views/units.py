@@ -13,18 +13,18 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from ..core.colour import Limits, magnitude, symmetric
 from ..core.errors import NotApplicable, NotRun
-from ..core.saying import counted
+from ..core.numerals import counted
 from ..core.selection import Key, Selection, spoken
 from ..data.nesting import Nested
 from ..model.capture import Capture
 from ..model.layers import Layer, by_unit
 from ..model.own_places import Owners
-from ..model.untouched import Mode
+from ..model.preservation import Mode
 from ..scene import Scene
+from ..scene.code_means import code_layer
 from ..scene.directions import telling
 from ..scene.input import Current
 from ..scene.probe import Responses
-from ..scene.variational import code_layer
 
 LARGEST = 64
 """Maps are averaged down to so many pixels a side: tiles are no larger on screen."""
@@ -185,7 +185,7 @@ def traced(scene: Scene, one: ShownLayer) -> tuple[Responses, str]:
     *Meaning* not-a-number for an example for which the layer is not run. *Cost* one forward pass an example. *Raises* NotApplicable for a layer
     that merges examples.
     """
-    from ..derive.scanning import apart, each_alone  # all of deriving, which no other look at a layer needs
+    from ..derive.scans import apart, each_alone  # all of deriving, which no other look at a layer needs
 
     source = one.source
     if not apart(source):

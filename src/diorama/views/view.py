@@ -19,10 +19,10 @@ import msgspec
 from ..core import knobs
 from ..core.knobs import Plugin
 from ..core.marks import Group, Node, Table
+from ..core.numerals import plain
 from ..core.picture import Check, Draft, MapPlaces, Picture, Progress
-from ..core.saying import plain
 from ..core.selection import Selection
-from .relabelled import of_numbers
+from .changed_labels import of_numbers
 from .samples import noted
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from diorama.core import installed
+from diorama.core import entry_points
 from diorama.core.errors import NotFound, UsageError
 from diorama.core.knobs import Plugin
 from diorama.core.registry import Registry, signals, views
@@ -54,7 +54,7 @@ def test_a_third_party_adds_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
         SimpleNamespace(name="mine", value="x:Foreign", load=lambda: Foreign),
         SimpleNamespace(name="weights", value="x:Foreign", load=lambda: Foreign),
     ]
-    monkeypatch.setattr(installed, "offered", lambda kind: points if kind == "views" else [])
+    monkeypatch.setattr(entry_points, "offered", lambda kind: points if kind == "views" else [])
     registry = Registry("views", "diorama.views", "view", rooms=True)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

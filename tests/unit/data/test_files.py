@@ -8,7 +8,7 @@ import tracemalloc
 import zlib
 from pathlib import Path
 
-import handwritten
+import handwritten_digits
 import numpy as np
 import pytest
 import torch
@@ -189,7 +189,7 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("which", ["own", "real"])
 def test_mnist(tmp_path: Path, which: str) -> None:
     """A file of MNIST's make gives drawable grey images with a held-out set."""
-    path, count, held_out = handwritten.file(which, tmp_path)
+    path, count, held_out = handwritten_digits.file(which, tmp_path)
     examples = read(path)
     assert len(examples) == count
     assert isinstance(examples.kind, Image)

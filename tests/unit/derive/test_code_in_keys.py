@@ -12,7 +12,7 @@ from torch import nn
 
 import diorama
 from diorama.core.code import written
-from diorama.methods.projecting import Floats, Placed, Projection
+from diorama.methods.placement import Floats, Placed, Projection
 from diorama.scene import Scene
 
 _FAR = 1.0

@@ -24,7 +24,7 @@ import diorama
 from diorama.core.errors import Cancelled, Damaged, NotFound, UsageError
 from diorama.derive import store as storing
 from diorama.derive import work
-from diorama.derive.packing import packed, plain, unpacked
+from diorama.derive.plain_file import packed, plain, unpacked
 from diorama.derive.store import Name, Store
 from diorama.record.trust import sign, verify
 from diorama.run import Run

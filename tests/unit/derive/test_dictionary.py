@@ -19,7 +19,7 @@ from diorama.derive.derivations.dictionary import of_plain
 from diorama.methods.grouping.dictionary import learn
 from diorama.model.edits import Edit
 from diorama.scene import Scene
-from diorama.views.unit._directed import Moved
+from diorama.views.unit._direction import Moved
 from diorama.views.unit.dictionary import _measures
 
 

@@ -129,7 +129,7 @@ def test_saturations_are_the_shares_of_the_gates_themselves(make: str, monkeypat
     """Counted some steps at a time, the shares are those of every gate at every step, whatever the blocks and batches."""
     scene = _scene(make)
     monkeypatch.setattr(saturation, "AT_ONCE", 2)
-    monkeypatch.setattr("diorama.model.recurrent.AT_ONCE", 100)
+    monkeypatch.setattr("diorama.model.recurrent_kernels.AT_ONCE", 100)
     for layer in scene.layers.stepwise:
         found = scene.derive("saturation", layer=layer.name).value
         all_of_them = [scene.derive("gates", layer=layer.name, example=k).value for k in range(5)]

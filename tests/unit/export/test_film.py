@@ -20,7 +20,7 @@ from diorama.core.marks import Bars, Group, Lines, Network, Series, Tiles, Verte
 from diorama.core.marks.network import THICKEST
 from diorama.core.picture import Picture, Progress
 from diorama.export.film import Film
-from diorama.export.hold import HeldRanges
+from diorama.export.held_ranges import HeldRanges
 from diorama.export.style import Style
 
 

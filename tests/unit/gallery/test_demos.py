@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-import handwritten
+import handwritten_digits
 import numpy as np
 import pytest
 import torch
@@ -206,7 +206,7 @@ def test_data_of_another_kind_is_refused() -> None:
 @pytest.mark.parametrize("which", ["own", "real"])
 def test_mnist_takes_the_place_of_the_digits(tmp_path: Path, which: str) -> None:
     """MNIST's training and test sets are used as they come, its pixels as numbers from 0 to 1."""
-    path, count, _ = handwritten.file(which, tmp_path)
+    path, count, _ = handwritten_digits.file(which, tmp_path)
     examples = _demo("digits").prepare(path)
     assert isinstance(examples.x, torch.Tensor)
     assert examples.x.shape == (count, 1, 28, 28)

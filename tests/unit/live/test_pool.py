@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from fake_performer import NAME
-from heard import Heard
+from told_jobs import Heard
 
 from diorama.core.errors import Unavailable
 from diorama.live import jobs

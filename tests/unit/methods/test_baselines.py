@@ -11,8 +11,8 @@ from torch import Tensor, nn
 import diorama
 from diorama.core.errors import NotApplicable
 from diorama.data import nesting
+from diorama.methods.attribution_picture import doubted
 from diorama.methods.baseline import slight
-from diorama.methods.picturing import doubted
 
 
 class Leaning(nn.Module):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import diorama
 from diorama.core.errors import DioramaError
 from diorama.core.marks import Number
-from diorama.derive.scanning import seen
+from diorama.derive.scans import seen
 from diorama.model import company
 from diorama.model.layers import layers
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from deep import Bottleneck
+from large_nets import Bottleneck
 from torch import Tensor, nn
 from zoo import ZOO, Residual, Specimen
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from diorama.core.errors import NotApplicable, NotFound
 from diorama.model.criteria import class_weights
-from diorama.model.ending import Ending
+from diorama.model.last_op import Ending
 from diorama.model.outputs import TASKS, Reading, pick
 from diorama.scene import Scene
 

@@ -25,7 +25,7 @@ from diorama.record import controls, database, requests
 from diorama.record.recorder import Stopped, watch
 from diorama.run import Acknowledged, Run, open_run
 from diorama.training.surgery import layers, starts, units
-from diorama.views import recorded
+from diorama.views import run_series
 
 
 class _Training:
@@ -216,7 +216,7 @@ def test_the_history_says_who_sent_a_command(training: _Training) -> None:
     _until(lambda: sum(event.kind == "command" for event in run.events) == 4)
     labels = [event.label.removeprefix(event.text) for event in run.events if event.kind == "command"]
     assert labels == [" (from the page)", " (from Python)", " (from the command line)", " (by rule 3)"]
-    assert [label.endswith(end) for (_, _, kind, label), end in zip(recorded.events(run), labels, strict=False) if kind == "command"] == [True] * 4
+    assert [label.endswith(end) for (_, _, kind, label), end in zip(run_series.events(run), labels, strict=False) if kind == "command"] == [True] * 4
 
 
 def test_a_run_that_kept_no_senders_is_read_and_taken_up(tmp_path: Path) -> None:

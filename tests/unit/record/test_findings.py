@@ -12,15 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from diorama.core.numerals import percent
 from diorama.core.registry import findings
-from diorama.core.saying import percent
 from diorama.data.examples import Examples
 from diorama.model.outputs import Reading
 from diorama.record.causes import ranked
 from diorama.record.findings import ALARM, Found
 from diorama.record.findings.vanishing_gradients import _less
-from diorama.record.holding import likeness
 from diorama.record.recorder import watch
+from diorama.record.side_facts import likeness
 from diorama.run import open_run
 
 

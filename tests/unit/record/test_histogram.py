@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diorama.record.histogram import HistogramSeries
-from diorama.record.packing import HistogramBlock
 from diorama.record.reduction import copies, reduce
+from diorama.record.store_bytes import HistogramBlock
 
 CASES = {
     "normal": torch.randn(1000, generator=torch.Generator().manual_seed(0)),

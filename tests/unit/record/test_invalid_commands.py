@@ -21,7 +21,7 @@ from torch.distributed.fsdp import fully_shard
 import diorama
 from diorama.core import registry
 from diorama.core.knobs import Knob, knobs_of
-from diorama.model.unwrap import local
+from diorama.model.plain_module import local
 from diorama.record import requests, rounds
 
 COUNT = {"plain": 250, "scripted": 125, "sharded": 125}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 import diorama
-from diorama.record import beside_probe, holding
+from diorama.record import probe_overlap, side_facts
 from diorama.record.findings import ALARM, Found
 
 Pair = tuple[Tensor, Tensor]
@@ -127,8 +127,8 @@ def test_rows_on_both_sides_of_a_split_are_found(tmp_path: Path, kind: str) -> N
 def test_a_probe_set_is_compared_whole_or_it_is_said_of_how_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int | None) -> None:
     """Of batches that are drawn from a large probe set all rows are found in it; where it is compared in part, its share is called the least."""
     if most:
-        monkeypatch.setattr(beside_probe, "COMPARED", most)
-        monkeypatch.setattr(holding, "COMPARED", most)
+        monkeypatch.setattr(probe_overlap, "COMPARED", most)
+        monkeypatch.setattr(side_facts, "COMPARED", most)
     torch.manual_seed(0)
     x, y = _table()
     found = _trained(tmp_path / "run", _of_rows("dense", 6), (x, y), (x, y))["probe_in_training"]

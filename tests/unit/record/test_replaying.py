@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from patience import answered
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
-from waiting import answered
 
 import diorama
 from diorama.record import requests, rounds

@@ -10,8 +10,8 @@ import pytest
 from diorama.core.errors import Damaged, NotFound
 from diorama.record import database
 from diorama.record.lineage import Line, told
-from diorama.record.packing import Record, RowBlock, pack_record
 from diorama.record.reader import RunReader
+from diorama.record.store_bytes import Record, RowBlock, pack_record
 from diorama.record.writer import MERGE, Writer
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from patience import answered
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
-from waiting import answered
 
 import diorama
 from diorama.core.errors import UsageError

@@ -15,7 +15,7 @@ from diorama.data import nesting
 from diorama.model import survey
 from diorama.model.graph import graph
 from diorama.model.layers import layers
-from diorama.model.unwrap import unwrap
+from diorama.model.plain_module import unwrap
 from diorama.scene.network import LONG
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+from patience import answered
 from torch import nn
-from waiting import answered
 
 import diorama
 from diorama.core.marks import Heatmap, Number

@@ -16,7 +16,7 @@ import diorama
 from diorama.core.errors import Cancelled, NotApplicable, NotFound, UsageError
 from diorama.core.selection import Selection
 from diorama.data.nesting import first
-from diorama.derive.scanning import known, seen
+from diorama.derive.scans import known, seen
 from diorama.model.changes import state_now
 from diorama.model.points import points
 from diorama.scene import Scene

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-import grown
+import grown_nets
 import pytest
 import torch
 from torch import Tensor, nn
@@ -40,38 +40,38 @@ def _tokens() -> Tensor:
 
 
 WORKS: list[tuple[str, Callable[[], nn.Module], Callable[[], Any], str, int, set[str]]] = [
-    ("mlp", grown.dense, _rows, "0", 2, {"1", "2"}),
-    ("cnn", Functional, grown.images, "conv1", 2, {"norm"}),
-    ("residual_inside", Residual, grown.images, "layer1.0.conv1", 1, {"layer1.0.bn1"}),
-    ("residual_across", Residual, grown.images, "stem", 1, {"layer1.0.conv2", "layer1.1.conv2", "layer1.1.bn2"}),
-    ("padded_inside", grown.Padded, grown.images, "layer2.conv1", 2, {"layer2.bn1"}),
-    ("padded_across", grown.Padded, grown.images, "conv1", 2, {"layer1.1.bn2", "layer2.conv2", "layer3.bn2"}),
-    ("padded_later", grown.Padded, grown.images, "layer3.conv2", 1, {"conv1", "layer1.1.bn2", "layer2.conv2"}),
+    ("mlp", grown_nets.dense, _rows, "0", 2, {"1", "2"}),
+    ("cnn", Functional, grown_nets.images, "conv1", 2, {"norm"}),
+    ("residual_inside", Residual, grown_nets.images, "layer1.0.conv1", 1, {"layer1.0.bn1"}),
+    ("residual_across", Residual, grown_nets.images, "stem", 1, {"layer1.0.conv2", "layer1.1.conv2", "layer1.1.bn2"}),
+    ("padded_inside", grown_nets.Padded, grown_nets.images, "layer2.conv1", 2, {"layer2.bn1"}),
+    ("padded_across", grown_nets.Padded, grown_nets.images, "conv1", 2, {"layer1.1.bn2", "layer2.conv2", "layer3.bn2"}),
+    ("padded_later", grown_nets.Padded, grown_nets.images, "layer3.conv2", 1, {"conv1", "layer1.1.bn2", "layer2.conv2"}),
     ("lstm", lambda: Recurrent(nn.LSTM, num_layers=2, bidirectional=True, start=True), _tokens, "rnn", 2, {"rnn.l0", "rnn.l1.reverse"}),
     ("lstm_projected", lambda: Recurrent(nn.LSTM, proj_size=3), _tokens, "rnn.l0", 1, {"rnn"}),
     ("gru", lambda: Recurrent(nn.GRU), _tokens, "rnn", 2, {"rnn.l0"}),
-    ("lstm_cell", grown.Stepped, lambda: torch.randn(6, 3, 5), "cell", 2, set()),
-    ("transformer_mlp", grown.Heads, _steps, "up", 3, set()),
-    ("heads", grown.Heads, _steps, "q", 4, {"k", "v"}),
-    ("tied", grown.Tied, _tokens, "embed", 2, {"back"}),
-    ("unet", grown.Unet, grown.images, "down", 2, set()),
-    ("unet_up", grown.Unet, grown.images, "up", 2, set()),
-    ("depthwise", grown.Mobile, grown.images, "stem", 2, {"norm"}),
-    ("depthwise_multiple", grown.Mobile, grown.images, "depth", 2, {"stem", "norm"}),
-    ("squeezed", grown.Mobile, grown.images, "point", 1, {"excite", "slope"}),
-    ("grouped", grown.Grouped, grown.images, "grouped", 4, set()),
-    ("before_groups", grown.Grouped, grown.images, "first", 2, set()),
-    ("group_norm", grown.Grouped, grown.images, "second", 4, {"norm"}),
-    ("norm_then_groups", grown.normed_groups, grown.images, "0", 8, {"1", "2"}),
-    ("groups_then_norm", grown.normed_groups, grown.images, "3", 8, {"4"}),
-    ("messages", grown.Messages, _steps, "node", 2, {"message"}),
+    ("lstm_cell", grown_nets.Stepped, lambda: torch.randn(6, 3, 5), "cell", 2, set()),
+    ("transformer_mlp", grown_nets.Heads, _steps, "up", 3, set()),
+    ("heads", grown_nets.Heads, _steps, "q", 4, {"k", "v"}),
+    ("tied", grown_nets.Tied, _tokens, "embed", 2, {"back"}),
+    ("unet", grown_nets.Unet, grown_nets.images, "down", 2, set()),
+    ("unet_up", grown_nets.Unet, grown_nets.images, "up", 2, set()),
+    ("depthwise", grown_nets.Mobile, grown_nets.images, "stem", 2, {"norm"}),
+    ("depthwise_multiple", grown_nets.Mobile, grown_nets.images, "depth", 2, {"stem", "norm"}),
+    ("squeezed", grown_nets.Mobile, grown_nets.images, "point", 1, {"excite", "slope"}),
+    ("grouped", grown_nets.Grouped, grown_nets.images, "grouped", 4, set()),
+    ("before_groups", grown_nets.Grouped, grown_nets.images, "first", 2, set()),
+    ("group_norm", grown_nets.Grouped, grown_nets.images, "second", 4, {"norm"}),
+    ("norm_then_groups", grown_nets.normed_groups, grown_nets.images, "0", 8, {"1", "2"}),
+    ("groups_then_norm", grown_nets.normed_groups, grown_nets.images, "3", 8, {"4"}),
+    ("messages", grown_nets.Messages, _steps, "node", 2, {"message"}),
 ]
 """A network, a layer, how many units, and other layers that must grow with it."""
 _NAMES = [row[0] for row in WORKS]
 
 
 def _made(row: Any) -> Made:
-    model, x = grown.made(row[1], row[2])
+    model, x = grown_nets.made(row[1], row[2])
     return model, x
 
 
@@ -188,32 +188,32 @@ def test_units_that_nothing_reads_can_be_removed(row: tuple[Any, ...]) -> None:
 @pytest.mark.parametrize(
     ("build", "inputs", "layer", "count", "word"),
     [
-        (grown.dense, _rows, "5", 1, "the model's answer"),
-        (grown.Fixed, grown.images, "conv", 1, "no longer runs"),
+        (grown_nets.dense, _rows, "5", 1, "the model's answer"),
+        (grown_nets.Fixed, grown_nets.images, "conv", 1, "no longer runs"),
         (lambda: nn.Sequential(nn.Linear(5, 6), nn.LayerNorm(6), nn.Linear(6, 3)), _rows, "0", 1, "LayerNorm"),
         (lambda: nn.Sequential(nn.Linear(5, 6), nn.Softmax(-1), nn.Linear(6, 3)), _rows, "0", 1, "softmax"),
-        (lambda: nn.utils.parametrizations.weight_norm(grown.dense()[0]), _rows, "", 1, "cannot be followed through its ops$"),
-        (grown.Heads, _steps, "norm", 1, "followed"),
-        (lambda: grown.Messages(gathers=True), _steps, "node", 1, "what `gather` does with them cannot be followed"),
-        (grown.Heads, _steps, "q", 1, "sets of 4"),
-        (grown.Grouped, grown.images, "grouped", 1, "sets of 2"),
-        (grown.Grouped, grown.images, "norm", 1, "sets of 2"),
-        (grown.normed_groups, grown.images, "0", 4, "sets of 8.*nearest: 8"),
-        (lambda: grown.Branches(24), grown.images, "layers.0", 6, "normalizes 18 channels"),
+        (lambda: nn.utils.parametrizations.weight_norm(grown_nets.dense()[0]), _rows, "", 1, "cannot be followed through its ops$"),
+        (grown_nets.Heads, _steps, "norm", 1, "followed"),
+        (lambda: grown_nets.Messages(gathers=True), _steps, "node", 1, "what `gather` does with them cannot be followed"),
+        (grown_nets.Heads, _steps, "q", 1, "sets of 4"),
+        (grown_nets.Grouped, grown_nets.images, "grouped", 1, "sets of 2"),
+        (grown_nets.Grouped, grown_nets.images, "norm", 1, "sets of 2"),
+        (grown_nets.normed_groups, grown_nets.images, "0", 4, "sets of 8.*nearest: 8"),
+        (lambda: grown_nets.Branches(24), grown_nets.images, "layers.0", 6, "normalizes 18 channels"),
         (lambda: nn.TransformerEncoderLayer(6, 2, 8), _steps, "self_attn", 1, "MultiheadAttention"),
         (lambda: nn.TransformerEncoderLayer(6, 2, 8), _steps, "linear2", 1, "a width that is fixed"),
-        (grown.Begun, _steps, "rnn", 1, "some width is fixed in its own code.*hidden size"),
-        (grown.Shared, _steps, "qkv", 1, "some width is fixed in its own code"),
-        (grown.Shared, _steps, "proj", 1, "ties them to a width that is fixed"),
-        (grown.dense, _rows, "7", 1, "nearest|there are"),
-        (grown.dense, _rows, "0", 0, "at least|from 1"),
-        (grown.dense, _rows, "0", True, "whole number"),
-        (grown.dense, _rows, "0", 10**9, "whole number"),
+        (grown_nets.Begun, _steps, "rnn", 1, "some width is fixed in its own code.*hidden size"),
+        (grown_nets.Shared, _steps, "qkv", 1, "some width is fixed in its own code"),
+        (grown_nets.Shared, _steps, "proj", 1, "ties them to a width that is fixed"),
+        (grown_nets.dense, _rows, "7", 1, "nearest|there are"),
+        (grown_nets.dense, _rows, "0", 0, "at least|from 1"),
+        (grown_nets.dense, _rows, "0", True, "whole number"),
+        (grown_nets.dense, _rows, "0", 10**9, "whole number"),
     ],
 )
 def test_what_cannot_grow_says_why_and_stays(build: Any, inputs: Any, layer: str, count: Any, word: str) -> None:
     """A width that is fixed is refused in a sentence with the nearest that can be done, and nothing has changed."""
-    model, x = grown.made(build, inputs)
+    model, x = grown_nets.made(build, inputs)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     with pytest.raises(diorama.DioramaError, match=word):
         add_units(model, x, layer, count)
@@ -222,7 +222,7 @@ def test_what_cannot_grow_says_why_and_stays(build: Any, inputs: Any, layer: str
 
 def test_units_that_come_in_sets_go_in_sets() -> None:
     """A head goes whole, a layer keeps a unit, and a unit that is not there is named."""
-    model, x = grown.made(grown.Heads, _steps)
+    model, x = grown_nets.made(grown_nets.Heads, _steps)
     with pytest.raises(diorama.UsageError, match="only with 0, 1, 2"):
         remove_units(model, x, "q", [3])
     with pytest.raises(diorama.UsageError, match="units 0 to 7, got 9"):
@@ -248,21 +248,21 @@ class _Shuffled(nn.Module):
 
 def test_what_a_refusal_of_removal_offers_can_be_done() -> None:
     """Units that go only with all others are none that could go; zeros are offered where units can be held at zero, and no layer where none is."""
-    model, x = grown.made(_Shuffled, _rows)
+    model, x = grown_nets.made(_Shuffled, _rows)
     with pytest.raises(diorama.NotApplicable, match="'part' would have no unit left; nearest: remove all but one") as refused:
         remove_units(model, x, "part", [0])
     assert "go only with" not in str(refused.value)
-    normed, x = grown.made(lambda: nn.Sequential(nn.Linear(5, 6), nn.LayerNorm(6), nn.Linear(6, 3)), _rows)
+    normed, x = grown_nets.made(lambda: nn.Sequential(nn.Linear(5, 6), nn.LayerNorm(6), nn.Linear(6, 3)), _rows)
     with pytest.raises(diorama.NotApplicable, match="so another number of them .*; nearest: zero them with the command zero$"):
         remove_units(normed, x, "0", [0])
-    spectral, x = grown.made(lambda: nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(5, 6)), nn.ReLU(), nn.Linear(6, 3)), _rows)
+    spectral, x = grown_nets.made(lambda: nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(5, 6)), nn.ReLU(), nn.Linear(6, 3)), _rows)
     with pytest.raises(diorama.NotApplicable, match="cannot be followed$"):
         remove_units(spectral, x, "0", [0])
 
 
 def test_split_keeps_the_answers_and_lets_twins_part() -> None:
     """Net2Net: the answers stay, what it changed is named, and after steps of Adam the twins are two units."""
-    model, x = grown.made(lambda: nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 3)), _rows)
+    model, x = grown_nets.made(lambda: nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 3)), _rows)
     want = _answers(model, x)
     done = add_units(model, x, "0", 2, "split")
     assert _apart(model, x, want) < 1e-5
@@ -275,7 +275,7 @@ def test_split_keeps_the_answers_and_lets_twins_part() -> None:
 @pytest.mark.parametrize("how", ["preserve", "split", "gradient"])
 def test_a_pruned_network_grows_and_shrinks_with_its_masks(how: Any) -> None:
     """No answer changes; masks hide what they hid and nothing of new units, which learn at once; undone, all is as before."""
-    model, x = grown.made(grown.dense, _rows)
+    model, x = grown_nets.made(grown_nets.dense, _rows)
     torch.manual_seed(1)
     model[2].p = 0.0  # no draw hides the new units
     for place in (0, 3):
@@ -310,7 +310,7 @@ def test_a_pruned_network_grows_and_shrinks_with_its_masks(how: Any) -> None:
 def test_a_gradient_start_has_a_steeper_slope_than_random_directions(build: Any) -> None:
     """At one length of the outgoing weights, the gradient of the new incoming ones is larger than for random directions,
     with ReLUs too, and the answers stay."""
-    model, x = grown.made(build, grown.images)
+    model, x = grown_nets.made(build, grown_nets.images)
     y = torch.arange(6) % 3
     taught = TaughtExamples(x, lambda output: F.cross_entropy(output, y))
     want = _answers(model, x)
@@ -343,7 +343,7 @@ def test_a_gradient_start_has_a_steeper_slope_than_random_directions(build: Any)
 ])
 def test_the_very_next_step_trains(make: Any) -> None:
     """With a loss of before still held, gradients half gathered, kept at zero and hooked, the next step moves new units."""
-    model, x = grown.made(lambda: Functional(), grown.images)
+    model, x = grown_nets.made(lambda: Functional(), grown_nets.images)
     optimizer, seen = make(model.parameters()), []
     model.conv1.weight.register_hook(lambda grad: seen.append(tuple(grad.shape)))
     model.conv2.weight.register_post_accumulate_grad_hook(lambda p: seen.append(tuple(p.grad.shape)))
@@ -376,7 +376,7 @@ def _row(model: nn.Module) -> torch.optim.Optimizer:
 
 def test_what_would_keep_the_old_shape_is_refused() -> None:
     """Adafactor, whose memory has another shape, and an averaged copy of the model are named before anything changes."""
-    model, x = grown.made(grown.dense, _rows)
+    model, x = grown_nets.made(grown_nets.dense, _rows)
     optimizer = torch.optim.Adafactor(model.parameters())
     _trained(model, x, optimizer, 1)
     with pytest.raises(diorama.NotApplicable, match="Adafactor remembers"):
@@ -425,7 +425,7 @@ class _EMAOfLosses:
 @pytest.mark.parametrize(("kind", "found"), [(_Shadow, True), (_ByNameEMA, True), (_ModelEmaV2, True), (_EMAOfLosses, False)])
 def test_an_average_of_any_make_is_named(kind: Any, found: bool) -> None:
     """Whatever is named for an average and holds tensors like the model's is found in memory; what holds the model itself is none."""
-    model, _ = grown.made(grown.dense, _rows)
+    model, _ = grown_nets.made(grown_nets.dense, _rows)
     held = kind(model)
     assert averages(model, ()) == (kind.__name__ if found else "")
     del held
@@ -435,7 +435,7 @@ def test_an_average_of_any_make_is_named(kind: Any, found: bool) -> None:
 
 def test_channels_last_and_placement_stay() -> None:
     """A weight whose channels lie last in memory lies so afterwards, as kernels follow it."""
-    model, x = grown.made(Functional, grown.images)
+    model, x = grown_nets.made(Functional, grown_nets.images)
     model.to(memory_format=torch.channels_last)
     add_units(model, x, "conv1", 2)
     assert model.conv2.weight.is_contiguous(memory_format=torch.channels_last)
@@ -443,7 +443,7 @@ def test_channels_last_and_placement_stay() -> None:
 
 def test_units_land_in_the_middle_of_later_stages() -> None:
     """Where a padding puts new channels between old ones, the map says so."""
-    model, x = grown.made(grown.Padded, grown.images)
+    model, x = grown_nets.made(grown_nets.Padded, grown_nets.images)
     done = add_units(model, x, "conv1", 1)
     assert done.change.layers["conv1"].tolist() == [*range(4), NEW]
     assert done.change.layers["layer2.conv2"].tolist() == [*range(6), NEW, 6, 7]
@@ -463,13 +463,13 @@ class _Careless(nn.Module):
 
 def test_dropout_hides_no_proof() -> None:
     """A network whose dropout is never off takes units all the same: the trial leaves its draws out."""
-    model, x = grown.made(_Careless, _rows)
+    model, x = grown_nets.made(_Careless, _rows)
     assert add_units(model, x, "first", 2).after == 8
 
 
 def test_of_attention_heads_come_and_go() -> None:
     """A module of attention is given heads by their number, and loses one from the middle, with queries, keys and values of one layer."""
-    model, x = grown.made(grown.Block, _steps)
+    model, x = grown_nets.made(grown_nets.Block, _steps)
     want = _answers(model, x)
     done = add_units(model, x, "attn", 2)
     assert (done.layer, done.before, done.after) == ("attn.qkv", 24, 48)
@@ -492,6 +492,6 @@ def test_closed_and_shared_modules_are_refused() -> None:
     model = nn.Sequential(nn.Linear(5, 6), inner, nn.Linear(6, 3))
     with pytest.raises(diorama.NotApplicable, match="scripted module"):
         add_units(model, torch.randn(4, 5), "0")
-    model, x = grown.made(Reused, _rows)
+    model, x = grown_nets.made(Reused, _rows)
     with pytest.raises(diorama.NotApplicable, match="the model's answer"):
         add_units(model, x, "twice")

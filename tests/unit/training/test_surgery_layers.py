@@ -6,7 +6,7 @@ import copy
 import pickle
 from typing import Any
 
-import grown
+import grown_nets
 import pytest
 import torch
 from torch import Tensor, nn
@@ -36,9 +36,9 @@ def _step(model: nn.Module, x: Any, optimizer: Any) -> None:
 
 
 CASES = [
-    (grown.dense, _rows, "0", "0_added", nn.Linear), (grown.dense, _rows, "4", "4_added", nn.Sequential),
-    (Functional, grown.images, "conv2", "conv2_added", nn.Conv2d), (Residual, grown.images, "layer1.0", "layer1.0_added", nn.Sequential),
-    (Residual, grown.images, "layer1.0.bn1", "layer1.0.bn1_added", nn.Conv2d), (grown.Heads, _steps, "up", "up_added", nn.Linear),
+    (grown_nets.dense, _rows, "0", "0_added", nn.Linear), (grown_nets.dense, _rows, "4", "4_added", nn.Sequential),
+    (Functional, grown_nets.images, "conv2", "conv2_added", nn.Conv2d), (Residual, grown_nets.images, "layer1.0", "layer1.0_added", nn.Sequential),
+    (Residual, grown_nets.images, "layer1.0.bn1", "layer1.0.bn1_added", nn.Conv2d), (grown_nets.Heads, _steps, "up", "up_added", nn.Linear),
 ]
 
 
@@ -46,7 +46,7 @@ CASES = [
 @pytest.mark.parametrize(("build", "inputs", "after", "name", "kind"), CASES, ids=[f"{row[0].__name__}-{row[2]}" for row in CASES])
 def test_a_layer_comes_as_the_identity(build: Any, inputs: Any, after: str, name: str, kind: Any, how: Any) -> None:
     """No answer changes, names and objects stay, the layer learns at the next step, is copied and pickled, and goes without a trace."""
-    model, x = grown.made(build, inputs)
+    model, x = grown_nets.made(build, inputs)
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10)
     _step(model, x, optimizer)
@@ -64,7 +64,7 @@ def test_a_layer_comes_as_the_identity(build: Any, inputs: Any, after: str, name
         for one, other in zip(whole, answers(model, x, mode), strict=True):
             assert (one - other).abs().max() < 1e-5 * one.abs().max()
     assert name in layers(model, x).names
-    for other in (copy.deepcopy(model), grown.saved(model)):
+    for other in (copy.deepcopy(model), grown_nets.saved(model)):
         assert torch.equal(answers(other, x, "eval")[0], answers(model, x, "eval")[0])
     was = [parameter.detach().clone() for parameter in added.parameters()]
     _step(model, x, optimizer)
@@ -80,7 +80,7 @@ def test_a_layer_comes_as_the_identity(build: Any, inputs: Any, after: str, name
 
 def test_an_added_layer_reads_what_grows_afterwards() -> None:
     """The layer that it follows is still found by its own units, and its new ones are read by the added layer."""
-    model, x = grown.made(Functional, grown.images)
+    model, x = grown_nets.made(Functional, grown_nets.images)
     add_layer(model, x, "conv1")
     add_units(model, x, "conv1", 2)
     assert model.conv1.weight.shape[0] == 6
@@ -96,7 +96,7 @@ def test_a_stored_block_is_found_under_its_old_name() -> None:
 
 def test_a_block_goes_and_comes_back() -> None:
     """A residual block is removed, the rest learns on, and it is back with its weights and moments at its place."""
-    model, x = grown.made(Residual, grown.images)
+    model, x = grown_nets.made(Residual, grown_nets.images)
     optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
     _step(model, x, optimizer)
     order = list(map(id, optimizer.param_groups[0]["params"]))
@@ -115,7 +115,7 @@ def test_a_block_goes_and_comes_back() -> None:
 
 def test_an_added_layer_can_be_removed_and_come_back() -> None:
     """What was added beside a layer goes by its own name, and can be taken back."""
-    model, x = grown.made(Functional, grown.images)
+    model, x = grown_nets.made(Functional, grown_nets.images)
     want = answers(model, x, "eval")[0]
     name = add_layer(model, x, "conv1", "residual").layer
     done = remove_layer(model, x, name)
@@ -127,7 +127,7 @@ def test_an_added_layer_can_be_removed_and_come_back() -> None:
 
 def test_in_the_code_of_forward_the_identity_stands() -> None:
     """A layer that the model's own code calls leaves the identity in its place."""
-    model, x = grown.made(Functional, grown.images)
+    model, x = grown_nets.made(Functional, grown_nets.images)
     remove_layer(model, x, "norm")
     assert isinstance(model.norm, nn.Identity)
 
@@ -143,7 +143,7 @@ def test_in_the_code_of_forward_the_identity_stands() -> None:
 ])
 def test_what_cannot_come_or_go_says_why(act: Any, word: str) -> None:
     """Each refusal is a sentence with the way out."""
-    model, x = grown.made(Functional, grown.images)
+    model, x = grown_nets.made(Functional, grown_nets.images)
     with pytest.raises(diorama.DioramaError, match=word):
         act(model, x)
 
@@ -154,7 +154,7 @@ def test_what_cannot_come_or_go_says_why(act: Any, word: str) -> None:
 ])
 def test_every_optimizer_steps_a_new_layer(make: Any) -> None:
     """Those too that remember something of a weight before its first step; and one that went before that and comes back."""
-    model, x = grown.made(grown.dense, _rows)
+    model, x = grown_nets.made(grown_nets.dense, _rows)
     optimizer = make(model.parameters())
     gone = remove_layer(model, x, add_layer(model, x, "3", optimizers=[optimizer]).layer, optimizers=[optimizer])
     _step(model, x, optimizer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import grown
+import grown_nets
 import pytest
 import torch
 from torch import Tensor, nn
@@ -36,16 +36,16 @@ def _step(model: nn.Module, x: Any, optimizer: Any) -> None:
 
 
 CASES = [
-    (grown.dense, _rows, "0", "4", "4_skip"), (Functional, grown.images, "conv1", "conv2", "conv2_skip"),
-    (Residual, grown.images, "stem", "layer1.1", "layer1.1_skip"), (grown.Heads, _steps, "up", "down", "down_skip"),
-    (Residual, grown.images, "layer1.0.conv1", "layer1.0", "layer1.0_skip"),
+    (grown_nets.dense, _rows, "0", "4", "4_skip"), (Functional, grown_nets.images, "conv1", "conv2", "conv2_skip"),
+    (Residual, grown_nets.images, "stem", "layer1.1", "layer1.1_skip"), (grown_nets.Heads, _steps, "up", "down", "down_skip"),
+    (Residual, grown_nets.images, "layer1.0.conv1", "layer1.0", "layer1.0_skip"),
 ]
 
 
 @pytest.mark.parametrize(("build", "inputs", "source", "target", "name"), CASES, ids=[f"{row[0].__name__}-{row[2]}-{row[3]}" for row in CASES])
 def test_a_way_round_starts_at_zero_and_learns(build: Any, inputs: Any, source: str, target: str, name: str) -> None:
     """No answer changes; names and objects stay; it learns at the next step, is copied and pickled, and goes without a trace."""
-    model, x = grown.made(build, inputs)
+    model, x = grown_nets.made(build, inputs)
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     _step(model, x, optimizer)
     before, kinds = dict(model.named_parameters()), [type(module) for module in model.modules()]
@@ -61,7 +61,7 @@ def test_a_way_round_starts_at_zero_and_learns(build: Any, inputs: Any, source: 
     _step(model, x, optimizer)
     weight = model.get_submodule(name).way.weight
     assert weight.abs().max() > 0
-    for other in (copy.deepcopy(model), grown.saved(model)):
+    for other in (copy.deepcopy(model), grown_nets.saved(model)):
         assert torch.equal(answers(other, x, "eval")[0], answers(model, x, "eval")[0])
         assert other.get_submodule(name).way.weight is not weight
     model.load_state_dict(state, strict=False)
@@ -74,7 +74,7 @@ def test_a_way_round_starts_at_zero_and_learns(build: Any, inputs: Any, source: 
 
 def test_what_stands_at_weights_that_are_computed_is_stored() -> None:
     """A layer and a way round at a layer with a parametrization are in what a run keeps of the model, and do there what they do here."""
-    model, x = grown.made(grown.dense, _rows)
+    model, x = grown_nets.made(grown_nets.dense, _rows)
     nn.utils.parametrizations.weight_norm(model[0])
     add_layer(model, x, "0", optimizers=[torch.optim.SGD(model.parameters(), 0.1)])
     add_skip(model, x, "0", "4", optimizers=[torch.optim.SGD(model.parameters(), 0.1)])
@@ -113,7 +113,7 @@ def test_it_adds_what_the_earlier_layer_gave() -> None:
 
 def test_units_grow_at_both_ends_of_a_way_round() -> None:
     """New units of the layers at its ends are read and made by the way round, and it can be removed after that and come back."""
-    model, x = grown.made(Functional, grown.images)
+    model, x = grown_nets.made(Functional, grown_nets.images)
     add_skip(model, x, "conv1", "conv2")
     before = answers(model, x, "eval")[0]
     add_units(model, x, "conv1", 2)
@@ -139,7 +139,7 @@ def test_units_grow_at_both_ends_of_a_way_round() -> None:
 ])
 def test_what_cannot_be_rewired_says_why(act: Any, word: str) -> None:
     """Each refusal is a sentence with the way out, and the network is as it was."""
-    model, x = grown.made(Functional, grown.images)
+    model, x = grown_nets.made(Functional, grown_nets.images)
     with pytest.raises(diorama.DioramaError, match=word):
         act(model, x)
     model(x)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import grown
+import grown_nets
 import pytest
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,7 @@ class _Autoencoder(nn.Module):
 @pytest.mark.parametrize("bend", [torch.relu, torch.tanh])
 def test_units_of_a_weight_that_makes_and_reads_them_learn_and_part(bend: Any) -> None:
     """They change no answer by more than 1e-5, begin unlike one another and not at zero, and the next steps teach them."""
-    model, x = grown.made(lambda: _Autoencoder(bend), lambda: torch.randn(32, 5))
+    model, x = grown_nets.made(lambda: _Autoencoder(bend), lambda: torch.randn(32, 5))
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     want = [answers(model, x, mode)[0] for mode in ("eval", "train")]
     done = add_units(model, x, "encoder", 2, optimizers=[optimizer])
@@ -49,7 +49,7 @@ def test_units_of_a_weight_that_makes_and_reads_them_learn_and_part(bend: Any) -
 
 def test_units_of_a_tied_weight_that_cannot_begin_unseen_are_refused() -> None:
     """Where a unit answers half of what it can at zero, none that a tied weight reads back changes no answer."""
-    model, x = grown.made(lambda: _Autoencoder(torch.sigmoid), lambda: torch.randn(32, 5))
+    model, x = grown_nets.made(lambda: _Autoencoder(torch.sigmoid), lambda: torch.randn(32, 5))
     before, optimizers = model.encoder.weight.clone(), [torch.optim.SGD(model.parameters(), 0.1)]
     with pytest.raises(diorama.NotApplicable, match="encoder.weight is tied.*nearest: how='random'"):
         add_units(model, x, "encoder", 2, optimizers=optimizers)

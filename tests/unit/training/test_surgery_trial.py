@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import grown
+import grown_nets
 import pytest
 import torch
 from torch import Tensor, nn
@@ -39,7 +39,7 @@ class _Fixed(nn.Module):
 
 def test_gradients_of_another_shape_are_found_on_the_copy() -> None:
     """A backward pass that counts on the old width refuses the act, though no weight of one axis asks for gradients."""
-    model, x = grown.made(_Fixed, lambda: torch.randn(6, 5))
+    model, x = grown_nets.made(_Fixed, lambda: torch.randn(6, 5))
     with pytest.raises(diorama.NotApplicable, match="invalid gradient"):
         add_units(model, x, "first", 2)
     assert model.first.weight.shape == (6, 5)
@@ -47,7 +47,7 @@ def test_gradients_of_another_shape_are_found_on_the_copy() -> None:
 
 def test_following_a_pass_leaves_the_collector_little_to_do() -> None:
     """No set is made for each unit: the collector would walk over all that lives, in the middle of an act, for half a step's time."""
-    model, x = grown.made(lambda: nn.Sequential(nn.Linear(5, 4000), nn.ReLU(), nn.Linear(4000, 3)), lambda: torch.randn(6, 5))
+    model, x = grown_nets.made(lambda: nn.Sequential(nn.Linear(5, 4000), nn.ReLU(), nn.Linear(4000, 3)), lambda: torch.randn(6, 5))
     widths, _ = follow(model, x, {})
     assert len(widths.parent) > 4000
     assert len(widths.marks) < 100

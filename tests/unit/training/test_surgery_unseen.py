@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import grown
+import grown_nets
 import pytest
 import torch
 from torch import Tensor, nn
@@ -52,7 +52,7 @@ class _Sent(nn.Module):
 )
 def test_weights_that_no_example_ran_may_hang_on_the_units(build: Callable[[], nn.Module], sent: float, layer: str, named: str) -> None:
     """An expert that no example reached, a part that the loop calls, a buffer of the same width: units neither come nor go, and these are named."""
-    model, x = grown.made(build, _rows)
+    model, x = grown_nets.made(build, _rows)
     x[:, 0] = sent if sent else torch.tensor([1.0, -1.0, 1.0, -1.0, 1.0, -1.0])
     for act in (lambda: add_units(model, x, layer, 1), lambda: remove_units(model, x, layer, [0])):
         before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -68,14 +68,14 @@ def test_rows_of_gathered_gradients_are_laid_out_once() -> None:
     """Under DistributedDataParallel no units come or go, whichever of the two was told; without it they do."""
     torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
     try:
-        model, x = grown.made(grown.dense, _rows)
+        model, x = grown_nets.made(grown_nets.dense, _rows)
         wrapped: Any = nn.parallel.DistributedDataParallel(model)
         for given in (model, wrapped):
             with pytest.raises(diorama.NotApplicable, match="DistributedDataParallel.*nearest: add_layer"):
                 add_units(given, x, "0")
             with pytest.raises(diorama.NotApplicable, match="DistributedDataParallel"):
                 remove_units(given, x, "0", [1])
-        add_units(grown.made(grown.dense, _rows)[0], x, "0")
+        add_units(grown_nets.made(grown_nets.dense, _rows)[0], x, "0")
         del wrapped, given
     finally:
         torch.distributed.destroy_process_group()
@@ -84,7 +84,7 @@ def test_rows_of_gathered_gradients_are_laid_out_once() -> None:
 @pytest.mark.parametrize("how", ["preserve", "random", "split"])
 def test_new_units_of_complex_layers_part(how: Any) -> None:
     """They are drawn in both parts at the size of what is there, and two of them are two; the steepest start is refused."""
-    model, _ = grown.made(lambda: nn.Sequential(*(nn.Linear(*sizes, dtype=torch.complex64) for sizes in ((40, 6), (6, 3)))), _rows)
+    model, _ = grown_nets.made(lambda: nn.Sequential(*(nn.Linear(*sizes, dtype=torch.complex64) for sizes in ((40, 6), (6, 3)))), _rows)
     x = torch.randn(6, 40, dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
     with pytest.raises(diorama.NotApplicable, match="0.weight is complex.*nearest: how='preserve'"):
         add_units(model, x, "0", 2, "gradient", taught=TaughtExamples(x, lambda output: output.abs().sum()))  # type: ignore[attr-defined]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from deep import deep
+from large_nets import deep
 
 from diorama.core.picture import Draft, Picture
 from diorama.core.selection import Selection

@@ -16,14 +16,14 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 import diorama
 from diorama.core.errors import NotApplicable
 from diorama.core.marks import Bars, Lines, Table
+from diorama.core.numerals import being
 from diorama.core.picture import Picture
-from diorama.core.saying import being
 from diorama.model.averages import reestimate
 from diorama.scene import Scene
-from diorama.views import recorded
+from diorama.views import run_series
 from diorama.views.training import compare
-from diorama.views.training._beside import called, done_apart
-from diorama.views.training._straight import WeightWay, order
+from diorama.views.training._other_network import called, done_apart
+from diorama.views.training._straight_way import WeightWay, order
 
 
 class _Net(nn.Module):
@@ -359,7 +359,7 @@ def test_each_of_the_networks_beside_has_a_name_of_its_own() -> None:
     assert [called(here, other) for other in here.others] == [
         "tuesday/net", "other at step 5", "other at step 7", "step 3", "second", "third",
     ]
-    assert recorded.label(here.run, [other.run for other in here.others]) == "monday/net"
+    assert run_series.label(here.run, [other.run for other in here.others]) == "monday/net"
 
 
 def test_how_layers_were_matched_is_told_beside_their_numbers() -> None:

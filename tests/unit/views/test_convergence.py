@@ -17,7 +17,7 @@ from diorama.export.axes import Axis
 from diorama.run import Run
 from diorama.scene import Scene
 from diorama.scene.weight_planes import sampled
-from diorama.views.training._settling import moves, settled
+from diorama.views.training._end_distance import moves, settled
 from diorama.views.training.convergence import _moment
 
 

@@ -17,8 +17,8 @@ from diorama.core.picture import Picture
 from diorama.core.selection import Selection
 from diorama.run import Run
 from diorama.scene.moment import Moment
-from diorama.views import recorded as reading
-from diorama.views.recorded import RecordedSeries
+from diorama.views import run_series as reading
+from diorama.views.run_series import RecordedSeries
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from planted import HORIZONTAL, VERTICAL, edges
+from planted_nets import HORIZONTAL, VERTICAL, edges
 from torch import nn
 
 import diorama

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 import diorama
 from diorama.core.errors import NotApplicable
 from diorama.core.marks import Bars, Heatmap, Table
+from diorama.derive.class_overlap import among
 from diorama.derive.derivations.mixing import started
 from diorama.derive.derivations.shared import effective, properties
-from diorama.derive.lying import among
 from diorama.scene import Scene
 
 

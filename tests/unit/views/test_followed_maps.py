@@ -19,8 +19,8 @@ import diorama
 from diorama.core.picture import Draft, Picture, Progress
 from diorama.core.registry import derivations, views
 from diorama.core.selection import Selection
-from diorama.derive.following import Following
-from diorama.methods.projecting import laid_onto
+from diorama.derive.snapshot_chain import Following
+from diorama.methods.placement import laid_onto
 from diorama.run import Run
 from diorama.scene import Scene
 from diorama.scene.source import RecordedSource

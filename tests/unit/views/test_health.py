@@ -13,8 +13,8 @@ from torch import nn
 
 from diorama.core.errors import NotApplicable
 from diorama.core.marks import Lines, Table
+from diorama.core.numerals import percent
 from diorama.core.picture import Picture
-from diorama.core.saying import percent
 from diorama.record import ranges
 from diorama.record.findings import Found
 from diorama.record.recorder import watch

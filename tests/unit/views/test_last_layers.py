@@ -11,10 +11,10 @@ from torch.nn.functional import cross_entropy
 import diorama
 from diorama.core.errors import NotApplicable
 from diorama.core.marks import Heatmap, Network
-from diorama.core.saying import plain
+from diorama.core.numerals import plain
+from diorama.derive.class_overlap import among
 from diorama.derive.columns import answers
 from diorama.derive.derivations.serving import hidden
-from diorama.derive.lying import among
 from diorama.scene import Scene
 from diorama.views.relate.mixing import MixingView
 

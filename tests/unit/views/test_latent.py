@@ -14,7 +14,7 @@ from diorama.core.errors import NotApplicable, UsageError
 from diorama.core.marks import Bars, Field, Heatmap, Image, Lines, Tiles
 from diorama.core.picture import Picture
 from diorama.scene import Scene
-from diorama.views.unit._coding import LiveCodes
+from diorama.views.unit._live_codes import LiveCodes
 
 SIDE = 8
 

@@ -20,7 +20,7 @@ from diorama.methods.perturbation.morph_plane import DrawnWay, InputPlane, knots
 from diorama.methods.readout import fit, pooled, split
 from diorama.model.targets import Target
 from diorama.scene import Scene
-from diorama.views.why.morph.measured import carried
+from diorama.views.why.morph.measured_way import carried
 
 
 def _mark(picture: Picture, kind: type, which: int = 0) -> Any:

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 import diorama
 from diorama.core.marks import Table
 from diorama.data.nesting import Nested
-from diorama.model.untouched import Untouched
+from diorama.model.preservation import Untouched
 from diorama.scene import Scene
 
 

@@ -13,7 +13,7 @@ from diorama.core.errors import NotApplicable
 from diorama.core.marks import Table, Text
 from diorama.core.picture import Picture
 from diorama.scene import Scene
-from diorama.scene.reads import misplaced
+from diorama.scene.layer_text import misplaced
 
 WORDS = ("<pad>", *"abcdefghi")
 

@@ -18,7 +18,7 @@ from diorama.core.errors import NotApplicable, NotFound
 from diorama.core.marks import Scatter
 from diorama.core.picture import Draft, Picture, Progress
 from diorama.core.selection import Selection
-from diorama.derive.following import earlier
+from diorama.derive.snapshot_chain import earlier
 from diorama.export.marks.scatter import draw
 from diorama.export.sheet import TextLine
 from diorama.export.style import Style
@@ -281,7 +281,7 @@ def test_a_map_of_all_examples_when_asked(tmp_path: Path, monkeypatch: pytest.Mo
     assert found.checks[0].value == pytest.approx(trustworthiness(rows, _points(found), n_neighbors=10))
     assert len(scene.live) == 24
     assert scene.derive("projection", layer="2").key != scene.first(40).derive("projection", layer="2").key
-    monkeypatch.setattr("diorama.views.relate._measured.MOST", 30)
+    monkeypatch.setattr("diorama.views.relate._map_quality.MOST", 30)
     again = run.scene().view("projection", layer="2", examples=40)
     assert [check.value for check in again.checks] == pytest.approx([check.value for check in found.checks])
 

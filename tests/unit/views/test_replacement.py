@@ -16,7 +16,7 @@ from diorama.data import kinds
 from diorama.scene import Scene
 from diorama.scene import scene as scenes
 from diorama.views import crops
-from diorama.views.unit._rebuilding import PlaceGrid
+from diorama.views.unit._patchwork import PlaceGrid
 
 
 def _net() -> nn.Module:

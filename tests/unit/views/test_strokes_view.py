@@ -19,7 +19,7 @@ from diorama.data.strokes import points
 from diorama.model.mixtures import PARTS
 from diorama.run import Run
 from diorama.scene import Scene
-from diorama.scene.penning import penning
+from diorama.scene.made_strokes import penning
 from diorama.views.answers import number_name
 
 FIRST = torch.tensor([-3.0, 1.0, 0.0])

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from planted import BOTH, HORIZONTAL, VERTICAL, edges
+from planted_nets import BOTH, HORIZONTAL, VERTICAL, edges
 from torch import nn
 
 import diorama

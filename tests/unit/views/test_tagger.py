@@ -12,7 +12,7 @@ import diorama
 from diorama.core.errors import NotApplicable
 from diorama.core.marks import Text
 from diorama.scene import Scene
-from diorama.scene.reads import tags, text_at
+from diorama.scene.layer_text import tags, text_at
 
 WORDS = ("<pad>", "the", "dog", "cat", "sees", "hears", "big", ".")
 CLASSES = ("DET", "NOUN", "VERB", ".")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import diorama
 from diorama.core.marks import Bars, Table, Text
-from diorama.derive.attended import AttendedTokens
+from diorama.derive.attended_tokens import AttendedTokens
 from diorama.scene import Scene
 
 WORDS = ("<pad>", "a", "b", "c", "d", "e")

@@ -16,7 +16,7 @@ from diorama.data.trees import parsed, read
 from diorama.gallery.sentiment import CLASSES, SentimentDemo, judged
 from diorama.scene import Scene
 from diorama.scene.input import lengths as lengths_of
-from diorama.scene.writing import _grown
+from diorama.scene.made_text import _grown
 
 WORDS = ("<pad>", "<unk>", "not", "good", "bad", "film", ".")
 BANK = "(3 (2 It) (4 (4 (2 's) (4 lovely)) (2 .)))\n(1 (2 A) (0 bore))\n" * 4

@@ -15,7 +15,7 @@ import diorama
 from diorama import Scene
 from diorama.core.marks import Heatmap, Table, Text
 from diorama.core.picture import Picture
-from diorama.data.wording import last_asked
+from diorama.data.text_places import last_asked
 from diorama.scene.input import ending
 
 WORDS = ("<pad>", "</s>", "a", " red", " ball", " what", "?", " big", " small", " blue")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from planted import BOTH, DEAD, HORIZONTAL, VERTICAL, edges
+from planted_nets import BOTH, DEAD, HORIZONTAL, VERTICAL, edges
 from torch import nn
 
 import diorama

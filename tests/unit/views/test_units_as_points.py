@@ -17,7 +17,7 @@ import diorama
 from diorama.core.marks import Scatter
 from diorama.core.picture import Draft
 from diorama.core.selection import Selection
-from diorama.methods.correlating import Comoments, as_rows, mutual_rank
+from diorama.methods.correlation import Comoments, as_rows, mutual_rank
 from diorama.scene import Scene
 from diorama.views.relate.units import UnitsView
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from planted import DEAD, HORIZONTAL, VERTICAL, edges, marked
+from planted_nets import DEAD, HORIZONTAL, VERTICAL, edges, marked
 from torch import nn
 
 from diorama.core.errors import NotApplicable

@@ -96,7 +96,7 @@ def test_random_pixels_are_averaged() -> None:
 
 def test_a_sweep_is_kept_while_the_hand_moves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Moving the patch, or following another class, asks nothing of the sweep again; another patch does."""
-    from diorama.views.why._sweeping import Occluded
+    from diorama.views.why._sweep import Occluded
 
     counted: list[int] = []
     plain = Occluded.batch

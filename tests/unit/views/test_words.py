@@ -13,12 +13,12 @@ from torch import Tensor, nn
 import diorama
 from diorama.core.errors import NotApplicable
 from diorama.core.marks import Bars, Image, Table, Text
+from diorama.core.numerals import percent
 from diorama.core.picture import Picture
-from diorama.core.saying import percent
 from diorama.data.kinds import Tokens
 from diorama.scene import Scene
 from diorama.views.answers import visible
-from diorama.views.why._wording import grouped
+from diorama.views.why._word import grouped
 
 WORDS = ("the", "sun", "rain", "day", "of")
 

@@ -18,7 +18,7 @@ from diorama.core.picture import Picture
 from diorama.core.selection import Selection
 from diorama.run import Run
 from diorama.scene import Scene
-from diorama.scene.writing import Written, WrittenToken, tempered, writing
+from diorama.scene.made_text import Written, WrittenToken, tempered, writing
 from diorama.views.unit.writes import WritesView
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
-from reached import CUT_RINGS
+from reach import CUT_RINGS
 from visits import PATIENCE, drawn, visiting
 
 import diorama

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect
-from reached import BY_POINTER_ALONE
+from reach import BY_POINTER_ALONE
 
 PATIENCE = 150_000
 """Milliseconds: a busy machine computes slowly, and no test asserts a time."""

@@ -12,7 +12,7 @@ import numpy as np
 from .. import lettering
 from ..colour import Limits
 from ..errors import UsageError
-from ..layered import NestedLayout, SizedBlock, layered
+from ..nested_layout import NestedLayout, SizedBlock, layered
 from .mark import Array, Mark, check_length, check_shape
 
 MAP, MAP_GAP = 17, 2

@@ -13,9 +13,9 @@ from ...data import nesting
 from ...methods.cost import Cost
 from ...model.adapters import Adapter, adapters, change, effective_rank, trainable
 from ...model.batch_size import called
+from ...model.plain_module import dtype_of, fed, named_modules
+from ...model.preservation import Untouched
 from ...model.surroundings import Neutral, as_built
-from ...model.untouched import Untouched
-from ...model.unwrap import dtype_of, fed, named_modules
 from ...scene import Scene
 from ..derivation import Derivation, Plain, Stage
 

@@ -22,10 +22,10 @@ from ...methods.grouping import clusters, matched, ordered
 from ...model.layers import Layer, by_unit
 from ...model.outputs import CLASSES
 from ...model.own_places import Owners
-from ...model.unwrap import fed
+from ...model.plain_module import fed
 from ...scene import Scene
 from ...scene.input import text_input
-from ..attended import AttendedTokens, heads_of
+from ..attended_tokens import AttendedTokens, heads_of
 from ..columns import columns
 from ..derivation import Derivation, Plain, Stage
 from ..strengths import JOINED

@@ -22,7 +22,7 @@ from ...model.edits import Edit
 from ...model.layers import by_unit
 from ...model.outputs import CLASSES
 from ...model.own_places import Owners
-from ...model.unwrap import fed
+from ...model.plain_module import fed
 from ...scene import Scene
 from ...scene.probe import by_example
 from ..derivation import Plain, Stage

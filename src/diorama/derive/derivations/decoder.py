@@ -14,11 +14,11 @@ from ...data import nesting
 from ...data.kinds import Image
 from ...methods.cost import Cost
 from ...methods.synthesis import decoder as decoding
+from ...methods.synthesis.code_inversion import codes, unit_first
 from ...methods.synthesis.decoder import DecoderMoment
-from ...methods.synthesis.inverting import codes, unit_first
 from ...scene import Scene
 from ..derivation import Derivation, Plain, Stage
-from ..staging import staged
+from ..synthesis_stage import staged
 
 EXAMPLES = 2000
 """A decoder learns from at most so many examples."""

@@ -17,8 +17,8 @@ from ...model.capture import Capture
 from ...model.edits import Edit
 from ...model.layers import Layer, units_first
 from ...model.own_places import Owners, alike_long
+from ...model.plain_module import fed
 from ...model.statistics import sampled
-from ...model.unwrap import fed
 from ...scene import Scene
 from ..derivation import Derivation, Plain, Stage
 

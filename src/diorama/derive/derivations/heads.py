@@ -13,7 +13,7 @@ from ...core.knobs import knob
 from ...data import nesting
 from ...data.nesting import Nested
 from ...methods.cost import Cost
-from ...model.unwrap import fed
+from ...model.plain_module import fed
 from ...scene import Scene
 from ...scene.input import stretches
 from ..derivation import Derivation, Plain, Stage

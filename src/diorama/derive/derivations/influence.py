@@ -18,10 +18,10 @@ from ...data.fingerprint import fingerprint
 from ...data.nesting import Nested
 from ...methods.cost import Cost
 from ...model.gradients import LastLayer, Lasts, Sketches, Sketching
-from ...model.untouched import Untouched
-from ...model.unwrap import fed
+from ...model.plain_module import fed
+from ...model.preservation import Untouched
 from ...scene import Scene
-from ...scene.reading import fitting, prepared, read
+from ...scene.other_data import fitting, prepared, read
 from ..derivation import Derivation, Plain, Stage
 
 BATCH = 64

@@ -10,11 +10,11 @@ from ...core.knobs import knob
 from ...data import nesting
 from ...data.kinds import Tokens
 from ...data.padding import pads
-from ...data.wording import beside
+from ...data.text_places import beside
 from ...methods.cost import Cost
 from ...scene import Scene
+from ...scene.layer_text import misplaced
 from ...scene.memory import BOUND
-from ...scene.reads import misplaced
 from ...scene.states import hidden
 from ..derivation import Derivation, Plain, Stage
 from ..phrases import levels_of, put

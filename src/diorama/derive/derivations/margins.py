@@ -16,7 +16,7 @@ from ...core.errors import DioramaError
 from ...core.knobs import knob
 from ...data.examples import Examples
 from ...methods.cost import Cost
-from ...model.unwrap import fed
+from ...model.plain_module import fed
 from ...scene import Scene
 from ..derivation import Derivation, Plain, Stage
 

@@ -11,7 +11,7 @@ from ...core.errors import UsageError
 from ...core.knobs import build, knob
 from ...methods.cost import Cost
 from ...scene import Scene
-from ...scene.reads import legible
+from ...scene.layer_text import legible
 from ..derivation import Derivation, Plain, Stage
 from ..phrases import THRESHOLD, PhraseSearch, chosen
 from .levels import LevelsDerivation

@@ -11,14 +11,14 @@ from ...core.knobs import knob
 from ...core.selection import layer_key
 from ...methods.cost import Cost
 from ...model.layers import Layer
-from ...model.learning import answering
 from ...model.ops import FORM
-from ...model.unwrap import fed
+from ...model.plain_module import fed
+from ...model.weight_modules import answering
 from ...scene import Scene
 from ...scene.sets import classes_of, unlabelled
+from ..class_overlap import INPUT, among, laid_out, lots
 from ..columns import columns
 from ..derivation import Derivation, Plain, Stage
-from ..lying import INPUT, among, laid_out, lots
 
 Floats = NDArray[np.float64]
 OUTPUT, ANSWER = "output", "the scores"

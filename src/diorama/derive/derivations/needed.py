@@ -17,12 +17,12 @@ from ...methods.cost import Cost
 from ...model import company
 from ...model.duplicate import duplicate
 from ...model.layers import Layer
-from ...model.learning import learning, uncalled
 from ...model.outputs import CLASSES
+from ...model.weight_modules import learning, uncalled
 from ...scene import Scene
+from ..ablation import FAILED, SILENT, HeldAtMean, Misfit, Passing
 from ..derivation import Derivation, Plain, Stage
 from ..losses import losses, right, unmeasured, weights
-from ..without import FAILED, SILENT, HeldAtMean, Misfit, Passing
 
 Each = TypeVar("Each")
 ARRAYS = ("passed", "held", "passed_right", "held_right", "passed_changed", "held_changed")

@@ -17,10 +17,10 @@ from ...core.knobs import knob
 from ...data.examples import Examples
 from ...data.nesting import to
 from ...methods.cost import Cost
-from ...model.nearest import Index, directed
-from ...model.unwrap import fed
+from ...model.nearest_index import Index, directed
+from ...model.plain_module import fed
 from ...scene import Scene
-from ...scene.reading import prepared
+from ...scene.other_data import prepared
 from ..derivation import Derivation, Plain, Stage
 
 BATCH = 64
@@ -32,7 +32,7 @@ class PatchIndexDerivation(Derivation):
     """What a layer makes of every patch of many pictures, as a graph in which the nearest are found.
 
     *Meaning* ``graph`` holds the features of each place, brought to length one, and who is near to whom
-    (:class:`diorama.model.nearest.Index` reads it); place ``p`` of example ``n`` has the number ``n`` times the places, plus ``p``.
+    (:class:`diorama.model.nearest_index.Index` reads it); place ``p`` of example ``n`` has the number ``n`` times the places, plus ``p``.
     ``places`` tells how many lie in a column and in a row of the layer's maps.
     *Error* some of the true nearest are missed; ``Index.recall`` measures how many are found.
     *Cost* one pass an example up to the layer; about a second for 10,000 places.

@@ -27,7 +27,7 @@ from ...model.directions import Direction
 from ...model.layers import Layer
 from ...scene import Scene
 from ..derivation import Derivation, Plain, Stage
-from ..staging import staged
+from ..synthesis_stage import staged
 from ..windows import MiddlePlace
 
 STEPS = 96

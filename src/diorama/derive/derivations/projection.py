@@ -15,13 +15,13 @@ from ...core.registry import projections
 from ...core.selection import several
 from ...methods.cost import Cost
 from ...methods.neighbours import kept
-from ...methods.projecting import Floats, laid_onto, placements, usable
+from ...methods.placement import Floats, laid_onto, placements, usable
 from ...model.directions import finite
 from ...scene import Scene
 from ...scene.directions import codes, default_layer
 from ...scene.rows import unrowed
 from ..derivation import Plain, Stage
-from ..following import Following
+from ..snapshot_chain import Following
 
 
 class ProjectionDerivation(Following):

@@ -13,7 +13,7 @@ from ...data.kinds import Tokens
 from ...data.padding import pads
 from ...methods.cost import Cost
 from ...scene import Scene
-from ...scene.reads import misplaced, text_at
+from ...scene.layer_text import misplaced, text_at
 from ...scene.states import NO_MEMORY, STATES, hidden, keeps, memory, remembers
 from ..derivation import Derivation, Plain, Stage
 from ..texts import pattern, properties, told_of

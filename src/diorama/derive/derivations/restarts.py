@@ -10,7 +10,7 @@ from ...core.errors import UsageError
 from ...core.knobs import knob
 from ...data.nesting import Nested, first
 from ...methods.cost import Cost
-from ...model.unwrap import fed
+from ...model.plain_module import fed
 from ...scene import Scene, restarts
 from ...scene.restarts import Restarts
 from ..derivation import Derivation, Plain, Stage

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...core.knobs import build, knob
 from ...methods.cost import Cost
-from ...model.recurrent import States
+from ...model.recurrent_kernels import States
 from ...scene import Scene
 from ...scene.input import worded
 from ...scene.states import bare, gates, parts

@@ -16,16 +16,16 @@ from ...data import nesting
 from ...data.examples import Examples
 from ...data.nesting import Nested
 from ...methods.cost import Cost
+from ...model.plain_module import fed
 from ...model.scan import Batch, batches
 from ...model.scan import Scan as Scanned
 from ...model.scan import scan as run_through
-from ...model.unwrap import fed
 from ...scene import Scene
-from ...scene.reading import fitting, prepared, read, truth
+from ...scene.other_data import fitting, prepared, read, truth
 from .. import statistics
 from ..batches import Batches
 from ..derivation import Derivation, Plain, Stage
-from ..shown import KeptExamples
+from ..kept_examples import KeptExamples
 
 LIVE = "live"
 PAUSE = 0.05

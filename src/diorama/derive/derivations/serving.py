@@ -16,9 +16,9 @@ from ...methods.method import Looking
 from ...model.directions import finite
 from ...model.edits import Edit
 from ...model.layers import Layer, by_unit
-from ...model.learning import answering
+from ...model.plain_module import fed
 from ...model.targets import Target
-from ...model.unwrap import fed
+from ...model.weight_modules import answering
 from ...scene import Scene
 from ...scene.sets import classes_of, unlabelled
 from ..columns import answers

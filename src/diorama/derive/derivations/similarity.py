@@ -19,7 +19,7 @@ from ...core.selection import several
 from ...data.nesting import Nested
 from ...methods.cost import Cost
 from ...model.layers import Layer, by_unit
-from ...model.unwrap import fed
+from ...model.plain_module import fed
 from ...scene import Scene
 from ..derivation import Derivation, Plain, Stage
 

@@ -13,9 +13,9 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...data.nesting import Nested
 from ...methods.cost import Cost
+from ...model.plain_module import fed
 from ...model.stream import Stream
 from ...model.tail import Tail
-from ...model.unwrap import fed
 from ...scene import Scene
 from ..derivation import Derivation, Plain, Stage
 from ..streams import divergence, held, log_chances, residual_stream, tail_of, without_stream

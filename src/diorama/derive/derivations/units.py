@@ -14,15 +14,15 @@ from ...core.errors import NotApplicable
 from ...core.knobs import build, knob
 from ...core.registry import projections
 from ...core.selection import several
-from ...methods.correlating import Comoments, as_rows, mutual_rank, served
+from ...methods.correlation import Comoments, as_rows, mutual_rank, served
 from ...methods.cost import Cost
-from ...methods.projecting import Floats, laid_onto, placements, usable
+from ...methods.placement import Floats, laid_onto, placements, usable
 from ...scene import Scene
 from ...scene.directions import codes, default_layer
 from ...scene.rows import unrowed
 from ...scene.sets import classes_of
 from ..derivation import Plain, Stage
-from ..following import Following
+from ..snapshot_chain import Following
 
 MOST = 1000
 """Of more units evenly chosen ones are placed: every so manieth, the same at each step."""

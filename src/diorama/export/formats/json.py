@@ -8,7 +8,7 @@ from pathlib import Path
 from ...core.knobs import knob
 from ...core.picture import Picture
 from ..place import put
-from ..plain import listed, spelled, taken_apart
+from ..plain_data import listed, spelled, taken_apart
 from . import Saver
 
 

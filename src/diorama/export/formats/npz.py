@@ -10,7 +10,7 @@ import numpy as np
 from ...core.knobs import knob
 from ...core.picture import Picture
 from ..place import beside
-from ..plain import spelled, taken_apart
+from ..plain_data import spelled, taken_apart
 from . import Saver
 
 

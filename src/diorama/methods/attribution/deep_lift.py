@@ -7,13 +7,13 @@ from typing import ClassVar
 
 from ...core.knobs import knob
 from ...data.nesting import Nested
+from ...model.preservation import weights_held
 from ...model.targets import Target
-from ...model.untouched import weights_held
 from ..cost import Cost
 from ..method import Attribution, Group, Looking, Method, completeness
 from ..paths import BASELINES, baseline_points, begun
 from ..relevance.differences import Differences
-from ..relevance.tracing import forward
+from ..relevance.relevance_pass import forward
 
 
 class DeepLift(Method):

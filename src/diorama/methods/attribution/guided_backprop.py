@@ -8,7 +8,7 @@ from typing import ClassVar
 from ...data.nesting import Nested
 from ...model.targets import Target
 from ..method import Attribution, Group, Looking, Method
-from ..rectifying import rectified, unrectified
+from ..rectifiers import rectified, unrectified
 
 
 class GuidedBackprop(Method):

@@ -12,8 +12,8 @@ from ...model.targets import Target
 from ..method import Attribution, Group, Looking, Method, completeness
 from ..relevance.composites import COMPOSITES
 from ..relevance.propagation import Propagation
+from ..relevance.relevance_pass import relevance
 from ..relevance.rules import RULES, RuleSettings
-from ..relevance.tracing import relevance
 
 
 class LayerwiseRelevance(Method):

@@ -13,8 +13,8 @@ from ...core.errors import NotApplicable
 from ...data import nesting
 from ...data.nesting import Nested
 from ...model.duplicate import duplicate
+from ...model.plain_module import layer_modules
 from ...model.targets import Target
-from ...model.unwrap import layer_modules
 from ..cost import Cost
 from ..method import Looking, Method
 

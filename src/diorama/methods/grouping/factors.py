@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import NotApplicable
-from ..projecting import own_dice
+from ..placement import own_dice
 
 Floats = NDArray[np.float64]
 

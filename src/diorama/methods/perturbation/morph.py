@@ -14,7 +14,7 @@ from ...core.errors import NotApplicable, UsageError
 from ...core.selection import Key, spoken
 from ...data import nesting
 from ...data.nesting import Nested
-from ...data.wording import last_asked
+from ...data.text_places import last_asked
 from ...model.edits import Edit
 from ...model.layers import Layer, units_first
 from ...model.targets import Target

@@ -10,7 +10,7 @@ import torch
 
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
-from ..projecting import Floats, Placed, Projection, begun_at, principal, sized, usable
+from ..placement import Floats, Placed, Projection, begun_at, principal, sized, usable
 
 CHUNK = 20
 """So many iterations are a stage."""

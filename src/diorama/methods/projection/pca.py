@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import NotApplicable
-from ...core.saying import counted
-from ..projecting import Floats, Placed, Projection, principal, sized, usable
+from ...core.numerals import counted
+from ..placement import Floats, Placed, Projection, principal, sized, usable
 
 
 class PCA(Projection):

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ..neighbours import nearest
-from ..projecting import Floats, Placed, Projection, alike, begun_at, own_dice, quiet, sized, usable
-from ..repelling import Mesh
+from ..placement import Floats, Placed, Projection, alike, begun_at, own_dice, quiet, sized, usable
+from ..repulsion import Mesh
 
 FEW = 10_000
 """Among so many rows of a wide map the nearest are found by comparing all."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...core.errors import NotApplicable, Unavailable
 from ...core.knobs import knob
-from ..projecting import Floats, Placed, Projection, alike, own_dice, principal, quiet, sized, usable
+from ..placement import Floats, Placed, Projection, alike, own_dice, principal, quiet, sized, usable
 
 AGAIN = 0.18
 """From an earlier step so large a part of the epochs is enough."""

@@ -12,10 +12,10 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from ...core.errors import NotApplicable
 from ...model.mode import OpMode
 from ...model.ops import LINEAR, MOVED, NORMALIZED, PASSED, PRODUCTS, SHARED
-from . import normalizing
-from .answering import Answering
-from .composed import COMPOSED, in_parts
+from . import normalization
+from .compound_ops import COMPOSED, in_parts
 from .flow import applied, dependents, put
+from .op_rules import Answering
 
 SMALL = 1e-10
 """Differences below it have no ratio; the slope itself is used."""
@@ -96,7 +96,7 @@ class Differences(Answering):
     def _opened(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if name in NORMALIZED:
             with OpMode().replace(self):
-                return normalizing.opened(name, func, args, kwargs)
+                return normalization.opened(name, func, args, kwargs)
         return in_parts(self, name, args, kwargs) if name in COMPOSED else NotImplemented
 
     def _divided(self, parts: list[Tensor], name: str) -> Tensor:

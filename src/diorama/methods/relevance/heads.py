@@ -12,7 +12,7 @@ from ...core.errors import NotApplicable
 from ...data import nesting
 from ...data.kinds import Kinds
 from ...data.nesting import Nested
-from ...data.wording import at_ends, worded
+from ...data.text_places import at_ends, worded
 from ...model.points import points
 from ..method import Looking, Pass
 

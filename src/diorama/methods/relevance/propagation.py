@@ -11,11 +11,10 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from ...model.layout import ChannelsLast
 from ...model.ops import CONVOLUTIONS, GATES, MOVED, NORMALIZED, PASSED, PRODUCTS, SHARED, SOFTMAX
-from . import affine, normalizing
+from . import affine, normalization
 from .affine import Affine
-from .answering import Answering
-from .composed import COMPOSED, in_parts
 from .composites import Composite
+from .compound_ops import COMPOSED, in_parts
 from .flow import (
     Biased,
     Halved,
@@ -29,6 +28,7 @@ from .flow import (
     dependents,
     put,
 )
+from .op_rules import Answering
 from .rules import READ_RESULT, RULES, Rule, RuleSettings
 
 
@@ -118,7 +118,7 @@ class Propagation(Answering):
         if name in NORMALIZED:
             if not self._hold:
                 return applied(Passed, parts[0], run)
-            return applied(Multilinear, normalizing.held(name, func, args, kwargs), 1, self._settings.epsilon, parts[0])
+            return applied(Multilinear, normalization.held(name, func, args, kwargs), 1, self._settings.epsilon, parts[0])
         if name in SOFTMAX:
             return self._softmax(run, args, kwargs, parts)
         if name in COMPOSED:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ...core.saying import counted
+from ...core.numerals import counted
 from ...data import nesting
 from ...data.kinds import Image, Series
 from ...data.nesting import Nested

@@ -20,8 +20,8 @@ from ...data.kinds import Image
 from ...data.nesting import Nested
 from ...model.capture import Capture
 from ...model.mode import OpMode
+from ...model.preservation import weights_held
 from ...model.slopes import slopes
-from ...model.untouched import weights_held
 from ..method import Looking
 from .canvases import Canvas
 from .objectives import Objective, SeenPass

@@ -12,7 +12,7 @@ from torch import Tensor
 from ...core.errors import NotApplicable, UsageError
 from ...core.selection import Key, spoken
 from ...data.nesting import Nested
-from ...data.wording import at_ends
+from ...data.text_places import at_ends
 from ...model.capture import Capture
 from ...model.directions import Direction
 from ...model.layers import Layer, LayerTable, by_unit

@@ -14,7 +14,7 @@ from ...core.rounding import alike
 from ...data import nesting
 from ...data.kinds import Image, Kind, Kinds, Series, Sound, Table
 from ...data.nesting import Nested
-from ...model.unwrap import dtype_of, fed
+from ...model.plain_module import dtype_of, fed
 from ..method import Looking
 from .canvases import Canvas, Fourier, Frame, Pixels, RowCanvas
 from .colours import Colours

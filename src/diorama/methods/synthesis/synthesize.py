@@ -20,9 +20,9 @@ from ...data.kinds import Image, Kind, Tokens
 from ...data.nesting import Nested
 from ...data.padding import stripped
 from ...model.duplicate import duplicate
-from ...model.given import as_read, with_names
+from ...model.input_hints import as_read, with_names
 from ...model.outputs import Wanted
-from ...model.unwrap import device_of, fed, unwrap
+from ...model.plain_module import device_of, fed, unwrap
 from ..method import Looking
 from .canvases import Canvas
 from .contest import Strongest, contest

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...data import nesting
 from ...data.nesting import Nested
-from ...data.wording import at_ends
+from ...data.text_places import at_ends
 from .engine import values_of
 from .objectives import Objective
 from .stage import MadeInput

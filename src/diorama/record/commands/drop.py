@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import Applied
-from ._of_examples import OfExamples
+from ._example_command import OfExamples
 
 if TYPE_CHECKING:
     from ..controls import Controls

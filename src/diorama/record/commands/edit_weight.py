@@ -37,7 +37,7 @@ class EditWeightCommand(Command):
     def apply(self, training: Controls) -> Applied:
         """Edit them."""
         from ...model.edits import parameter_name
-        from ...model.unwrap import local, named_modules
+        from ...model.plain_module import local, named_modules
         from ...training.differences import TensorPlace, changed
         from ...training.unit_weights import computed, owner, same, sources, tied
 

@@ -9,7 +9,7 @@ import numpy as np
 from ...core.errors import NotApplicable, UsageError
 from ...core.knobs import knob
 from . import Applied
-from ._of_examples import OfExamples
+from ._example_command import OfExamples
 
 if TYPE_CHECKING:
     from ...data.changes import Numbers, Values

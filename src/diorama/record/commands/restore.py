@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.errors import UsageError
-from ...core.saying import counted, joined
+from ...core.numerals import counted, joined
 from . import Applied
-from ._of_examples import OfExamples
+from ._example_command import OfExamples
 
 if TYPE_CHECKING:
     from ...data.changes import Numbers

@@ -63,7 +63,7 @@ class RuleCommand(Command):
 
     def apply(self, training: Controls) -> Applied:
         """Let it be in force."""
-        from ...model.unwrap import processes
+        from ...model.plain_module import processes
         from ..rules import SetRule
 
         if training.records:
@@ -82,7 +82,7 @@ class RuleCommand(Command):
 
     def check(self, training: Controls) -> None:
         """A rule that could never come true, or whose command would be refused; series are known where the training is recorded."""
-        from ...model.unwrap import processes
+        from ...model.plain_module import processes
         from ..rehearsal import rehearse
 
         command, values, found = self._sent()

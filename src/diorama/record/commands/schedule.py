@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...core.errors import NotApplicable, UsageError
 from ...core.knobs import knob, numbers_listed
-from ...core.saying import counted
+from ...core.numerals import counted
 from ..acts import Setting, SettingsReversal
 from . import Applied, Command
 

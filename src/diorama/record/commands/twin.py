@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ...core.errors import NotApplicable, Unavailable, UsageError
 from ...core.knobs import knob
-from ...core.saying import counted, joined
+from ...core.numerals import counted, joined
 from . import Applied, Command
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ...core.knobs import knob
 from . import Applied
-from ._of_examples import OfExamples
+from ._example_command import OfExamples
 
 if TYPE_CHECKING:
     from ..controls import Controls

@@ -20,8 +20,8 @@ from ..evidence import ill_formed
 
 if TYPE_CHECKING:
     from ..event import RecordedEvent
-    from ..packing import Floats, Steps
     from ..reader import RunReader
+    from ..store_bytes import Floats, Steps
 
 LONG = 48
 """Names of more characters than this, as a title shows them, say once what they begin with in common."""

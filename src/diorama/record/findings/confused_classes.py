@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from ..misread import LOOKS, Misread, misread, surely
+from ..misread_classes import LOOKS, Misread, misread, surely
 from . import Finding, Found, last, of_next_tokens, series
 
 if TYPE_CHECKING:
-    from ..packing import Floats
     from ..reader import RunReader
+    from ..store_bytes import Floats
 
 _NEARLY_ALL = 0.75
 """A class is taken for another one as a whole where at least so much of it surely is."""

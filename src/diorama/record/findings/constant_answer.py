@@ -10,8 +10,8 @@ from ...core.knobs import knob
 from . import Finding, Found, floor_of, last, series, since
 
 if TYPE_CHECKING:
-    from ..packing import Floats, Steps
     from ..reader import RunReader
+    from ..store_bytes import Floats, Steps
 
 
 class ConstantAnswer(Finding):

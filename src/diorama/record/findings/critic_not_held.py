@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from ...core.saying import plain
+from ...core.numerals import plain
 from . import Finding, Found, series
 
 if TYPE_CHECKING:

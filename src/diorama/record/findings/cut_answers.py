@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from ...core.saying import counted
+from ...core.numerals import counted
 from ...core.selection import layer_key
 from . import Finding, Found, floor_of, last, last_made, series, since
 

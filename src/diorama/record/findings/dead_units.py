@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from ...core.saying import percent
+from ...core.numerals import percent
 from ...core.selection import layer_key
 from . import Finding, Found, called, layers_between, named, series, since
 from . import last as last_of
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from ..packing import Floats, Steps
     from ..reader import RunReader
+    from ..store_bytes import Floats, Steps
 
 
 _FEW = 16

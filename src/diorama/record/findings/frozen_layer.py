@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...core.selection import layer_key
-from ...model.low_rank import pair
+from ...model.low_rank_pair import pair
 from . import Finding, Found, layer_of, named
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...core.knobs import knob
 from ...core.selection import number_key
-from ..misread import surely
+from ..misread_classes import surely
 from . import Finding, Found, called, last, of_next_tokens, series
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ...core.knobs import knob
-from ...core.saying import counted
+from ...core.numerals import counted
 from ..ranges import NOTHING
 from . import Finding, Found, Judged, acts_between, judged, learning, series, series_between
 
 if TYPE_CHECKING:
-    from ..packing import Floats
     from ..reader import RunReader
+    from ..store_bytes import Floats
 
 _PART = 0.3
 """A loss that has fallen by this part is no loss that stands."""

@@ -12,8 +12,8 @@ from ...core.selection import number_key
 from . import Finding, Found, acts_between, series
 
 if TYPE_CHECKING:
-    from ..packing import Floats
     from ..reader import RunReader
+    from ..store_bytes import Floats
 
 
 _BLOCKS = 5

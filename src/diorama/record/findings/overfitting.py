@@ -14,8 +14,8 @@ from .batch_norm_mismatch import BatchNormMismatch
 from .missing_class import missing
 
 if TYPE_CHECKING:
-    from ..packing import Floats, Steps
     from ..reader import RunReader
+    from ..store_bytes import Floats, Steps
 
 
 _PART = 0.02

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...core.errors import DioramaError
 from ...core.knobs import knob
-from ...core.saying import counted
+from ...core.numerals import counted
 from ...core.selection import number_key
 from ...data import changes_file
 from .. import files

@@ -11,8 +11,8 @@ from ..ranges import UPDATE_RATIO_BESIDE
 from . import Finding, Found, layer_of, learning, named, since
 
 if TYPE_CHECKING:
-    from ..packing import Floats
     from ..reader import RunReader
+    from ..store_bytes import Floats
 
 
 class SmallUpdates(Finding):

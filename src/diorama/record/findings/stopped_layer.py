@@ -8,7 +8,7 @@ import numpy as np
 
 from ...core.errors import DioramaError
 from ...core.knobs import knob
-from ...core.saying import counted
+from ...core.numerals import counted
 from . import Finding, Found, SeriesTable, last, layer_of, learning, matrices, named, series, series_between, since
 
 if TYPE_CHECKING:

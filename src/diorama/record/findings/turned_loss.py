@@ -10,8 +10,8 @@ from ...core.knobs import knob
 from . import Finding, Found, series, since
 
 if TYPE_CHECKING:
-    from ..packing import Floats, Steps
     from ..reader import RunReader
+    from ..store_bytes import Floats, Steps
 
 _FURTHER = 4.0
 """So many times as far from nothing as in the beginning is a loss that has no end."""

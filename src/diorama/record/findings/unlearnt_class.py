@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...core.knobs import knob
-from ..misread import LOOKS, misread, surely
+from ..misread_classes import LOOKS, misread, surely
 from . import Finding, Found
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..histogram import HistogramValue
-    from ..packing import Row
     from ..step import Step
+    from ..store_bytes import Row
 
     Values = Mapping[str, float | Tensor | HistogramValue | Row]
 

@@ -10,7 +10,7 @@ import msgspec
 from torch import nn
 
 from ...core.errors import Damaged, NotApplicable
-from ...model.unwrap import named_modules, unwrap
+from ...model.plain_module import named_modules, unwrap
 from . import layers
 from .births import Births, Rearranged, after, layer_place, spans, weight_place
 from .graft import Graft, given_shape

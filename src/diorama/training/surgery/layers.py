@@ -14,11 +14,11 @@ from ...core.selection import spoken, within
 from ...data import nesting
 from ...data.nesting import Nested
 from ...model.axes import likely_unit_axis, unit_axis
-from ...model.untouched import Untouched
-from ...model.unwrap import named_modules
+from ...model.plain_module import named_modules
+from ...model.preservation import Untouched
 from ..optimizers import check_apart, check_elsewhere, check_steps
+from .feasibility import ran, ready
 from .followed import Skip, alone, follow, followed, hear, owner_of, unheard
-from .ready import ran, ready
 from .recipe import STARTS, LayerRecipe, ResidualBlock, Start, made, recipe_of
 from .trial import MODES, answers, copied, tried
 

@@ -12,10 +12,10 @@ from ...core.errors import NotApplicable, UsageError
 from ...core.selection import spoken
 from ...data.nesting import Nested
 from ...model.axes import likely_unit_axis, unit_axis
-from ...model.unwrap import named_modules, unwrap
+from ...model.plain_module import named_modules, unwrap
+from .feasibility import ran, ready
 from .followed import Skip, followed
 from .layers import ChangedLayer, come, enrolled, named, places_for, put_in, remove_layer, seen_in
-from .ready import ran, ready
 from .recipe import CONVOLUTIONS, LayerRecipe, made
 from .trial import MODES, answers, copied, tried
 

@@ -13,7 +13,7 @@ from ...core.errors import NotApplicable
 from ...data import nesting
 from ...data.nesting import Nested
 from ...model.mode import OpMode
-from ...model.untouched import Untouched
+from ...model.preservation import Untouched
 from .arrangement import Arrangement, Order, moved
 from .dropout import without_dropout
 from .graft import Graft

@@ -13,7 +13,7 @@ from ...data.nesting import Nested
 from ...model.axes import tensors_in
 from ...model.duplicate import duplicate
 from ...model.mode import OpMode
-from ...model.untouched import Mode, Untouched, grads_asked
+from ...model.preservation import Mode, Untouched, grads_asked
 from .dropout import without_dropout
 
 _ROUNDING = {torch.float64: 1e-9, torch.complex128: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}

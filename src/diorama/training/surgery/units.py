@@ -17,16 +17,16 @@ from ...core.errors import DioramaError, NotApplicable, UsageError
 from ...core.selection import spoken
 from ...data.nesting import Nested
 from ...model.axes import tensors_in
-from ...model.untouched import Mode
-from ...model.unwrap import named_modules, unwrap
+from ...model.plain_module import named_modules, unwrap
+from ...model.preservation import Mode
 from .arrangement import NEW, Arrangement, grown, moved, without
 from .averages import gathered
+from .feasibility import ready
 from .graft import Graft
-from .ready import ready
 from .slopes import TaughtExamples, steepest
 from .starts import FAINT, HOWS, How, divided, masks, started, tensors_of, tied_alone
 from .trial import answers, copied, tried
-from .unrun import check_ran
+from .unrun_weights import check_ran
 from .widths import Split, Widths, follow
 
 _SPLITS: tuple[Split, ...] = ("leading", "trailing")

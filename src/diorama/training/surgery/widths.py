@@ -19,9 +19,9 @@ from ...model.axes import first_tensor, tensors_in, unit_axis
 from ...model.layers import recurrent_parts
 from ...model.mode import OpMode, Trail
 from ...model.ops import axis_of, named
+from ...model.plain_module import layer_modules
+from ...model.preservation import Untouched
 from ...model.tracks import Axis, Tracks, Whole, varying
-from ...model.untouched import Untouched
-from ...model.unwrap import layer_modules
 from .dropout import without_dropout
 from .recurrence import Recurrence
 

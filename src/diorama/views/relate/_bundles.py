@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.saying import percent
+from ...core.numerals import percent
 from ...core.selection import spoken
 from ._columns import Cluster, MapColumn
 

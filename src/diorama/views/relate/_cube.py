@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from ...core.colour import symmetric
 from ...core.errors import NotApplicable
 from ...core.marks import Scatter
+from ...core.numerals import counted
 from ...core.picture import Progress
-from ...core.saying import counted
 from ...core.selection import Key, Selection, spoken, unit_key
 from ...methods.grouping import ordered
 from ...scene import Scene
@@ -20,7 +20,7 @@ from ..samples import part
 from ..texts import tokens, visible
 from ..units import ShownLayer, look, main_layers, responses, shown
 from ._columns import standard
-from ._still import colourless
+from ._silent_units import colourless
 
 Floats = NDArray[np.float64]
 POINTS = 20_000

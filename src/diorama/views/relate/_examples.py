@@ -23,8 +23,8 @@ from ...scene import Scene
 from ...scene.directions import codes
 from ...scene.input import pictured
 from ...scene.sets import classes_of
-from .. import about, inputs
-from ..relabelled import of_numbers, relabelled, wrong
+from .. import inputs, sections
+from ..changed_labels import of_numbers, relabelled, wrong
 from ..samples import noted
 
 COLOURS = ("class", "prediction", "loss", "confidence", "unit")
@@ -133,7 +133,7 @@ def _coloured(
     if y is not None and colour != "prediction" and y.numel() == len(y) and not y.is_complex():
         values = y.reshape(len(y)).double().numpy()
         return values, magnitude(values, float(np.nanmin(values))), (), "Colours tell the true value.", note
-    return np.zeros(len(scene.live)), None, ("examples",), "", note or f"{about.classless(scene).capitalize()}, so all have one colour."
+    return np.zeros(len(scene.live)), None, ("examples",), "", note or f"{sections.classless(scene).capitalize()}, so all have one colour."
 
 
 def _ends(scene: Scene) -> tuple[NDArray[np.float64], Limits | None, tuple[str, ...]] | None:

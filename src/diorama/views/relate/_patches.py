@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ...core.errors import NotApplicable
-from ...derive.scanning import SeenUnits, seen
+from ...derive.scans import SeenUnits, seen
 from ...scene import Scene
-from ...scene.reads import misplaced
+from ...scene.layer_text import misplaced
 from .. import texts
 from ..crops import GREY, ChosenExamples, chosen, smaller
 from ._columns import MapColumn

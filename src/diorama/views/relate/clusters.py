@@ -13,8 +13,8 @@ from ...core.colour import symmetric
 from ...core.errors import NotApplicable, NotFound
 from ...core.knobs import knob
 from ...core.marks import Group, Handle, Heatmap, Network, Node
+from ...core.numerals import counted, joined
 from ...core.picture import Check, Draft, Picture, Progress
-from ...core.saying import counted, joined
 from ...core.selection import Key, Selection, spoken, together
 from ...data.kinds import Image, Tokens
 from ...derive.columns import columns
@@ -23,13 +23,13 @@ from ...derive.strengths import apart, unfollowed
 from ...scene import Scene, wiring
 from ...scene.sets import members
 from ...scene.sets import words as words_of
-from .. import about
+from .. import sections
 from ..samples import layers_said, looked_at, looked_up_said, noted, part, single, standing, unfollowed_said
 from ..view import View
 from ._bundles import Bundle, bundled, correlated
 from ._columns import LIT, WIDEST, MapColumn, Shown, columned, drawn, grouped, key_of, standard, telling
 from ._patches import looked_at_words, patches, words
-from ._still import closed
+from ._silent_units import closed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,7 +187,7 @@ class ClustersView(View):
         if own and self.held is not None:
             notes.append(f"at step {self.held} other units are told, so the clusters are this step's own")
         if self.by == "class" and found["by"] == "example":
-            why = about.classless(scene) if about.truths(scene) is None else "all examples that are looked at are of one class"
+            why = sections.classless(scene) if sections.truths(scene) is None else "all examples that are looked at are of one class"
             notes.append(f"{why}, so units are compared by each example")
         return noted(*notes)
 

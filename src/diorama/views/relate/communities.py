@@ -12,8 +12,8 @@ from ...core.colour import symmetric
 from ...core.errors import UsageError
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Handle, Heatmap, Network, Node, Table, Vertex
+from ...core.numerals import counted, joined
 from ...core.picture import Check, Picture, Progress
-from ...core.saying import counted, joined
 from ...core.selection import Selection, layer_key, spoken, together, unit_key
 from ...derive.columns import columns
 from ...derive.derivations.communities import silenced

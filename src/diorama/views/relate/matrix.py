@@ -12,9 +12,9 @@ from ...core.colour import Limits, magnitude, symmetric
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Heatmap
+from ...core.numerals import counted, joined
 from ...core.picture import Check, Picture, Progress
 from ...core.rounding import alike
-from ...core.saying import counted, joined
 from ...core.selection import Selection, layer_key, number_key, several, spoken, together, unit_key
 from ...data.kinds import Tokens
 from ...derive.columns import columns
@@ -28,7 +28,7 @@ from ..units import ShownLayer, responses, shown, telling_layers
 from ..view import View
 from . import _cube
 from ._columns import standard
-from ._still import colourless
+from ._silent_units import colourless
 
 SNAPSHOTS = 16
 """So many moments of a training are looked at."""

@@ -9,11 +9,11 @@ import numpy as np
 from ...core.colour import magnitude
 from ...core.knobs import knob
 from ...core.marks import Heatmap
+from ...core.numerals import being, counted, joined
 from ...core.picture import Check, Picture, Progress
-from ...core.saying import being, counted, joined
 from ...core.selection import Selection, layer_key, number_key, spoken
+from ...derive.class_overlap import INPUT
 from ...derive.derivations.mixing import ANSWER, RISE, unclassed
-from ...derive.lying import INPUT
 from ...scene import Scene
 from ...scene.sets import classes_of, named
 from ..samples import first_examples, looked_at, noted, unanswered

@@ -10,8 +10,8 @@ import numpy as np
 from ...core.colour import symmetric
 from ...core.knobs import knob
 from ...core.marks import Bars, Column, Group, Node, Table
+from ...core.numerals import joined
 from ...core.picture import Check, Draft, Picture, Progress
-from ...core.saying import joined
 from ...core.selection import Selection, layer_key, spoken
 from ...derive.derivations.needed import tried, untriable
 from ...derive.losses import unmeasured

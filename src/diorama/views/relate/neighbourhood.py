@@ -10,8 +10,8 @@ import numpy as np
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Network, Vertex
+from ...core.numerals import counted
 from ...core.picture import Picture, Progress
-from ...core.saying import counted
 from ...core.selection import Key, Selection, layer_key, number_key, spoken, unit_key
 from ...model.targets import called
 from ...scene import Scene

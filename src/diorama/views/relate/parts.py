@@ -21,7 +21,7 @@ from .. import crops, inputs
 from ..samples import looked_at, noted
 from ..units import ShownLayer, main_layers, shown, telling_layers
 from ..view import View
-from ._asked_for import Pictures, formed, from_examples
+from ._direction_pictures import Pictures, formed, from_examples
 
 CELL = 40
 """Pixels of the largest picture of a place."""

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from ...core.errors import DioramaError
 from ...core.knobs import knob, knobs_of
 from ...core.marks import Group, Node, Roll, Scatter
+from ...core.numerals import counted
 from ...core.picture import Draft, Picture, Progress
 from ...core.registry import projections
-from ...core.saying import counted
 from ...core.selection import Selection, spoken
 from ...data.melodies import is_mark
 from ...derive.derivation import Derived
-from ...methods.projecting import laid_onto, unplaced
+from ...methods.placement import laid_onto, unplaced
 from ...scene import Scene
 from ...scene.directions import lacking
 from .. import melodies, planes, texts
@@ -26,9 +26,9 @@ from ..samples import broken, first_examples, looking, noted
 from ..view import View
 from ._biplot import Biplot, biplot
 from ._examples import COLOURS, ShownExamples
-from ._measured import MeasuredMap, measured
-from ._still import stand
-from ._way import OnWay, on_way
+from ._interim_map import OnWay, on_way
+from ._map_quality import MeasuredMap, measured
+from ._silent_units import stand
 
 PERPLEXITIES = (5.0, 30.0, 100.0)
 SEEDS = (0, 1, 2)

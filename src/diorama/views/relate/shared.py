@@ -10,8 +10,8 @@ import numpy as np
 from ...core.colour import symmetric
 from ...core.knobs import knob
 from ...core.marks import Bars, Column, Group, Image, Node, Table
+from ...core.numerals import counted
 from ...core.picture import Check, Picture, Progress
-from ...core.saying import counted
 from ...core.selection import Selection, number_key, spoken, unit_key
 from ...data import kinds
 from ...derive.derivations.shared import FEWEST, SHUFFLES, unshared

@@ -19,7 +19,7 @@ from ..samples import layers_said, looked_at, looked_up_said, noted, part, stand
 from ..view import View
 from ._bundles import correlated
 from ._columns import standard, telling
-from ._still import CLOSED, closed, unheard
+from ._silent_units import CLOSED, closed, unheard
 
 SIDE, RIM, ASIDE, SHUT, DOT, ANCHOR = 460.0, 40.0, 60.0, 4.0, 7.0, 12.0
 LONGEST = RIM + ASIDE - ANCHOR

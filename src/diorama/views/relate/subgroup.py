@@ -12,8 +12,8 @@ from ...core.colour import symmetric
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Bars, Column, Group, Image, Node, Table
+from ...core.numerals import being, counted
 from ...core.picture import Check, Picture, Progress
-from ...core.saying import being, counted
 from ...core.selection import Selection, number_key, spoken, unit_key
 from ...data import kinds
 from ...data.nesting import first

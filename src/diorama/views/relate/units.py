@@ -15,17 +15,17 @@ from ...core.registry import projections
 from ...core.rounding import deviations
 from ...core.selection import Selection, spoken, unit_key
 from ...derive.derivation import Derived
-from ...methods.correlating import as_rows
+from ...methods.correlation import as_rows
 from ...methods.neighbours import trustworthiness
-from ...methods.projecting import unplaced
+from ...methods.placement import unplaced
 from ...scene import Scene
 from ...scene.directions import lacking
 from ...scene.sets import members, named, words
 from .. import planes
 from ..samples import broken, first_examples, looked_at, noted, part, single
 from ..view import View
-from ._still import CLOSED, stand, unheard
-from ._way import OnWay, on_way
+from ._interim_map import OnWay, on_way
+from ._silent_units import CLOSED, stand, unheard
 
 NEAR = 10
 LIT = 0.5

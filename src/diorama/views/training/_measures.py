@@ -16,9 +16,9 @@ from ...data.image import Image
 from ...derive.columns import answers
 from ...methods.attribute import attribute
 from ...model.layers import Layer
-from ...model.learning import answering
+from ...model.plain_module import fed
 from ...model.surroundings import Neutral
-from ...model.unwrap import fed
+from ...model.weight_modules import answering
 from ...run import Run
 from ...scene import Scene
 

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...core.errors import NotApplicable, UsageError
+from ...core.numerals import counted, percent
 from ...core.picture import Check, Progress
-from ...core.saying import counted, percent
 from ...core.selection import Selection
 from ...data.kinds import Table
 from ...derive.planes import Components, apart, flat_inputs, kept, shaped
 from ...methods.input_map import returned
 from ...scene import Scene
-from ..relabelled import wrong
+from ..changed_labels import wrong
 
 FEW = 0.5
 """Below this share of kept answers a plane says little about the examples."""

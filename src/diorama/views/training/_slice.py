@@ -13,7 +13,7 @@ from ...core.errors import NotApplicable
 from ...model.averages import normalized, reestimate
 from ...scene import Scene
 from ...scene.weight_planes import WeightPlane, put
-from ._counted import mean_loss, with_losses
+from ._mean_loss import mean_loss, with_losses
 
 Floats = NDArray[np.float64]
 @dataclasses.dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from ...core.errors import DioramaError
 from ...core.marks import Block, Blocks, Edge, Handle
-from ...model.folding import folded
 from ...model.graph import Graph, GraphNode
+from ...model.repeated_blocks import folded
 from ...scene import Scene
 
 if TYPE_CHECKING:

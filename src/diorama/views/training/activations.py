@@ -12,8 +12,8 @@ from ...core.colour import Limits
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Group, Heatmap, Node, Tiles
+from ...core.numerals import counted
 from ...core.picture import Picture, Progress
-from ...core.saying import counted
 from ...core.selection import Selection, spoken, unit_key
 from ...scene import Scene
 from .. import inputs, scales

@@ -9,7 +9,7 @@ from ...core.knobs import knob
 from ...core.marks import Group, Node, Number
 from ...core.picture import Picture, Progress
 from ...core.selection import Selection
-from .. import acting, typed_weights
+from .. import offers, typed_weights
 from ..view import View
 
 if TYPE_CHECKING:
@@ -50,11 +50,11 @@ class ActsView(View):
         if run is None:
             return
         if self.tried:
-            what = tuple(acting.asked(scene, self.tried, self.with_knobs))
+            what = tuple(offers.asked(scene, self.tried, self.with_knobs))
             yield self.picture(scene, selection, "On a copy", Group(children=what), _ON_A_COPY)
             return
-        done = list(acting.in_force(scene, self.limit))
-        numbers = acting.examples(scene, self.limit)
+        done = list(offers.in_force(scene, self.limit))
+        numbers = offers.examples(scene, self.limit)
         alive = run.alive
         if not alive:
             caption = "The training has ended, so nothing can be changed any more."
@@ -65,7 +65,7 @@ class ActsView(View):
             caption = caption[0].upper() + caption[1:]
         held = typed_weights.marks(scene, selection, self.value) if alive else []
         offered: list[Number] = []
-        for each in acting.offers(scene, selection):
+        for each in offers.offers(scene, selection):
             offered.append(each)
             yield self._picture(scene, selection, held, offered, done, caption, numbers, final=False)
         yield self._picture(scene, selection, held, offered, done, caption, numbers, final=True)

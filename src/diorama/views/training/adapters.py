@@ -11,14 +11,14 @@ from ...core.colour import magnitude
 from ...core.errors import NotApplicable, not_found
 from ...core.knobs import knob
 from ...core.marks import Bars, Column, Group, Node, Table
+from ...core.numerals import counted, percent, plain
 from ...core.picture import Picture, Progress
-from ...core.saying import counted, percent, plain
 from ...core.selection import Selection, layer_key
 from ...derive.derivations.adapters import without_adapters
 from ...model.adapters import Adapter, adapters, switch_off
 from ...scene import Scene
 from ...scene.input import asked
-from ...scene.turning import turned
+from ...scene.turned_answers import turned
 from .. import answers
 from ..view import View
 

@@ -10,9 +10,9 @@ from ...core.picture import Picture, Progress
 from ...core.selection import Selection
 from ...scene import Scene
 from ...scene.input import asked, ending
-from ...scene.reads import tags
+from ...scene.layer_text import tags
 from .. import answers, inputs
-from ..relabelled import called
+from ..changed_labels import called
 from ..view import View
 
 

@@ -19,7 +19,7 @@ from ...data.kinds import Image, Table
 from ...scene import Scene
 from ...scene.sets import output_name
 from .. import inputs, scales
-from ..relabelled import of_numbers
+from ..changed_labels import of_numbers
 from ..view import View
 from . import _planes as planes
 from ._planes import ColumnsPlane, CutPlane

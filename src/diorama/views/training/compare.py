@@ -16,16 +16,16 @@ from ...core.colour import Limits
 from ...core.errors import Cancelled, DioramaError, NotApplicable
 from ...core.knobs import build, knob
 from ...core.marks import Bars, Column, Group, Lines, Node, Series, Table
+from ...core.numerals import joined, plain
 from ...core.picture import Picture, Progress
-from ...core.saying import joined, plain
 from ...core.selection import Selection, layer_key, number_key, spoken, unit_key
 from ...scene import Scene
 from ...scene.sets import named
-from .. import inputs, recorded
-from ..held_back import HeldBack, held_back
-from ..relabelled import called, changed_of_probe, wrong
+from .. import inputs, run_series
+from ..changed_labels import called, changed_of_probe, wrong
+from ..validation_measures import HeldBack, held_back
 from ..view import View
-from ._beside import OtherNetwork, done_apart, mean
+from ._other_network import OtherNetwork, done_apart, mean
 from .curves import CurvesView
 from .distributions import DistributionsView
 
@@ -195,7 +195,7 @@ def _numbers(scene: Scene, beside: list[OtherNetwork]) -> Node:
         return _ComparedRow(name, step, loss, right, relabelled, float(count), differ,
                             held_back(looked.run, step if np.isfinite(step) else np.inf))
 
-    here = f"step {scene.step}" if beside[0].same_run else recorded.label(scene.run, [one.other.run for one in beside]) or scene.name
+    here = f"step {scene.step}" if beside[0].same_run else run_series.label(scene.run, [one.other.run for one in beside]) or scene.name
     told = [one.turned for one in beside if one.turned is not None and one.turned.total]
     what = told[0].what if told else "examples"
     rows = [row(f"{here} (here)", scene, scene.answers() if scene.task else None, 0.0 if told else float("nan"))]

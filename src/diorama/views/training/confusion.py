@@ -12,12 +12,12 @@ from ...core.colour import magnitude, symmetric
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Heatmap, Table
+from ...core.numerals import being, leading
 from ...core.picture import Check, Picture, Progress
-from ...core.saying import being, leading
 from ...core.selection import Selection, number_key
 from ...scene import Scene
 from ...scene.sets import classless, named
-from .. import inputs, recorded
+from .. import inputs, run_series
 from ..samples import few, first_examples, looking
 from ..similar_units import alike
 from ..view import View
@@ -98,7 +98,7 @@ class ConfusionView(View):
             values=values, limits=limits, row_labels=names, column_labels=names, row_keys=keys, column_keys=keys, row_title="truth",
             column_title="answer", square=True, numbers=len(names) <= FEW, size=22 if len(names) <= FEW else 10,
         )
-        notes = [*recorded.reservations(scene), *few(scene)]
+        notes = [*run_series.reservations(scene), *few(scene)]
         notes += [f"{len(folded)} of {found.size} classes, the least mixed-up, are folded into one row and column"] if len(folded) else []
         absent = int((found.counts.sum(0) + found.counts.sum(1) == 0).sum())
         notes += [f"{absent} of {found.size} classes do not occur"] if absent and found.size > self.most else []

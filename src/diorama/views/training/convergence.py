@@ -11,13 +11,13 @@ from ...core.colour import magnitude
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Heatmap, Lines, Node, Series, Table
+from ...core.numerals import joined
 from ...core.picture import Check, Picture, Progress
-from ...core.saying import joined
 from ...core.selection import Selection, layer_key, number_key, spoken, without_call
 from ...scene import Scene
 from ...scene.weight_planes import sampled
 from ..view import View
-from ._settling import Moves, SettledAnswers, answered, moves, settled
+from ._end_distance import Moves, SettledAnswers, answered, moves, settled
 
 Floats = NDArray[np.float64]
 MANY = 40

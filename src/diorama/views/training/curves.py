@@ -15,12 +15,12 @@ from ...core.knobs import knob
 from ...core.marks import Event, Group, Handle, Lines, Series
 from ...core.picture import Picture, Progress
 from ...core.selection import Selection
-from ...data.wording import PART
+from ...data.text_places import PART
 from ...record.reader import enveloped
 from ...run import Run
-from .. import recorded
-from ..recorded import Floats, RecordedSeries, Steps
-from ..relabelled import of_numbers
+from .. import run_series
+from ..changed_labels import of_numbers
+from ..run_series import Floats, RecordedSeries, Steps
 from ..view import View
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class CurvesView(View):
     follows = ("layer",)
 
     show: str = knob("learning", "Which numbers: the loss and accuracy, or what each layer does.",
-                     choices=recorded.GROUPS, main=True)
+                     choices=run_series.GROUPS, main=True)
     smooth: float = knob(20.0, "Average over about so many steps; 0 shows the numbers as they are.", low=0.0,
                          high=100_000.0, unit="steps", main=True)
     series: str | None = knob(None, "Names or patterns instead, with commas: loss, updates/*/ratio.", kind="series")
@@ -69,11 +69,11 @@ class CurvesView(View):
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """One picture: a chart for each kind of number."""
-        runs = [_Overlaid(run, number, self) for number, run in enumerate(recorded.overlaid(scene, self.runs))]
-        wanted = {name: None for one in runs for name in recorded.chosen(one.run.series_names, self.show, self.series)}
+        runs = [_Overlaid(run, number, self) for number, run in enumerate(run_series.overlaid(scene, self.runs))]
+        wanted = {name: None for one in runs for name in run_series.chosen(one.run.series_names, self.show, self.series)}
         if not wanted:
-            raise NotApplicable(f"nothing was recorded for {self.show!r}: {recorded.lacking(runs[0].run, self.show)}")
-        found = recorded.charts(wanted, any(one.run.meta.get("doubt") or one.run.meta.get("measure") == PART for one in runs))
+            raise NotApplicable(f"nothing was recorded for {self.show!r}: {run_series.lacking(runs[0].run, self.show)}")
+        found = run_series.charts(wanted, any(one.run.meta.get("doubt") or one.run.meta.get("measure") == PART for one in runs))
         layers = {key.layer for key in selection.all("layer")}
         drawn = {chart: found[chart][:_LINES] for chart in list(found)[:_CHARTS]}
         marks = tuple(self._lines(scene, chart, members, runs, layers) for chart, members in drawn.items())
@@ -94,8 +94,8 @@ class CurvesView(View):
         changed: list[str] = []
         if any(member.name.startswith("probe/") for members in drawn.values() for member in members):
             beside = [one.run for one in runs]
-            changed = [f"{recorded.label(one.run, beside)}: {told}" if len(runs) > 1 else told for one in runs for told in of_numbers(one.run)]
-        note = "; ".join(filter(None, (*recorded.reservations(scene, looked=False), *changed, note)))
+            changed = [f"{run_series.label(one.run, beside)}: {told}" if len(runs) > 1 else told for one in runs for told in of_numbers(one.run)]
+        note = "; ".join(filter(None, (*run_series.reservations(scene, looked=False), *changed, note)))
         caption = self._caption(scene, runs[0], [one for members in drawn.values() for one in members])
         body = marks[0] if len(marks) == 1 else Group(children=marks)
         yield self.picture(scene, selection, "Curves", body, caption, note=note, hint="Click a step to see the whole network as it was then.")
@@ -112,13 +112,13 @@ class CurvesView(View):
                 # Many lines: the ten first are strong, or the selected layer's.
                 weak = member.key.partition(":")[2] not in layers if layers and member.key else place >= _COLOURS
                 colour = (place + one.number * len(members)) % _COLOURS
-                group = recorded.label(one.run, [other.run for other in runs]) if len(runs) > 1 else ""
+                group = run_series.label(one.run, [other.run for other in runs]) if len(runs) > 1 else ""
                 series += one.drawn(member, colour, group, weak and len(members) > 1)
         first = runs[0]
         return Lines(
-            title=recorded.chart_title(chart), series=tuple(series), x_title="time" if self.axis == "time" else "step",
+            title=run_series.chart_title(chart), series=tuple(series), x_title="time" if self.axis == "time" else "step",
             x_kind="time" if self.axis == "time" else "step", x_log=self.log_x, y_log=self._log_y(chart),
-            x_range=recorded.bounds(self.range), events=first.events(), cursor=first.place(scene.step),
+            x_range=run_series.bounds(self.range), events=first.events(), cursor=first.place(scene.step),
             handle=Handle(knob="range", kind="range", value=self.range or ""), height=170,
         )
 
@@ -188,11 +188,11 @@ class _Overlaid:
     def events(self) -> tuple[Event, ...]:
         """The run's events on the axis."""
         moments = []
-        for at, end, kind, label in recorded.events(self.run):
+        for at, end, kind, label in run_series.events(self.run):
             place, until = self.place(int(at)), None if end is None else self.place(int(end))
             if place is not None:
                 moments.append((place, until, kind, label))
-        return recorded.as_marks(moments)
+        return run_series.as_marks(moments)
 
     def drawn(self, member: RecordedSeries, colour: int, group: str, weak: bool) -> list[Series]:
         """A series as lines: what was recorded with its envelope, and smoothed on top of it."""
@@ -208,7 +208,7 @@ class _Overlaid:
         thin = low is mean
         # What is set and not measured is shown as it was set.
         window = 0.0 if member.chart == "learning_rate" else self.knobs.smooth
-        smooth = recorded.smoothed(steps, values, window)
+        smooth = run_series.smoothed(steps, values, window)
         raw = line(y=mean, low=None if thin else low, high=None if thin else high, faint=weak or smooth is not values)
         if smooth is values:
             return [raw]
@@ -219,7 +219,7 @@ class _Overlaid:
 
     def _range(self) -> tuple[float, float] | None:
         """The shown part in steps."""
-        found = recorded.bounds(self.knobs.range)
+        found = run_series.bounds(self.knobs.range)
         if found is None or self.knobs.axis == "step":
             return found
         steps = np.arange(self.run.last_step + 1)

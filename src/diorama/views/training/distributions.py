@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from ...core.errors import NotApplicable, not_found
 from ...core.knobs import knob
 from ...core.marks import Lines, Ridges, RidgeSet, Series
+from ...core.numerals import counted, joined
 from ...core.picture import Picture, Progress
-from ...core.saying import counted, joined
 from ...core.selection import Selection, spoken, without_call
 from ...record.histogram import HistogramSeries
 from ...run import Run
-from .. import recorded
+from .. import run_series
 from ..view import View
 
 if TYPE_CHECKING:
@@ -61,15 +61,15 @@ class DistributionsView(View):
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """One picture, of every step that was looked at."""
-        runs = recorded.overlaid(scene, self.runs)
+        runs = run_series.overlaid(scene, self.runs)
         name, note = self._name(runs[0], selection)
-        labels = [recorded.label(run, runs) for run in runs]
+        labels = [run_series.label(run, runs) for run in runs]
         found = [self._sets(run, name, number, labels[number] if len(runs) > 1 else "") for number, run in enumerate(runs)]
         if not found[0]:
             raise NotApplicable(f"the run {runs[0].name!r} has no distribution of {name!r}")
         without = [label for label, made in zip(labels, found, strict=True) if not made]
         sets = [one for made in found for one in made]
-        low, high = recorded.bounds(self.range) or _span([one.found for one in sets])
+        low, high = run_series.bounds(self.range) or _span([one.found for one in sets])
         kind, _, about = name.partition("/")
         about = about.removesuffix("/probe")
         title = f"{kind.capitalize()} of {about}" if kind in KINDS else name
@@ -78,7 +78,7 @@ class DistributionsView(View):
         draw = self._ridges if self.form == "ridges" else self._bands
         lacking = f"{', '.join(without)}: no distribution of {name} was recorded there." if without else ""
         whole = "The numbers are complex; what is shown of them is their magnitude." if any(
-            recorded.of_complex(run, name) for run in runs) else ""
+            run_series.of_complex(run, name) for run in runs) else ""
         notes = [note, whole, lacking, *(_odd(one) for one in sets), _beyond(sets, low, high)]
         yield self.picture(
             scene, selection, title, draw(sets, (low, high), kind, cursor), self._caption(sets, kind, low, high),
@@ -94,7 +94,7 @@ class DistributionsView(View):
             return self.tensor, ""
         fitting = [name for name in names if name.startswith(f"{self.of}/") and not name.endswith("/probe")]
         if not fitting:
-            raise NotApplicable(f"no {self.of} were recorded in this run: {recorded.lacking(run, self.of)}")
+            raise NotApplicable(f"no {self.of} were recorded in this run: {run_series.lacking(run, self.of)}")
         key = selection.one("layer") or selection.one("unit")
         wanted = self.layer or (key.layer if key is not None else None)
         if wanted is None:

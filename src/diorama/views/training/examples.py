@@ -13,20 +13,20 @@ from torch import Tensor
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Column, Node, Table, Tiles
+from ...core.numerals import being, counted
 from ...core.picture import Picture, Progress
-from ...core.saying import being, counted
 from ...core.selection import Selection, number_key
 from ...scene import Scene
 from ...scene.directions import codes
 from ...scene.input import pictured
 from ...scene.sets import loss_unit, names, several
-from ...scene.turning import turned
-from .. import inputs, recorded
-from ..relabelled import called, of_numbers, relabelled, wrong
+from ...scene.turned_answers import turned
+from .. import inputs, run_series
+from ..changed_labels import called, of_numbers, relabelled, wrong
 from ..samples import few, first_examples, looking, unanswered
 from ..view import View
-from ._changed import changed
-from ._followed import MEASURES, FollowedExamples, Told
+from ._changed_examples import changed
+from ._followed_examples import MEASURES, FollowedExamples, Told
 
 SORTS = ("auto", "index", "loss", "margin", "class", "change", "direction", "doubt")
 SHOWN = ("answers", "history", "map", "mislabelled", "changed")
@@ -103,7 +103,7 @@ class ExamplesView(View):
         total = len(order)
         order = self._shown(facts, order)
         node = self._strip(scene, facts, order) if self.layout == "strip" else self._table(scene, facts, order)
-        notes = [*recorded.reservations(scene), *_alone(scene), *few(scene)]
+        notes = [*run_series.reservations(scene), *_alone(scene), *few(scene)]
         notes += [f"{len(order):,} of {total:,} examples shown"] if len(order) < total else []
         notes += [f"none is {self.only}"] if not total and self.only != "all" else []
         caption = self._caption(scene, facts, before, strip=isinstance(node, Tiles))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from ...core import registry
 from ...core.knobs import knob, title_of
 from ...core.marks import Action, Group, Number
+from ...core.numerals import counted
 from ...core.picture import Picture, Progress
-from ...core.saying import counted
 from ...core.selection import Selection
 from ...record import evidence, look_pace
 from ...record.past import Past

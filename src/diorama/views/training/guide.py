@@ -16,15 +16,15 @@ import numpy as np
 from ...core.errors import DioramaError
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Node, Parallel, Table
+from ...core.numerals import percent, plain
 from ...core.picture import Picture, Progress
-from ...core.saying import percent, plain
 from ...core.selection import Key, Selection
 from ...record.facts import learnable
 from ...record.lineage import neighbours
 from ...run import Run, open_run
-from .. import recorded
-from ..held_back import HeldBack, better, held_back
-from ..relabelled import of_numbers
+from .. import run_series
+from ..changed_labels import of_numbers
+from ..validation_measures import HeldBack, better, held_back
 from ..view import View
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class GuideView(View):
         """The record at once, then one model after the other."""
         assert scene.run is not None  # fits() has seen it
         runs, notes = self._runs(scene)
-        rows = [_RankedRow.of(run, recorded.label(run, runs)) for run in runs]
+        rows = [_RankedRow.of(run, run_series.label(run, runs)) for run in runs]
         yield self._drawn(scene, selection, rows, notes, final=not self.look)
         if not self.look:
             return

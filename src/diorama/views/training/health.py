@@ -10,15 +10,15 @@ import numpy as np
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Handle, Lines, Node, Series, Table
+from ...core.numerals import counted, leading, percent, plain
 from ...core.picture import Picture, Progress
-from ...core.saying import counted, leading, percent, plain
 from ...core.selection import Selection, layer_key, spoken
 from ...record import ranges
 from ...record.findings import ALARM
 from ...record.past import Past
-from .. import layer_health, recorded
+from .. import layer_health, run_series
 from ..layer_health import MEASURES, Cell, JudgedLayers, Measure
-from ..recorded import Floats, Steps
+from ..run_series import Floats, Steps
 from ..samples import layers_said, own_module
 from ..view import View
 
@@ -70,12 +70,12 @@ class HealthView(View):
                     "no layer is known that these weights belong to: they stand in the model itself; the views curves and weight_series show them"
                 )
             raise NotApplicable(
-                "nothing was recorded of any layer's weights: " + recorded.lacking(run, "weights") + "; the view curves shows "
+                "nothing was recorded of any layer's weights: " + run_series.lacking(run, "weights") + "; the view curves shows "
                 "what the loop reported"
             )
         readings = layer_health.read(run, layers, names)
         if not readings:
-            raise NotApplicable("nothing was recorded of any layer: " + recorded.lacking(run, "weights"))
+            raise NotApplicable("nothing was recorded of any layer: " + run_series.lacking(run, "weights"))
         health = layer_health.judged(layers, readings, step)
         table = self._table(health, step)
         chosen = [key.layer for key in selection.all("layer")]
@@ -316,7 +316,7 @@ def _reason(name: str, cell: Cell) -> str:
 def _curves(run: Run, health: JudgedLayers, row: int, step: int) -> Node:
     """Every number of a layer as a curve over its healthy range."""
     name = health.layers[row]["name"]
-    moments = recorded.as_marks(recorded.events(run))
+    moments = run_series.as_marks(run_series.events(run))
     charts = []
     for measure in MEASURES:
         found = health.readings.get(measure.name)

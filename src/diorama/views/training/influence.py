@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 
 from ...core.knobs import knob, numbers_written
 from ...core.marks import Action, Bars, Column, Group, Node, Number, Table
+from ...core.numerals import counted, joined
 from ...core.picture import Check, Picture, Progress
-from ...core.saying import counted, joined
 from ...core.selection import Selection, number_key, spoken
 from ...derive.derivations.influence import InfluenceDerivation
 from ...scene import Scene
 from ...scene.input import asked
-from ...scene.reading import truth
+from ...scene.other_data import truth
 from ...scene.sets import named
 from .. import answers, inputs
-from ..relabelled import changed_of_probe, steered_probe
+from ..changed_labels import changed_of_probe, steered_probe
 from ..view import View
 
 _SLOW = 5.0

@@ -12,8 +12,8 @@ from ...core.marks import Group, Node
 from ...core.picture import Picture, Progress
 from ...core.selection import Key, Selection
 from ...scene import Scene
-from .. import about, typed_weights
-from ..relabelled import of_numbers
+from .. import sections, typed_weights
+from ..changed_labels import of_numbers
 from ..view import View
 from . import weight_series
 
@@ -49,26 +49,26 @@ class InspectorView(View):
         """First what one forward pass tells; then what the probe set tells."""
         key = self._chosen(scene, selection)
         if key is not None and key.kind == "unit":
-            unit = about.AboutUnit(scene, key, selection)
+            unit = sections.AboutUnit(scene, key, selection)
             quick = unit.quick()
             yield self._picture(scene, selection, unit.title, quick, unit.caption(), final=False)
             yield Progress(done=0, total=1, note="one pass over the probe set, for the strongest examples")
             probed = [*quick, *unit.probed(self.count)]
             yield from self._with_acts(scene, selection, unit.title, probed, unit.caption(True))
         elif key is not None and key.kind == "layer":
-            layer = about.AboutLayer(scene, key.name)
+            layer = sections.AboutLayer(scene, key.name)
             quick = layer.quick()
             yield self._picture(scene, selection, key.name, quick, layer.caption(), final=False)
             yield Progress(done=0, total=1, note="one pass over the probe set, for what each unit does")
             yield from self._with_acts(scene, selection, key.name, [*quick, *layer.probed()], layer.caption())
         elif key is not None and key.kind == "class":
-            name, marks, caption = about.of_class(scene, key.number, self.count)
+            name, marks, caption = sections.of_class(scene, key.number, self.count)
             note = "; ".join(of_numbers(scene.run, scene.step))
             yield self.picture(scene, selection, name, Group(children=tuple(marks)), caption, note=note)
         elif key is not None and key.kind == "weight":
             yield from self._of_weight(scene, selection, key)
         else:
-            name, marks, caption = about.of_example(scene, selection)
+            name, marks, caption = sections.of_example(scene, selection)
             yield self._picture(scene, selection, name, marks, caption)
 
     def _of_weight(self, scene: Scene, selection: Selection, key: Key) -> Iterator[Picture | Progress]:
@@ -90,9 +90,9 @@ class InspectorView(View):
         alive = scene.run is not None and scene.run.alive
         yield self._picture(scene, selection, title, marks, caption, final=not alive)
         if alive:
-            from .. import acting  # what a training is changed by is loaded where one runs
+            from .. import offers  # what a training is changed by is loaded where one runs
 
-            offered = tuple(acting.offers(scene, selection, _SMALL))
+            offered = tuple(offers.offers(scene, selection, _SMALL))
             acts = [Group(children=offered, title="What can be changed")] if offered else []
             yield self._picture(scene, selection, title, [*marks, *acts], caption)
 

@@ -12,8 +12,8 @@ from ...core.colour import magnitude
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Node, Table, Text
+from ...core.numerals import counted, percent
 from ...core.picture import Check, Picture, Progress
-from ...core.saying import counted, percent
 from ...core.selection import Selection, number_key
 from ...data.kinds import Tokens
 from ...data.tokens import visible
@@ -22,7 +22,7 @@ from ...derive.heads import token_input
 from ...derive.labels import Labels, complaints, faults, labels, offset, without_labels
 from ...record.batch_texts import BatchTexts
 from ...scene import Scene
-from ...scene.reads import tags
+from ...scene.layer_text import tags
 from ..view import View
 
 Record = Mapping[str, Any]

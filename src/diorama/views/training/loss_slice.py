@@ -13,10 +13,10 @@ from ...core.marks import Column, Field, Group, Handle, Node, Number, Table
 from ...core.picture import Check, Picture, Progress
 from ...core.selection import Selection, number_key
 from ...scene import Scene, weight_planes
-from ...scene.turning import turned
+from ...scene.turned_answers import turned
 from ...scene.weight_planes import WeightPlane
 from ..view import View
-from ._counted import uncounted
+from ._mean_loss import uncounted
 from ._slice import Slice, Walker, outline, walked
 
 MANY = 12

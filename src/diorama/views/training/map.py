@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ...core.knobs import knob
 from ...core.marks import Block, Blocks, Edge
+from ...core.numerals import percent, plain
 from ...core.picture import Picture, Progress
-from ...core.saying import percent, plain
 from ...core.selection import Selection, layer_key, spoken
 from ...model.graph import GraphNode
 from ...record import ranges

@@ -12,8 +12,8 @@ from ...core.colour import symmetric
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Field, Group, Lines, Node, Number, Series
+from ...core.numerals import counted
 from ...core.picture import Check, Picture, Progress
-from ...core.saying import counted
 from ...core.selection import Selection, number_key
 from ...data import nesting
 from ...data.kinds import Table

@@ -13,15 +13,15 @@ from ...core.colour import Limits, magnitude
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Block, Blocks, Edge, Group, Handle, Node
+from ...core.numerals import counted
 from ...core.picture import Picture, Progress
-from ...core.saying import counted
 from ...core.selection import Key, Selection, is_point, layer_key, without_call
 from ...model.attention import KERNELS
-from ...model.folding import FOLD, folded
 from ...model.graph import Graph
 from ...model.ops import SOFTMAX
+from ...model.plain_module import layer_modules
 from ...model.points import Point
-from ...model.unwrap import layer_modules
+from ...model.repeated_blocks import FOLD, folded
 from ...scene import Scene
 from .. import signals
 from ..units import look, responses, shown, small

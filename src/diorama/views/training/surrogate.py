@@ -12,8 +12,8 @@ from ...core.colour import Limits, magnitude
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Bars, Block, Blocks, Column, Edge, Group, Node, Number, Table
+from ...core.numerals import counted, plain
 from ...core.picture import Check, Picture, Progress
-from ...core.saying import counted, plain
 from ...core.selection import Selection, number_key, spoken, unit_key
 from ...data import nesting
 from ...data.kinds import Table as Columns

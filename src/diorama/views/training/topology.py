@@ -14,14 +14,14 @@ from torch import Tensor
 from ...core.errors import DioramaError, NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Block, Blocks, Edge, Handle
+from ...core.numerals import leading
 from ...core.picture import Picture, Progress
-from ...core.saying import leading
 from ...core.selection import Key, Selection, layer_key, spoken
 from ...derive.derivations.similarity import batches
-from ...model.folding import folded
 from ...model.graph import Graph
 from ...model.layers import by_unit
 from ...model.points import Point
+from ...model.repeated_blocks import folded
 from ...scene import Scene
 from ..view import View
 

@@ -16,7 +16,7 @@ from ...core.selection import Key, Selection, without_call
 from ...record.facts import learnable
 from ...scene import Scene
 from ...scene.weight_planes import sampled
-from .. import recorded
+from .. import run_series
 from ..view import View
 
 Floats = NDArray[np.float64]
@@ -99,7 +99,7 @@ def chart(scene: Scene, keys: Sequence[Key]) -> Lines:
             Series(name=name.removeprefix("weight:"), x=x, y=row, key=name, colour=k % 10)
             for k, (name, row) in enumerate(zip(names, values, strict=True))
         ),
-        y_title="weight", events=recorded.as_marks([(at, end, kind, label) for at, end, kind, label in recorded.events(run)]),
+        y_title="weight", events=run_series.as_marks([(at, end, kind, label) for at, end, kind, label in run_series.events(run)]),
         cursor=float(scene.step) if scene.step is not None else None, height=220,
     )
 

@@ -6,14 +6,14 @@ import numpy as np
 
 from ...core.colour import magnitude, symmetric
 from ...core.marks import Bars, Column, Node, Number, Table
-from ...core.saying import plain
+from ...core.numerals import plain
 from ...core.selection import number_key
 from ...data.kinds import Tokens
 from ...data.padding import pads
 from ...model.statistics import ClassMeans, Moments
 from ...scene import Scene
-from ...scene.reads import misplaced
-from .. import about, answers
+from ...scene.layer_text import misplaced
+from .. import answers, sections
 from ..crops import ChosenExamples
 
 AROUND = 28
@@ -97,7 +97,7 @@ def listed(scene: Scene, found: ChosenExamples, title: str, layer: str, *, foret
     notes = tuple(plain(f"{value:.3g}") for value in found.values)
     kind = scene.kind
     if not isinstance(kind, Tokens) or not all(len(place) == 1 for place in found.places) or misplaced(scene, layer):
-        return about.gallery(scene, np.array(found.examples), title, notes)
+        return sections.gallery(scene, np.array(found.examples), title, notes)
     texts = []
     for words, (at,) in zip(scene.live.shown(found.examples), found.places, strict=True):
         inside = [k for k, word in enumerate(words) if not pads(word)]

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Lines, Node, Series, Table
+from ...core.numerals import counted
 from ...core.picture import Picture, Progress
-from ...core.saying import counted
 from ...core.selection import Selection, layer_key, spoken
 from ...scene import Scene
 from ...scene.input import Current

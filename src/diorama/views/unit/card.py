@@ -11,22 +11,22 @@ from ...core.colour import symmetric
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Bars, Box, Group, Image, Node, Number, Ridges, RidgeSet, Tiles
+from ...core.numerals import joined
 from ...core.picture import Draft, Picture, Progress
 from ...core.rounding import alike
-from ...core.saying import joined
 from ...core.selection import Selection, spoken, unit_key
 from ...data.kinds import Tokens
 from ...data.nesting import Nested, join
-from ...derive.scanning import SeenUnits, known, seen
+from ...derive.scans import SeenUnits, known, seen
 from ...scene import Scene, wiring
-from .. import about, answers, crops
+from .. import answers, crops, sections
 from ..crops import ChosenExamples, Place
 from ..samples import looked_up_said, noted, unfollowed_said
 from ..units import ShownLayer, running, unit_of
 from ..view import View
-from . import _preferred
+from . import _preferred_inputs
 from ._facts import listed, off, profiled, selective
-from ._preferred import Preferred
+from ._preferred_inputs import Preferred
 
 SATURATING = {"Tanh": 2.65, "Sigmoid": 4.6, "Hardtanh": 1.0, "Softsign": 99.0}
 """Beyond these inputs the activation is within 1 % of its end."""
@@ -78,7 +78,7 @@ class CardView(View):
             if self.back != "none" and card.pictured:
                 card.sent_back()
         if self.synthesize:
-            card.formed = _preferred.so_far(scene, card.one.source.name, card.unit)
+            card.formed = _preferred_inputs.so_far(scene, card.one.source.name, card.unit)
         yield self._picture(scene, selection, card, final=False)
         if not known(scene, card.one.source):
             yield Progress(done=0, total=2, note="one pass over the examples, for the strongest")
@@ -98,7 +98,7 @@ class CardView(View):
     def _asked(self, scene: Scene, selection: Selection, card: _Card) -> Iterator[Picture | Progress]:
         """The picture that the unit asks for, as it forms."""
         try:
-            for formed in _preferred.of_units(scene, card.one.source.name, [card.unit]):
+            for formed in _preferred_inputs.of_units(scene, card.one.source.name, [card.unit]):
                 card.formed = formed
                 if not formed.done:
                     yield Progress(done=formed.step, total=formed.steps, note="what the unit asks for forms")
@@ -127,7 +127,7 @@ class _Card:
         self.scene, self.view = scene, view
         self.key = unit_of(scene, selection)
         self.unit = self.key.number
-        self.about = about.AboutUnit(scene, self.key, selection)
+        self.about = sections.AboutUnit(scene, self.key, selection)
         self.one: ShownLayer = self.about.shown
         asked = self.about.current
         self.current, self.values = running(scene, self.one, asked)
@@ -266,7 +266,7 @@ class _Card:
         """What the unit asks for; a grey square while nothing has formed."""
         one = self.formed.inputs[0] if self.formed is not None else None
         if one is not None and self.formed is not None:
-            return _preferred.mark(self.formed.stage, one.shown, "what it asks for", self._response(one.value))
+            return _preferred_inputs.mark(self.formed.stage, one.shown, "what it asks for", self._response(one.value))
         if not self.pictured or not self.view.synthesize:
             return None
         blank = np.full(np.asarray(self.current.shown).shape[:2], crops.GREY, np.uint8)

@@ -24,7 +24,7 @@ from ...derive.texts import MUSIC, PROPERTIES, told_of
 from ...model.layers import Layer
 from ...scene import Scene
 from ...scene.input import Current
-from ...scene.reads import legible, looks_ahead, misplaced, tags, text_at
+from ...scene.layer_text import legible, looks_ahead, misplaced, tags, text_at
 from ...scene.restarts import Restarts
 from ...scene.states import STATES, hidden, keeps, memory, told
 from .. import texts

@@ -13,8 +13,8 @@ from ...core.colour import magnitude
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Node, Number, Table, Text
+from ...core.numerals import percent
 from ...core.picture import Check, Picture, Progress
-from ...core.saying import percent
 from ...core.selection import Key, Selection, number_key, spoken
 from ...data.kinds import Tokens
 from ...derive.derivations.dictionary import features, listed, of_plain, unfit
@@ -24,9 +24,9 @@ from ...model.own_places import Owners
 from ...scene import Scene
 from ...scene.directions import default_layer, feature
 from ...scene.input import Current, last
-from .. import about, texts
+from .. import sections, texts
 from ..view import View
-from ._directed import Moved
+from ._direction import Moved
 
 BEFORE, AFTER = 20, 6
 """So many tokens are shown before the place where a feature is strongest, and behind it."""
@@ -183,7 +183,7 @@ class _Shown:
 
     def names(self, example: int) -> tuple[str, ...]:
         """The class of an example, or its number."""
-        return about.names(self.scene, np.array([example]))
+        return sections.names(self.scene, np.array([example]))
 
     def near(self, example: int, place: int) -> tuple[str, str, str]:
         """What stands before a place of an example's text, at it, and behind it."""
@@ -238,7 +238,7 @@ class _Shown:
             keys = tuple(number_key("example", int(k)) for k in top[there])
             yield Table(columns=columns, row_keys=keys, title=f"Where feature {number} is strongest")
         else:
-            yield about.gallery(self.scene, top[there], f"Where feature {number} is strongest", tuple(f"{one:.3g}" for one in value[there]))
+            yield sections.gallery(self.scene, top[there], f"Where feature {number} is strongest", tuple(f"{one:.3g}" for one in value[there]))
 
     def moved_by_nothing(self) -> float:
         """The largest change of the answers where the example is not moved, as a share of their size; NaN of answers that are no numbers."""

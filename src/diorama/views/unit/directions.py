@@ -10,8 +10,8 @@ import numpy as np
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Image, Node, Number, Table, Tiles
+from ...core.numerals import counted
 from ...core.picture import Check, Picture, Progress
-from ...core.saying import counted
 from ...core.selection import Key, Selection, number_key, spoken
 from ...data.kinds import Table as TableKind
 from ...model.directions import BASES, DICTIONARY, Direction, fitted
@@ -21,9 +21,9 @@ from ...scene.directions import keep as keep_direction
 from .. import crops, inputs
 from ..sets import Sets, two_sets
 from ..view import View
-from . import _preferred
-from ._directed import Moved, along, crops_of, ends, kept, parts, spread
-from ._preferred import Preferred
+from . import _preferred_inputs
+from ._direction import Moved, along, crops_of, ends, kept, parts, spread
+from ._preferred_inputs import Preferred
 
 
 class DirectionsView(View):
@@ -126,7 +126,7 @@ class DirectionsView(View):
         formed: Preferred | None = None
         note = ""
         try:
-            for formed in _preferred.of_directions(scene, both):
+            for formed in _preferred_inputs.of_directions(scene, both):
                 yield Progress(done=formed.step, total=formed.steps, note="the input that it asks for forms")
                 if not formed.done:
                     yield self._pictured(scene, selection, direction, moved, rest, formed)
@@ -151,11 +151,11 @@ class DirectionsView(View):
         stage = formed.stage if formed is not None else None
         current = inputs.drawn(scene, moved.current, 120)
         if stage is not None and isinstance(stage.kind, TableKind):
-            current = _preferred.mark(stage, moved.current.shown, moved.current.label)
+            current = _preferred_inputs.mark(stage, moved.current.shown, moved.current.label)
         if formed is not None and formed.inputs[0] is not None:
             titles = ("what it asks for", "what its opposite asks for")
             first = [
-                _preferred.mark(formed.stage, one.shown, title, size=120)
+                _preferred_inputs.mark(formed.stage, one.shown, title, size=120)
                 for one, title in zip(formed.inputs, titles, strict=True) if one is not None
             ]
         elif self.synthesize and not note and isinstance(current, Image):
@@ -194,7 +194,7 @@ class DirectionsView(View):
         try:
             if self.synthesize:
                 yield self._based(scene, selection, layer, how, _tiles(scene, found, groups, None), about)
-                for formed in _preferred.of_directions(scene, found):
+                for formed in _preferred_inputs.of_directions(scene, found):
                     yield Progress(done=formed.step, total=formed.steps, note="the pictures that they ask for form")
                     if not formed.done:
                         yield self._based(scene, selection, layer, how, _tiles(scene, found, groups, formed), about)

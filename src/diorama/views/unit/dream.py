@@ -16,7 +16,7 @@ from ...core.picture import Picture, Progress
 from ...core.selection import Key, Selection
 from ...data.kinds import Image as ImageKind
 from ...methods.synthesis import objectives
-from ...methods.synthesis.dreaming import Dreamed, Dreaming, dream, resized
+from ...methods.synthesis.deep_dream import Dreamed, Dreaming, dream, resized
 from ...methods.synthesis.engine import values_of
 from ...methods.synthesis.objectives import Objective
 from ...methods.synthesis.stage import MadeInput
@@ -24,7 +24,7 @@ from ...scene import Scene
 from .. import inputs
 from ..units import main_layers, telling_layers
 from ..view import View
-from . import _made
+from . import _made_inputs
 
 KEPT = 600
 """Frames of which the film is made; older ones are forgotten."""
@@ -74,7 +74,7 @@ class DreamView(View):
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """Each octave of the first frame, then frame after frame."""
-        stage = _made.staged(scene, selection, self.seed)
+        stage = _made_inputs.staged(scene, selection, self.seed)
         objective = self._objective(scene, stage, selection)
         planes, label = self._begin(scene, stage, selection)
         begun = planes
@@ -101,7 +101,7 @@ class DreamView(View):
 
     def _begin(self, scene: Scene, stage: MadeInput, selection: Selection) -> tuple[Tensor, str]:
         current = scene.current(selection)
-        planes = stage.frame.planes(_made.own_part(stage, current.x))
+        planes = stage.frame.planes(_made_inputs.own_part(stage, current.x))
         label = current.label
         if self.start == "noise":
             noise = torch.rand(planes.shape, generator=stage.look.generator).to(planes)

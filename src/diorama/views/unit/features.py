@@ -10,12 +10,12 @@ from ...core.colour import magnitude, symmetric
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Heatmap
+from ...core.numerals import counted
 from ...core.picture import Check, Picture, Progress
 from ...core.rounding import deviations
-from ...core.saying import counted
 from ...core.selection import Selection, number_key, spoken, unit_key
 from ...scene import Scene
-from .. import about, similar_units
+from .. import sections, similar_units
 from ..samples import noted, part
 from ..units import responses, shown, telling_layers
 from ..view import View
@@ -71,14 +71,14 @@ class FeaturesView(View):
         bad = ~np.isfinite(values).all(1)
         if values.shape[1] < 2 or len(values) < 2:
             raise NotApplicable(f"{spoken(one.name)} has one unit or there is one example, so there is nothing to put in order")
-        truth = about.truths(scene)
+        truth = sections.truths(scene)
         rows, columns = self._order(values, truth)
         rows, columns = rows[: self.limit], columns[: self.limit]
         cells = values[np.ix_(rows, columns)]
         if self.scale == "unit":
             top = np.nan_to_num(np.abs(values[:, columns]), posinf=0).max(0)
             cells = cells / np.where(top > 0, top, 1)
-        names = about.names(scene, rows) if truth is not None else tuple(str(int(k)) for k in rows)
+        names = sections.names(scene, rows) if truth is not None else tuple(str(int(k)) for k in rows)
         unit = "of the unit's largest" if self.scale == "unit" else ""
         limits = magnitude(cells, 0, unit=unit) if one.rectified else symmetric(cells, unit=unit)
         heat = Heatmap(
@@ -97,7 +97,7 @@ class FeaturesView(View):
         yield self.picture(
             scene, selection, f"The data through {spoken(one.name)}", heat, caption,
             checks=_checks(values[~bad], None if truth is None else truth[~bad]), note=note,
-            idle={} if truth is not None else {"sort": about.classless(scene)},
+            idle={} if truth is not None else {"sort": sections.classless(scene)},
         )
 
     def _grouped(self, truth: np.ndarray | None) -> bool:

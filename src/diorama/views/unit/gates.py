@@ -16,12 +16,12 @@ from ...core.knobs import knob
 from ...core.marks import Column, Field, Group, Handle, Lines, Node, Series, Table, Text
 from ...core.picture import Check, Picture, Progress
 from ...core.selection import Selection, number_key, spoken, unit_key
-from ...data.wording import ends
+from ...data.text_places import ends
 from ...model.layers import Layer
-from ...model.recurrent import States
+from ...model.recurrent_kernels import States
 from ...scene import Scene
 from ...scene.input import Current
-from ...scene.reads import misplaced, text_at
+from ...scene.layer_text import misplaced, text_at
 from ...scene.restarts import Restarts
 from ...scene.states import parts, states
 from .. import inputs, texts

@@ -19,15 +19,15 @@ from ...data import nesting
 from ...data.kinds import Image as ImageKind
 from ...data.nesting import Nested
 from ...derive.derivations.decoder import taught
+from ...methods.synthesis.code_inversion import Inverted, Yardstick, climb, codes, distances, invert, unit_first
 from ...methods.synthesis.decoder import Decoder, DecoderMoment
-from ...methods.synthesis.inverting import Inverted, Yardstick, climb, codes, distances, invert, unit_first
 from ...methods.synthesis.priors import Priors
 from ...methods.synthesis.stage import MadeInput
 from ...scene import Scene
 from .. import inputs
 from ..units import main_layers
 from ..view import View
-from . import _made
+from . import _made_inputs
 
 _LISTS = ("ModuleList", "Sequential")
 _YARD = 64
@@ -86,7 +86,7 @@ class InversionView(View):
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """Layer by layer, each as it forms; then the decoders."""
-        stage = _made.staged(scene, selection, self.seed)
+        stage = _made_inputs.staged(scene, selection, self.seed)
         current = scene.current(selection)
         chosen = self._layers(scene, selection)
         few = nesting.to(scene.live.batch(list(range(min(_YARD, len(scene.live))))), scene.device)
@@ -149,7 +149,7 @@ class InversionView(View):
         done: dict[str, Inverted], drawn: dict[str, _Drawn], final: bool,
     ) -> Picture:
         current = scene.current(selection)
-        original = stage.frame.planes(_made.own_part(stage, x))[0].cpu()
+        original = stage.frame.planes(_made_inputs.own_part(stage, x))[0].cpu()
         body: list[Node] = [self._columns(stage, original, current.label, current.key, done, drawn)]
         body.append(_table(chosen, done, drawn))
         if len(done) > 1:

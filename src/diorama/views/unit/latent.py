@@ -14,11 +14,11 @@ from ...core.marks import Group, Node
 from ...core.picture import Check, Picture, Progress
 from ...core.selection import Selection, spoken
 from ...scene import Scene
-from ...scene.variational import draws, joint_layer
+from ...scene.code_means import draws, joint_layer
 from ..view import View
-from . import _drawing as drawing
-from ._coding import ROUND, LiveCodes, broken, generates, kept, reason
-from ._drawing import STEPS, Looked
+from . import _code_marks as drawing
+from ._code_marks import STEPS, Looked
+from ._live_codes import ROUND, LiveCodes, broken, generates, kept, reason
 
 ROWS, BESIDE = 8, 3
 """So many of a code's numbers are moved, those that vary most; of so few each stands beside the plane."""

@@ -12,20 +12,20 @@ from torch import Tensor
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Lines, Node, Series, Table
+from ...core.numerals import counted
 from ...core.picture import Check, Draft, Picture, Progress
-from ...core.saying import counted
 from ...core.selection import Key, Selection, spoken, unit_key
 from ...data.nesting import Nested
 from ...derive.heads import attention_layers, without
-from ...derive.scanning import seen_each
+from ...derive.scans import seen_each
 from ...model.capture import Capture
 from ...model.edits import Edit
 from ...model.outputs import CLASSES
-from ...model.unwrap import fed
+from ...model.plain_module import fed
 from ...scene import Scene
 from ...scene.input import worded
 from ...scene.probe import asked_places
-from ...scene.turning import turned_between
+from ...scene.turned_answers import turned_between
 from ..units import ShownLayer, main_layers, shown
 from ..view import View
 

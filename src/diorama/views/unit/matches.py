@@ -14,15 +14,15 @@ from ...core.colour import magnitude
 from ...core.errors import NotApplicable, UsageError
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Handle, Lines, Node, Series, Table, Text
+from ...core.numerals import percent
 from ...core.picture import Picture, Progress
-from ...core.saying import percent
 from ...core.selection import Key, Selection, number_key, spoken
 from ...data.kinds import Tokens
 from ...data.padding import pads
 from ...derive.derivations.matches import bounds
 from ...derive.phrases import THRESHOLD, PhraseSearch, chosen, levels_of, reached
 from ...scene import Scene
-from ...scene.reads import legible, misplaced, text_at
+from ...scene.layer_text import legible, misplaced, text_at
 from ...scene.states import hidden, told
 from .. import texts
 from ..view import View

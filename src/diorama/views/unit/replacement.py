@@ -7,18 +7,18 @@ from collections.abc import Iterator
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Group, Node
+from ...core.numerals import counted
 from ...core.picture import Draft, Picture, Progress
-from ...core.saying import counted
 from ...core.selection import Selection, spoken
 from ...data.examples import Examples
-from ...derive.scanning import stored
+from ...derive.scans import stored
 from ...derive.statistics import PROBE
 from ...model.layers import Layer
 from ...scene import Scene
 from .. import crops
 from ..units import ShownLayer, shown, telling_layers
 from ..view import View
-from ._rebuilding import Rebuilding
+from ._patchwork import Rebuilding
 
 
 class ReplacementView(View):

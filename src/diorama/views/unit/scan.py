@@ -12,17 +12,17 @@ from ...core.colour import Limits
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Group, Image, Node, Tiles
+from ...core.numerals import counted
 from ...core.picture import Picture, Progress
 from ...core.rounding import alike
-from ...core.saying import counted
 from ...core.selection import Selection, spoken, unit_key
-from ...derive.scanning import known, seen
+from ...derive.scans import known, seen
 from ...scene import Scene
 from ...scene.input import Current
 from .. import crops, scales
 from ..units import ShownLayer, look, main_layers, maps, off, responses, shown, strength
 from ..view import View
-from . import _preferred
+from . import _preferred_inputs
 
 TOGETHER = 16
 """So many units are sent back to the pixels in one batch."""
@@ -133,7 +133,7 @@ class ScanView(View):
             yield *self._still(scene, one, current, values, units), "", True
             return
         try:
-            for formed in _preferred.of_units(scene, one.source.name, units):
+            for formed in _preferred_inputs.of_units(scene, one.source.name, units):
                 images = formed.pictures()
                 yield images, formed.limits(images), "", formed.done
         except NotApplicable as error:

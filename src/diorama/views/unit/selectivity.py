@@ -9,8 +9,8 @@ import numpy as np
 
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Node, Table, Tiles
+from ...core.numerals import counted
 from ...core.picture import Picture, Progress
-from ...core.saying import counted
 from ...core.selection import Selection, spoken, unit_key
 from ...scene import Scene
 from ..sets import Mix, mixed, two_sets

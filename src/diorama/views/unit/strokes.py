@@ -13,15 +13,15 @@ from ...core.colour import magnitude
 from ...core.errors import UsageError
 from ...core.knobs import knob
 from ...core.marks import Event, Field, Group, Handle, Lines, Node, Series, Tiles
+from ...core.numerals import percent
 from ...core.picture import Check, Draft, Picture, Progress
-from ...core.saying import percent
 from ...core.selection import Selection, number_key
 from ...data import strokes as pen
 from ...data.kinds import Strokes
 from ...model.mixtures import PARTS, NextStep, curves
 from ...scene import Scene
 from ...scene.input import Current
-from ...scene.penning import Penned, penning
+from ...scene.made_strokes import Penned, penning
 from .. import inputs
 from ..view import View
 

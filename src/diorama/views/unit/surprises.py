@@ -11,14 +11,14 @@ import torch
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Node, Number, Table, Tiles
+from ...core.numerals import counted, plain
 from ...core.picture import Check, Picture, Progress
-from ...core.saying import counted, plain
 from ...core.selection import Selection, spoken, unit_key
 from ...data.nesting import Nested
-from ...derive.scanning import SeenUnits, seen
+from ...derive.scans import SeenUnits, seen
 from ...model.layers import by_unit
 from ...scene import Scene
-from .. import about, crops
+from .. import crops, sections
 from ..units import ShownLayer, shown, telling_layers
 from ..view import View
 
@@ -107,7 +107,7 @@ class SurprisesView(View):
             f"Units of {spoken(one.name)} ranked by how strong and alike their nine strongest of {found.words} are{explained}. "
             f"First is unit {best} with a score of {score} of 1."
         )
-        note = "" if known else f"{about.classless(scene).capitalize()}, so nothing counts as labelled."
+        note = "" if known else f"{sections.classless(scene).capitalize()}, so nothing counts as labelled."
         if len(order) < total:
             note += f" {len(order)} of {total} units were looked at."
         sentence = "mean likeness of all looked at: what a unit that stands out must be well above."
@@ -150,7 +150,7 @@ class SurprisesView(View):
             if chosen.pixels is None:
                 if found.probe:
                     notes = tuple(f"{value:.3g}" for value in chosen.values)
-                    yield about.gallery(scene, np.array(chosen.examples), title, notes)
+                    yield sections.gallery(scene, np.array(chosen.examples), title, notes)
                 continue
             tiles = crops.boxed(scene, found, chosen, title, side=52)
             if not chosen.local:

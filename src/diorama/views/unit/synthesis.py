@@ -28,7 +28,7 @@ from ...scene import Scene
 from .. import answers, inputs
 from ..units import main_layers, telling_layers
 from ..view import View
-from . import _made
+from . import _made_inputs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,12 +98,12 @@ class SynthesisView(View):
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """What forms, several times a second."""
-        key = _made.chosen(scene, selection)
-        stage = _made.staged(scene, selection, self.seed, _made.layer_of(scene, key))
+        key = _made_inputs.chosen(scene, selection)
+        stage = _made_inputs.staged(scene, selection, self.seed, _made_inputs.layer_of(scene, key))
         if self.show == "classes" and scene.task in ("classification", "multi_label"):
             yield from self._grid(scene, selection, stage, [Key("class", "", (k,)) for k in range(len(scene.classes))])
         elif key.kind == "layer" or self.show == "layer":
-            name = _made.layer_of(scene, key) or main_layers(scene)[-1].name
+            name = _made_inputs.layer_of(scene, key) or main_layers(scene)[-1].name
             keys = [Key("unit", name, (k,)) for k in range(scene.layers[name].units)]
             yield from self._grid(scene, selection, stage, keys)
         else:
@@ -117,7 +117,7 @@ class SynthesisView(View):
     # One unit or class.
 
     def _one(self, scene: Scene, selection: Selection, stage: MadeInput, key: Key) -> Iterator[Picture | Progress]:
-        objective = _made.objective(scene, stage, key)
+        objective = _made_inputs.objective(scene, stage, key)
         name = str(objective) if key.kind in ("class", "direction") else f"{spoken(key.name)}/{key.number}"
         wishes = [_Wish(f"for {name}" + (f", variant {k + 1}" if k else ""), key=str(key)) for k in range(self.variants)]
         wishes += [_Wish(f"against {name}", -1.0)] if self.negative else []
@@ -155,7 +155,7 @@ class SynthesisView(View):
         if stage.tokens:
             raise UsageError("facets start from means of examples, and texts have none; set facets to 0")
         x = nesting.to(scene.live.x, scene.device)
-        return facets(stage.look, objective, x, stage.frame.part, self.facets, _made.before(scene, key))
+        return facets(stage.look, objective, x, stage.frame.part, self.facets, _made_inputs.before(scene, key))
 
     def _starts(self, stage: MadeInput, wishes: list[_Wish], grouped: Facets | None) -> Tensor | None:
         """The means of the groups for facets, plain middle for the others; None where all start from noise."""
@@ -173,14 +173,14 @@ class SynthesisView(View):
         signs: Tensor, objective: Objective, made: str, said: Verdict | None = None, grouped: Facets | None = None,
         best: float = math.nan,
     ) -> Picture:
-        values = _made.shown(stage, formed.x)
+        values = _made_inputs.shown(stage, formed.x)
         marks = [
-            _made.mark(stage, values[k], wish.title, self._told(scene, key, objective, k, formed, signs, said), key=wish.key)
+            _made_inputs.mark(stage, values[k], wish.title, self._told(scene, key, objective, k, formed, signs, said), key=wish.key)
             for k, wish in enumerate(wishes)
         ]
         body: list[Node] = [Group(children=tuple(marks), direction="row" if stage.image else "column")]
         curve = formed.curve * signs.cpu()
-        body.append(_made.curves(curve, [wish.title for wish in wishes], f"response of {objective}"))
+        body.append(_made_inputs.curves(curve, [wish.title for wish in wishes], f"response of {objective}"))
         checks: tuple[Check, ...] = ()
         name = _with_kind(scene, key, str(objective))
         caption = self._caption(stage, key, name, made, said is None or bool(formed.values.isfinite().any()))
@@ -279,7 +279,7 @@ class SynthesisView(View):
         self, scene: Scene, selection: Selection, stage: MadeInput, keys: list[Key],
         done: list[tuple[Formed, Verdict | None]], total: int, made: str, *, final: bool = False,
     ) -> Picture:
-        values = [value for formed, _ in done for value in _made.shown(stage, formed.x)]
+        values = [value for formed, _ in done for value in _made_inputs.shown(stage, formed.x)]
         notes = [note for formed, said in done for note in _notes(formed, said)]
         ready = keys[: len(values)]
         labels = tuple(scene.classes[key.number] if key.kind == "class" else str(key.number) for key in ready)
@@ -295,7 +295,7 @@ class SynthesisView(View):
             size = 96 if pixels.shape[1] > 48 else 72
             body = Tiles(images=pixels, limits=limits, labels=labels, notes=tuple(notes), keys=names, size=size)
         else:
-            marks = [_made.mark(stage, value, label, note) for value, label, note in zip(values, labels, notes, strict=True)]
+            marks = [_made_inputs.mark(stage, value, label, note) for value, label, note in zip(values, labels, notes, strict=True)]
             body = Group(children=tuple(marks), direction="grid")
         noun = "each class" if keys[0].kind == "class" else f"each unit of {spoken(layer)}"
         caption = f"What {noun} asks for, all made in one go; the number is what the network answers to it."
@@ -340,6 +340,6 @@ def _for_all(keys: list[Key], scene: Scene) -> Objective:
 def _layer_of(scene: Scene, key: Key) -> str:
     """The layer in which variants are to differ: a unit's own, or the last with maps before the answer."""
     if key.name:
-        return _made.layer_of(scene, key)
+        return _made_inputs.layer_of(scene, key)
     spatial = [one.name for one in telling_layers(scene) if one.layer.spatial]
     return spatial[-1] if spatial else main_layers(scene)[0].name

@@ -11,20 +11,20 @@ from ...core.colour import Limits, magnitude, symmetric
 from ...core.errors import UsageError
 from ...core.knobs import knob
 from ...core.marks import Alternative, Bars, Group, Node, Roll, Text
+from ...core.numerals import joined, percent
 from ...core.picture import Draft, Picture, Progress
-from ...core.saying import joined, percent
 from ...core.selection import Key, Selection, number_key, spoken
 from ...data.kinds import Tokens
 from ...data.melodies import is_mark
 from ...data.nesting import each, named
-from ...data.wording import last_asked, worded
+from ...data.text_places import last_asked, worded
 from ...derive.heads import token_input
 from ...derive.labels import role
 from ...scene import Scene
 from ...scene.input import Current
-from ...scene.reads import source_texts, tags, text_at
+from ...scene.layer_text import source_texts, tags, text_at
+from ...scene.made_text import Written, WrittenToken, writing
 from ...scene.states import told
-from ...scene.writing import Written, WrittenToken, writing
 from .. import answers, melodies, texts
 from ..samples import noted
 from ..view import View

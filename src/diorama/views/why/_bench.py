@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 
 from ...core.colour import Limits, magnitude, symmetric
 from ...core.marks import Bars, Box, Group, Heatmap, Image, Node, Text
-from ...core.saying import percent
+from ...core.numerals import percent
 from ...data import nesting
 from ...data.kinds import Image as ImageKind
 from ...methods.attribute import EachClass
+from ...methods.attribution_picture import by_place, doubted, gap, missed, picture
 from ...methods.baseline import measured_from, slight
 from ...methods.method import Attribution
-from ...methods.picturing import by_place, doubted, gap, missed, picture
 from .. import answers, inputs
-from ._asked import Asked, ChosenMethod
-from ._believing import Belief, Believing, table
+from ._belief import Belief, Believing, table
 from ._other_parts import other_parts
+from ._question import Asked, ChosenMethod
 
 Floats = NDArray[np.floating]
 SIDE = 120

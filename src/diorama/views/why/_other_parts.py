@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from ...core.colour import magnitude, symmetric
 from ...core.marks import Image, Node
 from ...data import kinds, nesting
+from ...methods.attribution_picture import by_place, part_mark, silent
 from ...methods.method import Attribution
-from ...methods.picturing import by_place, part_mark, silent
 from ...scene import Scene
 from ...scene.input import Current
 from .. import inputs

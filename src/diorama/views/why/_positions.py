@@ -14,12 +14,12 @@ from ...core.selection import number_key
 from ...data import nesting
 from ...data.kinds import Image, Tokens
 from ...data.nesting import Nested
+from ...data.text_places import beside
 from ...data.tokens import visible
-from ...data.wording import beside
 from ...derive.heads import stretch
 from ...scene import Scene
 from ...scene.input import Current
-from ...scene.reads import text_at
+from ...scene.layer_text import text_at
 from ..answers import token
 
 EXTRA = 8

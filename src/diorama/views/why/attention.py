@@ -14,11 +14,11 @@ from ...core.colour import Limits, magnitude
 from ...core.errors import NotApplicable, UsageError
 from ...core.knobs import knob
 from ...core.marks import Box, Group, Heatmap, Image, Node, Text, Tiles
+from ...core.numerals import percent
 from ...core.picture import Check, Picture, Progress
-from ...core.saying import percent
 from ...core.selection import Key, Selection, spoken
 from ...data.padding import pads
-from ...data.wording import beside
+from ...data.text_places import beside
 from ...derive.heads import (
     HELD,
     MEANINGS,
@@ -37,8 +37,8 @@ from ...scene import Scene
 from ...scene.input import Current
 from .. import inputs
 from ..view import View
+from ._head_kinds import curves, kinds_of_heads, measured_over_training, risen
 from ._positions import Positions, along, answered, answers, asked_of, of_features, positions, translates
-from ._rising import curves, kinds_of_heads, measured_over_training, risen
 
 SMALL, LARGE = 48, 192
 """A small map shows at most so many stretches a side, and a large one."""

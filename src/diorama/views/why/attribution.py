@@ -14,9 +14,9 @@ from ...methods.cost import Cost
 from ...methods.relevance.composites import COMPOSITES
 from ...scene import Scene
 from ..view import View
-from ._asked import GROUPS, Asked, ChosenMethod, currents, named, of_group, ruled, total
-from ._believing import Believing
+from ._belief import Believing
 from ._bench import Bench, MapStyle, caption
+from ._question import GROUPS, Asked, ChosenMethod, currents, named, of_group, ruled, total
 
 LONG = 2.0
 """Work that is expected to take longer, in seconds, says so before it begins."""

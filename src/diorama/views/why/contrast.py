@@ -9,17 +9,17 @@ import numpy as np
 from ...core import registry
 from ...core.errors import NotApplicable, UsageError
 from ...core.knobs import knob, title_of
+from ...core.numerals import counted
 from ...core.picture import Picture, Progress
-from ...core.saying import counted
 from ...core.selection import Selection
 from ...methods.attribute import attributions
-from ...model.unwrap import fed
+from ...model.plain_module import fed
 from ...scene import Scene
 from ...scene.sets import classless
 from .. import pairs
 from ..view import View
-from ._asked import explained, looking
-from ._contrasting import Gathered, body, caption, checks, hidden
+from ._pair_maps import Gathered, body, caption, checks, hidden
+from ._question import explained, looking
 
 BATCH = 16
 

@@ -18,8 +18,8 @@ from ...methods.perturbation.flip import FlipSearch, cost
 from ...scene import Scene
 from .. import pairs
 from ..view import View
-from ._asked import looking
-from ._flipping import Turned, body, caption, checks
+from ._flip_picture import Turned, body, caption, checks
+from ._question import looking
 
 
 class FlipView(View):

@@ -22,9 +22,9 @@ from ...scene import Scene
 from ..crops import only_pictures
 from ..units import shown
 from ..view import View
-from ._asked import looking
-from ._occluding import OccludedPlace, body, caption, checks
-from ._sweeping import Occluded, Patch, Sweep, answered
+from ._occlusion_picture import OccludedPlace, body, caption, checks
+from ._question import looking
+from ._sweep import Occluded, Patch, Sweep, answered
 
 KEPT = 8
 """So many sweeps are kept per set of weights."""

@@ -19,8 +19,8 @@ from ...scene.input import Current
 from ..crops import only_pictures
 from ..units import responses, shown
 from ..view import View
-from ._asked import looking
-from ._proposing import FoundRegion, Picked, Scored, body, checks, proposed
+from ._found_regions import FoundRegion, Picked, Scored, body, checks, proposed
+from ._question import looking
 
 
 class RegionsView(View):

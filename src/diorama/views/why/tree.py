@@ -14,8 +14,8 @@ from ...core.errors import NotApplicable, UsageError
 from ...core.knobs import knob
 from ...core.marks import Block, Blocks, Edge
 from ...core.marks.blocks import size
+from ...core.numerals import counted, joined
 from ...core.picture import Check, Picture
-from ...core.saying import counted, joined
 from ...core.selection import Selection, number_key
 from ...data import nesting, trees
 from ...data.kinds import Tokens
@@ -25,7 +25,7 @@ from ...scene import Scene
 from ...scene.input import lengths, reading, text_input
 from ...scene.sets import classless
 from ..view import View
-from ._wording import grouped
+from ._word import grouped
 
 DOWN, ACROSS = 22.0, 8.0
 """Between a phrase and its parts, and between two words, in the page's pixels."""

@@ -16,28 +16,28 @@ from ...core.colour import Limits, magnitude, symmetric
 from ...core.errors import NotApplicable, UsageError
 from ...core.knobs import knob, title_of
 from ...core.marks import Bars, Column, Group, Node, Table, Text
+from ...core.numerals import percent
 from ...core.picture import Check, Picture, Progress
-from ...core.saying import percent
 from ...core.selection import Selection, number_key
 from ...data import nesting
 from ...data.kinds import Tokens
+from ...data.text_places import beside as stand_beside
+from ...data.text_places import ends
 from ...data.tokens import visible
-from ...data.wording import beside as stand_beside
-from ...data.wording import ends
 from ...methods.attribute import aim, attributions
+from ...methods.attribution_picture import doubted, silent
 from ...methods.baseline import measured_from, slight, slight_note
 from ...methods.method import Attribution, Looking
-from ...methods.picturing import doubted, silent
 from ...model.capture import Capture
 from ...model.targets import Target, called
 from ...scene import Scene
 from ...scene.input import Current, ending, text_input
-from ...scene.reads import tags, text_at
+from ...scene.layer_text import tags, text_at
 from .. import answers
 from ..view import View
-from ._asked import looking
 from ._other_parts import other_parts, plain_pictures, shares
-from ._wording import Word, grouped
+from ._question import looking
+from ._word import Word, grouped
 
 TOP = 3
 NEAR = 7

@@ -20,12 +20,12 @@ from ....data import nesting
 from ....methods.method import Looking
 from ....methods.perturbation.morph import InputWay, answers, asked_at, parsed
 from ....methods.perturbation.morph_plane import DrawnWay, InputPlane
-from ....model.unwrap import fed
+from ....model.plain_module import fed
 from ....scene import Scene
 from ... import pairs
 from ...view import View
-from .._asked import looking
-from . import measured
+from .._question import looking
+from . import measured_way
 from .marks import body, caption, checks
 from .stops import Morphed, Stops
 
@@ -166,13 +166,13 @@ class MorphView(View):
         if other is not None:
             known = self._travel(kept, f"{other.title} {self.path}", other, stops, drawing)
             yield not known, other.title
-        layers = measured.followed(scene)
+        layers = measured_way.followed(scene)
         if self.show in ("all", "depth", "units"):
             yield self._inside(scene, stops, drawing, layers), "read-outs and activity"
         if self.show in ("all", "units"):
             missing = [told for told in drawing.told if not told.units]
             for told in missing:
-                measured.weigh_units(told, layers, stops.target, self.window)
+                measured_way.weigh_units(told, layers, stops.target, self.window)
             yield bool(missing), "the units at the flip"
         yield drawing.stand(self.at, self.window, self.show in ("all", "answer", "maps")), "inputs on the way"
         if self.show in ("all", "maps"):
@@ -186,7 +186,7 @@ class MorphView(View):
         told = kept.pop(known, None)
         fresh = told is None
         if told is None:
-            told = measured.travelled(way, self.places)
+            told = measured_way.travelled(way, self.places)
         # What is kept was made by an earlier request, which may have been cancelled since.
         told.way = way
         kept[known] = told
@@ -207,7 +207,7 @@ class MorphView(View):
                     return None
                 return DrawnWay(self._span(stops), drawn)
             layers = stops.scene.layers
-            return measured.carried(
+            return measured_way.carried(
                 stops.look, stops.start.x, stops.end.x, None if self.layer is None else layers[self.layer], layers
             )
         except NotApplicable as error:
@@ -220,9 +220,9 @@ class MorphView(View):
         missing = [told for told in drawing.told if not told.active]
         if missing and layers:
             without = [one.index for one in (stops.start, stops.end) if one.index is not None]
-            reads, known = measured.read_outs(scene, layers, without)
+            reads, known = measured_way.read_outs(scene, layers, without)
             for told in missing:
-                measured.look_inside(told, layers, reads)
+                measured_way.look_inside(told, layers, reads)
                 told.known = known
         return bool(missing)
 
@@ -232,9 +232,9 @@ class MorphView(View):
             if told.maps is not None:
                 continue
             try:
-                measured.map_sides(told, stops.target, registry.methods[self.method](), self.window)
+                measured_way.map_sides(told, stops.target, registry.methods[self.method](), self.window)
                 if told.maps is None and stops.tokens:
-                    told.embedded = measured.embedded_sides(told, stops.target, self.window)
+                    told.embedded = measured_way.embedded_sides(told, stops.target, self.window)
                 worked = True
             except NotApplicable as error:
                 drawing.notes.append(f"There are no maps: {error}.")

@@ -12,17 +12,17 @@ from torch import Tensor
 from ....core import marks
 from ....core.colour import magnitude, symmetric
 from ....core.marks import Bars, Column, Event, Group, Handle, Heatmap, Image, Lines, Node, Series, Table, Text
+from ....core.numerals import percent
 from ....core.picture import Check
-from ....core.saying import percent
 from ....core.selection import spoken, unit_key
 from ....data.kinds import Image as ImageKind
+from ....methods.attribution_picture import by_place, picture
 from ....methods.perturbation.morph import LayerWay
 from ....methods.perturbation.morph_plane import DrawnWay
-from ....methods.picturing import by_place, picture
 from ....scene.input import Current, asked, decoded
 from ... import answers, inputs
-from . import measured
-from .measured import MeasuredWay
+from . import measured_way
+from .measured_way import MeasuredWay
 from .stops import CLASSED, Morphed, Stops
 
 MANY = 12
@@ -120,13 +120,13 @@ def _decision(drawing: Morphed, row: Tensor) -> str:
 def _strip(drawing: Morphed, told: MeasuredWay) -> Node | None:
     if told.strip is None or not isinstance(drawing.scene.kind, ImageKind):
         return None
-    images = inputs.thumbnails(np.asarray(drawing.scene.kind.decode(told.strip[: measured.STRIP])))
+    images = inputs.thumbnails(np.asarray(drawing.scene.kind.decode(told.strip[: measured_way.STRIP])))
     assert images is not None
-    places = [k / (measured.STRIP - 1) for k in range(measured.STRIP)]
+    places = [k / (measured_way.STRIP - 1) for k in range(measured_way.STRIP)]
     rows = np.stack([[np.interp(p, told.places, told.answers[:, k]) for k in range(told.answers.shape[1])] for p in places])
     notes = tuple(drawing.stops.said(row) for row in rows)
     return marks.Tiles(
-        images=images, limits=inputs.grey(images) if images.ndim == 3 else None, columns=measured.STRIP,
+        images=images, limits=inputs.grey(images) if images.ndim == 3 else None, columns=measured_way.STRIP,
         labels=tuple(f"{place:.3g}" for place in places), notes=notes, title=f"On the way: {told.way.title}",
     )
 

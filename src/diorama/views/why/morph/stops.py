@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ....core.saying import percent
+from ....core.numerals import percent
 from ....core.selection import number_key
 from ....data import nesting
 from ....data.kinds import Tokens
@@ -25,8 +25,8 @@ from ....model.targets import Target
 from ....scene import Scene
 from ....scene.input import Current
 from ... import answers
-from . import measured
-from .measured import MeasuredWay
+from . import measured_way
+from .measured_way import MeasuredWay
 
 CLASSED = ("classification", "multi_label", "segmentation")
 """Tasks whose answers are the classes of the scene."""
@@ -167,20 +167,20 @@ class Morphed:
             place = Standing(answered(self.stops.look, scores, self.stops.place)[0].double().cpu().numpy())
             self.standing.append(place)
             if isinstance(told.way, LayerWay) and pictures:
-                if told.strip is None and (found := told.way.found(measured.strip_places(told, window))) is not None:
+                if told.strip is None and (found := told.way.found(measured_way.strip_places(told, window))) is not None:
                     told.strip, told.strip_gaps = found
                     searched = True
                 if told.strip is not None:
-                    one = told.way.found([at], measured.QUICK, measured.between(told.strip, at))
+                    one = told.way.found([at], measured_way.QUICK, measured_way.between(told.strip, at))
                     assert one is not None
                     place.x, place.gap = one[0], float(one[1][0])
             else:
                 place.x = told.way.inputs([at])
                 if told.strip is None:
-                    told.strip = told.way.inputs(measured.strip_places(told, window))
+                    told.strip = told.way.inputs(measured_way.strip_places(told, window))
                 kind = self.stops.tokens
                 if kind is not None and kind.size and kind.size <= 20_000 and not isinstance(told.way, LayerWay):
                     points = told.way.points([at])[0][0]
-                    near = measured.nearest_tokens(self.stops.look, points, nesting.first(self.stops.start.x), kind.size)
+                    near = measured_way.nearest_tokens(self.stops.look, points, nesting.first(self.stops.start.x), kind.size)
                     place.words = tuple(kind.token(number) for number in near)
         return searched
