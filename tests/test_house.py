@@ -16,7 +16,7 @@ import scripts
 
 import diorama
 from diorama.core.marks import MARKS
-from diorama.core.registry import commands, demos, derivations, findings, projections, signals, views
+from diorama.core.registry import REGISTRIES, commands, demos, derivations, findings, projections, signals, views
 
 ROOT = Path(__file__).parents[1]
 GENERATED = {"types.ts", "protocol.ts"}
@@ -173,6 +173,20 @@ def test_no_drawer_for_odds_and_ends() -> None:
     """No module is called utils, misc, helpers, common or manager."""
     odd = [str(p) for p in _sources() if re.search(r"util|misc|helper|common|manager", p.stem)]
     assert not odd
+
+
+# Nouns of the field or of the language; what a run's pickles name by its place (the kinds of input, a module that is followed) stays where it is.
+NOUNS = {"clipping", "drawing", "lettering", "nesting", "padding", "pooling", "rounding", "wiring"}
+NAMED_IN_RUNS = {"data/measured.py", "training/surgery/followed.py"}
+
+
+def test_files_are_named_by_nouns() -> None:
+    """A file's name ends in the noun of what is in it, and in no participle; plug-ins bear the names under which they are found."""
+    found = {Path(inspect.getfile(one)) for all_of in REGISTRIES for name, one in all_of.items() if not all_of.is_foreign(name)}
+    named = [path for path in PYTHON if path not in found and path.name != "__init__.py"]
+    last = {str(path.relative_to(SOURCE)): path.stem.rpartition("_")[2] for path in named}
+    participles = {place for place, word in last.items() if re.search("(ing|ed)$", word) and word not in NOUNS}
+    assert participles == NAMED_IN_RUNS
 
 
 def _yields(node: ast.AST, inside: tuple[str, ...] = ()) -> Iterator[tuple[int, str]]:
