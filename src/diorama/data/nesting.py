@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from torch.utils.data import DataLoader, Dataset
 
 from ..core.errors import UsageError
-from . import writing
+from . import input_writes
 
 Nested = Tensor | tuple[Any, ...] | list[Any] | dict[str, Any]
 """One tensor, or a tuple, list or dict of them."""
@@ -178,15 +178,15 @@ def call(model: Callable[..., Any], x: Nested) -> Any:
 
     *Cost* a copy of the input a pass.
     """
-    if writing.known(model):
-        return _called(model, each(x, writing.copied))
-    kept = writing.Unwritten(() if isinstance(x, PackedSequence) else tensors(x))
+    if input_writes.known(model):
+        return _called(model, each(x, input_writes.copied))
+    kept = input_writes.Unwritten(() if isinstance(x, PackedSequence) else tensors(x))
     try:
         output = _called(model, x)
     except Exception as error:
         if not kept.restored(error):
             raise
-        writing.note(model)
+        input_writes.note(model)
         if not torch.is_grad_enabled():
             raise
     except BaseException:
@@ -195,10 +195,10 @@ def call(model: Callable[..., Any], x: Nested) -> Any:
     else:
         if not kept.restored():
             return output
-        writing.note(model)
+        input_writes.note(model)
         if not torch.is_grad_enabled():
             return output
-    return _called(model, each(x, writing.copied))
+    return _called(model, each(x, input_writes.copied))
 
 
 def _called(model: Callable[..., Any], x: Nested) -> Any:

@@ -21,7 +21,7 @@ from ..data import nesting
 from ..data.examples import Examples
 from ..data.steered_set import Steered
 from ..model.batch_size import called
-from ..model.filling import without_filling
+from ..model.filler_labels import without_filling
 from ..model.input_hints import as_read, with_names
 from ..model.last_op import made_by
 from ..model.layers import LayerTable, layers

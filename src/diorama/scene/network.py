@@ -23,7 +23,7 @@ from ..data.examples import Examples
 from ..data.kinds import Kind, Tokens
 from ..data.nesting import Nested
 from ..model.batch_size import called
-from ..model.filling import without_filling
+from ..model.filler_labels import without_filling
 from ..model.graph import Graph, GraphLook, graph
 from ..model.last_op import Ending, made_by
 from ..model.layers import SURVEYED, Layer, LayerTable, layers

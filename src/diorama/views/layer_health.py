@@ -488,13 +488,12 @@ def _shared(names: Sequence[str]) -> list[str]:
     for path in parts:
         for at, part in enumerate(path):
             stems.setdefault((tuple(map(_stem, path[:at])), _stem(part)), set()).add(part)
-    return [
-        ".".join(
-            _stem(part) if len(stems[tuple(map(_stem, path[:at])), _stem(part)]) >= _ALIKE + (not part.isdigit()) else part
-            for at, part in enumerate(path)
-        )
-        for path in parts
-    ]
+
+    def told(path: list[str], at: int, part: str) -> str:
+        many = len(stems[tuple(map(_stem, path[:at])), _stem(part)]) >= _ALIKE + (not part.isdigit())
+        return _stem(part) if many else part
+
+    return [".".join(told(path, at, part) for at, part in enumerate(path)) for path in parts]
 
 
 def _stem(part: str) -> str:

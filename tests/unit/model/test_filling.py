@@ -1,4 +1,4 @@
-"""What fills texts up is left out of what is told of answers: see `diorama.model.filling`."""
+"""What fills texts up is left out of what is told of answers: see `diorama.model.filler_labels`."""
 
 import pathlib
 from typing import Any
