@@ -30,7 +30,7 @@ KNOBS: dict[str, tuple[dict[str, Any], ...]] = {
 """By view with buttons: the knobs that it is tried under."""
 COUNT, STEPS = 40, 24
 CHOSEN = range(0, COUNT, 5)
-MADE = {"acting", "findings", "influence", "schedule", "typed_weights", "_doubtful"}
+MADE = {"offers", "findings", "influence", "schedule", "typed_weights", "_doubtful_examples"}
 """The files in which buttons are made: what they make is tried here, by the views above."""
 
 

@@ -398,7 +398,8 @@ class Scene:
     def on(self, examples: Examples) -> Scene:
         """The same model at other examples, such as those of another run, without an input of one's own."""
         scene = self._like()
-        scene._set(self._source, examples, **self._told)
+        told = self._told
+        scene._set(self._source, examples, told["outputs"], told["task"], told["criterion"], told)
         scene.edits, scene.moved, scene._cancel = self.edits, self.moved, self._cancel
         return scene
 

@@ -63,11 +63,11 @@ def _what_is_told_was_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is found in any test: it is not among what could not be judged, and rests on what it says that it rests on."""
     judged = Run.judged
 
-    def looked_at(run: Run, step: int | None = None) -> tuple[list[Found], list[str]]:
+    def looked_at(run: Run, step: int | Past | None = None) -> tuple[list[Found], list[str]]:
         found, failed = judged(run, step)
         for name in {one.finding for one in found} & registry.findings.keys():
             finding: Any = registry.findings[name]()
-            record: Any = Past(run, step)
+            record: Any = step if isinstance(step, Past) else Past(run, step)
             assert evidence.unjudged(record, name, finding) is None
             for wanted in finding.rests:
                 assert wanted.partition(":")[0] in _FACTS or not finding(Hiding(record, wanted)), f"{name} does not rest on {wanted}"

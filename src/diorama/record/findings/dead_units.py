@@ -58,11 +58,13 @@ class DeadUnits(Finding):
         began = 0
         counts = last_of(run, "batch/count", self.readings)
         few = bool(len(counts)) and float(np.median(counts)) < _FEW
+        came = {name: set(series(run, f"activations/{name}/came")[0].tolist()) for name in dead}
+        everywhere = set.intersection(*came.values()) if came else set()  # a batch that goes through in small parts
+        came = {name: steps - everywhere for name, steps in came.items()}
         for name in sorted(dead, key=lambda each: order.get(each, 0)):
             steps, values = dead[name]
             last = values[-self.readings :]
-            scarce = series(run, f"activations/{name}/came")[0][-1:]
-            if steps[-1] < late[0] or (not few and (scarce >= steps[-self.readings :][0]).any()):
+            if steps[-1] < late[0] or (not few and not came[name].isdisjoint(steps[-self.readings :].tolist())):
                 continue  # an expert to which nothing came lately, or so little that units are silent to it by chance
             lowest = float(last.min()) if len(last) == self.readings else 0.0
             inherited, before = before, lowest

@@ -61,7 +61,8 @@ class StoppedLayer(Finding):
         if slopes is not None and slopes.names == table.names and np.array_equal(slopes.steps, table.steps):
             still |= (slopes.values == 0) & (slopes.values.max(1) > 0)[:, None]
         for k in np.flatnonzero(still[-self.readings :].all(0)).tolist():
-            still[:, k] &= ~_moved_between(run, table, k)
+            # What momentum alone moves is no work of a gradient's.
+            still[:, k] &= ~(_moved_between(run, table, k) & (table.values[:, k] <= _NOTHING * most))
         found = np.flatnonzero(still[-self.readings :].all(0))
         if not len(found):
             return []
