@@ -6,6 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from client import Client
+
+import diorama
+from diorama.server.serve import Page
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -23,8 +27,6 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from torch import nn
     from torch.nn import functional
 
-    import diorama
-
     folder = tmp_path_factory.mktemp("served")
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -39,3 +41,18 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
             optimizer.step()
             recorder.step(loss=loss)
     return folder
+
+
+@pytest.fixture(scope="module")
+def page(recorded: Path) -> Iterator[Page]:
+    """The page of a folder of runs."""
+    with diorama.serve(recorded) as served:
+        yield served
+
+
+@pytest.fixture
+def client(page: Page) -> Iterator[Client]:
+    """A connection."""
+    made = Client(page.url)
+    yield made
+    made.close()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -13,25 +11,10 @@ import pytest
 from client import Client
 from websockets.exceptions import ConnectionClosed
 
-import diorama
 from diorama.server.serve import Page
 
 _WORDS = "x" * 10_000_000
 _PIXELS = base64.b64encode(bytes(3 * 1825 * 1825)).decode()
-
-@pytest.fixture(scope="module")
-def page(recorded: Path) -> Iterator[Page]:
-    """The page of a folder of runs."""
-    with diorama.serve(recorded) as served:
-        yield served
-
-
-@pytest.fixture
-def client(page: Page) -> Iterator[Client]:
-    """A connection."""
-    made = Client(page.url)
-    yield made
-    made.close()
 
 
 @pytest.mark.parametrize(("own", "words"), [

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -31,21 +30,6 @@ from diorama.live.hub import Hub
 from diorama.live.session import Session
 from diorama.server.serve import Page, _kept, importable_name
 from diorama.server.socket import Outgoing
-
-
-@pytest.fixture(scope="module")
-def page(recorded: Path) -> Iterator[Page]:
-    """The page of a folder of runs."""
-    with diorama.serve(recorded) as served:
-        yield served
-
-
-@pytest.fixture
-def client(page: Page) -> Iterator[Client]:
-    """A connection."""
-    made = Client(page.url)
-    yield made
-    made.close()
 
 
 def test_hello_tells_what_there_is(client: Client) -> None:
