@@ -43,6 +43,8 @@ from .training_data import TrainingData
 from .troubles import Troubles
 from .way_back import WayBack
 
+_HELD = 0.002
+"""The part of the time in which it is looked up what the optimizers hold."""
 _FLUSH = 10.0
 """Seconds in which a run that is left must have written what waits."""
 
@@ -352,7 +354,8 @@ class Recorder:
             self._told_at = now
             self._looks.watched = watched(Path(self.path), LIVE_WITHIN)
             self._warn(self._lock.away, grave=True)
-            self._tell_held()
+            if now >= self._told_again:
+                self._tell_held()
             self._warn(self._data.look())
         self._tell_lost()
 
@@ -379,13 +382,17 @@ class Recorder:
         step.probe = self._prober.look(whole)
 
     _told_held: Any = None
+    _told_again = 0.0
+    """When what the optimizers hold is worth looking at again."""
 
     def _tell_held(self) -> None:
         """Write down which parameters learn from nothing, and the optimizer's values, when that has changed."""
+        began = time.monotonic()
         now = {**holding(self._subject), "idle": self.controls.idle.told(), "moved": self._lock.away, **self.controls.held()}
         if now != self._told_held:
             self._told_held = now
             self._background.note("meta", now)
+        self._told_again = (ended := time.monotonic()) + (ended - began) / _HELD  # of tens of thousands of weights each look takes half a second
 
     def _last_reading(self) -> None:
         """At the end, and before going back lets go of it: what is in force, the probe set, the last weights, what training on needs."""

@@ -57,6 +57,7 @@ def beyond(optimizers: Sequence[Any], known: Sequence[Any] = ()) -> list[str]:
     found = []
     for optimizer in optimizers:
         weights = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        places = _Places(weights)
         for holder in _holders(optimizer):
             own = _attributes(holder)
             if holder is not optimizer:
@@ -64,7 +65,7 @@ def beyond(optimizers: Sequence[Any], known: Sequence[Any] = ()) -> list[str]:
                     own |= remembered(holder, weight)
             kinds = [
                 repr(kind) for kind, value in own.items()
-                if any(each.numel() > 1 and not _same_memory(each, weights) for each in _within(value, _DEPTH))
+                if any(each.numel() > 1 and not places.hold(each) for each in _within(value, _DEPTH))
             ]
             if kinds and not any(holder is each for each in known):
                 found.append(f"what {type(holder).__name__} keeps in {', '.join(kinds)}")
@@ -145,18 +146,57 @@ def check_elsewhere(optimizers: Sequence[Any], weights: Mapping[str, Tensor], wh
 
 
 def elsewhere(optimizer: Any, weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Any, str, list[Tensor]]]:
-    """By the name of each weight: who keeps what has its shape elsewhere than in its ``state`` of it, what that is, and the tensors."""
+    """By the name of each weight: who keeps what has its shape elsewhere than in its ``state`` of it, what that is, and the tensors.
+
+    *Cost* a walk through what is kept, once for all weights.
+    """
+    places = _Places(weights.values())
+    holders = [(holder, _Kept(holder, places)) for holder in _holders(optimizer)]
     for name, weight in weights.items():
-        for holder in _holders(optimizer) if weight.numel() > 1 else ():
-            own = _attributes(holder)
-            for group in getattr(holder, "param_groups", ()):
-                own |= {kind: value for kind, value in group.items() if kind != "params"}
+        for holder, kept in holders if weight.numel() > 1 else ():
+            own = kept.alike(weight)
             if holder is not optimizer:
-                own |= remembered(holder, weight)
-            for kind, value in own.items():
-                found = [each for each in _within(value, _DEPTH) if each.shape == weight.shape and not _same_memory(each, weights.values())]
+                own |= {kind: places.apart(_within(value, _DEPTH), weight) for kind, value in remembered(holder, weight).items()}
+            for kind, found in own.items():
                 if found:
                     yield name, holder, kind, found
+
+
+class _Places:
+    """The memory in which weights lie: looked up once, since many tensors are asked for."""
+
+    def __init__(self, weights: Iterable[Tensor]) -> None:
+        self._weights = weights
+        self._at: set[int] | None = None
+
+    def hold(self, one: Tensor) -> bool:
+        """Whether a tensor is a weight, or lies in the memory of one."""
+        if isinstance(one, nn.Parameter):
+            return True
+        if self._at is None:
+            self._at = {weight.data_ptr() for weight in self._weights}
+        return one.data_ptr() in self._at
+
+    def apart(self, tensors: Iterable[Tensor], weight: Tensor) -> list[Tensor]:
+        """Those of the weight's shape that lie elsewhere."""
+        return [each for each in tensors if each.shape == weight.shape and not self.hold(each)]
+
+
+class _Kept:
+    """The tensors that an optimizer, or who is around it, keeps besides its ``state``, by what they are and by shape."""
+
+    def __init__(self, holder: Any, places: _Places) -> None:
+        self._places, self._found = places, dict[torch.Size, dict[str, list[Tensor]]]()
+        own = _attributes(holder)
+        for group in getattr(holder, "param_groups", ()):
+            own |= {kind: value for kind, value in group.items() if kind != "params"}
+        self._tensors = {kind: tensors for kind, value in own.items() if (tensors := list(_within(value, _DEPTH)))}
+
+    def alike(self, weight: Tensor) -> dict[str, list[Tensor]]:
+        """Those of a weight's shape that lie in no weight's memory."""
+        if weight.shape not in self._found:
+            self._found[weight.shape] = {kind: self._places.apart(tensors, weight) for kind, tensors in self._tensors.items()}
+        return dict(self._found[weight.shape])
 
 
 def stands_around(optimizer: Any, wrapper: Any) -> None:
@@ -194,10 +234,6 @@ def _distance(one: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """How far a tensor is from a weight, and how long that is, squared."""
     mine = local(weight.detach())
     return (local(one) - mine).abs().double().square().sum(), mine.abs().double().square().sum()
-
-
-def _same_memory(one: Tensor, others: Iterable[Tensor]) -> bool:
-    return isinstance(one, nn.Parameter) or any(one.data_ptr() == other.data_ptr() for other in others)
 
 
 def copies_of_weights(optimizer: Any) -> frozenset[str]:
@@ -257,10 +293,10 @@ def check_order(optimizers: Sequence[Any], what: str) -> None:
     for optimizer in optimizers:
         groups = optimizer.param_groups
         weights = [parameter for group in groups for parameter in group["params"]]
-        shapes = {tuple(weight.shape) for weight in weights if weight.numel() > 1}
+        shapes, places = {tuple(weight.shape) for weight in weights if weight.numel() > 1}, _Places(weights)
         kept = {kind: value for group in groups for kind, value in group.items() if kind != "params"} | _attributes(optimizer)
         for kind, value in kept.items():
-            if any(tuple(each.shape) in shapes and not _same_memory(each, weights) for row in _rows(value, _DEPTH) for each in row):
+            if any(tuple(each.shape) in shapes and not places.hold(each) for row in _rows(value, _DEPTH) for each in row):
                 raise NotApplicable(
                     f"{type(optimizer).__name__} keeps tensors of the weights' shapes in {kind!r}, whose weights it finds by their order, so {what} "
                     "while it trains; nearest: SGD, Adam or AdamW"
@@ -278,9 +314,10 @@ def _rows(value: Any, depth: int) -> Iterator[list[Tensor]]:
 
 def _joined(optimizer: Any) -> bool:
     groups = [group["params"] for group in optimizer.param_groups]
-    for weights in groups:
+    rows = [_lengths(weights) for weights in groups]  # once: there may be tens of thousands of weights
+    for weights, lengths in zip(groups, rows, strict=True):
         if len(weights) > 1 and any(
-            _is_row(each, [weights]) for parameter in weights if parameter.numel() not in _lengths(weights)
+            _is_row(each, [lengths]) for parameter in weights if parameter.numel() not in lengths
             for each in _within(remembered(optimizer, parameter), _DEPTH)
         ):
             return True
@@ -289,9 +326,9 @@ def _joined(optimizer: Any) -> bool:
         kept += _attributes(holder).values()
         if holder is not optimizer:
             kept += [remembered(holder, weight) for weights in groups for weight in weights]
-    every = [*groups, [weight for weights in groups for weight in weights]]
-    shapes = {tuple(weight.shape) for weight in every[-1]}
-    return any(tuple(each.shape) not in shapes and _is_row(each, every) for value in kept for each in _within(value, _DEPTH))
+    every = [weight for weights in groups for weight in weights]
+    shapes, rows = {tuple(weight.shape) for weight in every}, [*rows, _lengths(every)]
+    return any(tuple(each.shape) not in shapes and _is_row(each, rows) for value in kept for each in _within(value, _DEPTH))
 
 
 def _lengths(weights: Sequence[Tensor]) -> set[int]:
@@ -302,9 +339,10 @@ def _lengths(weights: Sequence[Tensor]) -> set[int]:
     return found - {0, 1}
 
 
-def _is_row(each: Tensor, groups: Sequence[Sequence[Tensor]]) -> bool:
-    """Whether a tensor has a number for each of the weights of a group, one after another: alone, or several such rows."""
-    return 0 < each.ndim <= 2 and any(each.shape[-1] in _lengths(weights) for weights in groups)
+def _is_row(each: Tensor, rows: Sequence[set[int]]) -> bool:
+    """Whether a tensor has a number for each of the weights of a group, one after another: alone, or several such rows. ``rows`` are the
+    groups' :func:`_lengths`."""
+    return 0 < each.ndim <= 2 and any(each.shape[-1] in lengths for lengths in rows)
 
 
 def _within(value: Any, depth: int) -> Iterator[Tensor]:
