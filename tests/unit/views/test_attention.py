@@ -19,6 +19,8 @@ from diorama.derive.derivations.attention import AttentionDerivation
 from diorama.derive.heads import MEASURES, attention_layers, gathered, held_weights, looked_back, measured, weights
 from diorama.model.attention import dot_product
 from diorama.scene import Scene
+from diorama.views.view import rooms
+from diorama.views.why._head_kinds import SNAPSHOTS, moments
 from diorama.views.why.attention import most_telling
 
 LETTERS = tuple("abcdefgh. \n,")
@@ -392,8 +394,28 @@ def test_heads_over_a_training(tmp_path: Path) -> None:
     most = max(lines.series, key=lambda series: series.y[-1] - series.y[0])
     rises = most.y[-1] > most.y[0] and f"{most.y[0]:.2f}" != f"{most.y[-1]:.2f}"
     assert (f"Most rises {most.name}" if rises else "No head has more") in drawn.caption
+    # One click in the room of the training: the lines are of induction, which no knob needs to be turned for.
+    (place,) = (place for room in rooms() if room.name == "training" for place in room.training if place.view == "attention")
+    (lines,) = _marks(run.scene().view("attention", **place.knobs), Lines)
+    assert lines.title.startswith("induction of every head")
+    now = run.scene().derive("heads").value["values"][MEASURES.index("induction")]
+    assert {series.name: series.y[-1] for series in lines.series} == pytest.approx({f"blocks.{k}/{h}": now[k, h] for k in (0, 1) for h in (0, 1)})
     with pytest.raises(NotApplicable, match="only one moment"):
         Scene(model, x, inputs=diorama.Tokens(vocabulary=LETTERS)).view("attention", show="training")
+
+
+def test_a_training_that_goes_on_is_measured_where_it_was_before() -> None:
+    """However many snapshots there are, few are looked at, the first and the newest among them; one more asks for that one alone, but where they
+    come to be every second of those before.
+    """
+    asked = set()
+    for count in range(2, 300):
+        chosen = moments(range(0, 10 * count, 10))
+        assert (chosen[0], chosen[-1]) == (0, 10 * (count - 1))
+        assert chosen == sorted(set(chosen))
+        assert len(chosen) == count if count <= SNAPSHOTS else SNAPSHOTS / 2 <= len(chosen) <= SNAPSHOTS
+        assert len(set(chosen) - asked) <= 1 or count == 2
+        asked |= set(chosen)
 
 
 def _looks_at(block: nn.Module, ahead: int) -> None:

@@ -26,6 +26,7 @@ ROOM = Room(
         Place("guide", columns=12, rows=4),
         Place("learns_from", columns=12, rows=5),
         Place("adapters", columns=12, rows=5),
+        Place("attention", columns=12, rows=5, knobs={"show": "training"}),
         Place("convergence", columns=12, rows=5),
         Place("weight_series", columns=6, rows=4),
         Place("topology", columns=8, rows=5),

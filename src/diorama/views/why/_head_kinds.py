@@ -31,8 +31,7 @@ def measured_over_training(scene: Scene, measure: str) -> Iterator[Progress | tu
     """Steps, heads (as ``layer/number``), and the measure of each head at each step (heads, steps); NaN where there was none."""
     if len(scene.steps) < 2:
         raise NotApplicable("there is only one moment of this model; open a run with several snapshots, or show the weights")
-    places = sorted({round(k) for k in np.linspace(0, len(scene.steps) - 1, SNAPSHOTS)})
-    steps = [scene.steps[k] for k in places]
+    steps = moments(scene.steps)
     found: dict[str, dict[int, float]] = {}
     for number, step in enumerate(steps):
         yield Progress(done=number, total=len(steps), note=f"the heads at {len(steps)} snapshots")
@@ -46,6 +45,17 @@ def measured_over_training(scene: Scene, measure: str) -> Iterator[Progress | tu
                     found.setdefault(f"{name}/{key.number}", {})[step] = value
     heads = [head for head, values in found.items() if not np.isnan(list(values.values())).all()]
     yield steps, heads, np.array([[found[head].get(step, np.nan) for step in steps] for head in heads]).reshape(len(heads), len(steps))
+
+
+def moments(steps: Sequence[int]) -> list[int]:
+    """Of a training's snapshots at most so many, from the first to the last.
+
+    *Meaning* every one, every second, every fourth, …: of a training that goes on those that were measured before are asked for again.
+    """
+    apart = 1
+    while (len(steps) - 2) // apart + 2 > SNAPSHOTS:
+        apart *= 2
+    return [*steps[:-1:apart], *steps[-1:]]
 
 
 def curves(scene: Scene, selection: Selection, measure: str, steps: Sequence[int], heads: Sequence[str], values: Floats) -> Lines:

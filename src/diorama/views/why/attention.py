@@ -28,6 +28,7 @@ from ...derive.heads import (
     gathered,
     means,
     named,
+    said_twice,
     telling,
     weights,
     without,
@@ -48,6 +49,8 @@ MOST = HELD
 """Longer inputs are put together into so many stretches."""
 OPENED = "No layer is chosen: this one has the head that looks most sharply at others than itself and the first token."
 AT_LAST = " at the newest step of the training."
+AUTO = "auto"
+"""The measure that fits what is shown."""
 HEADS = 24
 """At most so many heads of a vision transformer are laid over the picture."""
 
@@ -86,7 +89,8 @@ class AttentionView(View):
                             kind="integer", low=0)
     show: str = knob("weights", "The weights of the heads; rollout: all layers up to this one, multiplied; or the measure over the training.",
                      choices=("weights", "rollout", "training"), main=True)
-    measure: str = knob("entropy", "What the map of all heads, or the lines over the training, show.", choices=MEASURES, main=True)
+    measure: str = knob(AUTO, "What the map of all heads, or the lines over the training, show; auto: entropy, over the training induction in texts.",
+                        choices=(AUTO, *MEASURES), main=True)
     limit: int = knob(600, "The most tokens of a text that are shown.", low=1, high=4000)
 
     @classmethod
@@ -102,7 +106,7 @@ class AttentionView(View):
         current = scene.current(selection)
         layers = attention_layers(scene, current.x)
         layer, chosen = self._asked(layers, selection)
-        known = kinds_of_heads(scene, self.measure)
+        known = kinds_of_heads(scene, self._measure(scene))
         told: _ShownWeights | None = None
         if layer is not None:
             told = self._seen(scene, current, layers, layer, chosen)
@@ -130,17 +134,24 @@ class AttentionView(View):
         return _ShownWeights(current, layer, found, self._head(found, chosen), asking, asked, opened, newest)
 
     def _over_training(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
-        for found in measured_over_training(scene, self.measure):
+        measure = self._measure(scene)
+        for found in measured_over_training(scene, measure):
             if isinstance(found, Progress):
                 yield found
                 continue
             steps, heads, values = found
             if not heads:
-                raise NotApplicable(f"{self.measure} applies to no head of this network; choose another measure")
+                raise NotApplicable(f"{measure} applies to no head of this network; choose another measure")
             yield self.picture(
-                scene, selection, "What the heads became", curves(scene, selection, self.measure, steps, heads, values),
-                risen(self.measure, steps, heads, values),
+                scene, selection, "What the heads became", curves(scene, selection, measure, steps, heads, values),
+                risen(measure, steps, heads, values),
             )
+
+    def _measure(self, scene: Scene) -> str:
+        """The one that is named, else that of whose rise one wants to know, or the one that costs least."""
+        if self.measure != AUTO:
+            return self.measure
+        return "induction" if self.show == "training" and said_twice(scene) is not None else "entropy"
 
     def _asked(self, layers: Sequence[AttentionLayer], selection: Selection) -> tuple[AttentionLayer | None, int | None]:
         """The layer, and the head of it that was chosen: named by a knob, else chosen, else left open; rollout goes through all of them."""
@@ -198,7 +209,7 @@ class AttentionView(View):
             over = [_pictured(found, asked, place, head, self.show == "rollout")]
         elif asked.tokens:
             over = [self._text(row, asked, asking.gathered(MOST)[place] if place is not None else "", place, found.shape[1] == 1)]
-        beside: tuple[Node, ...] = (small,) if kinds is None else (small, overview(kinds, self.measure))
+        beside: tuple[Node, ...] = (small,) if kinds is None else (small, overview(kinds, self._measure(scene)))
         marks: list[Node] = [*over, Group(children=(large, Group(children=beside)), direction="row")]
         worst = _off(found)
         check = Check(name="rows sum to 1 within", value=worst, sentence="The attention of each token is a share: rows sum to 1.",
@@ -206,7 +217,7 @@ class AttentionView(View):
         return self.picture(
             scene, selection, f"Where {'attention leads up to' if self.show == 'rollout' else 'the heads of'} {spoken(layer.name)}"
             + ("" if self.show == "rollout" else " look"), Group(children=tuple(marks)),
-            self._caption(current, found, head, asking, asked, place, kinds), checks=(check,), final=kinds is not None,
+            self._caption(current, found, head, asking, asked, place, kinds, self._measure(scene)), checks=(check,), final=kinds is not None,
             note=" ".join(filter(None, (OPENED[:-1] + AT_LAST if shown.newest else OPENED if shown.opened else "", _note(found, asking, asked)))),
             hint="" if place is not None or found.shape[1] == 1 or not (asked.tokens or asked.grid) else (
                 f"Point at a {'patch' if asked.grid else 'token'} to see what it takes from where."
@@ -233,7 +244,7 @@ class AttentionView(View):
 
     def _caption(
         self, current: Current, found: NDArray[np.float32], head: int, asking: Positions, asked: Positions, place: int | None,
-        kinds: Any,
+        kinds: Any, measure: str,
     ) -> str:
         what = "patch" if asked.grid else "feature" if asked.features else "token" if asked.tokens or along(current, len(asked.names)) else "place"
         shares = "a row sums to 1" if _off(found) < SUMS else "its shares need not sum to 1"
@@ -248,7 +259,7 @@ class AttentionView(View):
             who = f"“{asking.gathered(MOST)[place]}”" if place is not None else "It"
             words += f" {who} takes most ({percent(float(row[most]))}) from “{asked.gathered(MOST)[most]}”."
         if kinds is not None:
-            words += f" The last map has a row a layer and a column a head: {MEANINGS[self.measure].replace('token', what)}."
+            words += f" The last map has a row a layer and a column a head: {MEANINGS[measure].replace('token', what)}."
         return words
 
 
