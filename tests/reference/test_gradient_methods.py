@@ -239,4 +239,18 @@ def test_slopes_that_cancel_out_are_zero(method: str) -> None:
     assert not found.values.any()
     assert "cancels out (along embeddings before a norm" in found.note
     bag[1] = nn.Identity()
-    assert diorama.attribute(bag, torch.randint(0, 20, (4, 7)), 1, method=method).values.all()
+    without = diorama.attribute(bag, torch.randint(0, 20, (4, 7)), 1, method=method)
+    assert without.values.all()
+    assert "cancel" not in without.note
+
+
+@pytest.mark.parametrize("method", ["input_x_gradient", "integrated_gradients", "gradient"])
+def test_what_is_left_of_slopes_that_cancel_out_is_told_as_such(method: str) -> None:
+    """What the small number in a norm's root leaves of sums that cancel is no rounding, and next to nothing: said of the methods whose sums cancel."""
+    torch.manual_seed(0)
+    bag = nn.Sequential(nn.Embedding(20, 32), nn.LayerNorm(32), nn.Tanh(), nn.Flatten(), nn.Linear(7 * 32, 3)).eval()
+    with torch.no_grad():
+        bag[0].weight.mul_(0.2)
+    found = diorama.attribute(bag, torch.randint(0, 20, (4, 7)), 1, method=method)
+    assert bool(found.values.any()) == (method != "gradient")
+    assert ("Less than a thousandth" in found.note) == (method == "input_x_gradient")

@@ -42,6 +42,8 @@ class Entrance:
         self._seen: dict[int, list[tuple[Filled | None, Tensor]]] = {}
         """The embeddings of each part of whole numbers, of each pass that the input takes."""
         self._structure = x
+        self.left = 1.0
+        """Of numbers along embeddings the share of their size that is left in the sums by token; 1 where none were summed."""
         self.waits = bool(self._whole)
         self.following: tuple[Rule, ...] = ()
         """The rules of the pass, which also answer what a bag makes of its rows."""
@@ -122,13 +124,16 @@ class Entrance:
     def shaped(self, numbers: Sequence[Tensor]) -> Nested:
         """Numbers at the points in the input's structure, summed over the embedding for tokens: 0 where they cancel out."""
         self._place(numbers)
-        made = []
+        made, size, left = [], 0.0, 0.0
         for k, part in enumerate(self._parts):
             if k not in self._given:
                 made.append(torch.zeros(part.shape, device=part.device))
             else:
                 own = self._given[k]
                 made.append(summed(own, -1, torch.finfo(own.dtype).eps) if k in self._whole else own)
+                if k in self._whole:
+                    size, left = size + float(own.detach().abs().sum()), left + float(made[-1].detach().abs().sum())
+        self.left = left / size if size else 1.0
         fresh = iter(made)
         return nesting.each(self._structure, lambda part: next(fresh))
 

@@ -40,7 +40,7 @@ from .baseline import Baseline
 from .batches import pieces
 from .cost import Cost
 from .entrance import Entrance
-from .notes import flatness, left_out, numbers_note
+from .notes import cancelled, flatness, left_out, numbers_note
 
 Group = Literal["gradient", "relevance", "class activation", "input modification", "black box", "transformers"]
 
@@ -104,6 +104,7 @@ class Looking:
         self._embedded: set[int] = set()
         """Which parts of the input are read by an embedding, by their places, once a pass has told: all parts of a look know."""
         self._derivable = False
+        self.left = 1.0  # of numbers along embeddings: the share of their size that was left when they were last summed by token
         """Whether it was seen that autograd knows all ops on the way to a target."""
         self.end: int | None = None
         """The place at which the one input is asked, where labels or padding tell that it is not the last."""
@@ -320,7 +321,9 @@ class Looking:
 
     def shaped(self, x: Nested, parts: Sequence[Tensor]) -> Nested:
         """Numbers at the points in the input's structure: (n, t) for tokens, zeros for parts without points."""
-        return Entrance(x, embedded=self._embedded).shaped(parts)
+        entrance = Entrance(x, embedded=self._embedded)
+        found, self.left = entrance.shaped(parts), entrance.left
+        return found
 
     def progress(self, done: int, total: int, note: str = "") -> None:
         """Say how far the work is."""
@@ -462,7 +465,7 @@ class Method(Plugin):
         lost = left_out(look, target) if self.sloping or self.group in ("gradient", "relevance") else ""
         mixing = "" if look.function else look.layers.mixing
         mixing = mixing and f"{mixing[0].upper()}{mixing[1:]}. This map may depend on what was asked in one batch with it."
-        notes = [part for part in (note, lost, mixing, numbers_note(x, values, self.signed, flat)) if part]
+        notes = [part for part in (note, lost, mixing, cancelled(look.left), numbers_note(x, values, self.signed, flat)) if part]
         knobs = {name: value for name, value in self.knobs().items() if value is not None}
         provenance = Provenance(
             method=self.name, sentence=sentence(type(self)), knobs=knobs, selection=str(target), seed=look.seed,

@@ -27,6 +27,9 @@ _NAUGHT = (
     "this method weighs numbers by how far they are from zero or from a baseline, and these are there already; use gradient or another baseline."
 )
 _COVERED = "what this method puts in the place of the input's parts changes nothing here; use another baseline, larger parts, or gradient."
+CANCELLED = 1e-3
+"""Of slopes along embeddings of d numbers with signs by chance a share of 1/√d is left in their sum: less than this is left where something
+takes out what they have in common."""
 FLAT = (_FLAT, _NAUGHT, _COVERED)
 """Why a map may be zero everywhere although the target changes with the input."""
 
@@ -59,6 +62,17 @@ def numbers_note(x: Nested, values: Nested, signed: bool = True, flat: Callable[
     elif len(maps) == 1 and nesting.first(values)[0].numel() > 1 and _flat(*maps[0]):
         said.append("The map is the same everywhere: by this method no part of the input counts more than another here.")
     return " ".join(said)
+
+
+def cancelled(left: float) -> str:
+    """What must be said where next to nothing is left of numbers along embeddings in their sums by token; mostly nothing.
+
+    Where nothing is left at all, :func:`numbers_note` says so of the map.
+    """
+    return "" if left == 0 or not left < CANCELLED else (
+        "Less than a thousandth of what the single numbers of the embeddings say is left in the sums of the tokens, since the rest cancels out, as it does "
+        "before a norm: these values say little of what the tokens do; use occlusion, lime or integrated_gradients."
+    )
 
 
 def flatness(look: Looking, x: Nested, target: Target, group: str) -> str:
