@@ -64,7 +64,7 @@ class AboutUnit:
         self.scene, self.number, self.layer = scene, key.number, key.name
         self.current = scene.current(selection)
         self.shown: ShownLayer = shown(scene, scene.layers[key.name])
-        self.title = f"{spoken(key.name)}/{key.number}"
+        self.title = f"{spoken(key.name)}/{key.number}{self.shown.normalised}"
         self._share: float | None = None
         self._of = 0
 

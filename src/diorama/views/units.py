@@ -49,6 +49,11 @@ class ShownLayer:
         return self.layer.name
 
     @property
+    def normalised(self) -> str:
+        """The norm behind which the values are taken, which makes other numbers of those of the layer: ", after bn1"; nothing where none follows."""
+        return f", after {spoken(self.source.name)}" if self.source.name != self.name else ""
+
+    @property
     def words(self) -> str:
         """What lies between the layer and the values: "after bn1 and ReLU"."""
         steps = [spoken(self.source.name)] if self.source.name != self.name else []
@@ -107,6 +112,14 @@ def own(scene: Scene, x: Nested, values: Tensor) -> Tensor:
     owners.read(x)
     there = owners.own(values[None])
     return values if there is None else values[:, there[0]]
+
+
+def unfilled(scene: Scene, x: Nested, values: Tensor) -> Tensor:
+    """A layer's values (units, …) of one input, each at its place: NaN at those that only fill a text up."""
+    owners = Owners(scene.kind)
+    owners.read(x)
+    there = owners.own(values[None])
+    return values if there is None else values.masked_fill(~there, torch.nan)
 
 
 def running(scene: Scene, one: ShownLayer, current: Current) -> tuple[Current, Tensor]:

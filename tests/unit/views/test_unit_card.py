@@ -444,3 +444,43 @@ def test_a_filter_of_one_place_is_a_strip_of_its_channels() -> None:
     weights = _of(card, Image, "weights")
     np.testing.assert_allclose(weights.pixels, model[2].weight[3].detach().reshape(1, 6), rtol=1e-6)
     assert weights.caption == "one for each of 6 input channels"
+
+
+class _Said(nn.Module):
+    """A unit that says the number of the token at each place: padding, the last of the vocabulary, most of all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.out = nn.Embedding(5, 2), nn.Linear(2, 2)
+        with torch.no_grad():
+            self.embed.weight[:, 0] = torch.arange(5.0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(self.embed(x)).mean(1)
+
+
+def test_what_fills_a_text_up_is_no_place_of_it() -> None:
+    """The card's number of a text is the unit's largest among its own tokens, though padding comes to more; so is it with padding on the left."""
+    for filled in ([1, 3, 2, 4, 4, 4], [4, 4, 4, 1, 3, 2]):
+        x = torch.tensor([filled, [1, 2, 1, 2, 1, 3]])
+        scene = Scene(_Said().eval(), x, torch.tensor([0, 1]), inputs=diorama.Tokens(vocabulary=("a", "b", "c", "d", "<pad>")))
+        picture = scene.view("card", unit="embed/0", synthesize=False)
+        assert ": 3 on example 0, at the place where it responds most (numbers of examples are taken at theirs)" in picture.caption
+
+
+def test_a_card_behind_a_norm_says_so_in_its_heading() -> None:
+    """Where the next layer gets a unit through a norm, the card's numbers are the norm's, and its title and that of their spread name it."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        normed = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(3 * 36, 2)).eval()
+        x = torch.rand(6, 1, 8, 8)
+    normed[1].running_mean.fill_(-5)  # so that what leaves the norm is another number than what leaves the convolution
+    scene = Scene(normed, x, torch.arange(6) % 2)
+    picture = scene.view("card", unit="0/1", synthesize=False)
+    assert picture.title == "Layer 0/1, after layer 1"
+    assert _of(picture, Ridges, "Its values").title == "Its values after layer 1, before the ReLU"
+    told = float(picture.caption.split("ReLU: ")[1].split(" on ")[0])
+    with torch.no_grad():
+        assert told == pytest.approx(float(normed[:3](x[:1])[0, 1].max()), rel=1e-2)
+    assert scene.view("inspector", select="unit:0/1").title.startswith("Layer 0/1, after layer 1")
+    assert scene.view("card", unit="4/1", synthesize=False).title.startswith("Layer 4/1")

@@ -22,7 +22,7 @@ from ...scene import Scene, wiring
 from .. import answers, crops, sections
 from ..crops import ChosenExamples, Place
 from ..samples import looked_up_said, noted, unfollowed_said
-from ..units import ShownLayer, running, unit_of
+from ..units import ShownLayer, running, unfilled, unit_of
 from ..view import View
 from . import _preferred_inputs
 from ._facts import listed, off, profiled, selective
@@ -132,11 +132,11 @@ class _Card:
         asked = self.about.current
         self.current, self.values = running(scene, self.one, asked)
         self.about.current = self.current
-        self.title = f"{spoken(self.key.name)}/{self.unit}"
+        self.title = f"{spoken(self.key.name)}/{self.unit}{self.one.normalised}"
         self.chosen = self.key in selection.a
         own = self.values[self.unit]
         self.field = crops.field_of(scene, self.one.source)
-        self.place: Place = crops.strongest_place(own)
+        self.place: Place = crops.strongest_place(unfilled(scene, self.current.x, self.values)[self.unit])
         if self.key.place and len(self.key.place) == own.ndim:
             self.place = tuple(min(k, n - 1) for k, n in zip(self.key.place, own.shape, strict=True))
         self.here = float(own[self.place])
@@ -365,10 +365,10 @@ class _Card:
             low, high = (low - 0.5, low + 0.5) if np.isfinite(low) else (0.0, 1.0)
         width = (high - low) / BINS
         ridge = RidgeSet(
-            name=self.title, steps=np.array([self.scene.step or 0]), edges=np.linspace(low, high, BINS + 1),
+            name=f"{spoken(self.key.name)}/{self.unit}", steps=np.array([self.scene.step or 0]), edges=np.linspace(low, high, BINS + 1),
             density=part.histogram.density(self.unit, low, high, BINS)[None] / width,
         )
-        words = "Its values before the ReLU" if self.one.rectified else "Its values"
+        words = "Its values" + self.one.normalised.replace(",", "") + (", before the ReLU" if self.one.normalised else " before the ReLU") * self.one.rectified
         return Ridges(sets=(ridge,), title=words, caption="at up to 32 places an example" * bool(self.place), height=110)
 
     def _wires(self) -> Iterator[Node]:
@@ -411,7 +411,7 @@ class _Card:
         fine = np.isfinite(self.here)
         said += f": {f'{self.here:.3g}' if fine else 'no number'} on {self.current.label}"
         if self.place and fine:
-            said += ", at the chosen place" if self.key.place else ", at the place where it responds most (all numbers of this card are taken there)"
+            said += ", at the chosen place" if self.key.place else ", at the place where it responds most (numbers of examples are taken at theirs)"
         most = "answers most strongly" if self.one.rectified else "answers furthest from zero"
         said += f". It is shown because of the units of its layer it {most} here." if fine and not self.chosen else "."
         if self._boxed():
