@@ -68,6 +68,32 @@ def test_layers_of_one_and_of_two_networks(net: nn.Module) -> None:
     np.testing.assert_allclose(beside.values, scene.derive("similarity", other=other, layers="0+2", others="0+2").value, atol=1e-6)
 
 
+def test_layers_that_have_nothing_in_common_are_said_to_be_unlike() -> None:
+    """What few examples make alike by chance is taken out, which the caption says: plain sums of squares would tell of a quarter."""
+    both = torch.randn(60, 50, generator=torch.Generator().manual_seed(0))
+
+    class Apart(nn.Module):
+        """Two layers that read other columns."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.other = nn.Linear(50, 10, bias=False), nn.Linear(50, 40, bias=False)
+            with torch.no_grad():
+                self.one.weight.copy_(torch.eye(50)[:10])
+                self.other.weight.copy_(torch.eye(50)[10:])
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.cat([self.one(x), self.other(x)], 1)
+
+    picture = Scene(Apart(), both).view("matrix", of="layers")
+    a, b = (both[:, part].double().numpy() for part in (slice(0, 10), slice(10, 50)))
+    a, b = a - a.mean(0), b - b.mean(0)
+    plain = np.linalg.norm(a.T @ b) ** 2 / np.linalg.norm(a.T @ a) / np.linalg.norm(b.T @ b)
+    assert plain > 0.2
+    assert abs(_map(picture).values[0, 1]) < 0.1
+    assert "estimated without bias" in picture.caption
+
+
 def test_places_of_an_input(net: nn.Module) -> None:
     """Cells over the places of a series; a network without places says so."""
     with torch.random.fork_rng(devices=[]):

@@ -32,7 +32,8 @@ ARRAYS = {"pairs": "i", "mixed": "f", "confused": "f", "starts": "i"}
 class MixingDerivation(Derivation):
     """Which pairs of classes lie among one another, layer by layer: of an example's nearest of both, the share of the other class.
 
-    *Meaning* ``mixed`` is 0 where two classes lie apart and 0.5 where they are fully mixed, whatever their sizes. ``confused`` is the
+    *Meaning* ``mixed`` is 0 where two classes lie apart and 0.5 where they are fully mixed, whatever their sizes, since a neighbour counts by
+    one over the examples of its class: a plain count says another share where one class is larger. ``confused`` is the
     share of each of the two that is answered as the other. ``pairs`` are classes by number, those first that are mixed most at the end.
     Of an example of a class of few no more count than there are others of its class. Examples to which a layer, or the network, answers
     with what is no number are left out there: NaN where too few of a class are left. ``starts`` is the layer at which each pair begins to

@@ -29,8 +29,8 @@ class DifferencesView(View):
 
     *Meaning* each bar is how far this network's answers move when one layer has the other's weights, the last one how far
     the other network's answers lie: a layer whose bar is as long holds the difference. Beside it how alike both place the examples,
-    layer by layer (CKA): where it falls, they begin to read the examples differently. The other network is the one that is compared with,
-    by itself this run at its first snapshot.
+    layer by layer (linear CKA, estimated without bias): where it falls, they begin to read the examples differently. The other network is
+    the one that is compared with, by itself this run at its first snapshot.
     *Units* half the sum of the differences of probabilities: 0 the same, 1 nothing in common; else the distance of the numbers.
     *Error* layers of separately trained networks count their units otherwise, so that the other's weights do not fit among them: then
     every bar is long, and the likeness tells where they part.

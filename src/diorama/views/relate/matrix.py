@@ -47,6 +47,8 @@ class MatrixView(View):
     layers, a dot each, to be turned: what goes through several layers is a path in it; where no layer answers place by place, units ×
     snapshots × layers, or units × examples × layers.
     *Units* standard deviations of each unit about its own mean over the columns (σ).
+    *Error* CKA is estimated without bias: one that is taken from plain sums of squares differs, most where a layer is wide beside the
+    number of examples. Places of a map count each by itself, not their mean.
     *Cost* one pass an example; for ``training``, and a ``cube`` over snapshots, one at each of up to sixteen snapshots.
     *Source* Kornblith et al. 2019 for CKA; Bar-Joseph et al. 2001 and Atkins et al. 1998 for the orders.
     """
@@ -244,8 +246,8 @@ class MatrixView(View):
                 column_keys=() if other is not None else tuple(layer_key(name) if name else "" for name in others),
                 row_title="layers", column_title=f"layers of {other.name}" if other is not None else "layers", size=22, square=True,
             ),
-            f"How alike layers {beside} place {counted(len(scene.live), 'examples')} among one another, by linear CKA: 1 the same but for a rotation "
-            "and one scale, 0 nothing in common.",
+            f"How alike layers {beside} place {counted(len(scene.live), 'examples')} among one another, by linear CKA estimated without bias: "
+            "1 the same but for a rotation and one scale, 0 nothing in common.",
             note=noted(
                 looked_at(scene), *_unlike(scene, names, np.atleast_1d(np.isnan(values).all(1))),
                 *_unlike(other, others, np.atleast_1d(np.isnan(values).all(0)), " of the other network")

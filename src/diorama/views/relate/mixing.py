@@ -36,7 +36,8 @@ class MixingView(View):
     fully mixed. The scores come last where they are not what the last layer answers. A pair that lay apart and mixes again behind has a
     mark (●) where that starts: look there for what is lost. A pair that is mixed all along was never told apart: look at the examples.
     Choose a class, and its pairs stay.
-    *Units* shares, both classes of equal weight.
+    *Units* shares, both classes of equal weight: a neighbour counts by one over the examples of its class, so that chance is a half also where
+    one class is larger, and the share is not that of a plain count. Places count each by themselves, of maps beyond 8 × 8 the means of neighbouring ones.
     *Cost* one forward pass an example, and for each two examples their distance in each layer.
     *Source* Paulovich et al. 2008 (neighbourhood hit); Rauber et al. 2017.
     """
@@ -100,7 +101,7 @@ class MixingView(View):
             caption = (
                 f"{a} and {b} are mixed most{_as_much(mixed[-1, shown])}: of the "
                 f"{self._counted(scene, pairs[first].tolist())} in {deepest}, {last:.0%} are of the other class (50 % is fully "
-                f"mixed; both classes count alike){told}. "
+                f"mixed; neighbours are weighed so that both classes count alike){told}. "
                 f"{self._where(mixed[:, first], names, starts[0], began)}"
             )
         checks = (Check(
