@@ -17,7 +17,7 @@ from diorama.export.axes import Axis
 from diorama.run import Run
 from diorama.scene import Scene
 from diorama.scene.weight_planes import sampled
-from diorama.views.training._end_distance import moves, settled
+from diorama.views.training._end_distance import answered, moves, settled
 from diorama.views.training.convergence import _moment
 
 
@@ -83,6 +83,30 @@ def test_representations_are_compared_by_cka(run: Run) -> None:
     heat = _find(scene.view("convergence", measure="neighbours"), Heatmap)[0]
     derived = scene.derive("similarity", other=run.scene(1), layers="late", others="late").value
     assert heat.values[heat.row_labels.index("late"), 2] == pytest.approx(derived[0, 0], abs=1e-6)
+
+
+def test_each_snapshot_is_run_once_and_stopped_work_goes_on_where_it_was(run: Run) -> None:
+    """One pass tells what layers and network answer; who comes back gets the same numbers from the snapshots that are left and two more."""
+    steps, passes = tuple(run.snapshots), [0]
+    scene = run.scene(steps[-1])
+    whole = list(answered(scene, steps))
+    scene = run.scene(steps[-1])
+    assert scene.task == "classification"
+    assert all(layer.each for layer in scene.layers.leaves)  # what is known of the network is there before passes are counted
+    with torch.nn.modules.module.register_module_forward_hook(lambda module, args, output: _count(passes, module, args)):
+        work = answered(scene, steps)
+        for _ in range(3):
+            begun = next(work)
+        work.close()
+        assert passes[0] == 3
+        rest = list(answered(scene, steps, begun))
+    assert (begun.down_to, len(rest), passes[0]) == (2, 2, 3 + 2 + 2)
+    for name in ("to_end", "to_next", "frozen"):
+        np.testing.assert_allclose(getattr(rest[-1], name), getattr(whole[-1], name), atol=1e-9)
+
+
+def _count(passes: list[int], module: nn.Module, args: Any) -> None:
+    passes[0] += isinstance(module, nn.Sequential) and len(args[0]) == 30
 
 
 def test_frozen_answers_never_change_again(run: Run) -> None:

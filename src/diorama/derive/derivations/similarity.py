@@ -26,6 +26,10 @@ from ..derivation import Derivation, Plain, Stage
 Floats = NDArray[np.float64]
 FEWEST = 4
 """The unbiased estimate wants so many examples."""
+SMALL, LARGE = 1e-12, 1e12
+"""Between these sizes products of numbers of single precision are such numbers, too."""
+TERMS, BLOCK = 4096, 64
+"""So many terms are added in single precision, and so many rows multiplied at once."""
 ROOM = 128 * 2**20
 """Bytes that all Gram matrices of a batch, and the largest activation of a batch, may take."""
 
@@ -143,6 +147,31 @@ class HsicSums:
         return np.diagonal(self.cka()).copy()
 
 
+class SeenLayers:
+    """What one network's layers answered to batches of examples: Gram matrices and HSIC of each with itself, which is told once for all that it
+    is compared with."""
+
+    def __init__(self) -> None:
+        self.grams: list[Floats] = []
+        self.own: list[Floats] = []
+
+    def add(self, grams: Floats) -> None:
+        """The Gram matrices (layers, n, n) of a batch; one that is too small to say anything is left out."""
+        if grams.shape[1] >= FEWEST:
+            self.grams.append(grams)
+            self.own.append(own_hsic(grams))
+
+    def cka(self, other: SeenLayers) -> Floats:
+        """The similarity of each layer with the one of its place in another that saw the same batches, (layers,)."""
+        across, rows, columns = 0.0, 0.0, 0.0
+        for mine, theirs, own, others in zip(self.grams, other.grams, self.own, other.own, strict=True):
+            count = mine.shape[1]
+            across, rows, columns = across + count * paired_hsic(mine, theirs), rows + count * own, columns + count * others
+        with np.errstate(invalid="ignore", divide="ignore"):
+            scale = np.sqrt(np.where(rows > 0, rows, np.nan)) * np.sqrt(np.where(columns > 0, columns, np.nan))
+            return np.asarray(across / scale, np.float64)
+
+
 def hsic(mine: Floats, theirs: Floats) -> Floats:
     """The unbiased estimate of HSIC for each pair of two stacks (layers, n, n) of Gram matrices with empty diagonals.
 
@@ -152,33 +181,65 @@ def hsic(mine: Floats, theirs: Floats) -> Floats:
     one, other = mine.reshape(len(mine), -1), theirs.reshape(len(theirs), -1)
     sums, others = mine.sum(2), theirs.sum(2)
     with np.errstate(invalid="ignore", over="ignore"):
-        return _unbiased(one, other, sums, others, count)
+        return _unbiased(one @ other.T, np.outer(sums.sum(1), others.sum(1)), sums @ others.T, count)
 
 
-def _unbiased(one: Floats, other: Floats, sums: Floats, others: Floats, count: int) -> Floats:
-    found = one @ other.T
-    found += np.outer(sums.sum(1), others.sum(1)) / ((count - 1) * (count - 2))
-    found -= 2 / (count - 2) * (sums @ others.T)
+def paired_hsic(mine: Floats, theirs: Floats) -> Floats:
+    """The same for each matrix and the one of its place alone, (layers,)."""
+    count = mine.shape[1]
+    one, other = mine.reshape(len(mine), -1), theirs.reshape(len(theirs), -1)
+    sums, others = mine.sum(2), theirs.sum(2)
+    # A product of matrices of one row and one column waits for threads longer than it takes.
+    with np.errstate(invalid="ignore", over="ignore"):
+        return _unbiased(np.einsum("ij,ij->i", one, other), sums.sum(1) * others.sum(1), np.einsum("ij,ij->i", sums, others), count)
+
+
+def _unbiased(products: Floats, totals: Floats, inner: Floats, count: int) -> Floats:
+    found = products + totals / ((count - 1) * (count - 2))
+    found -= 2 / (count - 2) * inner
     return np.asarray(found / (count * (count - 3)), np.float64)
 
 
 def own_hsic(grams: Floats) -> Floats:
     """The same of each with itself, zero where rounding is all there is."""
-    found = np.array([hsic(gram[None], gram[None])[0, 0] for gram in grams])
-    noise = 1e-12 * np.array([float(np.square(gram).sum()) for gram in grams]) / max(1, grams.shape[1] ** 2)
+    found = paired_hsic(grams, grams)
+    flat = grams.reshape(len(grams), -1)
+    with np.errstate(invalid="ignore", over="ignore"):
+        noise = 1e-12 * np.einsum("ij,ij->i", flat, flat) / max(1, grams.shape[1] ** 2)
     return np.where(found > noise, found, np.where(np.isfinite(found), 0.0, np.nan))
 
 
 def gram(layer: Layer, tensor: Tensor) -> Floats:
     """How alike a layer's answers to each two examples are, with an empty diagonal."""
-    told = by_unit(layer, tensor).flatten(1)
-    eps = torch.finfo(told.dtype).eps if told.is_floating_point() else 0.0
-    rows = told.double()
-    still = alike(rows.amin(0), rows.amax(0), eps)
+    rows = by_unit(layer, tensor).flatten(1)
+    if not rows.is_floating_point():
+        rows = rows.double()
+        eps = 0.0
+    else:
+        eps = torch.finfo(rows.dtype).eps
+    low, high = rows.amin(0), rows.amax(0)
+    still = alike(low.double(), high.double(), eps)
+    # Squares of what is larger or smaller leave the range of single precision.
+    size = torch.maximum(-low, high)[~still].double()
+    rows = rows.float() if rows.dtype != torch.float64 and bool(((size > SMALL) & (size < LARGE)).all()) else rows.double()
     # HSIC does not ask for means of zero; its rounding does.
-    rows = torch.where(still, 0.0, rows - rows.mean(0))
-    found = (rows @ rows.T).fill_diagonal_(0.0)
-    return found.cpu().numpy()
+    rows = rows - rows.mean(0)
+    if bool(still.any()):
+        rows[:, still] = 0.0
+    return _products(rows).fill_diagonal_(0.0).cpu().numpy()
+
+
+def _products(rows: Tensor) -> Tensor:
+    """The product of each row with each, (n, n), in double precision: one half of them, as the other is the same.
+
+    Numbers of single precision, as layers answer them, are multiplied as such and their sums of a few thousand added in double precision,
+    which is as exact as they are and takes half as long.
+    """
+    found = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=rows.device)
+    for part in rows.split(TERMS, 1):
+        for start in range(0, len(rows), BLOCK):
+            found[start : start + BLOCK, start:] += part[start : start + BLOCK] @ part[start:].T
+    return found.triu() + found.triu(1).T
 
 
 def looked(scene: Scene, x: Nested, names: Sequence[str]) -> Floats:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,9 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...core.errors import DioramaError, NotApplicable
-from ...derive.derivations.similarity import FEWEST, HsicSums, batches, looked
+from ...data.nesting import Nested
+from ...derive.derivations.similarity import FEWEST, SeenLayers, batches, gram, looked
 from ...record.facts import learnable
 from ...scene import Scene
+from ...scene.probe import Probe
 from ...scene.turned_answers import ONE_EACH, turned
 from ..kernels import layers_with_weights
 
@@ -71,6 +72,10 @@ class SettledAnswers:
     to_next: Floats
     frozen: Floats | None
     of: str = ""
+    down_to: int = 0
+    """The place of the earliest snapshot that was looked at."""
+    same: Tensor | None = None
+    """The examples, or their places, whose answers did not change from that one on."""
 
 
 def settled(values: Floats, steps: Sequence[int], within: float, below: bool = True, paced: bool = False) -> list[int | None]:
@@ -119,10 +124,10 @@ def moves(scene: Scene, steps: Sequence[int]) -> Moves:
     return Moves(tuple(steps), tuple(groups), distance, moved)
 
 
-def answered(scene: Scene, steps: Sequence[int]) -> Iterator[SettledAnswers]:
-    """What layers answered, from the last snapshot backwards, as far as it is known.
+def answered(scene: Scene, steps: Sequence[int], begun: SettledAnswers | None = None) -> Iterator[SettledAnswers]:
+    """What layers answered, from the last snapshot backwards, as far as it is known; ``begun`` is what was found before work stopped.
 
-    *Cost* one pass an example and snapshot.
+    *Cost* one pass an example and snapshot; two more snapshots where it was begun.
     """
     alone = scene.alone(scene.cancel)
     final = alone.at(steps[-1])
@@ -132,47 +137,62 @@ def answered(scene: Scene, steps: Sequence[int]) -> Iterator[SettledAnswers]:
     count = len(final.live)
     size = max(16, min(count, ROOM // (8 * len(names) * max(1, count))))
     to_end, to_next = np.full((2, len(names), len(steps)), np.nan)
-    end: list[Floats] = []
-    later: list[Floats] = []
     frozen = np.full(len(steps), np.nan) if final.task in ONE_EACH else None
-    alike: Any = None
-    of = ""
+    alike, of, first = None, "", len(steps)
+    if begun is not None and begun.layers == names:
+        to_end, to_next, frozen = begun.to_end.copy(), begun.to_next.copy(), None if begun.frozen is None else begun.frozen.copy()
+        alike, of, first = begun.same, begun.of, begun.down_to
+    end: SeenLayers | None = None
+    later: SeenLayers | None = None
     for k in reversed(range(len(steps))):
-        one = alone.at(steps[k])
+        if first < k < len(steps) - 1:
+            continue
+        one = final if k == len(steps) - 1 else alone.at(steps[k])
         try:
-            grams = [looked(one, x, names) for _, x in batches(one, names, size)] if count >= FEWEST else []
+            seen = _passed(one, names, size) if count >= FEWEST else SeenLayers()
         except (DioramaError, KeyError, ValueError) as error:
             if isinstance(error, DioramaError) and scene.cancel is not None:
                 scene.cancel()
             if k == len(steps) - 1:
                 raise NotApplicable(f"what its layers answer cannot be read example by example ({error})") from error
             break  # another architecture: surgery changed its layers
-        if not end:
-            end = later = grams
-        if grams:
-            to_end[:, k] = _paired(grams, end)
-            if k + 1 < len(steps):
-                to_next[:, k + 1] = _paired(grams, later)
+        end = seen if end is None else end
+        before, later = later, seen
+        if k >= first:
+            continue  # known already, and looked at again for what it is compared with
+        if seen.grams:
+            to_end[:, k] = seen.cka(end)
+            if before is not None:
+                to_next[:, k + 1] = seen.cka(before)
         if frozen is not None:
             # What the end does not answer, as its scores are no numbers, has no answer that it could keep.
-            itself, differ = turned(final, final.answers()), turned(final, one.answers())
+            sure = final.answers(sure=False)
+            itself, differ = turned(final, sure, sure), turned(final, one.answers(sure=False), sure)
             assert itself is not None  # its answers are classes
             same = ~differ.differ if differ is not None else torch.zeros_like(itself.asked)
             alike = same if alike is None else alike & same
             frozen[k] = float(alike[itself.asked].double().mean())
             of = itself.of
-        later = grams
-        yield SettledAnswers(names, to_end.copy(), to_next.copy(), frozen.copy() if frozen is not None else None, of)
+        yield SettledAnswers(names, to_end.copy(), to_next.copy(), frozen.copy() if frozen is not None else None, of, k, alike)
 
 
-def _paired(grams: list[Floats], others: list[Floats]) -> Floats:
-    """CKA of each layer with itself at another step."""
-    found = np.full(grams[0].shape[0], np.nan)
-    for layer in range(len(found)):
-        sums = HsicSums()
-        for one, other in zip(grams, others, strict=True):
-            sums.add(one[layer : layer + 1], other[layer : layer + 1])
-        found[layer] = sums.cka()[0, 0]
+def _passed(scene: Scene, names: tuple[str, ...], size: int) -> SeenLayers:
+    """What layers answered; the network's own answers are kept from the same passes, so that nobody asks for them again.
+
+    *Cost* one pass an example.
+    """
+    table, found = scene.layers, SeenLayers()
+
+    def scores(x: Nested) -> Tensor:
+        told, kept = scene.look(x, names, reduce=lambda name, tensor: gram(table[name], tensor))
+        found.add(np.stack([kept[name] for name in names]))
+        return told
+
+    if scene.task in ONE_EACH:
+        Probe(scene.live, scene.memory).read(scores, batches(scene, names, size), scene.reading, sure=False)
+    if not found.grams:  # there are no such answers, or somebody had asked for them before
+        for _, x in batches(scene, names, size):
+            found.add(looked(scene, x, names))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -12,7 +13,7 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Column, Group, Heatmap, Lines, Node, Series, Table
 from ...core.numerals import joined
-from ...core.picture import Check, Picture, Progress
+from ...core.picture import Check, Draft, Picture, Progress
 from ...core.selection import Selection, layer_key, number_key, spoken, without_call
 from ...scene import Scene
 from ...scene.weight_planes import sampled
@@ -63,7 +64,7 @@ class ConvergenceView(View):
             return "it compares snapshots, and this run has only one; let it train on, or record with snapshots="
         return None
 
-    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Draft | Progress]:
         """The weights at once, then what the layers answer, from the end backwards."""
         steps = sampled(scene.steps)
         found: Moves = scene.keep(f"convergence/moves/{steps}", lambda: moves(scene, steps))
@@ -78,13 +79,15 @@ class ConvergenceView(View):
         edits = [edit.named() for edit in scene.edits]
         known: dict[str, SettledAnswers] = scene.keep(f"convergence/answered/{steps}/{edits}", dict)
         if "all" not in known:
-            yield self._picture(scene, selection, found, None, final=False)
+            begun = known.get("so far")
+            yield self._picture(scene, selection, found, begun, final=False)
             try:
-                for done, told in enumerate(answered(scene, steps), 1):
+                for told in answered(scene, steps, begun):
+                    done = len(steps) - told.down_to
                     yield Progress(done=done, total=len(steps), note=f"snapshot {done} of {len(steps)}")
                     known["so far"] = told
-                    if done in (2, len(steps) // 2):
-                        yield self._picture(scene, selection, found, told, final=False)
+                    if 1 < done < len(steps):
+                        yield Draft(functools.partial(self._picture, scene, selection, found, told, final=False))
                 known["all"] = known.pop("so far")
             except NotApplicable as reason:
                 yield self._picture(scene, selection, found, None, final=True, note=f"only weights are shown: {reason}")
