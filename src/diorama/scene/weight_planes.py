@@ -268,6 +268,14 @@ def origin(scene: Scene) -> Scene:
     return start
 
 
+def spread(scene: Scene, count: int) -> Scene:
+    """The same scene, which looks at so many of its live examples, evenly spread over them."""
+    found = copy.copy(scene)
+    chosen = np.linspace(0, len(scene.live) - 1, min(count, len(scene.live))).round().astype(int).tolist()
+    found._live, found._memory = scene.live.take(chosen), Memory()
+    return found
+
+
 def _states(scene: Scene, weights: Weights) -> tuple[list[Weights], tuple[int, ...]]:
     """The weights at the run's snapshots that have these shapes, as many as memory allows."""
     run = scene.run

@@ -16,9 +16,9 @@ from diorama.core.marks import Field, Number
 from diorama.core.picture import Picture
 from diorama.record import look_pace
 from diorama.run import Run
-from diorama.scene import Scene
+from diorama.scene import Scene, weight_planes
 from diorama.scene.weight_planes import drawn
-from diorama.views.training._slice import outline
+from diorama.views.training._slice import FEW, MANY, Places, Walker, outline, walked
 
 
 def _net(norm: bool = False) -> nn.Module:
@@ -68,6 +68,40 @@ def test_each_place_has_the_loss_of_the_moved_weights() -> None:
                 parameter += (-0.5 + 0.25 * column) * first[name] + (-0.5 + 0.25 * row) * second[name]
             wanted = nn.functional.cross_entropy(moved(x), y)
         assert field.values[row, column] == pytest.approx(float(wanted), rel=1e-4)
+
+
+def test_of_many_examples_a_few_tell_the_whole_plane_first() -> None:
+    """Where it is the loss of a few that is said, what is tried stands beside it, and in the end each place has the loss of all."""
+    model, x = _net(), torch.rand(MANY, 1, 8, 8, generator=torch.Generator().manual_seed(4))
+    scene = Scene(model, x, torch.arange(MANY) % 3)
+    pictures = list(scene.stream("loss_slice", places=3))
+    covered = next(picture for picture in pictures if len(picture.body.children) > 1)  # type: ignore[union-attr]
+    assert f"At 9 of 9 places it is so far the loss of {FEW} of {MANY} examples." in covered.note
+    assert not covered.final
+    chosen = np.linspace(0, MANY - 1, FEW).round().astype(int)
+    assert _field(covered).values[1, 1] == pytest.approx(float(scene.losses()[chosen].mean()), rel=1e-4)
+    assert _field(pictures[-1]).values[1, 1] == pytest.approx(float(scene.losses().mean()), rel=1e-4)
+    assert pictures[-1].final
+    assert "so far" not in pictures[-1].note
+
+
+def test_who_comes_back_finds_the_places_that_were_known() -> None:
+    """Work that was stopped, as by a cross that was dragged on, asks no place twice, and ends with the same numbers."""
+    model, (x, y) = _net(), _data()
+    scene = Scene(model, x, y)
+    plane = weight_planes.plane(scene, "random")
+    walker, places = Walker(scene, plane, anew=False), Places(plane.extent, 5)
+    asked: list[tuple[float, float]] = []
+    plain = walker.asked
+    walker.asked = lambda x, y: (asked.append((x, y)), plain(x, y))[1]  # type: ignore[method-assign]
+    work = walked(walker, places)
+    while places.known.sum() < 7:
+        next(work)
+    work.close()
+    assert not places.whole
+    list(walked(walker, places))
+    assert len(asked) == len(set(asked)) == 25
+    np.testing.assert_allclose(places.losses, _field(scene.view("loss_slice", places=5)).values, rtol=1e-5)
 
 
 def test_an_example_without_a_loss_is_left_out() -> None:

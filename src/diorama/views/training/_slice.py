@@ -12,24 +12,35 @@ from torch import Tensor
 from ...core.errors import NotApplicable
 from ...model.averages import normalized, reestimate
 from ...scene import Scene
-from ...scene.weight_planes import WeightPlane, put
+from ...scene.weight_planes import WeightPlane, put, spread
 from ._mean_loss import mean_loss, with_losses
 
 Floats = NDArray[np.float64]
+MANY, FEW = 256, 32
+"""Of so many live examples and more, a few are asked at all places first: the whole plane is seen in a part of the time."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Slice:
-    """The mean loss and the share of right answers (rows, columns) on a grid over the plane; NaN where nobody was yet."""
+    """The mean loss and the share of right answers (rows, columns) on a grid over the plane; ``rough`` where a few examples tell them so far."""
 
     xs: Floats
     ys: Floats
     losses: Floats
     right: Floats
+    rough: NDArray[np.bool_]
+
+    @property
+    def centre(self) -> tuple[int, int]:
+        """The row and column of the network itself, or of the place next to it."""
+        return int(np.abs(self.ys).argmin()), int(np.abs(self.xs).argmin())
 
 
 class Walker:
     """A copy of a network that is put at places of a plane, and asked there."""
 
     def __init__(self, scene: Scene, plane: WeightPlane, anew: bool) -> None:
+        self.origin = scene
         self.plane, self.check, self.counted = plane, scene.cancel, with_losses(scene)
         self.begun = {name: value.detach().clone() for name, value in scene.model.state_dict().items() if isinstance(value, Tensor)}
         self.scene = scene.with_weights(self.begun)
@@ -57,35 +68,81 @@ class Walker:
         return mean_loss(there, self.counted), answers.accuracy
 
 
-def walked(walker: Walker, resolution: int) -> Iterator[tuple[Slice | None, int, int]]:
-    """How many places of how many are known, place by place, and the plane whenever a grid is whole, coarse to fine; each finer one holds
-    the coarser.
+class Places:
+    """What is known of the places of a grid so far: by a few examples, then by all. Who comes back goes on from here."""
 
-    *Cost* resolution² × a pass an example, twice that where statistics are estimated anew.
+    def __init__(self, extent: tuple[float, float, float, float], resolution: int) -> None:
+        x0, x1, y0, y1 = extent
+        self.xs, self.ys = np.linspace(x0, x1, resolution), np.linspace(y0, y1, resolution)
+        # The centre is there as it is, without rounding.
+        self.xs[np.abs(self.xs) < 1e-9 * (x1 - x0)] = 0.0
+        self.ys[np.abs(self.ys) < 1e-9 * (y1 - y0)] = 0.0
+        self.losses, self.right = np.full((2, resolution, resolution), np.nan)
+        self.guessed, self.known = np.zeros((2, resolution, resolution), bool)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all is known by all examples."""
+        return bool(self.known.all())
+
+    @property
+    def covered(self) -> bool:
+        """Whether all places are known, some by a few examples only."""
+        return bool((self.known | self.guessed).all())
+
+    def slice(self, stride: int = 1) -> Slice:
+        """Each so many-th row and column."""
+        every = (slice(None, None, stride),) * 2
+        return Slice(self.xs[::stride], self.ys[::stride], self.losses[every].copy(), self.right[every].copy(), ~self.known[every])
+
+    def ask(self, walker: Walker, row: int, column: int, seen: NDArray[np.bool_]) -> None:
+        """Ask at a place, and note there that it is seen."""
+        self.losses[row, column], self.right[row, column] = walker.asked(float(self.xs[column]), float(self.ys[row]))
+        seen[row, column] = True
+
+
+def walked(walker: Walker, places: Places) -> Iterator[tuple[Slice | None, float, float]]:
+    """How many examples were asked of how many, before each place, and the plane whenever there is more to see of it: a grid of places is whole,
+    coarse to fine; each place, once all of them are known by a few examples.
+
+    *Cost* resolution² × a pass an example, twice that where statistics are estimated anew; an eighth more at most where a few come first.
     """
-    x0, x1, y0, y1 = walker.plane.extent
-    xs, ys = np.linspace(x0, x1, resolution), np.linspace(y0, y1, resolution)
-    # The centre is there as it is, without rounding.
-    xs[np.abs(xs) < 1e-9 * (x1 - x0)] = 0.0
-    ys[np.abs(ys) < 1e-9 * (y1 - y0)] = 0.0
-    losses, right = np.full((2, resolution, resolution), np.nan)
-    known = np.zeros((resolution, resolution), bool)
-    # The coarsest grid whose distance is halved to that of the finest, with three places a side or a few more.
+    count, number = len(walker.scene.live), places.known.size
+    total = float(number * (count + (FEW if count >= MANY else 0)))
+    rounds = [(walker, places.known)]
+    if count >= MANY and not places.covered:
+        rounds.insert(0, (Walker(spread(walker.origin, FEW), walker.plane, walker.anew), places.guessed))
+    for one, seen in rounds:
+        covered = places.covered
+        for stride, row, column in _order(len(seen)):
+            done = float(places.guessed.sum() * FEW + places.known.sum() * count)
+            if row < 0:
+                if not covered:
+                    yield places.slice(stride), done, total
+            elif not seen[row, column]:
+                # A place of a large network takes a while: one is told where it is before each.
+                yield None, done, total
+                places.ask(one, row, column, seen)
+                if covered:
+                    yield places.slice(), done, total
+
+
+def _order(resolution: int) -> Iterator[tuple[int, int, int]]:
+    """The distance of a grid's places, and a row and a column of it, each place once; (distance, −1, −1) when it is whole.
+
+    The coarsest has three places a side or a few more; each finer one, down to that of the plane, holds the coarser.
+    """
     stride = 1
     while (resolution - 1) % (2 * stride) == 0 and (resolution - 1) // (2 * stride) >= 2:
         stride *= 2
-    done = 0
-    while True:
+    seen = np.zeros((resolution, resolution), bool)
+    while stride:
         for row in range(0, resolution, stride):
             for column in range(0, resolution, stride):
-                if not known[row, column]:
-                    # A place of a large network takes a while: one is told where it is before each.
-                    yield None, done, resolution**2
-                    losses[row, column], right[row, column] = walker.asked(float(xs[column]), float(ys[row]))
-                    known[row, column], done = True, done + 1
-        yield Slice(xs[::stride], ys[::stride], losses[::stride, ::stride].copy(), right[::stride, ::stride].copy()), done, resolution**2
-        if stride == 1:
-            return
+                if not seen[row, column]:
+                    seen[row, column] = True
+                    yield stride, row, column
+        yield stride, -1, -1
         stride //= 2
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,14 +11,14 @@ from ...core.colour import magnitude
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...core.marks import Column, Field, Group, Handle, Node, Number, Table
-from ...core.picture import Check, Picture, Progress
+from ...core.picture import Check, Draft, Picture, Progress
 from ...core.selection import Selection, number_key
 from ...scene import Scene, weight_planes
 from ...scene.turned_answers import turned
 from ...scene.weight_planes import WeightPlane
 from ..view import View
 from ._mean_loss import uncounted
-from ._slice import Slice, Walker, outline, walked
+from ._slice import FEW, Places, Slice, Walker, outline, walked
 
 MANY = 12
 """At most so many examples with another answer are named."""
@@ -66,7 +67,7 @@ class LossSliceView(View):
             return "it shows the loss, and the probe set has no labels; pass y, or probe=(x, y)"
         return reason if reason is not None or scene.task else "it shows the loss, and the task is not known; pass task="
 
-    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
+    def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Draft | Progress]:
         """Coarse to fine, then what changes at the chosen place."""
         scene, place = weight_planes.origin(scene), weight_planes.place(self.at)
         # An odd number has the network itself in its middle.
@@ -75,19 +76,26 @@ class LossSliceView(View):
         walker = Walker(scene, plane, self.statistics == "anew")
         beside = scene.other.fingerprint if scene.other is not None and self.directions == "between" else ""
         name = f"loss_slice/{self.directions}/{self.to}/{self.seed}/{resolution}/{self.reach}/{self.statistics}/{beside}"
-        kept: dict[str, Slice] = scene.once(name, dict)
-        if "whole" not in kept:
-            for found, done, total in walked(walker, resolution):
-                yield Progress(done=done, total=total, note=f"{done:,} of {total:,} places")
-                if found is not None:
-                    kept["so far"] = found
-                    if done < total:
-                        yield self._picture(scene, selection, plane, walker, found, place, final=False)
-            kept["whole"] = kept.pop("so far")
-        yield self._picture(scene, selection, plane, walker, kept["whole"], place, final=True)
+        places: Places = scene.once(name, lambda: Places(plane.extent, resolution))
+
+        def shown(found: Slice, tried: Node | None = None) -> Picture:
+            return self._picture(scene, selection, plane, walker, found, place, tried)
+
+        tried = self._tried(scene, walker, place) if places.covered and not places.whole else None
+        if tried is not None:  # somebody looked before, and left when it was not yet whole
+            yield shown(places.slice(), tried)
+        for found, done, total in walked(walker, places):
+            known = int(places.known.sum())
+            yield Progress(done=done, total=total, note=f"{known:,} of {places.known.size:,} places" if known else f"all places by {FEW} examples")
+            if places.covered and tried is None and not places.whole:
+                tried = self._tried(scene, walker, place)
+                yield shown(places.slice(), tried)
+            elif found is not None and not places.whole:
+                yield Draft(functools.partial(shown, found, tried))
+        yield shown(places.slice(), tried or self._tried(scene, walker, place))
 
     def _picture(
-        self, scene: Scene, selection: Selection, plane: WeightPlane, walker: Walker, found: Slice, place: tuple[float, float], final: bool
+        self, scene: Scene, selection: Selection, plane: WeightPlane, walker: Walker, found: Slice, place: tuple[float, float], tried: Node | None
     ) -> Picture:
         by_accuracy, enough, here = self._enough(found)
         judged = found.right if by_accuracy else found.losses
@@ -104,8 +112,8 @@ class LossSliceView(View):
             handle=Handle(knob="at", kind="point", value=f"{place[0]:g},{place[1]:g}"), size=360,
         )
         children: list[Node] = [field]
-        if final:
-            children.append(self._tried(scene, walker, place))
+        if tried is not None:
+            children.append(tried)
         share = float(good.mean())
         broken = weight_planes.broken_tensors(walker.begun)
         rule = f"an accuracy of {enough:.3g} or more" if by_accuracy else f"a loss of {enough:.3g} or less"
@@ -117,15 +125,17 @@ class LossSliceView(View):
                 "Away from the centre batch norm gets statistics of its own, over the probe set. "
                 if walker.anew else "Batch norm keeps the statistics of this snapshot. "
             )
+        rough = int(found.rough.sum())
+        so_far = f"At {rough:,} of {found.rough.size:,} places it is so far the loss of {FEW} of {len(scene.live)} examples." if rough else ""
         return self.picture(
             scene, selection, "Loss around here", Group(children=tuple(children), direction="row"), words.strip(),
-            checks=self._checks(scene, plane, here), note=uncounted(scene), final=final,
+            checks=self._checks(scene, plane, None if found.rough[found.centre] else here),
+            note=" ".join(filter(None, [uncounted(scene), so_far])), final=tried is not None and not rough,
         )
 
     def _enough(self, found: Slice) -> tuple[bool, float, float]:
         """Whether places are judged by accuracy, what is enough, and the loss at the centre."""
-        row, column = int(np.abs(found.ys).argmin()), int(np.abs(found.xs).argmin())
-        here, right = float(found.losses[row, column]), float(found.right[row, column])
+        here, right = float(found.losses[found.centre]), float(found.right[found.centre])
         accuracy = np.isfinite(right) if self.success == "auto" else self.success == "accuracy"
         if accuracy and not np.isfinite(right) and np.isfinite(here):
             raise NotApplicable("these answers are not right or wrong; judge places by their loss (success=loss)")
@@ -174,7 +184,7 @@ class LossSliceView(View):
             ))
         return Group(children=tuple(children))
 
-    def _checks(self, scene: Scene, plane: WeightPlane, here: float) -> tuple[Check, ...]:
+    def _checks(self, scene: Scene, plane: WeightPlane, here: float | None) -> tuple[Check, ...]:
         found = []
         if np.isfinite(plane.seen):
             found.append(Check(
@@ -182,7 +192,7 @@ class LossSliceView(View):
                 sentence="The share of the training's squared distance from here that lies in this plane: near 0, the path's places say little.",
             ))
         run = scene.run
-        if run is not None and not scene.edits and len(scene.live) == len(scene.examples) and "probe/loss" in run.series_names:
+        if here is not None and run is not None and not scene.edits and len(scene.live) == len(scene.examples) and "probe/loss" in run.series_names:
             steps, losses = run.series("probe/loss")
             at = np.flatnonzero(steps == scene.step)
             if len(at) and np.isfinite(losses[at[-1]]):
