@@ -94,7 +94,7 @@ def test_few_parts_are_asked_in_all_sets() -> None:
     assert "standard error" in drawn.note
 
 
-@pytest.mark.parametrize(("method", "samples"), [("shapley_sampling", 16), ("kernel_shap", 120)])
+@pytest.mark.parametrize(("method", "samples"), [("shapley_sampling", 16), ("kernel_shap", 120), ("lime", 120)])
 def test_the_sampling_error_is_that_of_other_seeds(method: str, samples: int) -> None:
     """The error that one asking tells is about how far the values of other seeds lie apart."""
 
