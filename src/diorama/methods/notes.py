@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.rounding import alike, rounding
+from ..core.rounding import SINGLE, alike, rounding
 from ..data import nesting
 from ..data.nesting import Nested
 from ..model.hidden_ops import OWN_SLOPE
@@ -116,7 +115,7 @@ def _others(part: Tensor) -> Tensor:
 
 def _flat(low: Tensor, high: Tensor) -> bool:
     """Whether the lowest and the highest number of each example are the same but for rounding."""
-    return bool(np.all(alike(low.cpu().numpy(), high.cpu().numpy())))
+    return bool(alike(low, high, torch.finfo(low.dtype).eps if low.is_floating_point() else SINGLE).all())
 
 
 def _bounds(part: Tensor) -> tuple[Tensor, Tensor]:
