@@ -24,9 +24,9 @@ from ..scene import Scene
 from ..scene.input import Current, pictured
 
 THUMBNAIL = 112
+"""Pictures in tables and strips have at most so many pixels a side."""
 CURVE = (28, 56)
 """A small picture of a series is so high and wide."""
-"""Pictures in tables and strips have at most so many pixels a side."""
 MANY = 200
 """A row of more numbers than this is drawn as a line."""
 LETTERS = 240
@@ -89,11 +89,13 @@ def numbers(scene: Scene, indices: Sequence[int]) -> Column:
 
 
 def column(scene: Scene, indices: Sequence[int], examples: Examples | None = None) -> Column:
-    """Examples as a column of a table: pictures, or texts that sum them up; of other examples of the scene's kind too."""
+    """Examples as a column of a table: pictures, series as their curves, or texts that sum them up; of other examples of the scene's kind too."""
     images = thumbnails(pictured(examples or scene.examples, list(indices)))
     if images is not None:
         limits = grey(images) if images.ndim == 3 else None
         return Column(name="example", kind="image", images=images, limits=limits)
+    if isinstance(scene.kind, Measured) and len(indices) and (small := curves(scene, (examples or scene.examples).take(list(indices)))) is not None:
+        return Column(name="example", kind="image", images=small, limits=grey(small), note=f"Over {along(scene.kind)}, all of them on one scale.")
     return Column(name="example", kind="text", texts=texts(scene, indices, examples))
 
 

@@ -15,9 +15,9 @@ from torch import nn
 
 import diorama
 from diorama.core.errors import NotApplicable, NotFound
-from diorama.core.marks import Scatter
+from diorama.core.marks import Scatter, Table
 from diorama.core.picture import Draft, Picture, Progress
-from diorama.core.selection import Selection
+from diorama.core.selection import Key, Selection
 from diorama.derive.snapshot_chain import earlier
 from diorama.export.marks.scatter import draw
 from diorama.export.sheet import TextLine
@@ -392,6 +392,11 @@ def test_series_are_drawn_small() -> None:
     assert not ink[2, :, : width // 2 - 1].any()
     assert ink[2, -1, width // 2 + 1 :].all()
     assert curves(diorama.Scene(nn.Linear(4, 2), torch.rand(3, 4)), scene.live) is None
+    # Lists show series so too: each row its own curve, all rows on one scale.
+    listed = next(mark for mark in scene.view("examples").marks() if isinstance(mark, Table))
+    (small,) = (column for column in listed.columns if column.name == "example")
+    order = [Key.parse(key).number for key in listed.row_keys]
+    np.testing.assert_array_equal(small.images, curves(scene, scene.examples.take(order)))
     short = diorama.Scene(nn.Sequential(nn.Flatten(), nn.Linear(5, 2)), torch.linspace(0, 1, 5).expand(2, 1, 5), inputs=diorama.Series())
     line = curves(short, short.live)
     assert line is not None
