@@ -246,7 +246,7 @@ def test_slopes_that_cancel_out_are_zero(method: str) -> None:
 
 @pytest.mark.parametrize("method", ["input_x_gradient", "integrated_gradients", "gradient"])
 def test_what_is_left_of_slopes_that_cancel_out_is_told_as_such(method: str) -> None:
-    """What the small number in a norm's root leaves of sums that cancel is no rounding, and next to nothing: said of the methods whose sums cancel."""
+    """What the small number in a norm's root leaves of sums that cancel is no rounding, and next to nothing: said where sums cancel."""
     torch.manual_seed(0)
     bag = nn.Sequential(nn.Embedding(20, 32), nn.LayerNorm(32), nn.Tanh(), nn.Flatten(), nn.Linear(7 * 32, 3)).eval()
     with torch.no_grad():

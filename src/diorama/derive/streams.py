@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import NotApplicable
+from ..data.kinds import Table
 from ..data.nesting import Nested
 from ..model.points import points
 from ..model.stream import Stream, stream
@@ -28,7 +30,9 @@ def residual_stream(scene: Scene, x: Nested | None = None) -> Stream:
     found = stream(points(scene.model, x if x is not None else scene.network.few()))
     if found is None or len(found.points) < 2:
         raise NotApplicable(NONE)
-    return found
+    # What stands for the columns of a table is no word's embedding, also where a category is looked up.
+    columns = bool(scene.kinds) and all(isinstance(kind, Table) for kind in scene.kinds.values())
+    return dataclasses.replace(found, first="the beginning") if columns and found.first == "embedding" else found
 
 
 def without_stream(scene: Scene, steps: bool = False) -> str | None:

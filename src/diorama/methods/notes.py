@@ -69,8 +69,8 @@ def cancelled(left: float) -> str:
     Where nothing is left at all, :func:`numbers_note` says so of the map.
     """
     return "" if left == 0 or not left < CANCELLED else (
-        "Less than a thousandth of what the single numbers of the embeddings say is left in the sums of the tokens, since the rest cancels out, as it does "
-        "before a norm: these values say little of what the tokens do; use occlusion, lime or integrated_gradients."
+        "Less than a thousandth of what the single numbers of the embeddings say is left in the sums of the tokens, since the rest cancels out, as "
+        "it does before a norm: these values say little of what the tokens do; use occlusion, lime or integrated_gradients."
     )
 
 

@@ -508,3 +508,33 @@ def test_who_goes_back_in_time_keeps_the_layer_that_was_opened(tmp_path: Path) -
         picture = run.scene(step=step).view("attention")
         assert picture.title == "Where the heads of blocks.1 look"
         assert ("at the newest step" in picture.note) == (step != run.snapshots[-1])
+
+
+class _Columns(nn.Module):
+    """A transformer over the columns of a table, of which the last is a category that is looked up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.each, self.category, self.first = nn.Parameter(torch.randn(3, 8)), nn.Embedding(4, 8), nn.Parameter(torch.randn(1, 1, 8))
+        self.blocks, self.out = nn.ModuleList([_Block(8), _Block(8)]), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.cat([self.first.expand(len(x), -1, -1), x[:, :3, None] * self.each, self.category(x[:, 3].long())[:, None]], 1)
+        for block in self.blocks:
+            h = block(h)
+        return self.out(h[:, -1])
+
+
+def test_columns_of_a_table_are_no_tokens() -> None:
+    """A network that attends among columns is told of places, not of tokens, and its stream of no embedding, though a category is looked up."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        x = torch.cat([torch.randn(12, 3), torch.randint(0, 4, (12, 1)).float()], 1)
+        scene = Scene(_Columns().eval(), x, torch.arange(12) % 3, inputs=diorama.Table(columns=("age", "height", "weight", "city")))
+    for view in ("attention", "lens", "contributions", "patching"):
+        picture = scene.view(view)
+        labels = [label for mark in picture.marks() for name in ("row_labels", "labels", "column_labels") for label in getattr(mark, name, ())]
+        said = " ".join((picture.caption, picture.note, picture.hint, *(check.sentence for check in picture.checks), *labels))
+        assert "token" not in said, (view, said)
+        assert "embedding" not in said, (view, said)
+    assert "each row of a map is a place that asks" in scene.view("attention").caption

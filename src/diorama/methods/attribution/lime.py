@@ -73,7 +73,8 @@ class Lime(BlackBox):
 def sampling_error(rows: Floats, answers: Floats, near: Floats, **lasso: Any) -> float:
     """The largest standard error of a weight of a lasso that is fitted to random sets, as a share of the largest weight.
 
-    *Meaning* by the jackknife over groups: how far the weights move as each group of sets is left out. It counts that other draws leave out other parts.
+    *Meaning* by the jackknife over groups: how far the weights move as each group of sets is left out.
+    It counts that other draws leave out other parts.
     *Shapes* rows (sets, parts) of zeros and ones, answers and nearness (sets,).
     *Source* Efron & Stein 1981, "The jackknife estimate of variance"; Shao & Wu 1989 (of several at a time).
     """

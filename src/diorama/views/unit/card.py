@@ -368,7 +368,8 @@ class _Card:
             name=f"{spoken(self.key.name)}/{self.unit}", steps=np.array([self.scene.step or 0]), edges=np.linspace(low, high, BINS + 1),
             density=part.histogram.density(self.unit, low, high, BINS)[None] / width,
         )
-        words = "Its values" + self.one.normalised.replace(",", "") + (", before the ReLU" if self.one.normalised else " before the ReLU") * self.one.rectified
+        norm = self.one.normalised
+        words = f"Its values{norm.replace(',', '')}{',' * bool(norm)} before the ReLU" if self.one.rectified else f"Its values{norm.replace(',', '')}"
         return Ridges(sets=(ridge,), title=words, caption="at up to 32 places an example" * bool(self.place), height=110)
 
     def _wires(self) -> Iterator[Node]:

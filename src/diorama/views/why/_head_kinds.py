@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.colour import magnitude
 from ...core.errors import NotApplicable
-from ...core.marks import Lines, Series
+from ...core.marks import Heatmap, Lines, Series
 from ...core.picture import Progress
 from ...core.selection import Key, Selection
 from ...derive.derivation import Derived
@@ -56,6 +57,17 @@ def moments(steps: Sequence[int]) -> list[int]:
     while (len(steps) - 2) // apart + 2 > SNAPSHOTS:
         apart *= 2
     return [*steps[:-1:apart], *steps[-1:]]
+
+
+def overview(kinds: Any, measure: str) -> Heatmap:
+    """A row a layer, a column a head, coloured by a measure."""
+    values = kinds["values"][MEASURES.index(measure)]
+    keys = tuple(str(Key("head", name, (head,))) for name in kinds["layers"] for head in range(values.shape[1]))
+    return Heatmap(
+        values=values, limits=magnitude(values, 0.0, unit={"entropy": "nats", "distance": "tokens"}.get(measure, "share")),
+        row_labels=tuple(kinds["layers"]), column_labels=tuple(map(str, range(values.shape[1]))), cell_keys=keys,
+        column_title="head", numbers=values.shape[1] <= 16, size=18, title=f"{measure} of every head, over several examples",
+    )
 
 
 def curves(scene: Scene, selection: Selection, measure: str, steps: Sequence[int], heads: Sequence[str], values: Floats) -> Lines:

@@ -43,6 +43,11 @@ class Positions:
     """The picture that they lie on."""
 
     @property
+    def word(self) -> str:
+        """What one of them is called."""
+        return "patch" if self.grid else "feature" if self.features else "token" if self.tokens else "place"
+
+    @property
     def keys(self) -> tuple[str, ...]:
         """A key for each: ``token:3`` is the fourth of the input's own; what stands before them has none."""
         return tuple(number_key("token", k - self.extra) if k >= self.extra else "" for k in range(len(self.names)))

@@ -38,7 +38,7 @@ from ...scene import Scene
 from ...scene.input import Current
 from .. import inputs
 from ..view import View
-from ._head_kinds import curves, kinds_of_heads, measured_over_training, risen
+from ._head_kinds import curves, kinds_of_heads, measured_over_training, overview, risen
 from ._positions import Positions, along, answered, answers, asked_of, of_features, positions, translates
 
 SMALL, LARGE = 48, 192
@@ -212,13 +212,13 @@ class AttentionView(View):
         beside: tuple[Node, ...] = (small,) if kinds is None else (small, overview(kinds, self._measure(scene)))
         marks: list[Node] = [*over, Group(children=(large, Group(children=beside)), direction="row")]
         worst = _off(found)
-        check = Check(name="rows sum to 1 within", value=worst, sentence="The attention of each token is a share: rows sum to 1.",
+        check = Check(name="rows sum to 1 within", value=worst, sentence=f"What each {asked.word} takes from where are shares: rows sum to 1.",
                       good=worst < SUMS)
         return self.picture(
             scene, selection, f"Where {'attention leads up to' if self.show == 'rollout' else 'the heads of'} {spoken(layer.name)}"
             + ("" if self.show == "rollout" else " look"), Group(children=tuple(marks)),
             self._caption(current, found, head, asking, asked, place, kinds, self._measure(scene)), checks=(check,), final=kinds is not None,
-            note=" ".join(filter(None, (OPENED[:-1] + AT_LAST if shown.newest else OPENED if shown.opened else "", _note(found, asking, asked)))),
+            note=" ".join(filter(None, (shown.opening, _note(found, asking, asked)))),
             hint="" if place is not None or found.shape[1] == 1 or not (asked.tokens or asked.grid) else (
                 f"Point at a {'patch' if asked.grid else 'token'} to see what it takes from where."
             ),
@@ -246,10 +246,10 @@ class AttentionView(View):
         self, current: Current, found: NDArray[np.float32], head: int, asking: Positions, asked: Positions, place: int | None,
         kinds: Any, measure: str,
     ) -> str:
-        what = "patch" if asked.grid else "feature" if asked.features else "token" if asked.tokens or along(current, len(asked.names)) else "place"
+        what = asked.word
         shares = "a row sums to 1" if _off(found) < SUMS else "its shares need not sum to 1"
         words = f"{current.label.capitalize()}: each row of a map is a {what} that asks, each column one that is asked, and {shares}."
-        if what == "place":
+        if what == "place" and not along(current, len(asked.names)):
             words += " As many places as these the input does not have: they may be windows of it, or features."
         if found.shape[1] == 1:
             words = f"{current.label.capitalize()}: one asks, such as a question as a whole, and each column is a {what} that is asked."
@@ -277,6 +277,11 @@ class _ShownWeights:
     """The layer was left open, and is the most telling one."""
     newest: bool = False
     """It is that at the newest step."""
+
+    @property
+    def opening(self) -> str:
+        """Why this layer is shown, where it was left open."""
+        return (OPENED[:-1] + AT_LAST if self.newest else OPENED).replace("token", self.asked.word) if self.opened else ""
 
 
 def _newest(scene: Scene, layers: Sequence[AttentionLayer]) -> Generator[Progress, None, AttentionLayer | None]:
@@ -466,16 +471,6 @@ def _pictured(found: NDArray[np.float32], asked: Positions, place: int | None, h
     )
     return Group(children=(large, Group(children=small, direction="grid")) if len(found) > 1 else (large,), direction="row")
 
-
-def overview(kinds: Any, measure: str) -> Heatmap:
-    """A row a layer, a column a head, coloured by a measure."""
-    values = kinds["values"][MEASURES.index(measure)]
-    keys = tuple(str(Key("head", name, (head,))) for name in kinds["layers"] for head in range(values.shape[1]))
-    return Heatmap(
-        values=values, limits=magnitude(values, 0.0, unit={"entropy": "nats", "distance": "tokens"}.get(measure, "share")),
-        row_labels=tuple(kinds["layers"]), column_labels=tuple(map(str, range(values.shape[1]))), cell_keys=keys,
-        column_title="head", numbers=values.shape[1] <= 16, size=18, title=f"{measure} of every head, over several examples",
-    )
 
 
 def _note(found: NDArray[np.float32], asking: Positions, asked: Positions) -> str:
