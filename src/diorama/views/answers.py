@@ -25,7 +25,7 @@ from ..scene.layer_text import answered_where, tags, text_at
 MOST = 12
 """Beyond so many classes only the likeliest are shown."""
 _ROWS = 4
-"""So many names of classes are as high as standing bars."""
+"""So many rows of classes are as high as standing bars; a row says its share too."""
 
 
 def drawn(scene: Scene, scores: Tensor, truth: Any = None, *, horizontal: bool = False, size: int = 96) -> Node:
@@ -166,13 +166,8 @@ def _classes(scene: Scene, chance: Tensor, truth: Any, horizontal: bool) -> Bars
         values=chance[order].numpy(), labels=tuple(scene.classes[int(k)] for k in order),
         keys=tuple(number_key("class", int(k)) for k in order), colours=tuple(int(k) for k in order),
         reference=reference, limits=magnitude(chance.numpy(), 0, 1, "probability"),
-        unit="probability", strong=strong, horizontal=horizontal or count > MOST or _named(scene, count),
+        unit="probability", strong=strong, horizontal=horizontal or count > MOST or count <= _ROWS,
     )
-
-
-def _named(scene: Scene, count: int) -> bool:
-    """Whether the classes are few and have names that are too long to stand below a bar."""
-    return count <= _ROWS and max(map(len, scene.classes[:count]), default=0) > _ROWS
 
 
 def _shares(scene: Scene, scores: Tensor) -> Bars:
