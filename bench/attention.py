@@ -19,7 +19,7 @@ import diorama
 from diorama.derive.heads import LENGTH, REPEATS, attention_layers
 from diorama.gallery._blocks import CausalSelfAttention, TransformerBlock
 from diorama.scene import Scene
-from diorama.views.why.attention import overview
+from diorama.views.why._head_kinds import overview
 
 LAYERS, HEADS, WIDTH, TOKENS, WORDS = 12, 12, 768, 1024, 512
 GOAL = 1.5
