@@ -9,7 +9,7 @@ import re
 import sys
 import threading
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -283,7 +283,8 @@ def info(run: Path, as_json: bool) -> None:
 def _print_info(found: dict[str, Any]) -> None:
     found = {name: value for name, value in found.items() if value != ""}
     width = max(len(_CALLED.get(name, name)) for name in found)
-    sizes = {"seconds": lambda value: f"{value:,.1f}", "bytes": lambda value: f"{value / 1e6:,.1f} MB"}
+    sizes: dict[str, Callable[[Any], str]] = {"seconds": lambda value: f"{value:,.1f}", "bytes": lambda value: f"{value / 1e6:,.1f} MB"}
+    sizes["guessed"] = lambda value: f"\n{'':<{width}}  ".join(one.removeprefix("guessed: ").rstrip(".") for one in value) or "none"
     for name, value in found.items():
         print(f"{_CALLED.get(name, name).replace('_', ' '):<{width}}  {sizes.get(name, _short)(value)}")
 

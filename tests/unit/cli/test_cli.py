@@ -134,6 +134,11 @@ def test_info_and_check(say: Any, run_folder: Path) -> None:
     assert "snapshots" in words
     assert re.search(r"^bytes +\d+\.\d MB$", words, re.MULTILINE)
     assert "{" not in words
+    guesses = [one.removeprefix("guessed: ").rstrip(".") for one in told["guessed"]]  # each a line of its own, under one another
+    assert guesses
+    lines = words.splitlines()
+    first = next(k for k, line in enumerate(lines) if line.startswith("guessed"))
+    assert [line[lines[first].index(guesses[0]) :] for line in lines[first : first + len(guesses)]] == guesses
     both = json.loads(say("info", run_folder.parent, "--json").out)
     assert both[run_folder.name]["steps"] == 6
     assert say("info", run_folder.parent).out == f"{run_folder.name}:\n{words}" or len(both) > 1
