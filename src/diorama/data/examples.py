@@ -267,8 +267,9 @@ def _kind(x: Nested, inputs: Any) -> tuple[kinds.Kinds, tuple[str, ...]]:
     if parts is not None and set(told) - set(parts) and len(parts) <= len(x):  # by their positions
         told = {name: told[key] for key, name in zip(map(str, range(len(parts))), parts, strict=True) if key in told}
     if not isinstance(inputs, dict) or parts is None or set(told) - set(parts) or len(told) < len(inputs):
+        own = f" ({', '.join(map(repr, parts))})" if parts else ""
         raise UsageError(
-            f"inputs= wants a kind such as diorama.Image(), or a dict of them by the inputs' names, got {inputs!r}{_meant(inputs)}"
+            f"inputs= wants a kind such as diorama.Image(), or a dict of them by the inputs' names{own}, got {inputs!r}{_meant(inputs)}"
         )
     found: dict[str, kinds.Kind] = {}
     guessed = []

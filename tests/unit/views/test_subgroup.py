@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import silhouette_score
-from torch import nn
+from torch import Tensor, nn
 
 import diorama
 from diorama.core.errors import NotApplicable
-from diorama.core.marks import Bars, Image, Table
+from diorama.core.marks import Bars, Image, Scatter, Table
 from diorama.scene import Scene
 
 
@@ -81,3 +81,43 @@ def test_columns_of_a_table_are_compared() -> None:
     assert columns.labels[0] == "b"
     with pytest.raises(NotApplicable, match="all examples are chosen"):
         scene.view("subgroup", select="example:0-39")
+
+
+class _Both(nn.Module):
+    """Two tables, read together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.out = nn.Linear(5, 8), nn.Linear(8, 2)
+
+    def forward(self, own: Tensor, other: Tensor) -> Tensor:
+        return self.out(torch.tanh(self.hidden(torch.cat([own, other], 1))))
+
+
+def test_columns_of_several_inputs_and_metadata_are_compared() -> None:
+    """Each input's columns stand with its name, beside what the user knows of the examples; a value that is not known tells nothing."""
+    generator = torch.Generator().manual_seed(0)
+    own, other = torch.randn(40, 3, generator=generator), torch.randn(40, 2, generator=generator)
+    other[:10, 1] += 6
+    far = [float("nan") if k % 4 == 0 else 5.0 for k in range(40)]
+    camera = ["old" if k < 10 else "new" for k in range(40)]
+    torch.manual_seed(0)
+    scene = Scene(
+        _Both(), (own, other), torch.arange(40) % 2, metadata={"camera": camera, "far": far},
+        inputs={"own": diorama.Table(columns=("a", "b", "c")), "other": diorama.Table(columns=("d", "e"))},
+    )
+    picture = scene.view("subgroup", select="example:0-9", count=40)
+    known = next(mark for mark in picture.body.children if isinstance(mark, Bars) and mark.title == "What is known of them")
+    told = dict(zip(known.labels, np.asarray(known.values).tolist(), strict=True))
+    assert set(told) == {"own: a", "own: b", "own: c", "other: d", "other: e", "camera: old", "camera: new", "far"}
+    # The rest are the others of the class that most of the chosen are of.
+    rest = torch.tensor([k for k in range(10, 40) if k % 2 == 0])
+    both = torch.cat([other[:10, 1], other[rest, 1]]).double().numpy()
+    assert told["other: e"] == pytest.approx((both[:10].mean() - both[10:].mean()) / both.std(), abs=1e-4)
+    assert told["far"] == 0
+    assert told["camera: old"] > 1.9
+    assert "“camera: new” differs most" in picture.caption
+    # Maps may be coloured by what is known, and shared examples are told by it.
+    (points,) = (mark for mark in scene.view("projection", column="other: e").marks() if isinstance(mark, Scatter))
+    np.testing.assert_allclose(np.asarray(points.values), other[:, 1], rtol=1e-5)
+    assert scene.view("shared", select="example:0-9").caption.count("other: e")

@@ -14,14 +14,14 @@ from torch import Tensor
 from ...core.errors import NotApplicable
 from ...core.knobs import build, knob
 from ...core.selection import Key
-from ...data.kinds import Image, Series, Sound, Table, Tokens
-from ...data.nesting import first
+from ...data.kinds import Image, Kind, Series, Sound, Table, Tokens
+from ...data.nesting import first, named
 from ...data.padding import pads
+from ...data.text_places import beside
 from ...methods.cost import Cost
 from ...model.directions import finite
 from ...scene import Scene
 from ...scene.directions import codes, default_layer, lacking
-from ...scene.input import pictured
 from ...scene.sets import classes_of, members
 from ..derivation import Derivation, Plain, Stage
 
@@ -52,7 +52,7 @@ class SharedDerivation(Derivation):
     *Source* Kerby 2014 (rank-biserial correlation); van Elteren 1960 (within classes); Westfall & Young 1993 (the largest of all effects, shuffled).
     """
 
-    version = 6
+    version = 7
 
     a: str = knob("", "The examples, as keys with + between; by themselves those that are misread.")
     layer: str | None = knob(None, "The layer whose units are compared; by itself the last before the answer.", kind="layer")
@@ -167,7 +167,10 @@ def _told(scene: Scene, which: NDArray[np.int64]) -> tuple[list[str], Floats]:
     for name, column in scene.live.metadata.items():
         if isinstance(column, Tensor):
             names.append(name)
-            found.append(finite(column.numpy()[which][:, None]))
+            # What is not known of an example is as of the others, so that it tells nothing.
+            values = column.numpy()[which][:, None]
+            known = np.isfinite(values)
+            found.append(np.where(known, values, values[known].mean() if known.any() else 0.0))
             continue
         words = sorted(set(column))
         if 1 < len(words) <= FEW:
@@ -177,13 +180,24 @@ def _told(scene: Scene, which: NDArray[np.int64]) -> tuple[list[str], Floats]:
 
 
 def _properties(scene: Scene, which: NDArray[np.int64]) -> tuple[list[str], Floats]:
-    numbers = [int(k) for k in which]
-    kind = scene.kind
+    if not isinstance(scene.kind, dict):
+        return _of_input(scene.kind, first(scene.live.x)[torch.from_numpy(which)])
+    given, along = named(scene.live.batch([int(k) for k in which])), beside(scene.kinds)
+    names: list[str] = []
+    found = [np.zeros((len(which), 0))]
+    for name, kind in scene.kinds.items():
+        # A mask says what another input says already.
+        if name in given and name not in along and name != "labels":
+            own, rows = _of_input(kind, given[name])
+            names += [f"{name}: {each}" for each in own]
+            found.append(rows)
+    return names, np.concatenate(found, 1)
+
+
+def _of_input(kind: Kind, x: Tensor) -> tuple[list[str], Floats]:
+    """What can be said of one input of each example."""
     if isinstance(kind, Image):
-        return _of_pictures(np.asarray(pictured(scene.live, numbers), np.float64))
-    if isinstance(kind, dict):
-        return [], np.zeros((len(which), 0))
-    x = first(scene.live.x)[torch.from_numpy(which)]
+        return _of_pictures(np.asarray(kind.decode(x), np.float64))
     if isinstance(kind, Tokens):
         return _of_texts(kind, x)
     if isinstance(kind, Table) and kind.columns:

@@ -16,7 +16,7 @@ from ...core.numerals import being, counted
 from ...core.picture import Check, Picture, Progress
 from ...core.selection import Selection, number_key, spoken, unit_key
 from ...data import kinds
-from ...data.nesting import first
+from ...derive.derivations.shared import properties
 from ...methods.neighbours import separation, split
 from ...scene import Scene
 from ...scene.directions import codes, default_layer, lacking
@@ -48,7 +48,7 @@ class _ExamplePart:
 
 
 class SubgroupView(View):
-    """A part of a class beside the rest of it: their mean pictures, the units and columns that differ most, and who is nearest outside.
+    """A part of a class beside the rest of it: their mean pictures, the units, columns and metadata that differ most, and who is nearest outside.
 
     *Meaning* draw a loop round a part of a class in the projection, and it is compared with the rest of that class; with nothing
     chosen, it is the part of the class that falls most clearly into two. Numbers are differences of means, in standard deviations.
@@ -94,7 +94,8 @@ class SubgroupView(View):
         units = _differences(rows[part.inside], rows[part.rest])
         order = np.argsort(-np.abs(units), kind="stable")[: self.count]
         near = self._nearest(rows, part)
-        marks: list[Node] = [*_means(scene, part), *self._columns(scene, part)]
+        known, told = self._columns(scene, part)
+        marks: list[Node] = [*_means(scene, part), *known]
         values = units[order]
         no = "No class falls" if classes_of(scene) is not None else "The examples do not fall"
         marks.append(Bars(
@@ -104,7 +105,7 @@ class SubgroupView(View):
         marks.append(self._table(scene, rows, part, near))
         yield self.picture(
             scene, selection, f"What sets a part of {part.whole} apart", Group(children=tuple(marks), direction="row"),
-            self._said(scene, layer.name, part, order, units, near),
+            self._said(scene, layer.name, part, order, units, told, near),
             checks=(Check(
                 name="separation", value=apart, good=apart > CLEAR,
                 sentence="The silhouette of the two parts in the layer: 1 where they lie apart, 0 where they are mixed.",
@@ -141,16 +142,23 @@ class SubgroupView(View):
         found: NDArray[np.int64] = others[np.argsort(away, kind="stable")[: self.count]]
         return found
 
-    def _columns(self, scene: Scene, part: _ExamplePart) -> list[Node]:
-        """Which columns of a table differ most."""
-        kind = scene.kind
-        if not isinstance(kind, kinds.Table) or not kind.columns:
-            return []
-        flat = kind.decode(first(scene.live.x))
-        differences = _differences(flat[part.inside], flat[part.rest])
+    def _columns(self, scene: Scene, part: _ExamplePart) -> tuple[list[Node], str]:
+        """Which columns and metadata differ most, and what the first of them says; of pictures the metadata, as their means are seen."""
+        names, rows = properties(scene, np.concatenate([part.inside, part.rest]))
+        if isinstance(scene.kind, kinds.Image):
+            told = [k for k, name in enumerate(names) if name.split(": ")[0] in scene.live.metadata]
+            names, rows = [names[k] for k in told], rows[:, told]
+        if not names:
+            return [], ""
+        differences = _differences(rows[: len(part.inside)], rows[len(part.inside) :])
         order = np.argsort(-np.abs(differences), kind="stable")[: self.count]
-        labels = tuple(kind.columns[k] for k in order)
-        return [Bars(title="Columns", values=differences[order], labels=labels, unit="σ", limits=symmetric(differences[order], unit="σ"))]
+        first, values = names[order[0]], differences[order]
+        bars = Bars(
+            title="Columns" if isinstance(scene.kind, kinds.Table) else "What is known of them", values=values, unit="σ",
+            labels=tuple(names[k] for k in order), limits=symmetric(values, unit="σ"),
+        )
+        far, side = abs(values[0]), "higher" if values[0] > 0 else "lower"
+        return [bars], f" Of what is known of them “{first}” differs most: {far:.1f} σ {side} in this part." if far else ""
 
     def _table(self, scene: Scene, rows: NDArray[np.float64], part: _ExamplePart, near: NDArray[np.int64]) -> Table:
         """Typical examples of both parts, and the nearest outside."""
@@ -165,7 +173,8 @@ class SubgroupView(View):
         return Table(title="Examples", columns=tuple(columns), row_keys=tuple(number_key("example", int(k)) for k in shown))
 
     def _said(
-        self, scene: Scene, layer: str, part: _ExamplePart, order: NDArray[np.int64], units: NDArray[np.float64], near: NDArray[np.int64]
+        self, scene: Scene, layer: str, part: _ExamplePart, order: NDArray[np.int64], units: NDArray[np.float64], told: str,
+        near: NDArray[np.int64],
     ) -> str:
         rows = codes(scene, layer)[np.concatenate([part.inside, part.rest])]
         if part.found and (rows == rows[:1]).all():
@@ -179,6 +188,7 @@ class SubgroupView(View):
         if len(order) and abs(units[order[0]]) > 0:
             most = units[order[0]]
             said += f" Unit {order[0]} of {spoken(layer)} tells them apart most: {abs(most):.1f} σ {'higher' if most > 0 else 'lower'} in this part."
+        said += told
         if len(near):
             said += f" Nearest outside is example {near[0]}."
         return said
