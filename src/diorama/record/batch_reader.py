@@ -17,13 +17,15 @@ from ..data.examples import Examples
 from ..data.nesting import named
 from ..model.axes import first_tensor, tensors_in
 from ..model.outputs import Reading
+from .batch_memory import BatchMemory
 from .batch_texts import BatchTexts, TextReader
 from .carry_over import Carried
 from .codes import Codes
 from .doubts import Slopes
 from .input_ranges import furthest, given, in_order, range_of
 from .judge_network import Judging, of_one_number
-from .loop_habits import Leftovers, across, copied, cut, following, form_of, in_evaluation, pulled_alike, weight_of
+from .loop_habits import Leftovers, across, copied, cut, following, form_of, in_evaluation, pulled_alike, unasked, unlike, weight_of
+from .mirrors import mirrored
 from .own_hooks import OwnHook, compiled
 from .picture_order import PictureOrder
 from .places import Columns, Places
@@ -97,7 +99,7 @@ class BatchReader:
         self._places, self._order = Places(), PictureOrder()
         self._leftovers, self._idle = Leftovers(), False
         self._judging, self._pulls = Judging(), PullSums()
-        self._columns, self._codes, self._carried = Columns(), Codes(), Carried()
+        self._columns, self._codes, self._carried, self._memory = Columns(), Codes(), Carried(), BatchMemory()
         self.slopes: Slopes | None = None
         """What the last batch's gradient at the scores says of how they are read."""
 
@@ -159,10 +161,12 @@ class BatchReader:
         self._x: Tensor | None = None
         self._asked: Tensor | None = None
         self._texts: TextReader | None = None
-        self._tokens: Tensor | None = None
-        self._after: Tensor | None = None
+        self._tokens: list[tuple[Tensor, Tensor | None]] = []
+        """Of each input that has a token an answer: the tokens, and those behind them."""
         self._whole = True
         self._habits: dict[str, float] = {}
+        self._shape: tuple[int, ...] = ()
+        """Of a segmentation, how many examples, rows and columns its pixels are of."""
         self._beside_scores = False
         """Whether there are other outputs beside the scores, for which the loss may ask as well."""
 
@@ -194,11 +198,13 @@ class BatchReader:
                 self._x = tensor.detach()
             self._texts = TextReader.of(args, kwargs, scores) if scores.requires_grad else None
             turned = self._by_rows(scores.detach())
+            self._shape = (len(scores), *scores.shape[2:]) if self._reading is not None and self._reading.task == "segmentation" else ()
             stride = max(1, turned.numel() // _MOST)
             self._whole = stride == 1
-            if tensor is not None and tensor.dtype in (torch.int64, torch.int32) and tensor.numel() == len(turned):
-                self._tokens = tensor.detach().reshape(-1)[::stride].clone()
-                self._after = following(tensor.detach()).reshape(-1)[::stride].clone() if tensor.ndim == 2 else None
+            for each in unlike((tensor, *tensors_in((args, kwargs)))):
+                if each.dtype in (torch.int64, torch.int32) and each.numel() == len(turned):
+                    after = following(each.detach()).reshape(-1)[::stride].clone() if each.ndim == 2 else None
+                    self._tokens.append((each.detach().reshape(-1)[::stride].clone(), after))
             if turned.shape[1] <= _CLASSES:
                 self._rows = turned[::stride].clone()
         if scores.requires_grad and not scores.is_leaf and (self._rows is not None or self._texts is not None):
@@ -233,11 +239,11 @@ class BatchReader:
         """Take the hook off and sum up; None where no pass with gradients was seen."""
         self._take_off()
         rows, gradient, x, asked = self._rows, self._gradient, self._x, self._asked
-        passes, inputs, texts = self._passes, self._inputs, self._texts.finish() if self._texts is not None else None
-        tokens, after, whole, habits, beside = self._tokens, self._after, self._whole, self._habits, self._beside_scores
+        shape, passes, inputs, texts = self._shape, self._passes, self._inputs, self._texts.finish() if self._texts is not None else None
+        tokens, whole, habits, beside = self._tokens, self._whole, self._habits, self._beside_scores
         if (left := self._leftovers.found(1 if self._idle else passes)) is not None:
             habits["kept" if self._idle else "left"] = float(left)
-        habits |= self._judging.finish(self._model) | self._codes.finish() | self._beside.told(asked)
+        habits |= self._judging.finish(self._model) | self._codes.finish() | self._beside.told(asked) | self._memory.told(asked)
         self._leftovers.arm(None)
         self._clear()
         if rows is None:
@@ -263,7 +269,8 @@ class BatchReader:
             habits["form"] = 4.0
         elif not self._again or (self.slopes is not None and self.slopes.plain):  # of sure answers one loss pulls like the other
             habits |= form_of(values, slopes, labels, whole)
-        habits |= copied(tokens, labels, after) | (weight_of(chances, slopes, labels) if whole and again is None else {})
+        habits |= copied(tokens, labels) | (weight_of(chances, slopes, labels) if whole and again is None else {})
+        habits |= {"unasked": unasked(slopes, chances)} | (mirrored(labels, chances, shape) if whole else {})
         classes = chances.shape[1]
         answers, sure = chances.argmax(1), chances.max(1)
         known = labels >= 0

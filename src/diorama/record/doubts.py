@@ -57,6 +57,9 @@ _SAME = 1e-4
 _PROPORTIONAL = 1.02
 """A mean squared error whose pulls happen to add up to nothing is still a constant times their squares, within this factor."""
 
+_WANTED = 0.01
+"""A loss is the mean squared error that the slopes speak of, where it differs from that by no more than this share."""
+
 _SAID = {
     "reconstruction": "the slopes at the outputs do not lead to the inputs",
     "regression": "the loss that the loop tells is no squared error of the outputs",
@@ -228,6 +231,17 @@ class Doubts:
         return False if low <= 0 or high > _UNSTEADY * low else True if len(same) > 3 * READINGS else None
 
 
+def wanted_of(slopes: Slopes | None, scalars: Mapping[str, float | Tensor], passes: int, scale: float) -> dict[str, float]:
+    """``wanted`` and ``wanted_std``: mean and deviation of the true values of a batch, where the loss that the loop tells is the mean squared
+    distance from them and nothing else; empty otherwise."""
+    if slopes is None or slopes.wanted is None or slopes.beside or passes != 1 or scale != 1 or scalars.get("loss") is None:
+        return {}
+    mean, spread, loss = slopes.wanted
+    if not math.isfinite(loss) or not abs(float(scalars["loss"]) - loss) <= _WANTED * loss:
+        return {}
+    return {"wanted": mean, "wanted_std": spread}
+
+
 class Slopes:
     """What the gradient at a batch's scores says of a reading: whether it ``fits`` it (None where it cannot tell), the sum of its squares."""
 
@@ -235,6 +249,12 @@ class Slopes:
         self, reading: Reading | None, values: NDArray[np.float64], slopes: NDArray[np.float64], x: Tensor | None, level: bool | None = None,
     ) -> None:
         self.count, self.squares, self.fits = values.size, float(np.square(slopes).sum()), None
+        self.wanted: tuple[float, float, float] | None = None
+        """Of numbers: the mean of the true values that a mean squared error would want, how far they lie apart, and what that loss would be."""
+        if reading is not None and reading.task == "regression" and reading.criterion is None and values.size > 1:
+            way = slopes * values.size / 2
+            truth = values - way
+            self.wanted = float(truth.mean()), float(truth.std(0).mean()), float(np.square(way).mean())
         self.level = level
         """Whether those of all passes of the step add up to nothing; None where that is not known."""
         self.plain: bool | None = None

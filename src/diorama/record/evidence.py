@@ -150,8 +150,11 @@ _WHY = {
     "batch/left": "gradients of the step before were not seen: there is no optimizer, or it steps less often than the loop",
     "batch/std": "the inputs are no real numbers",
     "batch/rows": "the inputs are no pictures",
+    "batch/again": "rows of a batch cannot be told apart by their numbers",
     "batch/met": "rows can be told apart neither by diorama.data nor by their numbers",
     "batch/eval": "its layers work alike in training and in evaluation",
+    "batch/mirrored": "it tells no masks of pictures that differ from their own mirror image",
+    "batch/wanted": "the loss that the loop tells is no mean squared error of numbers",
     "batch/cut": "no answers of a regression were read",
     "batch/alike": "no pull of a regression's loss at one number an example was read",
 } | {f"batch/{name}": _LABELS for name in (

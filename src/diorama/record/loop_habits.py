@@ -239,16 +239,34 @@ def following(tokens: Tensor) -> Tensor:
     return torch.cat([tokens[:, 1:], torch.full_like(tokens[:, :1], -1)], 1)
 
 
-def copied(tokens: Tensor | None, labels: NDArray[np.int64], after: Tensor | None) -> dict[str, float]:
-    """``copied``: the share of labels that are the very token that is read at their place; ``shifted``: of those behind whose place
-    another token is read, the share that are this one. ``tokens`` and ``after`` are what is read at the labels' places, and behind them."""
-    if tokens is None or len(tokens) != len(labels) or not (known := labels >= 0).any():
-        return {}
-    found = {"copied": float((tokens.cpu().numpy()[known] == labels[known]).mean())}
-    behind = None if after is None else after.cpu().numpy()
-    if behind is not None and (there := known & (behind >= 0)).any():
-        found["shifted"] = float((behind[there] == labels[there]).mean())
+def unlike(tensors: Sequence[Tensor | None]) -> list[Tensor]:
+    """These tensors, each once, in their order."""
+    return list({id(each): each for each in tensors if each is not None}.values())
+
+
+def copied(tokens: Sequence[tuple[Tensor, Tensor | None]], labels: NDArray[np.int64]) -> dict[str, float]:
+    """``copied``: the share of labels that are the very token that is read at their place, of the input of which most are; ``copied_input``: where
+    that one stands among the inputs of tokens; ``shifted``: of the labels behind whose place another token is read, the share that are this one.
+
+    ``tokens`` is, for each input that has as many tokens as there are labels, what is read at the labels' places, and behind them.
+    """
+    known = labels >= 0
+    found: dict[str, float] = {}
+    for number, (read, after) in enumerate(tokens):
+        if len(read) != len(labels) or not known.any():
+            continue
+        share = float((read.cpu().numpy()[known] == labels[known]).mean())
+        if share > found.get("copied", -1.0):
+            found |= {"copied": share} | ({"copied_input": float(number)} if len(tokens) > 1 else {})
+        behind = None if after is None else after.cpu().numpy()
+        if "shifted" not in found and behind is not None and (there := known & (behind >= 0)).any():
+            found["shifted"] = float((behind[there] == labels[there]).mean())
     return found
+
+
+def unasked(slopes: NDArray[np.float64] | None, chances: NDArray[np.float64]) -> float:
+    """The share of answers at which a loss does not pull at all though they are not sure: it leaves their labels out."""
+    return 0.0 if slopes is None else float(((slopes == 0).all(1) & (chances.max(1) < _SURE)).mean())
 
 
 def cut(scores: NDArray[np.float64]) -> dict[str, float]:

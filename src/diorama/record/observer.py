@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -16,7 +17,7 @@ from ..core.blame import answered
 from ..training.optimizers import hooked
 from ..training.subject import Subject
 from .batch_reader import BatchReader
-from .doubts import Doubts
+from .doubts import Doubts, wanted_of
 from .factors import Factors
 from .first_bad_number import FirstBadFinder
 from .groups import Groups
@@ -332,10 +333,13 @@ class Observer:
             self.seconds += self.batch.seconds
             step.batch, step.probe_balance = self.batch.finish(), self.probe_balance
             if step.batch is not None and self.truth is not None:
-                self.truth.look(step.batch.habits)
+                self.truth.look(step.batch.habits, step.batch.labels)
             if step.batch is not None and self.doubts is not None:
                 self.doubts.counts(step.batch.labels)
-                self.doubts.look(self.batch.slopes, scalars, step.batch.passes, loss_scale(self._subject) or 1.0)
+                scale = loss_scale(self._subject) or 1.0
+                self.doubts.look(self.batch.slopes, scalars, step.batch.passes, scale)
+                wanted = wanted_of(self.batch.slopes, scalars, step.batch.passes, scale)
+                step.batch = dataclasses.replace(step.batch, habits={**step.batch.habits, **wanted})
         return step
 
     def activations(self) -> dict[str, LayerReading]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..data import nesting
 from ..data.examples import Examples
 from ..model.outputs import Reading
+from .unasked_labels import UnaskedLabels
 
 _MOST = 256
 """Texts of the probe set that are compared with their labels."""
@@ -30,12 +33,15 @@ class ProbeTruth:
     *Cost* one comparison of some texts with their labels, once.
     """
 
-    def __init__(self, examples: Examples | None, reading: Reading | None, tell: Callable[[Reading], object]) -> None:
-        self._tell, self._agree = tell, 0
+    def __init__(self, examples: Examples | None, reading: Reading | None, tell: Callable[[Reading], object], unasked: UnaskedLabels) -> None:
+        """``unasked`` looks at the same batches for a label that the loop's loss leaves out."""
+        self._tell, self._agree, self._unasked = tell, 0, unasked
         self._reading = reading if reading is not None and _unshifted(examples, reading) else None
 
-    def look(self, habits: Mapping[str, float]) -> None:
-        """One batch more, by its ``shifted`` and ``copied``."""
+    def look(self, habits: Mapping[str, float], labels: NDArray[np.int64] | None) -> None:
+        """One batch more, by its ``shifted``, ``copied`` and ``unasked``, and the labels that its gradient told."""
+        if self._reading is None:
+            self._unasked.look(labels, habits)
         shifted, copied = habits.get("shifted"), habits.get("copied")
         if self._reading is None or shifted is None or copied is None:
             return

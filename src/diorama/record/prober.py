@@ -24,6 +24,7 @@ from .look_pace import LookPace
 from .probe_truth import ProbeTruth
 from .step import LayerReading, ProbeReading
 from .store_bytes import Row
+from .unasked_labels import UnaskedLabels
 
 MOST = 512
 """Examples that are looked at: the first ones."""
@@ -49,7 +50,8 @@ class Prober:
     ) -> None:
         self._model, self._reading, self._reader, self._reread = model, reading, reader, reread
         self._examples = examples.first(MOST)
-        self.truth = ProbeTruth(self._examples, reading, self.read_as)
+        unasked = UnaskedLabels(self._examples, reading, lambda label, why: self.read_as(self._reading.without((label,), why)))
+        self.truth = ProbeTruth(self._examples, reading, self.read_as, unasked)
         """Whether its labels are given as the loop has them, as the batches tell."""
         self._compiled = compiled
         """Whether the whole model trains compiled; None where nobody asks for what is then told in place of training batches."""

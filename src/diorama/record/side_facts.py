@@ -127,10 +127,11 @@ def likeness(examples: Examples | None, reading: Reading | None) -> dict[str, An
 
 
 def _spread(y: torch.Tensor) -> dict[str, Any]:
-    """How far true values lie apart from example to example, and between which numbers nine tenths of them lie."""
+    """How far true values lie apart from example to example, their mean, and between which numbers nine tenths of them lie."""
     values = y.detach().cpu().double()
     ends = values.reshape(-1)[:_MOST]
     return {
+        "middle": float(values.mean()),
         "spread": float(values.reshape(len(y), -1).std(0, correction=0).mean()),
         "ends": [float(ends.quantile(0.05)), float(ends.quantile(0.95))],
     }

@@ -178,8 +178,38 @@ def judged(run: RunReader) -> Judged:
 
 
 def floor_of(run: RunReader) -> Any:
-    """The probe loss that one answer for all would have; None where it is not known, or in doubt what that loss measures."""
-    return None if run.meta.get("doubt") else (run.meta.get("probe") or {}).get("floor")
+    """The probe loss that one answer for all would have; None where it is not known, or in doubt what that loss measures, or where true values
+    are of another scale than the training's."""
+    return None if run.meta.get("doubt") or otherwise_scaled(run) else (run.meta.get("probe") or {}).get("floor")
+
+
+class Scaled(NamedTuple):
+    """The true values of a regression, in the training's batches and in the probe set: their means and deviations."""
+
+    step: int
+    mine: tuple[float, float]
+    probe: tuple[float, float]
+
+
+def otherwise_scaled(run: RunReader) -> Scaled | None:
+    """That the probe set's true values are of another scale than the training's, as if one of the two alone were scaled; None where they are not,
+    or it is not known. It rests on batches of a mean squared error."""
+    like = run.meta.get("probe") or {}
+    (steps, means), spreads = series(run, "batch/wanted"), series(run, "batch/wanted_std")[1]
+    middle, spread = like.get("middle"), like.get("spread")
+    if len(means) < _BATCHES or len(spreads) != len(means) or not spread or middle is None:
+        return None
+    mean, std = float(np.median(means)), float(np.median(spreads))
+    if not std > 0 or (1 / _SCALED < spread / std < _SCALED and abs(middle - mean) < _SHIFTS * max(spread, std)):
+        return None
+    # What differs from batch to batch as much as from the probe set is no scale.
+    if np.ptp(means) > abs(middle - mean) and spreads.max() > spread / _SCALED and spreads.min() < spread * _SCALED:
+        return None
+    return Scaled(int(steps[0]), (mean, std), (float(middle), float(spread)))
+
+
+_BATCHES, _SCALED, _SHIFTS = 3, 4.0, 3.0
+"""Batches that are read; how many times as far true values lie apart, or by how many of the larger deviations their means differ, on another scale."""
 
 
 def blind(run: RunReader) -> bool:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _NEARLY_ALL = 0.75
 """A class is taken for another one as a whole where at least so much of it surely is."""
 
+_OTHERS = 0.9
+"""So many of the probe set's other examples are right, where one class that is wrong is a second witness."""
 _STAYS = 0.85
 """A share that is less than this part of what it was at most is falling: the class is being learnt."""
 
@@ -85,15 +87,26 @@ class ConfusedClasses(Finding):
         first = int(steps[changed[-1] + 1]) if len(changed) else int(steps[0])
         # A rare class is learnt after the others: it has had as long since it is taken for another as the training took up to then, or may come yet.
         lasts = steps[-1] - first >= first - steps[0] and float(np.mean(recent[-3:])) >= _STAYS * float(recent.max())
+        beside = "" if lasts else self._beside(run, int(one[-1]), int(other[-1]))
+        lasts = lasts or bool(beside)
         return [Found(
             self.name, 0.6 if lasts else 0.4, f"{said[0]} is taken for {said[1]}",
             f"{share[-1]:.0%} of the examples of {said[0]} in the training's batches are answered as {said[1]}, though {right:.0%} "
-            "of all answers are right.",
+            f"of all answers are right.{beside}",
             f"share at the last {self.readings} readings: {recent.min():.2f} to {recent.max():.2f}",
             (f"class:{int(one[-1])}", f"class:{int(other[-1])}"), None, first,
             f"Sure for the batches that were read{'' if lasts else ', not that it stays so: the class may still be learnt'}.",
             "Look at examples of both: are the labels right, and does the input show the difference?", "confusion",
         )]
+
+
+    def _beside(self, run: RunReader, one: int, other: int) -> str:
+        """Whether the probe set's examples of the class have been taken for the same other one as long as the others took to be learnt; in a
+        sentence."""
+        for each in misread(run, self.share, _OTHERS):
+            if each.label == one and each.most == other and each.lasts and not each.falls:
+                return f" Of the probe set's {each.counted} of it {each.shares[-1, other]:.0%} are, and no fewer than before."
+        return ""
 
 
 def _said(run: RunReader, *classes: int) -> list[str]:

@@ -34,7 +34,9 @@ class ConstantAnswer(Finding):
         if len(answers) < self.readings or len(labels) < self.readings:
             return self._number(run)
         recent, truth = answers[-self.readings :], float(labels.mean())
-        if not recent.mean() >= self.share or truth > 0.8 or 2 * int(np.sum(answers < self.share)) > len(answers):
+        if recent.mean() >= self.share and _MOST < truth < _ONE:
+            return self._frequent(run, steps, answers, truth)
+        if not recent.mean() >= self.share or truth > _MOST or 2 * int(np.sum(answers < self.share)) > len(answers):
             return []
         first = since(steps, answers >= 0.9)
         heard = self._heard(run, first)
@@ -46,6 +48,20 @@ class ConstantAnswer(Finding):
             "Sure for the batches that were read.",
             "Usual while it has only begun. Where it stays so, give the rarer classes more weight, in the loss or among the examples." if heard
             else "Look for dead or saturated layers and for inputs that are all alike; lower the rate, or begin anew.", "confusion",
+        )]
+
+    def _frequent(self, run: RunReader, steps: Steps, answers: Floats, truth: float) -> list[Found]:
+        """One class is most of the labels, and is answered throughout: nothing that is wrong by itself, and nothing of the others is learnt."""
+        right, first = last(run, "batch/accuracy", self.readings), since(steps, answers >= 0.9)
+        if len(answers) < 2 * self.readings or answers[-2 * self.readings :].min() < self.share or right.mean() > truth + _BETTER * (1 - truth):
+            return []
+        return [Found(
+            self.name, 0.4, "Only the most frequent class is ever answered",
+            f"Since step {first} {answers[-self.readings :].mean():.0%} of the answers to a batch are one class, which {truth:.0%} of the labels are: "
+            f"{right.mean():.0%} of the answers are right without the others being told at all.",
+            f"share of the most frequent answer at the last {2 * self.readings} readings: at least {answers[-2 * self.readings :].min():.3f}", (),
+            None, first, "Sure for the batches that were read, not that anything else could be learnt.",
+            "Read the rarer classes' own accuracy (confusion); give them more weight in the loss, or draw them more often.", "confusion",
         )]
 
     def _heard(self, run: RunReader, first: int) -> str:
@@ -97,6 +113,9 @@ class ConstantAnswer(Finding):
         )]
 
 
+_MOST, _ONE, _BETTER = 0.8, 0.995, 0.1
+"""A class of more than the first share of the labels is answered most by a sound network too, one of more than the second is all that there is;
+and as large a part of what one answer gets wrong is right where the others are told."""
 _HEARD, _SURER = 0.98, 0.7
 """A loss below this share of that of one answer for all is made from the input; of answers that do not go with it right ones are the surer
 ones in a half of all pairs, and hardly ever in so many."""

@@ -31,6 +31,12 @@ _SLOW = 10.0
 """… and there steps that are so many times as large as those that are told elsewhere are told as well."""
 _RATES = ("learning_rate", "schedule")
 """Commands that change the rate."""
+_USUAL = 1e-3
+"""How much of their size a step usually changes of the weights."""
+_EARLY = 20.0
+"""A step that is so many times smaller than a usual one, after as many steps as tell something, is early in a warm-up."""
+_LONG = 200_000
+"""Steps of a warm-up that no training has."""
 
 
 class LearningRateTooLow(Finding):
@@ -65,8 +71,7 @@ class LearningRateTooLow(Finding):
         if at.sum() < 3:
             return self._fallen(run, len(loss), known)
         usual = float(np.nanmax(np.nanmedian(moving[at], 1)))  # at the same rate it was once that much
-        width = max(5, len(loss) // 10)
-        first, now = float(np.median(loss[:width])), float(np.median(loss[-width:]))
+        first, now = _ends_of(loss)
         nothing = usual < NOTHING  # the loss of a game between networks moves by what the other one learns
         clipped = _clipped(run)
         limit = self.ratio * (_SLOW if clipped is not None and clipped.norm < _LITTLE else 1)
@@ -125,18 +130,22 @@ class LearningRateTooLow(Finding):
         )]
 
     def _rising(self, run: RunReader, steps: np.ndarray, moving: np.ndarray, known: Judged) -> list[Found]:
-        """A warm-up that is so long that it hardly begins."""
-        usual = float(np.nanmax(np.nanmedian(moving[-3:], 1)))
-        if known.learnt or not 0 < usual < NOTHING:
+        """A warm-up that hardly begins: steps are next to nothing, or would need as many as no training has to become usual. Where nothing is
+        learnt yet and steps are a small part of usual ones, it is said calmly how long it takes at that pace."""
+        usual, now = float(np.nanmax(np.nanmedian(moving[-3:], 1))), int(steps[-1])
+        if known.learnt or not 0 < usual < _USUAL / _EARLY:
             return []
-        rate, now = series(run, "learning_rate")[1], int(steps[-1])
-        times = 10 ** round(np.log10(1e-3 / usual))
+        long = usual < NOTHING or (known.learnt is False and usual < min(self.ratio, _USUAL * now / _LONG))
+        if not long and not _stands(series(run, "loss")[1]):
+            return []
+        rate = series(run, "learning_rate")[1]
+        times = float(f"{_USUAL / usual:.1g}")
         return [Found(
-            self.name, 0.6, "The warm-up takes far too long",
+            self.name, 0.6 if long else 0.4, "The warm-up takes far too long" if long else "The rate still rises, and little is learnt yet",
             f"The learning rate still rises ({rate[-1]:.2g} after {now:,} steps), and each step changes the weights by {usual:.1g} of their size "
-            f"(0.001 is usual). Where it rises as evenly on, that takes some {times:,} times as many steps.",
+            f"({_USUAL:g} is usual). Where it rises as evenly on, that takes some {times:,.0f} times as many steps.",
             f"median update / weights at the last three readings: {usual:.2g}; learning rate {rate[0]:.2g} → {rate[-1]:.2g}", (), None,
-            int(steps[0]), "Sure that the weights stand still until now.",
+            int(steps[0]), "Sure that the weights hardly move until now." if not long else "Sure that the weights stand still until now.",
             "Look over how many steps the schedule warms up, and whether it counts batches or epochs.", "curves",
         )]
 
@@ -167,6 +176,18 @@ class LearningRateTooLow(Finding):
             return None
         found = np.interp(at, steps, rate)
         return np.asarray(found >= 0.5 * rate.max())
+
+
+def _ends_of(loss: np.ndarray) -> tuple[float, float]:
+    """The loss in the beginning and now."""
+    width = max(5, len(loss) // 10)
+    return float(np.median(loss[:width])), float(np.median(loss[-width:]))
+
+
+def _stands(loss: np.ndarray) -> bool:
+    """Whether a loss has hardly fallen."""
+    first, now = _ends_of(loss)
+    return now >= first - _PART * abs(first)
 
 
 class _Clip(NamedTuple):

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...core.knobs import knob
 from ...core.selection import number_key
-from . import Finding, Found, floor_of
+from . import Finding, Found, floor_of, otherwise_scaled
 from .batch_norm_mismatch import BatchNormMismatch
 from .missing_class import missing
 
@@ -66,7 +66,7 @@ class Overfitting(Finding):
         names = run.series_names
         data = run.meta.get("steered") or {}
         trained_on = 2 * data.get("matched", 0) > data.get("probe", 0)  # it is no measure of this, the less where labels were changed
-        if "probe/loss" not in names or "loss" not in names or trained_on or run.meta.get("doubt"):
+        if "probe/loss" not in names or "loss" not in names or trained_on or run.meta.get("doubt") or otherwise_scaled(run):
             return []
         steps, probe = _of_known_classes(run, *run.series("probe/loss"))
         train_steps, train = run.series("loss")

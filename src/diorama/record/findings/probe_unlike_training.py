@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...core.knobs import knob
-from . import Finding, Found, floor_of, last, series, until_looked
+from . import Finding, Found, floor_of, last, otherwise_scaled, series, until_looked
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -32,7 +32,7 @@ _ROSE, _FELL = 1.1, 0.9
 
 
 class ProbeUnlikeTraining(Finding):
-    """The probe set's inputs lie in another range, its classes are shared out otherwise, or its tokens are others, than in the training's batches.
+    """The probe set's inputs or true values lie in another range, its classes are shared out otherwise, or its tokens are others, than in the training's batches.
 
     *Meaning* often one of the two was normalized and the other was not (0 to 255 against 0 to 1). What all views show of the
     probe set is then not what the model was trained for. Where a step has several forward passes, the inputs of the
@@ -41,7 +41,7 @@ class ProbeUnlikeTraining(Finding):
     """
 
     steady = True
-    rests = ("batch/std:readings&probe.inputs|batch/balance:readings|batch/tokens:readings|batch/accuracy:3&probe/accuracy:3",)
+    rests = ("batch/std:readings&probe.inputs|batch/balance:readings|batch/tokens:readings|batch/accuracy:3&probe/accuracy:3|batch/wanted:3",)
     factor: float = knob(3.0, "How many times larger or smaller the spread of the inputs must be.", low=1.0)
     balance: float = knob(0.4, "How far the classes' shares must lie apart: the share that would have to change class.", low=0.0, high=1.0)
     readings: int = knob(3, "Readings that are compared at least.", low=1)
@@ -51,7 +51,24 @@ class ProbeUnlikeTraining(Finding):
         like: dict[str, Any] = run.meta.get("probe") or {}
         return [
             *self._inputs(run, like.get("inputs")), *self._classes(run, like), *self._answers(run, like), *self._texts(run, floor_of(run)),
+            *self._targets(run),
         ]
+
+    def _targets(self, run: RunReader) -> list[Found]:
+        """True values of a regression that are scaled on one of the two sides alone."""
+        found = otherwise_scaled(run)
+        if found is None:
+            return []
+        (mean, std), (middle, spread) = found.mine, found.probe
+        return [Found(
+            self.name, 0.7, "The probe set's true values have another scale than the training's",
+            f"True values of the probe set have the mean {middle:.3g} and the deviation {spread:.3g}, those of the training's batches {mean:.3g} and "
+            f"{std:.3g}: as if one of the two were scaled and the other not. The loss on the probe set is of that difference, and says nothing of "
+            "what was learnt.",
+            f"deviation {spread:.3g} against {std:.3g}, mean {middle:.3g} against {mean:.3g}", (), None, found.step,
+            "Sure for the batches that were read: their true values are what answers and slopes of a mean squared error say.",
+            "Scale the probe set's true values as the training's are, by the same mean and deviation.", "residuals",
+        )]
 
     def _texts(self, run: RunReader, floor: float | None) -> list[Found]:
         """Tokens of the probe set that stand there as often as those of the training, but are other ones; or a loss of texts that only rises."""

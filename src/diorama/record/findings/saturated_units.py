@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _CALM = 0.45
 """What came with learning is no alarm."""
+_ALL = 0.99
+"""From this share on all are at the ends."""
 
 
 class SaturatedUnits(Finding):
@@ -43,7 +45,18 @@ class SaturatedUnits(Finding):
             told = f"the {squashed[name]} of {called(name)}" if name in squashed else f"the activations of {called(name)}"
             first, lowest = since(steps, values >= self.share), float(last.min())
             known = judged(run)
+            fixed = lowest >= _ALL and name in squashed and _one_end(run, name, self.readings)
             came = bool(known.learnt) and first > steps[0]
+            if fixed and came:
+                found.append(Found(
+                    self.name, _CALM, f"{called(name)} always answers the same end",
+                    f"{lowest:.0%} of {told} have been at one and the same end of their range since step {first}: they answer the same to everything, "
+                    "and no gradient passes. Where they are answers of the network, true values may lie beyond what they can reach.",
+                    f"saturated share at the last {self.readings} readings: {', '.join(f'{v:.2f}' for v in last)}; all before the function lie on "
+                    "one side of its middle, far from it", (layer_key(name),), None, first, "Sure for the batches that were read.",
+                    "Scale what they are compared with into their range, or leave out the function.", "health",
+                ))
+                continue
             found.append(Found(
                 self.name, min(_CALM if came else 1.0, 0.2 + 0.6 * lowest), f"{called(name)} is saturated",
                 f"{lowest:.0%} of {told} have been at the ends of their range since step {first}, where hardly any gradient passes. "
@@ -53,3 +66,11 @@ class SaturatedUnits(Finding):
                 (layer_key(name),), ("learning_rate", {"factor": 0.5}), first,
             ))
         return found
+
+
+def _one_end(run: RunReader, name: str, readings: int) -> bool:
+    """Whether all that went into a bounded function lay on one side of its middle, at each of the last readings."""
+    if f"activations/{name}" not in run.histogram_names:
+        return False
+    ends = run.histograms(f"activations/{name}").statistics[-readings:, :2]
+    return bool(len(ends) and (ends[:, 0].min() > 0 or ends[:, 1].max() < 0))

@@ -30,11 +30,15 @@ class VisibleLabels(Finding):
             return []
         alike = last(run, "batch/copied", self.readings)
         if len(alike) >= self.readings and alike.min() >= self.share:
+            which = last(run, "batch/copied_input", 1)
+            told = f" They stand in input {int(which[-1]) + 1} of those that are tokens." if len(which) else ""
             return [Found(
                 self.name, 0.8, "The labels are the tokens that are read",
-                f"{alike[-1]:.0%} of the labels are the very token that the model reads at their place: it is asked to repeat, not to go on.",
+                f"{alike[-1]:.0%} of the labels are the very token that the model reads at their place: it is asked to repeat, not to go on.{told}",
                 f"at the last {self.readings} readings at least {alike.min():.3f}", (), None, int(series(run, "batch/copied")[0][0]),
-                "Sure for the batches that were read.", "Shift the labels by one place: x = tokens[:, :-1], y = tokens[:, 1:].", "learns_from",
+                "Sure for the batches that were read.", "Shift the labels by one place: x = tokens[:, :-1], y = tokens[:, 1:]" + (
+                    " (a decoder reads a start token first, then its answer without the last token)." if len(which) else "."
+                ), "learns_from",
             )]
         if not (run.meta.get("probe") or {}).get("ahead"):
             return []

@@ -31,7 +31,7 @@ class BatchSignal(Signal):
     stepped, ``batch/eval`` where the network was in evaluation mode,
     ``batch/form`` where the scores are softmaxed once too often (1), without their logarithm (2), over the examples (3) or by the loop (4),
     ``batch/alike`` where the loss pulls at each answer by what it is alone; ``batch/copied`` is the share of labels that are the
-    token read at their own place, ``batch/shifted`` of those that are the token behind it,
+    token read at their own place (``batch/copied_input``: of which input), ``batch/shifted`` of those that are the token behind it,
     ``batch/cut`` the share of answers that are the very same number, and ``batch/most`` the share of
     the most frequent label so far.
     Of a network that judges what another one makes ``batch/fooled`` is how likely it holds that for real, in the mean, ``batch/apart`` the share
@@ -42,6 +42,10 @@ class BatchSignal(Signal):
     ``batch/strange`` the share of rows that came again behind another one. ``batch/column`` is how much further classes lie apart in
     one column of a small table than one of them is wide, ``batch/parted`` the share of examples that one column alone tells by one cut a class.
     ``batch/twins`` is the share of rows that are rows of the probe set, ``batch/met`` the share of the probe set's that were met so far;
+    ``batch/again`` the share of a batch's rows that stood in the batch read before, and ``batch/again_rows`` how many rows it has;
+    ``batch/unasked`` is the share of answers at which the loss does not pull at all though they are not sure, ``batch/mirrored`` how likely a
+    segmentation answers at the mirror image of a mask, beside the mask (``batch/mirror_way`` 0: left and right exchanged, 1: top and bottom);
+    ``batch/wanted`` and ``batch/wanted_std`` are mean and deviation of a regression's true values;
     ``batch/tokens`` how far the shares of tokens lie from those in the probe set.
     ``batch/weight`` is what the loss of all examples of a pass weighs in the step: 1 of a mean, their number of a sum. ``batch/absent/<class>``
     is how often a class of the probe set was due that was never among the labels.

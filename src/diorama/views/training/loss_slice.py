@@ -24,6 +24,14 @@ MANY = 12
 """At most so many examples with another answer are named."""
 
 
+def _held(good: np.ndarray, share: float, rule: str) -> str:
+    """What the outline holds, in a sentence."""
+    if not good.any():
+        return f"None of the {good.size:,} places that were tried has {rule}, so there is no outline."
+    least = "less than 1" if share < 0.01 else f"{100 * share:.0f}"
+    return f"The outline holds the {least} % of the places with {rule}."
+
+
 class LossSliceView(View):
     """A plane through the weights of the network, with the loss over the probe set at each place.
 
@@ -117,7 +125,7 @@ class LossSliceView(View):
         share = float(good.mean())
         broken = weight_planes.broken_tensors(walker.begun)
         rule = f"an accuracy of {enough:.3g} or more" if by_accuracy else f"a loss of {enough:.3g} or less"
-        words = f"Colour is the mean loss. {plane.words} The outline holds the {100 * share:.0f} % of the places with {rule}. "
+        words = f"Colour is the mean loss. {plane.words} {_held(good, share, rule)} "
         if broken:
             words = f"Colour is the mean loss. {plane.words} Some weights are not numbers here ({broken} tensors), so the loss is none either. "
         if walker.norms:
