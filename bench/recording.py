@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from bench.nets import ResNet18
-from diorama.record import checkpoints, copies, look_pace, pace, prober, snapshots, waits
+from diorama.record import checkpoints, copies, look_pace, pace, prober, snapshots, usual_step, waits
 from diorama.record import recorder as recording
 from diorama.record import rounds as looks
 from diorama.record.recorder import Recorder, watch
@@ -204,7 +204,7 @@ def defaults(folder: Path, name: str, quick: bool) -> tuple[float, float]:
     rounds = max(4, rounds // 4) if quick else rounds
     clock = Clock()
     waits.waited = lambda: waited() - clock.waited
-    for module in (recording, copies, pace, look_pace, prober, snapshots, checkpoints, looks):
+    for module in (recording, copies, pace, look_pace, prober, snapshots, checkpoints, looks, usual_step):
         module.time = clock  # type: ignore[attr-defined]
     torch.manual_seed(0)
     plain, x, y = make()

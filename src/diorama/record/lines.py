@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 FEW = 8
 """Numbers of which a step has next to no size."""
-_EXACT = 2**53
+EXACT = 2**53
 """Up to here a whole number is a float."""
 Names = tuple[str, ...]
 Line = tuple[int, float, Names, *tuple[float, ...]]
@@ -39,25 +39,20 @@ class StepLines:
         self._rates = tuple((optimizer, group) for _, optimizer, group in rates)
         self._steps, self._group, self._waits = waiting
         self._known: dict[Names, Names | None] = {}
-        """By the names of what a loop tells: those of the whole line; None where no line is made of them."""
 
     def hand(self, number: int, moment: float, scalars: Mapping[str, Any]) -> bool:
         """Hand a step to the writer as a line; False where its numbers have to be looked at one by one, or the writer has fallen behind."""
         steps = self._steps
         if len(steps) >= MANY or self._waits or len(steps) + len(self._group) >= LIMIT:
             return False
-        told = tuple(scalars)
-        try:
-            names = self._known[told]
-        except KeyError:
-            names = self._known[told] = self._named(told)
+        names = self.names(tuple(scalars))
         if names is None:
             return False
         found: list[Any] = [number, moment, names]
         for value in scalars.values():
             plain = value.tolist() if type(value) is self._tensor and value.is_cpu and not value.ndim else value
             if type(plain) is not float:
-                if type(plain) is not int or abs(plain) > _EXACT:
+                if type(plain) is not int or abs(plain) > EXACT:
                     return False
                 plain = float(plain)
             found.append(plain)
@@ -66,6 +61,13 @@ class StepLines:
             found.append(rate if type(rate) is float else float(rate))
         steps.append(tuple(found))
         return True
+
+    def names(self, told: Names) -> Names | None:
+        """By the names of what a loop tells: those of the whole line; None where no line is made of them."""
+        try:
+            return self._known[told]
+        except KeyError:
+            return self._known.setdefault(told, self._named(told))
 
     def _named(self, told: Names) -> Names | None:
         names = (*told, *(name for name, _, _ in self.rates))

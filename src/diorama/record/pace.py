@@ -77,6 +77,12 @@ class Pace:
         told = [self._guess, self._guess, *self._costs][-_LAST:]
         return min(sorted(told)[(len(told) - 1) // 2], max(told[-2:]))
 
+    @property
+    def told(self) -> str:
+        """How far readings lie apart, and why, as an event tells it."""
+        return (f"from here on {self.every} steps lie between two readings: one costs {self.cost * 1e3:.3g} ms; all have {SHARE * 100:.2g} of the "
+                f"{ALL * 100:.2g} % of the time that recording may take")
+
     def slower(self, number: int) -> bool:
         """Whether readings lie further apart from here on; asked before a step at which one would be due.
 

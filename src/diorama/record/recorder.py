@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 
 from ..core.blame import failure
 from ..core.errors import DioramaError
-from . import open_recorders
+from . import open_recorders, usual_step
 from .background import Background
 from .batch_reader import BatchReader
 from .branch import Entry
@@ -30,21 +30,19 @@ from .idle_optimizers import IdleOptimizers
 from .lines import StepLines, lines_of
 from .look_pace import LookPace
 from .observer import LOOK, NEVER, Observer
-from .pace import ALL, SHARE, timed
+from .pace import timed
 from .prober import Prober
 from .ranks import Follower, follower, leader
 from .requests import watched
 from .run_folder import Begun
 from .setup import Watched, prepared
-from .side_facts import holding
+from .side_facts import Holding
 from .signals import Signal
 from .step import BEGAN, Step, moment, numbers_of, values_of
 from .training_data import TrainingData
 from .troubles import Troubles
 from .way_back import WayBack
 
-_HELD = 0.002
-"""The part of the time in which it is looked up what the optimizers hold."""
 _FLUSH = 10.0
 """Seconds in which a run that is left must have written what waits."""
 
@@ -158,12 +156,13 @@ class Recorder:
             self._observer.probe_balance = setup.content.facts.get("probe", {}).get("balance")
             if setup.subject.optimizers and not setup.subject.spread:
                 self._observer.first_bad = FirstBadFinder(setup.subject, lambda: self.number, self._background.note, self._complain)
-        self._lines, self._passes = None, () if self._observer.first_bad is None else self._observer.first_bad.passes
+        self._passes = () if self._observer.first_bad is None else self._observer.first_bad.passes
+        usual_step.offer(self, None, Recorder.step)
         self._observer.follow()
         self.controls.idle = IdleOptimizers(setup.subject, self._observer.counts, self._observer.taken, self._event)
         self.controls.idle.begin(self.number)
         self._copies = Copies(begun, told, setup, self._background, self._event, self.controls, lambda why: self._say((), why))
-        self._told_at, self._last_probe = time.monotonic(), self.number
+        self._told_at, self._last_probe, self._holding = time.monotonic(), self.number, Holding(setup.subject)
         self._say((*setup.left_out, self._copies.warning), setup.content.facts.get("model_error"))
         self._troubles.begin(self._event)
         if begun.resumed:
@@ -195,8 +194,7 @@ class Recorder:
             # Between readings, and between two looks at what people ask, a step is written down and nothing more.
             if number < self._rest and ((now := time.monotonic()) < (rounds := self._rounds).until or rounds.still(now)):
                 self.number = number
-                if self._passes:
-                    self._observer.stepped()
+                self._observer.stepped()
                 if (lines := self._lines) is None or not lines.hand(number, BEGAN + now, scalars):
                     self._put(number, scalars, self._observer.always)
                 return
@@ -252,6 +250,7 @@ class Recorder:
             self.closed = True
             return
         self.closed, self._rest = True, 0
+        usual_step.offer(self, None, Recorder.step)
         self._guarded(self._observer.remove)
         self._guarded(self._last_reading)
         self._guarded(lambda: self._data.write(self.number))
@@ -282,6 +281,7 @@ class Recorder:
     # One step.
 
     _failed = ""
+    _told_held: Any = None
     _follower: Follower | None = None
     _grads: bool | None = None
     _rest = 0
@@ -312,13 +312,13 @@ class Recorder:
         if self._observer is not observer:
             return  # the training went back, and another run is ready for its next step
         if observer.prepare(number + 1):
-            self._event("pace", "every", f"from here on {observer.pace.every} steps lie between two readings: one costs "
-                        f"{observer.pace.cost * 1e3:.3g} ms; all have {SHARE * 100:.2g} of the {ALL * 100:.2g} % of the time that recording may take")
+            self._event("pace", "every", observer.pace.told)
         if not (controls.touched or self._copies.waits):
             looks, step, until = self._looks.rests(number) if self._prober is not None else (False, NEVER, math.inf)
             self._rest = min(observer.rests_until(number + 1, looks), NEVER if looks else step, self._copies.rest_until(number))
             self._rounds.rest(until)
-            self._lines = lines_of(controls.steady if observer.plain else None, self._lines, self._background.waiting)
+            lines = lines_of(controls.steady if observer.plain else None, self._lines, self._background.waiting)
+            usual_step.offer(self, lines, Recorder.step)
 
     def _put(self, number: int, scalars: Mapping[str, Any], signals: Sequence[Signal]) -> None:
         """A step of which the numbers alone are taken: those that the loop passes, and the learning rates."""
@@ -354,8 +354,7 @@ class Recorder:
             self._told_at = now
             self._looks.watched = watched(Path(self.path), LIVE_WITHIN)
             self._warn(self._lock.away, grave=True)
-            if now >= self._told_again:
-                self._tell_held()
+            self._tell_held(anew=False)
             self._warn(self._data.look())
         self._tell_lost()
 
@@ -381,18 +380,12 @@ class Recorder:
         self._last_probe = step.number
         step.probe = self._prober.look(whole)
 
-    _told_held: Any = None
-    _told_again = 0.0
-    """When what the optimizers hold is worth looking at again."""
-
-    def _tell_held(self) -> None:
+    def _tell_held(self, anew: bool = True) -> None:
         """Write down which parameters learn from nothing, and the optimizer's values, when that has changed."""
-        began = time.monotonic()
-        now = {**holding(self._subject), "idle": self.controls.idle.told(), "moved": self._lock.away, **self.controls.held()}
+        now = {**self._holding.facts(anew), "idle": self.controls.idle.told(), "moved": self._lock.away, **self.controls.held()}
         if now != self._told_held:
             self._told_held = now
             self._background.note("meta", now)
-        self._told_again = (ended := time.monotonic()) + (ended - began) / _HELD  # of tens of thousands of weights each look takes half a second
 
     def _last_reading(self) -> None:
         """At the end, and before going back lets go of it: what is in force, the probe set, the last weights, what training on needs."""

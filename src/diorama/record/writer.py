@@ -19,7 +19,7 @@ import numpy as np
 
 from . import database
 from .histogram import HistogramValue
-from .lines import Line, Names, mapped
+from .lines import FEW, Line, Names, mapped
 from .store_bytes import (
     HISTOGRAM,
     ROW,
@@ -51,6 +51,8 @@ TIME = "\0time"
 Value = float | HistogramValue | Row
 Entry = tuple[int, float, Mapping[str, Value]] | Line
 _WIDE = frozenset({HistogramValue, np.ndarray})
+Flat = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Steps that have numbers of the same series: which these are, the steps, and a table of a row a step."""
 
 
 class Writer:
@@ -64,6 +66,9 @@ class Writer:
         self._numbers = {(name, kind): number for number, name, kind in rows}
         self._layouts: dict[tuple[str, ...], tuple[bytes, struct.Struct]] = {}
         self._waiting = int(self._one("SELECT count(*) FROM tail"))
+        self._apart: set[int] | None = None if self._waiting else set()
+        """The series of which something waits in the tail, where that is of readings alone, whose numbers that all steps have lie in blocks
+        already; None where whole steps wait there."""
         columns = [row[1] for row in self._database.execute("PRAGMA table_info(events)")]
         self._more = ("sender",) if "sender" in columns else ()  # a run of an earlier version that is taken up does not keep it
         self.last_step = last_step(self._database)
@@ -80,11 +85,20 @@ class Writer:
     ) -> None:
         """Commit steps (number, time, values by name; or lines), events, facts and acknowledgements in one transaction."""
         numbers, many = dict(self._numbers), len(steps) >= MANY
+        apart, merged = self._apart if many or not steps else None, False
         self._database.execute("BEGIN IMMEDIATE")
         try:
-            rows = [] if many else [(entry[0], self._packed(entry[1], _values(entry))) for entry in steps]
             if many:
-                self._merge(steps)
+                flat, rows, beside = self._parted(steps)
+                merged = apart is None or self._waiting + len(rows) >= MANY or any(not apart.isdisjoint(part[0].tolist()) for part in flat)
+                if merged:
+                    self._merge(flat, rows)
+                    apart, rows = set(), []
+                else:
+                    self._enter(rows=(), flat=flat)
+                    apart = (apart or set()) | beside
+            else:
+                rows = [(entry[0], self._packed(entry[1], _values(entry))) for entry in steps]
             self._database.executemany(
                 "INSERT INTO tail (step, data, crc) VALUES (?, ?, ?)",
                 [(step, data, zlib.crc32(data)) for step, data in rows],
@@ -106,7 +120,7 @@ class Writer:
             self._layouts.clear()
             self._undo()
             raise
-        self._waiting = 0 if many else self._waiting + len(steps)
+        self._waiting, self._apart = (0 if merged else self._waiting) + len(rows), apart
         if steps:
             self.last_step = max(self.last_step, max(entry[0] for entry in steps))
 
@@ -119,8 +133,16 @@ class Writer:
         layout = self._layouts.get(names)
         if layout is not None and _WIDE.isdisjoint(map(type, values.values())):
             return layout[0] + layout[1].pack(moment, *values.values())
-        scalars = {self._number(TIME, SCALAR): moment}
-        histograms, rows = {}, {}
+        data, _ = self._record({TIME: moment, **values})
+        if _WIDE.isdisjoint(map(type, values.values())) and len(self._layouts) < 64:
+            # Most steps carry the same few names: their head is made once.
+            count = 1 + len(values)
+            self._layouts[names] = (data[: len(data) - 8 * count], struct.Struct(f"<{count}d"))
+        return data
+
+    def _record(self, values: Mapping[str, Value]) -> tuple[bytes, set[int]]:
+        """A record of these, and their series."""
+        scalars, histograms, rows = dict[int, float](), dict[int, HistogramValue](), dict[int, Row]()
         for name, value in values.items():
             if isinstance(value, HistogramValue):
                 histograms[self._number(name, HISTOGRAM)] = value
@@ -128,11 +150,7 @@ class Writer:
                 rows[self._number(name, ROW)] = value
             else:
                 scalars[self._number(name, SCALAR)] = value
-        data = pack_record(scalars, histograms, rows)
-        if not histograms and not rows and len(self._layouts) < 64:
-            # Most steps carry the same few names: their head is made once.
-            self._layouts[names] = (data[: len(data) - 8 * len(scalars)], struct.Struct(f"<{len(scalars)}d"))
-        return data
+        return pack_record(scalars, histograms, rows), {*scalars, *histograms, *rows}
 
     def _number(self, name: str, kind: int) -> int:
         number = self._numbers.get((name, kind))
@@ -152,40 +170,55 @@ class Writer:
         except BaseException:
             self._undo()
             raise
-        self._waiting = 0
+        self._waiting, self._apart = 0, set()
         return True
 
-    def _merge(self, more: Sequence[Entry] = ()) -> None:
-        """Within a transaction: the tail, and steps that never were in it, become blocks."""
-        rows = self._database.execute("SELECT step, data FROM tail ORDER BY step, id").fetchall()
-        alike: dict[tuple[str, ...], tuple[list[int], list[tuple[float, ...]]]] = {}
+    def _parted(self, entries: Sequence[Entry]) -> tuple[list[Flat], list[tuple[int, bytes]], set[int]]:
+        """Many steps as tables of numbers; readings apart, packed without the numbers that other steps have too; and the series of these.
+
+        *Meaning* a reading has a number or two of each of very many series. Each of them would be a block of its own, which costs several times
+        what the reading itself does.
+        """
         lines: dict[Names, list[Line]] = {}
-        for entry in more:
+        alike: dict[Names, tuple[list[int], list[tuple[float, ...]]]] = {}
+        wide: list[tuple[int, float, Mapping[str, Value]]] = []
+        for entry in entries:
             if type(entry[2]) is tuple:
                 lines.setdefault(entry[2], []).append(entry)  # type: ignore[arg-type]
                 continue
             step, moment, values = entry[0], entry[1], _values(entry)
-            names = tuple(values)
-            if not _WIDE.isdisjoint(map(type, values.values())):
-                rows.append((step, self._packed(moment, values)))
-                continue
-            held = alike.setdefault(names, ([], []))
-            held[0].append(step)
-            held[1].append((moment, *values.values()))  # type: ignore[arg-type]
-        flat = [
-            (np.array([self._number(name, SCALAR) for name in (TIME, *names)]), np.array(at), np.array(values, np.float64))
-            for names, (at, values) in alike.items()
-        ]
+            if len(values) >= FEW or not _WIDE.isdisjoint(map(type, values.values())):
+                wide.append((step, moment, values))
+            else:
+                _put(alike, step, moment, values)
+        common, rows, beside = {name for names in (*lines, *alike) for name in names}, [], set[int]()
+        for step, moment, values in wide:
+            _put(alike, step, moment, {name: value for name, value in values.items() if name in common and type(value) not in _WIDE})
+            data, numbers = self._record({name: value for name, value in values.items() if name not in common or type(value) in _WIDE})
+            if numbers:
+                rows.append((step, data))
+                beside |= numbers
+        flat = [(self._named(names), np.array(at), np.array(values, np.float64)) for names, (at, values) in alike.items()]
         for names, some in lines.items():
             at, moments, _, *columns = zip(*some, strict=True)
-            table = np.array((moments, *columns), np.float64).T
-            flat.append((np.array([self._number(name, SCALAR) for name in (TIME, *names)]), np.array(at), table))
+            flat.append((self._named(names), np.array(at), np.array((moments, *columns), np.float64).T))
+        return flat, rows, beside
+
+    def _named(self, names: Names) -> np.ndarray:
+        return np.array([self._number(name, SCALAR) for name in (TIME, *names)])
+
+    def _merge(self, flat: Sequence[Flat] = (), more: Sequence[tuple[int, bytes]] = ()) -> None:
+        """Within a transaction: the tail, and steps that never were in it, become blocks."""
+        rows = self._database.execute("SELECT step, data FROM tail ORDER BY step, id").fetchall()
+        self._enter([*rows, *more], flat)
+        self._database.execute("DELETE FROM tail")
+
+    def _enter(self, rows: Sequence[tuple[int, bytes]], flat: Sequence[Flat]) -> None:
         scalars, wide = _columns(rows, flat)
         for number, (steps, column) in scalars.items():
             self._block(number, 0, steps, pack_scalars(steps, column))
         for number, block in wide.items():
             self._block(number, 0, block.steps, block.pack())
-        self._database.execute("DELETE FROM tail")
         kinds = {number: kind for (_, kind), number in self._numbers.items()}
         for level in range(LEVELS):
             self._join(level, kinds)
@@ -297,6 +330,12 @@ class Writer:
         self._database.close()
 
 
+def _put(alike: dict[Names, tuple[list[int], list[tuple[float, ...]]]], step: int, moment: float, values: Mapping[str, Value]) -> None:
+    held = alike.setdefault(tuple(values), ([], []))
+    held[0].append(step)
+    held[1].append((moment, *values.values()))  # type: ignore[arg-type]
+
+
 def _values(entry: Entry) -> Mapping[str, Value]:
     values = entry[2]
     return mapped(entry) if isinstance(values, tuple) else values  # type: ignore[arg-type]
@@ -311,7 +350,7 @@ def last_step(connection: sqlite3.Connection) -> int:
 
 
 def _columns(
-    rows: Sequence[tuple[int, bytes]], flat: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]] = (),
+    rows: Sequence[tuple[int, bytes]], flat: Sequence[Flat] = (),
 ) -> tuple[dict[int, tuple[np.ndarray, np.ndarray]], dict[int, Wide]]:
     """Turn packed steps into one column a series; ``flat``: steps of the same series as numbers, steps and a table."""
     alike: dict[bytes, tuple[list[int], list[bytes]]] = {}

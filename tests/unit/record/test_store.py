@@ -63,6 +63,55 @@ def test_series_are_the_same_in_the_tail_in_blocks_and_between(tmp_path: Path, s
     assert not (tmp_path / "run" / "run.db-wal").exists()
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_readings_between_many_steps_are_read_in_order(tmp_path: Path, seed: int) -> None:
+    """Whatever the groups are in which steps come, with readings of many numbers among them and numbers that are told now and then, each series has
+    its steps once, in order; and readings of a fast loop are no blocks of their own."""
+    random = np.random.default_rng(seed)
+    writer, expected, step, readings = _written(tmp_path, 0), dict[str, dict[int, float]](), 0, 0
+    weights = reduce({"w": torch.arange(100.0)})["w"]
+    for _ in range(12):
+        entries: list[Any] = []
+        for _ in range(int(random.choice([3, 70, 200]))):
+            moment, plain = 1000.0 + step, {"loss": step + 0.5, "rate": 0.1} | ({"now and then": -1.0 * step} if random.random() < 0.004 else {})
+            if random.random() < 0.02:
+                readings += 1
+                plain |= {f"reading {k}": float(k * step) for k in range(20)}
+                entries.append((step, moment, {**plain, "weights": weights}))
+            else:
+                entries.append((step, moment, tuple(plain), *plain.values()) if random.random() < 0.9 else (step, moment, plain))
+            for name, value in plain.items():
+                expected.setdefault(name, {})[step] = value
+            step += 1
+        writer.write(entries)
+        if random.random() < 0.1:
+            writer.merge()
+        with RunReader(tmp_path) as reader:
+            assert reader.last_step == step - 1
+            assert np.array_equal(reader.times(), 1000.0 + np.arange(step))
+            every = reader.every_series()
+            for name, values in expected.items():
+                for found in (reader.series(name), every[name]):
+                    assert found[0].tolist() == [*values]
+                    assert found[1].tolist() == [*values.values()]
+            assert len(reader.histograms("weights").steps) == readings if readings else True
+            assert reader.check() == []
+    writer.close()
+
+
+def test_readings_of_a_fast_loop_share_a_block(tmp_path: Path) -> None:
+    """Forty readings, one in each of forty groups, are fewer than forty blocks a series: most of what they cost was to write these."""
+    writer = _written(tmp_path, 0)
+    for start in range(0, 4000, 100):
+        steps: list[Any] = [(step, 0.0, ("loss",), 0.5) for step in range(start, start + 99)]
+        writer.write([*steps, (start + 99, 0.0, {"loss": 0.5, **{f"reading {k}": 0.5 for k in range(20)}})])
+    with sqlite3.connect(tmp_path / "run.db") as connection:
+        assert connection.execute("SELECT count(*) FROM blocks").fetchone()[0] < 200
+    with RunReader(tmp_path) as reader:
+        assert reader.series("reading 3")[0].tolist() == list(range(99, 4000, 100))
+    writer.close()
+
+
 @pytest.mark.parametrize("count", [3, 200])
 def test_lines_are_read_as_what_they_were_made_of(tmp_path: Path, count: int) -> None:
     """Steps handed over as lines, mapped, and with other names between them are there whole and in order, few and many in one transaction."""
