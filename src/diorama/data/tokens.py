@@ -96,7 +96,8 @@ class Tokens(Kind):
             found.append(number) if number is not None else missing.append(token)
         if missing:
             shown = ", ".join(repr(token) for token in dict.fromkeys(missing[:5]))
-            raise UsageError(f"the vocabulary's {len(table)} tokens do not include {shown}; leave {'them' if len(set(missing)) > 1 else 'it'} out{self._otherwise()}")
+            these = "them" if len(set(missing)) > 1 else "it"
+            raise UsageError(f"the vocabulary's {len(table)} tokens do not include {shown}; leave {these} out{self._otherwise()}")
         return [number for number in found if number is not None]
 
     def decode(self, batch: Tensor) -> list[list[str]]:
