@@ -23,6 +23,7 @@ class KernelShap(BlackBox):
     *Cost* one forward pass a sample, or a set.
     """
 
+    title: ClassVar[str] = "Kernel SHAP"
     rows: ClassVar[tuple[str, ...]] = ("A18",)
     source: ClassVar[str] = (
         "Lundberg and Lee, A Unified Approach to Interpreting Model Predictions, NeurIPS 2017, theorem 2; Captum"

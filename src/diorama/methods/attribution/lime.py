@@ -29,6 +29,7 @@ class Lime(BlackBox):
     *Cost* one forward pass a sample, and eleven fits.
     """
 
+    title: ClassVar[str] = "LIME"
     rows: ClassVar[tuple[str, ...]] = ("A18",)
     source: ClassVar[str] = "Ribeiro, Singh and Guestrin, “Why Should I Trust You?”, KDD 2016, algorithm 1; Captum"
 
