@@ -24,6 +24,8 @@ from ..scene.layer_text import answered_where, tags, text_at
 
 MOST = 12
 """Beyond so many classes only the likeliest are shown."""
+PATCHES = 64
+"""So many places of a side are chosen one by one."""
 _ROWS = 4
 """So many rows of classes are as high as standing bars; a row says its share too."""
 
@@ -53,10 +55,19 @@ def _segments(scene: Scene, scores: Tensor, truth: Any, size: int) -> Node:
     shares = _shares(scene, scores)
     if given.ndim != 2:
         return shares
-    found: list[Node] = [Image(pixels=painted(given), title="answer", size=size)]
+    found: list[Node] = [_chosen_by_place(given, "answer", size)]
     if truth is not None and truth.shape == given.shape:
-        found.append(Image(pixels=painted(truth), title="truth", size=size))
+        found.append(_chosen_by_place(truth, "truth", size))
     return Group(children=(*found, shares), direction="row")
+
+
+def _chosen_by_place(classes: Tensor, title: str, size: int) -> Image:
+    """A class for each place as a picture, of which a click chooses the class that stands there."""
+    rows, columns = (min(side, PATCHES) for side in classes.shape)
+    # Of a larger picture the class in the middle of each patch.
+    down, over = ((2 * torch.arange(many) + 1) * side // (2 * many) for many, side in zip((rows, columns), classes.shape, strict=True))
+    keys = tuple(number_key("class", k) if k >= 0 else "" for k in classes[down][:, over].flatten().tolist())
+    return Image(pixels=painted(classes), title=title, size=size, patches=(rows, columns), patch_keys=keys)
 
 
 def painted(classes: Tensor) -> np.ndarray:

@@ -217,3 +217,21 @@ def test_a_segmentation_answers_with_a_picture_of_its_classes() -> None:
     np.testing.assert_allclose(legend.values, np.bincount(given.reshape(-1), minlength=3) / 30)
     assert not legend.notes, "a share is told once"
     assert "colours are the class" in picture.caption
+
+
+@pytest.mark.parametrize("shape", [(6, 5), (130, 70)])
+def test_a_place_of_a_segmentation_chooses_its_class(shape: tuple[int, int]) -> None:
+    """A click on a place of the answer or of the truth chooses the class in it, of a large picture that in the middle of a patch; an ignored one none."""
+    torch.manual_seed(0)
+    model = nn.Conv2d(1, 3, 3, padding=1)
+    x, y = torch.rand(1, 1, *shape), torch.randint(0, 3, (1, *shape))
+    y[0, : shape[0] // 2] = -100
+    picture = Scene(model, x, y, task="segmentation").view("answer")
+    answer, truth = (mark for mark in picture.marks() if isinstance(mark, Image) and mark.title in ("answer", "truth"))
+    for shown, told in ((answer, model(x).argmax(1)[0]), (truth, y[0])):
+        assert shown.patches is not None
+        rows, columns = shown.patches
+        assert max(rows, columns) <= 64
+        for k, key in enumerate(shown.patch_keys):
+            middle = told[int((k // columns + 0.5) * shape[0] / rows), int((k % columns + 0.5) * shape[1] / columns)]
+            assert key == (f"class:{middle}" if middle >= 0 else "")
