@@ -22,6 +22,8 @@ _SUM = 1e-3
 """Probabilities sum to 1 within this, since they may have half the digits."""
 _SURE = 0.95
 """Above this chance of the truth too little is left of a gradient to be measured by."""
+_LEARNT = 1 - 1e-5
+"""Up to this chance of the truth single precision leaves some gradient."""
 _SAME = 0.02
 """Weights that lie within this share of each other are one."""
 _APART = 0.05
@@ -266,7 +268,7 @@ def copied(tokens: Sequence[tuple[Tensor, Tensor | None]], labels: NDArray[np.in
 
 def unasked(slopes: NDArray[np.float64] | None, chances: NDArray[np.float64]) -> float:
     """The share of answers at which a loss does not pull at all though they are not sure: it leaves their labels out."""
-    return 0.0 if slopes is None else float(((slopes == 0).all(1) & (chances.max(1) < _SURE)).mean())
+    return 0.0 if slopes is None else float(((slopes == 0).all(1) & (chances.max(1) < _LEARNT)).mean())
 
 
 def cut(scores: NDArray[np.float64]) -> dict[str, float]:
