@@ -73,8 +73,10 @@ def test_readings_between_many_steps_are_read_in_order(tmp_path: Path, seed: int
     for _ in range(12):
         entries: list[Any] = []
         for _ in range(int(random.choice([3, 70, 200]))):
-            moment, plain = 1000.0 + step, {"loss": step + 0.5, "rate": 0.1} | ({"now and then": -1.0 * step} if random.random() < 0.004 else {})
-            if random.random() < 0.02:
+            reads = random.random() < 0.02
+            often = 0.5 if reads else 0.004
+            moment, plain = 1000.0 + step, {"loss": step + 0.5, "rate": 0.1} | ({"now and then": -1.0 * step} if random.random() < often else {})
+            if reads:
                 readings += 1
                 plain |= {f"reading {k}": float(k * step) for k in range(20)}
                 entries.append((step, moment, {**plain, "weights": weights}))
