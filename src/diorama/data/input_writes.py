@@ -17,6 +17,8 @@ _LEAF = "leaf Variable that requires grad"
 
 def known(model: Callable[..., Any]) -> bool:
     """Whether a model was seen to write into its input."""
+    if not _WRITERS:  # mostly so, and every pass asks: a model that is asked for what it lacks looks long
+        return False
     try:
         return _owner(model) in _WRITERS
     except TypeError:  # what cannot be held weakly is asked anew each time
@@ -52,18 +54,16 @@ class Unwritten:
         self._kept: list[tuple[Tensor, int, Tensor]] = []
         if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
             return
-        with torch._C.DisableTorchFunction(), torch.no_grad():
+        with torch._C.DisableTorchFunction():  # what is detached leaves no trace, in whichever mode
             self._kept = [(tensor, tensor._version, tensor.detach().clone()) for tensor in tensors if _own(tensor)]
 
     def restored(self, error: Exception | None = None) -> bool:
         """Put back what was written over; whether anything was, or whether that is what the pass failed by."""
-        found = False
-        with torch._C.DisableTorchFunction(), torch.no_grad():
-            for tensor, version, before in self._kept:
-                if tensor._version != version:
-                    tensor.detach().copy_(before)
-                    found = True
-        return found or (error is not None and bool(self._kept) and isinstance(error, RuntimeError) and _LEAF in str(error))
+        with torch._C.DisableTorchFunction():
+            found = [(tensor, before) for tensor, version, before in self._kept if tensor._version != version]
+            for tensor, before in found:
+                tensor.detach().copy_(before)
+        return bool(found) or (error is not None and bool(self._kept) and isinstance(error, RuntimeError) and _LEAF in str(error))
 
 
 def _own(tensor: Tensor) -> bool:
