@@ -34,6 +34,7 @@ from ..model.function import of_function
 from ..model.input_hints import as_read, with_names
 from ..model.outputs import Wanted
 from ..model.plain_module import device_of, fed, unwrap
+from ..model.preservation import WeightsKept
 from ..model.random_code import mean_layer
 from ..model.surroundings import Neutral
 from ..model.targets import Pointing, Target
@@ -137,12 +138,31 @@ def attributions(look: Looking, x: Nested, target: Any, method: Method) -> Itera
     aimed = aim(look, x, target)
     if why := widened(look, type(method)):
         look, x = in_float32(look, x)
-    for found in _explained_again(look, x, target, aimed, method):
+    for found in _kept(look, method, _explained_again(look, x, target, aimed, method)):
         size = None if look.function else batch_size(look.model)
         bound = f"{said(size)[0].upper()}{said(size)[1:]}." if size is not None else ""
         slight = slight_note(found)
         notes = " ".join(filter(None, (found.note, slight, why, bound)))
         yield dataclasses.replace(found, note=notes) if slight or why or bound else found
+
+
+def _kept(look: Looking, method: Method, made: Iterator[Attribution]) -> Iterator[Attribution]:
+    """What a method finds; where a third party's writes into the model's weights, they are put back, and it is named.
+
+    *Raises* Faulty: of what a model with other weights answers, no map is one of this model.
+    """
+    if is_own(method):
+        yield from made
+        return
+    weights = WeightsKept(look.model)
+    try:
+        for found in made:
+            if changed := weights.restored():
+                some = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
+                raise Faulty(f"{named(method)} wants mending: it changed weights of the model ({some}), which were put back")
+            yield found
+    finally:
+        weights.restored()
 
 
 def _explained_again(look: Looking, x: Nested, target: Any, aimed: Target, method: Method) -> Iterator[Attribution]:

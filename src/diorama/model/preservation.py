@@ -75,6 +75,43 @@ def grads_asked(tensors: Iterable[Tensor], wanted: bool) -> Iterator[None]:
             tensor.requires_grad_(not wanted)
 
 
+class WeightsKept:
+    """What a model's weights and buffers are before code of others has it in hand, so that all that it wrote can be put back.
+
+    *Meaning* numbers are compared, not counts of writes: ``.data`` and numpy write without a count, and what is put back by who changed it is
+    as it was. Another tensor in the place of one counts too. *Cost* a copy of all weights, and reading both once for each :meth:`restored`.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._kept: list[tuple[str, dict[str, Tensor | None], str, Tensor, Tensor]] = []
+        with torch._C.DisableTorchFunction(), torch.no_grad():
+            for path, module in model.named_modules():
+                for held in (module._parameters, module._buffers):
+                    for name, tensor in held.items():
+                        if tensor is not None and _writable(tensor):
+                            self._kept.append((f"{path}.{name}".lstrip("."), held, name, tensor, tensor.detach().clone()))
+
+    def restored(self) -> list[str]:
+        """Put all back; the names of what was changed."""
+        found = []
+        with torch._C.DisableTorchFunction(), torch.no_grad():
+            for path, held, name, tensor, before in self._kept:
+                now = tensor.detach()
+                alike = now.shape == before.shape and bool(((now == before) | ((now != now) & (before != before))).all())
+                if alike and held.get(name) is tensor:
+                    continue
+                found.append(path)
+                held[name] = tensor
+                if not alike:
+                    tensor.data = before.clone() if now.shape != before.shape else tensor.data.copy_(before)
+        return found
+
+
+def _writable(tensor: Tensor) -> bool:
+    """Whether a tensor has numbers of its own that may be written over."""
+    return type(tensor) in (Tensor, nn.Parameter) and not tensor.is_meta and tensor.layout == torch.strided and not tensor.is_inference()
+
+
 def _switch(module: nn.Module, training: bool) -> None:
     if isinstance(module, torch.jit.ScriptModule):
         module.train(training)
