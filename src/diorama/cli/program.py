@@ -270,7 +270,14 @@ def info(run: Path, as_json: bool) -> None:
     from ..run import open_run
 
     runs = {} if is_run(run) else dict(sorted(find_runs([run]).items()))
-    told = {name: open_run(each).info() for name, each in runs.items()} or open_run(run).info()
+    told: dict[str, Any] = {}
+    for name, each in runs.items():
+        try:
+            told[name] = open_run(each).info()
+        except DioramaError as error:  # one bad run hides none of the others
+            told[name] = {"error": str(error)}
+    if not runs:
+        told = open_run(run).info()
     if as_json:
         print(json.dumps(told, indent=2, default=str))
     elif not runs:
@@ -278,6 +285,8 @@ def info(run: Path, as_json: bool) -> None:
     for k, name in enumerate(() if as_json else runs):
         print(f"{'' if k == 0 else chr(10)}{name}:")
         _print_info(told[name])
+    if any("error" in told[name] for name in runs):
+        raise SystemExit(1)
 
 
 def _print_info(found: dict[str, Any]) -> None:

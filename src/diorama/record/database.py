@@ -171,7 +171,8 @@ def open_for_reading(folder: Path, wait: float = 10.0) -> tuple[Connection, Path
             with contextlib.suppress(FileNotFoundError):
                 files.regular(folder, NAME + suffix)
     except FileNotFoundError:
-        raise Unavailable(f"no run at {str(folder)!r}: there is no {NAME} in it") from None
+        why = f"there is no {NAME} in it" if folder.exists() else "there is no such folder"
+        raise Unavailable(f"no run at {str(folder)!r}: {why}") from None
     with reading(folder):
         try:
             return _connected(path, "mode=ro", wait), None

@@ -31,6 +31,8 @@ def regular(folder: Path, name: str) -> Path:
         raise
     except PermissionError as error:
         raise _shut(folder, name) from error
+    except NotADirectoryError:
+        raise Unavailable(f"no run at {str(folder)!r}: a run is a folder") from None
     except (OSError, ValueError) as error:  # a loop of links; a name that no file can have
         raise Damaged(f"{name!r} in the run {str(folder)!r} cannot be opened: {error}") from error
     if not stat.S_ISREG(mode):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -144,6 +145,24 @@ def test_info_and_check(say: Any, run_folder: Path) -> None:
     assert say("info", run_folder.parent).out == f"{run_folder.name}:\n{words}" or len(both) > 1
     assert say("check", run_folder).code == 0
     assert f"{run_folder}: everything is as it was written" in say("check", run_folder.parent).out
+
+
+def test_one_bad_run_hides_none_of_the_others(say: Any, run_folder: Path, tmp_path: Path) -> None:
+    """info of a folder tells of each run what it can, exits with 1 where one cannot be read, and says what is no run."""
+    shutil.copytree(run_folder, tmp_path / "good")
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "run.db").write_bytes(b"no database")
+    words, told = say("info", tmp_path), say("info", tmp_path, "--json")
+    assert (words.code, told.code) == (1, 1)
+    found = json.loads(told.out)
+    assert found["good"]["steps"] == 6
+    assert "cannot be read" in found["bad"]["error"]
+    assert re.search(r"^bad:\nerror +the database of .* cannot be read", words.out, re.MULTILINE)
+    assert re.search(r"^good:\nname", words.out, re.MULTILINE)
+    (tmp_path / "file").touch()
+    for command in ("info", "check"):
+        one_sentence(say(command, tmp_path / "file"), 1, "a run is a folder")
+        one_sentence(say(command, tmp_path / "nowhere"), 1, "there is no such folder")
 
 
 def test_check_finds_a_flipped_byte(say: Any, run_folder: Path, tmp_path: Path) -> None:
