@@ -20,7 +20,6 @@ from diorama.derive.heads import MEASURES, attention_layers, gathered, held_weig
 from diorama.model.attention import dot_product
 from diorama.scene import Scene
 from diorama.views.view import rooms
-from diorama.views.why._head_kinds import SNAPSHOTS, moments
 from diorama.views.why.attention import most_telling
 
 LETTERS = tuple("abcdefgh. \n,")
@@ -404,20 +403,6 @@ def test_heads_over_a_training(tmp_path: Path) -> None:
         Scene(model, x, inputs=diorama.Tokens(vocabulary=LETTERS)).view("attention", show="training")
 
 
-def test_a_training_that_goes_on_is_measured_where_it_was_before() -> None:
-    """However many snapshots there are, few are looked at, the first and the newest among them; one more asks for that one alone, but where they
-    come to be every second of those before.
-    """
-    asked = set()
-    for count in range(2, 300):
-        chosen = moments(range(0, 10 * count, 10))
-        assert (chosen[0], chosen[-1]) == (0, 10 * (count - 1))
-        assert chosen == sorted(set(chosen))
-        assert len(chosen) == count if count <= SNAPSHOTS else SNAPSHOTS / 2 <= len(chosen) <= SNAPSHOTS
-        assert len(set(chosen) - asked) <= 1 or count == 2
-        asked |= set(chosen)
-
-
 def _looks_at(block: nn.Module, ahead: int) -> None:
     """Make both heads of a block look, sharply, at the place so many before the one that asks, wherever that is."""
     size = 4
@@ -508,33 +493,3 @@ def test_who_goes_back_in_time_keeps_the_layer_that_was_opened(tmp_path: Path) -
         picture = run.scene(step=step).view("attention")
         assert picture.title == "Where the heads of blocks.1 look"
         assert ("at the newest step" in picture.note) == (step != run.snapshots[-1])
-
-
-class _Columns(nn.Module):
-    """A transformer over the columns of a table, of which the last is a category that is looked up."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.each, self.category, self.first = nn.Parameter(torch.randn(3, 8)), nn.Embedding(4, 8), nn.Parameter(torch.randn(1, 1, 8))
-        self.blocks, self.out = nn.ModuleList([_Block(8), _Block(8)]), nn.Linear(8, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = torch.cat([self.first.expand(len(x), -1, -1), x[:, :3, None] * self.each, self.category(x[:, 3].long())[:, None]], 1)
-        for block in self.blocks:
-            h = block(h)
-        return self.out(h[:, -1])
-
-
-def test_columns_of_a_table_are_no_tokens() -> None:
-    """A network that attends among columns is told of places, not of tokens, and its stream of no embedding, though a category is looked up."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        x = torch.cat([torch.randn(12, 3), torch.randint(0, 4, (12, 1)).float()], 1)
-        scene = Scene(_Columns().eval(), x, torch.arange(12) % 3, inputs=diorama.Table(columns=("age", "height", "weight", "city")))
-    for view in ("attention", "lens", "contributions", "patching"):
-        picture = scene.view(view)
-        labels = [label for mark in picture.marks() for name in ("row_labels", "labels", "column_labels") for label in getattr(mark, name, ())]
-        said = " ".join((picture.caption, picture.note, picture.hint, *(check.sentence for check in picture.checks), *labels))
-        assert "token" not in said, (view, said)
-        assert "embedding" not in said, (view, said)
-    assert "each row of a map is a place that asks" in scene.view("attention").caption
