@@ -221,7 +221,7 @@ def test_a_segmentation_answers_with_a_picture_of_its_classes() -> None:
 
 @pytest.mark.parametrize("shape", [(6, 5), (130, 70)])
 def test_a_place_of_a_segmentation_chooses_its_class(shape: tuple[int, int]) -> None:
-    """A click on a place of the answer or of the truth chooses the class in it, of a large picture that in the middle of a patch; an ignored one none."""
+    """A click on a place of the answer or the truth chooses its class, of a large picture that in the middle of a patch; an ignored one none."""
     torch.manual_seed(0)
     model = nn.Conv2d(1, 3, 3, padding=1)
     x, y = torch.rand(1, 1, *shape), torch.randint(0, 3, (1, *shape))

@@ -37,7 +37,8 @@ class MixingView(View):
     mark (●) where that starts: look there for what is lost. A pair that is mixed all along was never told apart: look at the examples.
     Choose a class, and its pairs stay.
     *Units* shares, both classes of equal weight: a neighbour counts by one over the examples of its class, so that chance is a half also where
-    one class is larger, and the share is not that of a plain count. Places count each by themselves, of maps beyond 8 × 8 the means of neighbouring ones.
+    one class is larger, and the share is not that of a plain count. Places count each by themselves, of maps beyond 8 × 8 the means of
+    neighbouring ones.
     *Cost* one forward pass an example, and for each two examples their distance in each layer.
     *Source* Paulovich et al. 2008 (neighbourhood hit); Rauber et al. 2017.
     """
