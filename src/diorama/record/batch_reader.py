@@ -24,7 +24,19 @@ from .codes import Codes
 from .doubts import Slopes
 from .input_ranges import furthest, given, in_order, range_of
 from .judge_network import Judging, of_one_number
-from .loop_habits import Leftovers, across, copied, cut, following, form_of, in_evaluation, pulled_alike, unasked, unlike, weight_of
+from .loop_habits import (
+    Leftovers,
+    across,
+    copied,
+    cut,
+    following,
+    form_of,
+    in_evaluation,
+    pulled_alike,
+    unasked,
+    unlike,
+    weight_of,
+)
 from .mirrors import mirrored
 from .own_hooks import OwnHook, compiled
 from .picture_order import PictureOrder

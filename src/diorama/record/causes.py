@@ -38,7 +38,8 @@ _CAUSES = {
     "confused_classes": ("repeated_batch", "unshuffled_batches", "missing_class", "probe_unlike_training"),
     "missing_class": ("repeated_batch", "unshuffled_batches",),
     "overfitting": (
-        "repeated_batch", "missing_class", "shuffled_pictures", "probe_unlike_training", "batch_norm_mismatch", "leftover_gradients", "turned_loss", *_RATE,
+        "repeated_batch", "missing_class", "shuffled_pictures", "probe_unlike_training", "batch_norm_mismatch", "leftover_gradients", "turned_loss",
+        *_RATE,
     ),
     "exploding_updates": (*_LOOP, "learning_rate_too_high"),
     "output_bias": (*_LOOP, "exploding_updates", "learning_rate_too_high"),

@@ -18,7 +18,7 @@ WAYS = {"left and right": 2, "top and bottom": 1}
 
 
 def mirrored(labels: NDArray[np.int64], chances: NDArray[np.float64], shape: tuple[int, ...]) -> dict[str, float]:
-    """``mirrored``: how likely the places of a mask's mirror image are answered as the mask is, beside those of the mask; ``mirror_way`` of which way.
+    """``mirrored``: how likely the places of a mask's mirror image are answered as it is, beside its own; ``mirror_way``: of which way.
 
     *Meaning* the foreground is all but the most frequent class. What is answered at places that are a mask's alone, at those that are its
     mirror image's alone and at those of another example's mask is compared: 0 where a mirror image is like any other place, 1 where it is

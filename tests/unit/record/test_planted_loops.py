@@ -1,4 +1,4 @@
-"""Faults of loops that are planted in two networks each are found: one batch, masks that do not turn, true values of two scales, a leaking decoder."""
+"""Faults of loops that are planted in two networks each are found: one batch, masks that do not turn, true values of two scales, a decoder."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def _pictures(rows: int = 160) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("kind", ["narrow", "wide"])
 def test_pictures_turned_over_without_their_masks_are_found(tmp_path: Path, kind: str) -> None:
-    """Half of the pictures turned over, left and right or top and bottom, are an alarm that names the way; turned with their masks they are nothing."""
+    """Half of the pictures turned over are an alarm that names the way; turned with their masks they are nothing."""
     x, y = _pictures()
     for case, axis in (("columns", -1), ("rows", -2), ("both", -1)):
         generator = torch.Generator().manual_seed(2)
@@ -131,7 +131,7 @@ def test_pictures_turned_over_without_their_masks_are_found(tmp_path: Path, kind
 
 @pytest.mark.parametrize("kind", ["narrow", "wide"])
 def test_a_label_that_the_loss_leaves_out_is_left_out_of_the_probe_set(tmp_path: Path, kind: str) -> None:
-    """``ignore_index`` of the loop's loss is seen from the gradient: the probe set's loss goes with the training's, and nothing is called overfitting."""
+    """``ignore_index`` of the loop's loss is seen from the gradient: the probe set's loss goes with the training's, and nothing overfits."""
     x, y = _pictures()
     y = y.clone()
     y[torch.rand(y.shape, generator=torch.Generator().manual_seed(9)) < 0.3] = 2

@@ -209,7 +209,7 @@ def otherwise_scaled(run: RunReader) -> Scaled | None:
 
 
 _BATCHES, _SCALED, _SHIFTS = 3, 4.0, 3.0
-"""Batches that are read; how many times as far true values lie apart, or by how many of the larger deviations their means differ, on another scale."""
+"""Batches that are read; how many times as far apart true values of another scale lie, or by how many of the larger deviations their means differ."""
 
 
 def blind(run: RunReader) -> bool:

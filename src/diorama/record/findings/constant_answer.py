@@ -57,8 +57,8 @@ class ConstantAnswer(Finding):
             return []
         return [Found(
             self.name, 0.4, "Only the most frequent class is ever answered",
-            f"Since step {first} {answers[-self.readings :].mean():.0%} of the answers to a batch are one class, which {truth:.0%} of the labels are: "
-            f"{right.mean():.0%} of the answers are right without the others being told at all.",
+            f"Since step {first} {answers[-self.readings :].mean():.0%} of the answers to a batch are one class, which {truth:.0%} of the labels "
+            f"are: {right.mean():.0%} of the answers are right without the others being told at all.",
             f"share of the most frequent answer at the last {2 * self.readings} readings: at least {answers[-2 * self.readings :].min():.3f}", (),
             None, first, "Sure for the batches that were read, not that anything else could be learnt.",
             "Read the rarer classes' own accuracy (confusion); give them more weight in the loss, or draw them more often.", "confusion",

@@ -42,8 +42,8 @@ class MirroredMasks(Finding):
             return []
         return [Found(
             self.name, 0.65, "Masks do not turn with their pictures",
-            f"Where the mirror image of a mask lies ({way} exchanged), the answer is {usual:.0%} as likely as where the mask itself lies, both beside the "
-            "places of other examples' masks: as if pictures were turned over and their masks were not.",
+            f"Where the mirror image of a mask lies ({way} exchanged), the answer is {usual:.0%} as likely as where the mask itself lies, both "
+            "beside the places of other examples' masks: as if pictures were turned over and their masks were not.",
             f"median of the last {self.readings} readings: {usual:.2f}; 0 where a mirror image is like any other place", (), None,
             since(steps, shares >= self.share / 2),
             "Likely; things that lie on either side, of which one alone is marked, look so too.",

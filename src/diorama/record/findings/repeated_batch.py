@@ -47,10 +47,11 @@ class RepeatedBatch(Finding):
             told, sure = f" The data that are drawn from hold {data:,}.", True
         return [Found(
             self.name, 0.75 if sure else ALARM - 0.1, "Every batch is the same" if sure else "Every batch holds the same examples",
-            f"{'All' if whole else 'The last'} {self.readings if not whole else len(again) + 1} batches that were read hold the very same {count:,} "
-            f"examples.{told}" + ("" if sure else " Nothing is wrong where these are all that there is to train on."),
-            f"share of a batch's examples that stood in the one read before: {again[-self.readings :].min():.0%} at the last {self.readings} readings",
-            (), None, first, "Certain for the batches that were read" + ("." if data > count else "; likely that there are more examples." if sure else "."),
+            f"{f'All {len(again) + 1}' if whole else f'The last {self.readings}'} batches that were read hold the very same {count:,} examples.{told}"
+            + ("" if sure else " Nothing is wrong where these are all that there is to train on."),
+            f"share of a batch's examples that stood in the one read before: 100% at the last {self.readings} readings",
+            (), None, first,
+            f"Certain for the batches that were read{'; likely that there are more examples' if sure and data <= count else ''}.",
             "Look at where the loop takes its batch: for batch in loader, not next(iter(loader)) or a batch that was taken before the loop.", "curves",
         )]
 
@@ -62,4 +63,6 @@ class RepeatedBatch(Finding):
         now, beside = float(np.median(mine)), float(held.min())
         if not np.isfinite(now) or not beside > max(_BESIDE * now, _FAR * floor):
             return "", False
-        return f" The probe set holds more than that, and has a loss of {beside:.3g}, the training one of {now:.3g}: what is learnt is that batch.", True
+        return (
+            f" The probe set holds more than that, and has a loss of {beside:.3g}, the training one of {now:.3g}: what is learnt is that batch."
+        ), True

@@ -50,8 +50,8 @@ class SaturatedUnits(Finding):
             if fixed and came:
                 found.append(Found(
                     self.name, _CALM, f"{called(name)} always answers the same end",
-                    f"{lowest:.0%} of {told} have been at one and the same end of their range since step {first}: they answer the same to everything, "
-                    "and no gradient passes. Where they are answers of the network, true values may lie beyond what they can reach.",
+                    f"{lowest:.0%} of {told} have been at one and the same end of their range since step {first}: they answer the same to "
+                    "everything, and no gradient passes. Where they are answers of the network, true values may lie beyond what they can reach.",
                     f"saturated share at the last {self.readings} readings: {', '.join(f'{v:.2f}' for v in last)}; all before the function lie on "
                     "one side of its middle, far from it", (layer_key(name),), None, first, "Sure for the batches that were read.",
                     "Scale what they are compared with into their range, or leave out the function.", "health",
