@@ -32,7 +32,7 @@ _ROSE, _FELL = 1.1, 0.9
 
 
 class ProbeUnlikeTraining(Finding):
-    """The probe set's inputs or true values lie in another range, its classes are shared out otherwise, or its tokens are others, than in the batches.
+    """The probe set's inputs or true values lie in another range, its classes are shared out otherwise, or its tokens are others, than in batches.
 
     *Meaning* often one of the two was normalized and the other was not (0 to 255 against 0 to 1). What all views show of the
     probe set is then not what the model was trained for. Where a step has several forward passes, the inputs of the

@@ -52,7 +52,7 @@ class RepeatedBatch(Finding):
             f"share of a batch's examples that stood in the one read before: 100% at the last {self.readings} readings",
             (), None, first,
             f"Certain for the batches that were read{'; likely that there are more examples' if sure and data <= count else ''}.",
-            "Look at where the loop takes its batch: for batch in loader, not next(iter(loader)) or a batch that was taken before the loop.", "curves",
+            "Look at where the loop takes its batch: for batch in loader, not next(iter(loader)) or a batch taken before the loop.", "curves",
         )]
 
     def _apart(self, run: RunReader, count: int) -> tuple[str, bool]:
