@@ -73,8 +73,9 @@ class Components:
 
 
 def said_of(scene: Scene) -> Tensor:
-    """What the network says of each live example: logarithms of its classes' shares, or its numbers; (n, answers)."""
-    return _said(scene, scene.scores())
+    """What the network says of each live example: logarithms of its classes' shares, or its numbers; (n, answers). One pass, then kept."""
+    found: Tensor = scene.once("planes/said", lambda: _said(scene, scene.scores()))
+    return found
 
 
 def _said(scene: Scene, scores: Tensor) -> Tensor:

@@ -88,6 +88,11 @@ def expected_calibration_error(confidence: Floats, right: NDArray[np.bool_], bin
 
 def last_hidden(scene: Scene) -> Layer | None:
     """The last layer with weights before the one that answers; None where no layer answers with units for each example."""
+    found: Layer | None = scene.once("last hidden layer", lambda: [_last_hidden(scene)])[0]  # memory keeps no None
+    return found
+
+
+def _last_hidden(scene: Scene) -> Layer | None:
     usable = [layer for layer in scene.layers if layer.each and layer.units > 1 and layer.name]
     learnt = [layer for layer in usable if layer.leaf and layer.parameters] or usable
     learnt = answering(scene.model, scene.reading, learnt, fed(scene.model, scene.live.batch([0], scene.device)))

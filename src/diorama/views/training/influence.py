@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ...core.knobs import knob, numbers_written
 from ...core.marks import Action, Bars, Column, Group, Node, Number, Table
@@ -77,17 +78,23 @@ class InfluenceView(View):
         assert isinstance(made, InfluenceDerivation)
         if not derived.known:
             began = time.perf_counter()
-            scene.scores(current.x)
+            scores = scene.scores(current.x)
             cost, one = derived.cost, time.perf_counter() - began
             yield Progress(done=0, total=1, note=cost.said(one), seconds=cost.seconds(one) if cost.seconds(one) > _SLOW else None)
+        else:
+            scores = scene.scores(current.x)
+        # The answer itself is the same on all pictures: it is asked for and drawn once.
+        drawn = inputs.drawn(scene, current), answers.drawn(scene, asked(scene, current.x, scores))
+        question = self._asked(scene, made, current.label, scores)
         for stage in derived.stream():
             if stage.value is not None:
-                yield self._ranked(scene, selection, made, stage.value, stage.final)
+                yield self._ranked(scene, selection, made, stage.value, stage.final, drawn, question)
             if not stage.final:
                 yield stage.progress
 
     def _ranked(
-        self, scene: Scene, selection: Selection, made: InfluenceDerivation, value: dict[str, Any], final: bool
+        self, scene: Scene, selection: Selection, made: InfluenceDerivation, value: dict[str, Any], final: bool, drawn: tuple[Node, ...],
+        question: str,
     ) -> Picture:
         current, scores = scene.current(selection), value["scores"]
         examples = made.examples(scene)
@@ -102,7 +109,7 @@ class InfluenceView(View):
             for chosen, title in ((best, "proponents: their steps strengthen the answer"), (worst, "opponents: theirs weaken it"))
             if len(chosen)
         ]
-        head: list[Node] = [inputs.drawn(scene, current), answers.drawn(scene, asked(scene, current.x))]
+        head = list(drawn)
         if labels is not None and len(order):
             head.append(self._classes(scene, scores[order], labels[order]))
         offer = self._offer(scene, value["rows"][best]) if made.probe and final and len(best) else ()
@@ -117,7 +124,7 @@ class InfluenceView(View):
                 sentence="the standard error of the shown proponents' numbers, as a share of them; more dimensions make it smaller",
             ),)
         caption = (
-            f"{self._asked(scene, selection, made, current.label)} Proponents are examples of {made.words(scene)} whose own training step makes "
+            f"{question} Proponents are examples of {made.words(scene)} whose own training step makes "
             f"that loss smaller, opponents make it larger: summed over {shown} snapshot{'s' if shown > 1 else ''}, "
             + (_where(value["last"], value["own"]) if made.layers == "last" else "in all layers, by a random projection.")
             + ("" if value["own"] else " Of several learning rates their mean was taken, as it is not known which of them was theirs.")
@@ -158,9 +165,9 @@ class InfluenceView(View):
             actions=(Action(command="drop", label=f"Drop the proponents ({len(kept)})", knobs=knobs),) if len(kept) else (),
         ),)
 
-    def _asked(self, scene: Scene, selection: Selection, made: InfluenceDerivation, label: str) -> str:
+    def _asked(self, scene: Scene, made: InfluenceDerivation, label: str, scores: Tensor) -> str:
         if scene.task == "classification" and made.what == "answer":
-            answer = int(scene.reading.predictions(scene.scores(scene.current(selection).x))[0])
+            answer = int(scene.reading.predictions(scores)[0])
             if answer < 0:
                 return f"The scores of {label} are not numbers, so there is no answer; this is the loss of its truth."
             return f"The loss of answering {label} with {named(scene, answer)}, as the network does."
