@@ -39,6 +39,20 @@ def test_proponents_and_opponents_are_ranked(tmp_path: Path) -> None:
     assert "the example itself is left out" in picture.note
 
 
+def test_the_answer_is_asked_for_once_and_not_for_each_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many passes of the whole network are asked for the answer's words and bars of many snapshots as of one."""
+    run, asked = recorded(tmp_path / "run", steps=30), []
+    plain = diorama.Scene.scores
+    monkeypatch.setattr(diorama.Scene, "scores", lambda scene, x=None: (asked.append(x), plain(scene, x))[1])
+    counts = []
+    for snapshots in (1, 8):
+        asked.clear()
+        shown = [picture for picture in run.scene().stream("influence", example=5, snapshots=snapshots) if picture.body]
+        counts.append((len(shown), len(asked)))
+    assert counts[1][0] > counts[0][0]
+    assert counts[1][1] == counts[0][1]
+
+
 def test_training_data_in_a_file_is_looked_at(tmp_path: Path) -> None:
     """What the training named as its data is found by itself; a drawn input may be asked about, and the cost comes first."""
     g = torch.Generator().manual_seed(1)
