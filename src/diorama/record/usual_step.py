@@ -20,8 +20,8 @@ def usual_step(recorder: Recorder, lines: StepLines, otherwise: Callable[..., No
     """``step`` as a loop calls it: what most steps want in one function of bound names, and ``otherwise`` for all others.
 
     *Meaning* what is not a usual step is found out before anything is done, so that ``otherwise`` begins from the start.
-    *Cost* of a usual step some two to six microseconds less than the same in methods that call each other: after half a millisecond of training nothing
-    of them is in the processor's caches any more.
+    *Cost* of a usual step some two to six microseconds less than the same in methods that call each other: after half a millisecond of training
+    nothing of them is in the processor's caches any more.
     """
     rounds, passes = recorder._rounds, recorder._passes
     steps, group, waits = lines.waiting
