@@ -14,7 +14,7 @@ from bench.capture import spread
 from bench.nets import VGG16, ResNet18, scaled
 from diorama.core.registry import methods
 from diorama.methods.attribute import aim
-from diorama.methods.method import Looking
+from diorama.methods.method import Look
 
 STEPS = 32
 """Of integrated gradients: as many as by default."""
@@ -32,7 +32,7 @@ def bare(model: nn.Module, x: Tensor) -> None:
 
 def ways(model: nn.Module, x: Tensor) -> dict[str, Callable[[], None]]:
     """Each method as it is used on a model whose layers and outputs are known, as in the page."""
-    look = Looking(model, x=x)
+    look = Look(model, x=x)
     target = aim(look, x, 3)
     assert len(look.layers)
     assert look.fingerprint

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import diorama
 from bench.nets import VGG16, ResNet18, scaled
-from diorama.model.incremental_inference import Incremental
+from diorama.model.incremental_inference import IncrementalInference
 
 SIZE, PATCH, BATCH = 224, 16, 64
 LOOP = 4
@@ -45,7 +45,7 @@ def measure(name: str, model: nn.Module, rounds: int, count: int) -> bool:
     x = torch.randn(1, 3, SIZE, SIZE)
     values = torch.zeros(len(tops), 3, PATCH, PATCH)
     last = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    engine = Incremental(last, x)
+    engine = IncrementalInference(last, x)
     scores: dict[str, list[Tensor]] = {}
 
     def fast() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bench.capture import spread
 from bench.nets import VGG16, ResNet18, scaled
-from diorama.methods.method import Looking
+from diorama.methods.method import Look
 from diorama.methods.relevance.composites import COMPOSITES
 from diorama.methods.relevance.propagation import Propagation
 from diorama.methods.relevance.relevance_pass import relevance
@@ -32,13 +32,13 @@ def main() -> int:
     x, target, passed = torch.randn(1, 3, 224, 224), Target.of(3), True
     for name, model in (("ResNet-18", scaled(ResNet18())), ("VGG-16", scaled(VGG16()))):
         model.requires_grad_(False)
-        look = Looking(model, x=x, reading=Reading("classification"))
+        look = Look(model, x=x, reading=Reading("classification"))
 
         def bare(model: nn.Module = model) -> Tensor:
             at = x.clone().requires_grad_()
             return torch.autograd.grad(model(at)[:, 3].sum(), at)[0]
 
-        def lrp(look: Looking = look) -> Tensor:
+        def lrp(look: Look = look) -> Tensor:
             rule = Propagation(COMPOSITES["epsilon_plus_flat"], RuleSettings(), layout=look.layout)
             return relevance(look, x, target, rule)[0][0]
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import diorama
 from bench.capture import spread
 from bench.nets import ResNet18, scaled
-from diorama.methods.method import Looking
+from diorama.methods.method import Look
 from diorama.methods.synthesis import objectives
 from diorama.methods.synthesis.engine import Ascent, form
 from diorama.methods.synthesis.objectives import Objective
@@ -47,7 +47,7 @@ def timed(run: Callable[[], object]) -> float:
 def staged(model: nn.Module, x: Tensor) -> MadeInput:
     """A stage whose layers and outputs are known, as in the page."""
     kind = diorama.Image(range=(0.0, 1.0))
-    stage = MadeInput.of(Looking(model, x=x[:2], kind=kind), kind, x, x[:1])
+    stage = MadeInput.of(Look(model, x=x[:2], kind=kind), kind, x, x[:1])
     assert len(stage.look.layers)
     return stage
 

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 import scripts
 
-import diorama
+import diorama.plugins
 from diorama.core.marks import MARKS
 from diorama.core.registry import REGISTRIES, commands, demos, derivations, findings, projections, signals, views
+from diorama.plugins import FORMER
 
 ROOT = Path(__file__).parents[1]
 GENERATED = {"types.ts", "protocol.ts"}
@@ -187,6 +188,43 @@ def test_files_are_named_by_nouns() -> None:
     last = {str(path.relative_to(SOURCE)): path.stem.rpartition("_")[2] for path in named}
     participles = {place for place, word in last.items() if re.search("(ing|ed)$", word) and word not in NOUNS}
     assert participles == NAMED_IN_RUNS
+
+
+# Words that look like participles and are nouns of the field or of the language, and those that are none whatever they end in.
+NAMED_BY_ING = NOUNS | {
+    "clustering", "crossing", "finding", "grouping", "mapping", "matching", "opening", "painting", "reading", "sampling", "setting", "training",
+}
+NO_NOUNS = {
+    "about", "above", "along", "apart", "aside", "bad", "before", "begun", "behind", "beside", "between", "beyond", "broken", "current",
+    "done", "drawn", "due", "equal", "given", "gone", "grown", "held", "hidden", "incremental", "kept", "known", "laid", "lost", "made",
+    "neutral", "new", "old", "opaque", "other", "own", "partial", "read", "same", "seen", "shown", "shut", "sure", "strongest", "taken",
+    "told", "under", "untold", "up", "written", "wrong",
+}
+
+
+def test_classes_are_named_by_nouns() -> None:
+    """A class's name ends in a noun. Errors tell what happened, plug-ins bear their names, messages stand behind ``protocol.``, and a run's
+    pickles name the modules of demos and those that acts put in.
+    """
+    odd = set()
+    for path in PYTHON:
+        place = str(path.relative_to(SOURCE))
+        for node in _nodes(path):
+            if not isinstance(node, ast.ClassDef) or place == "core/protocol.py" or place.startswith("gallery/") or place in NAMED_IN_RUNS:
+                continue
+            error = any(re.search("Error|Exception|NotApplicable", ast.unparse(base)) for base in node.bases)
+            plugin = place.startswith("record/findings/") and node.name.lower() == path.stem.replace("_", "")
+            word = re.findall("[A-Z]?[a-z0-9]*", node.name.lstrip("_"))[-2].lower() if not error and not plugin else ""
+            if word in NO_NOUNS or (re.search("(ing|ed)$", word) and word not in NAMED_BY_ING):
+                odd.add(f"{place}: {node.name}")
+    assert not odd
+
+
+def test_names_that_plugins_knew_stand_for_the_same_classes() -> None:
+    """A plug-in that was written before classes were named by nouns is imported as it was."""
+    assert {name: getattr(diorama.plugins, name) for name in FORMER} == {name: getattr(diorama.plugins, new) for name, new in FORMER.items()}
+    with pytest.raises(AttributeError, match="Nonesuch"):
+        diorama.plugins.Nonesuch  # noqa: B018 - it is the asking that raises
 
 
 def _yields(node: ast.AST, inside: tuple[str, ...] = ()) -> Iterator[tuple[int, str]]:

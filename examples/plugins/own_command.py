@@ -6,7 +6,7 @@ import sys
 import torch
 
 import diorama
-from diorama.plugins import Applied, Command, NotApplicable, Setting, SettingsReversal, Unavailable, knob
+from diorama.plugins import Command, NotApplicable, Outcome, Setting, SettingsReversal, Unavailable, knob
 
 
 class Dropout(Command):
@@ -28,7 +28,7 @@ class Dropout(Command):
         ])
         for layer in layers.values():
             layer.p = self.share
-        return Applied(f"{old:g}", f"{self.share:g}", f"dropout leaves out {self.share:.0%}", undo)
+        return Outcome(f"{old:g}", f"{self.share:g}", f"dropout leaves out {self.share:.0%}", undo)
 
 
 diorama.commands.register("dropout", Dropout)

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 
 import diorama
-from diorama.plugins import Cost, Following, Stage, knob
+from diorama.plugins import Cost, SnapshotChain, Stage, knob
 
 
-class Shared(Following):
+class Shared(SnapshotChain):
     """The direction in each of two layers along which they say most alike of the examples, by power iteration."""
 
     version = 1

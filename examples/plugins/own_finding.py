@@ -5,7 +5,7 @@ import sys
 import torch
 
 import diorama
-from diorama.plugins import Finding, Found, knob
+from diorama.plugins import Diagnosis, Finding, knob
 
 
 class Rising(Finding):
@@ -20,7 +20,7 @@ class Rising(Finding):
         steps, losses = run.series("loss")
         if len(losses) < 2 or losses[-1] <= self.by * losses[0]:
             return []
-        return [Found(
+        return [Diagnosis(
             "rising", severity=0.8, title="The loss rises", text="The training makes the loss larger, not smaller.",
             evidence=f"It was {losses[0]:.3g} and is {losses[-1]:.3g}.", step=int(steps[-1]),
             helps="A smaller learning rate usually helps.", action=("learning_rate", {"factor": 0.5}),

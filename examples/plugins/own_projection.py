@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 import diorama
-from diorama.plugins import Placed, Projection, knob
+from diorama.plugins import Placement, Projection, knob
 
 
 class Random(Projection):
@@ -15,7 +15,7 @@ class Random(Projection):
     def placed(self, rows, dimensions, start, begun):
         """In one go; slow work yields each better place, with the state to go on from."""
         ways = np.random.default_rng(self.seed).normal(size=(rows.shape[1], dimensions))
-        yield Placed(rows @ ways / np.sqrt(dimensions))
+        yield Placement(rows @ ways / np.sqrt(dimensions))
 
 
 diorama.projections.register("random", Random)

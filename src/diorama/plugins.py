@@ -75,18 +75,18 @@ from .core.picture import Check, Draft, Picture, Progress
 from .core.registry import savers
 from .core.selection import Key, Selection
 from .data.examples import Examples
-from .derive.derivation import Derivation, Derived, Stage
-from .derive.snapshot_chain import Following
+from .derive.derivation import Derivation, DerivedValue, Stage
+from .derive.snapshot_chain import SnapshotChain
 from .export.formats import Saver
 from .gallery._demo import Demo
 from .methods.cost import Cost
-from .methods.method import Attribution, Looking, Method, Pass, completeness
-from .methods.placement import Placed, Projection
+from .methods.method import Attribution, Look, Method, Pass, completeness
+from .methods.placement import Placement, Projection
 from .model.layers import Layer, LayerTable
 from .record.acts import Act, Reversal, Setting, SettingsReversal
-from .record.commands import Applied, Command
+from .record.commands import Command, Outcome
 from .record.controls import Controls
-from .record.findings import Finding, Found
+from .record.findings import Diagnosis, Finding
 from .record.histogram import HistogramValue
 from .record.reader import RunReader
 from .record.signals import Signal
@@ -96,9 +96,21 @@ from .training.subject import Subject
 from .views.view import View
 
 __all__ = [
-    "Act", "Applied", "Attribution", "Check", "Command", "Controls", "Cost", "Demo", "Derivation", "Derived", "DioramaError", "Draft", "Examples",
-    "Faulty", "Finding", "Following", "Found", "HistogramValue", "Key", "Knob", "Layer", "LayerReading", "LayerTable", "Limits", "Looking",
-    "Method", "NotApplicable", "Pass", "Picture", "Placed", "Plugin", "ProbeReading", "Progress", "Projection", "Reversal", "RunReader", "Saver",
-    "Scene", "Selection", "Setting", "SettingsReversal", "Signal", "Stage", "Step", "Subject", "Unavailable", "UsageError", "View",
-    "completeness", "knob", "magnitude", "marks", "savers", "symmetric",
+    "Act", "Attribution", "Check", "Command", "Controls", "Cost", "Demo", "Derivation", "DerivedValue", "Diagnosis", "DioramaError", "Draft",
+    "Examples", "Faulty", "Finding", "HistogramValue", "Key", "Knob", "Layer", "LayerReading", "LayerTable", "Limits", "Look", "Method",
+    "NotApplicable", "Outcome", "Pass", "Picture", "Placement", "Plugin", "ProbeReading", "Progress", "Projection", "Reversal", "RunReader",
+    "Saver", "Scene", "Selection", "Setting", "SettingsReversal", "Signal", "SnapshotChain", "Stage", "Step", "Subject", "Unavailable",
+    "UsageError", "View", "completeness", "knob", "magnitude", "marks", "savers", "symmetric",
 ]
+
+FORMER = {
+    "Applied": "Outcome", "Derived": "DerivedValue", "Following": "SnapshotChain", "Found": "Diagnosis", "Looking": "Look", "Placed": "Placement",
+}
+"""Names that plug-ins knew before classes were named by nouns: they stand for the same classes."""
+
+
+def __getattr__(name: str) -> object:
+    """A class under the name that it had before. *Raises* AttributeError for what was never here."""
+    if name in FORMER:
+        return globals()[FORMER[name]]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -22,7 +22,7 @@ from .core.paths import path_of
 from .core.selection import Key, as_key, is_point, own_name
 from .record import lock, requests
 from .record.causes import ranked
-from .record.evidence import Unjudged, unjudged
+from .record.evidence import UnjudgedFinding, unjudged
 from .record.lineage import Line, children
 from .record.past import Past, sound_until
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from .data.examples import Examples
-    from .record.findings import Found
+    from .record.findings import Diagnosis
     from .scene import Scene
     from .scene.preview import Preview
 
@@ -41,7 +41,7 @@ _LONGEST = 20.0
 """Seconds in which a third party's finding should have judged a run: all others wait for it."""
 
 
-class Acknowledged(NamedTuple):
+class Acknowledgement(NamedTuple):
     """What a training answered to a command: at which step, and what changed."""
 
     step: int
@@ -207,7 +207,7 @@ class Run(Line):
         before = [each for each in steps if step is None or each <= step]
         return Scene.of_run(self, before[-1] if before else steps[0], asked=step)
 
-    def command(self, name: str, /, *, wait: float = 5.0, sender: str = "python", **knobs: Any) -> Acknowledged:
+    def command(self, name: str, /, *, wait: float = 5.0, sender: str = "python", **knobs: Any) -> Acknowledgement:
         """Ask the running training for a change, and wait until it has answered.
 
         *Raises* NotFound for an unknown command or knob, Unavailable when no training runs or it does not answer in time (the command
@@ -221,7 +221,7 @@ class Run(Line):
         if not command.living:
             page = os.getpid() if sender == "page" else None
             step, child, text, *_ = answered(command, lambda: command.start(self, page), tuple)
-            return Acknowledged(int(step), "", child, text)
+            return Acknowledgement(int(step), "", child, text)
         if not self.alive:
             heir = (self.meta.get("ended") or {}).get("child")
             way = f": it went back, and goes on in {heir!r}" if heir else ", so there is nothing to command"
@@ -242,7 +242,7 @@ class Run(Line):
             time.sleep(0.02)
         if not answer["ok"]:
             raise of_kind(str(answer["new"]), str(answer["text"]))
-        return Acknowledged(answer["step"], answer["old"], answer["new"], answer["text"], number)
+        return Acknowledgement(answer["step"], answer["old"], answer["new"], answer["text"], number)
 
     def _check_place(self) -> None:
         """*Raises* Unavailable where the training writes to this run, but looks for commands where it stood before."""
@@ -324,7 +324,7 @@ class Run(Line):
 
         changes_file.write_rows(path, self.changes)
 
-    def findings(self, step: int | None = None) -> list[Found]:
+    def findings(self, step: int | None = None) -> list[Diagnosis]:
         """What is wrong with the training, worst first; with ``step`` what could be known after that step."""
         found, failed = self.judged(step)
         for sentence in failed:
@@ -332,7 +332,7 @@ class Run(Line):
                 warnings.warn(sentence, stacklevel=2)
         return found
 
-    def judged(self, step: int | Past | None = None) -> tuple[list[Found], list[str]]:
+    def judged(self, step: int | Past | None = None) -> tuple[list[Diagnosis], list[str]]:
         """The same, and beside it a sentence for each finding that could not judge the training; of what was read already, where that is
         given instead of a step."""
         from .record.findings import checked
@@ -365,7 +365,7 @@ class Run(Line):
         until = sound_until(record)
         return record if until is None else Past(self, until)
 
-    def unjudged(self, step: int | Past | None = None) -> list[Unjudged]:
+    def unjudged(self, step: int | Past | None = None) -> list[UnjudgedFinding]:
         """The findings of which the record says nothing (yet), each with the reason; with ``step`` as it stood after that step, or as in what
         was read already."""
         record: Any = self._sound(step if isinstance(step, Past) else Past(self, step))
@@ -373,7 +373,7 @@ class Run(Line):
         found = []
         for name, plugin in registry.findings.items():
             if judge and plugin.steady:
-                found.append(Unjudged(name, "it judges what another network makes, whose data do not stay what they are", about=False))
+                found.append(UnjudgedFinding(name, "it judges what another network makes, whose data do not stay what they are", about=False))
                 continue
             try:
                 lack = unjudged(record, name, plugin())

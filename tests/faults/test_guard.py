@@ -14,6 +14,7 @@ import pytest
 import uvicorn
 from starlette.routing import Route
 
+from diorama.core.patience import Patience
 from diorama.server import doors
 from diorama.server.app import make_app, routes
 from diorama.server.guard import LONGEST_BODY, POLICY, Guard
@@ -342,7 +343,7 @@ def test_silent_connections_do_not_shut_the_page(served: int) -> None:
 
 def test_a_connection_has_a_moment_to_speak(served: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that never ends its first request is hung up."""
-    monkeypatch.setattr(doors, "PATIENCE", 0.1)
+    monkeypatch.setattr(doors, "PATIENCE", Patience(door=0.1))
     with socket.create_connection(("127.0.0.1", served), timeout=20) as wire:
         wire.sendall(b"GET / HTTP/1.1\r\nHost: ")
         wire.settimeout(20)

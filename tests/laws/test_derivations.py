@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import diorama
 from diorama.core.knobs import sentence
 from diorama.derive import work
-from diorama.derive.derivation import Derived
+from diorama.derive.derivation import DerivedValue
 from diorama.derive.plain_file import packed, plain, unpacked
 from diorama.record.trust import sign, verify
 from diorama.run import Run
@@ -110,15 +110,15 @@ def _opened(run: Run, name: str) -> Run:
     return diorama.open(run.path.with_name("texts") if name in OF_TEXTS else run.path)
 
 
-def _asked(run: Run, name: str, step: int = 1) -> Derived:
+def _asked(run: Run, name: str, step: int = 1) -> DerivedValue:
     return _derived(_opened(run, name).scene(step), run, name)
 
 
-def _derived(scene: Scene, run: Run, name: str) -> Derived:
+def _derived(scene: Scene, run: Run, name: str) -> DerivedValue:
     return scene.derive(name, other=_opened(run, name).scene(0) if name in OF_TWO else None, **CASES.get(name, {}))
 
 
-def _unkept(run: Run, name: str) -> Derived:
+def _unkept(run: Run, name: str) -> DerivedValue:
     scene = _opened(run, name).scene(1)
     if name in OF_RUNS:
         derived = scene.derive(name, **CASES.get(name, {}))

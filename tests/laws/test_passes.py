@@ -16,7 +16,7 @@ import diorama
 from diorama.core.errors import NotApplicable
 from diorama.core.selection import Key, without_call
 from diorama.data import nesting
-from diorama.methods.method import Looking
+from diorama.methods.method import Look
 from diorama.model.capture import Capture
 from diorama.model.edits import Edit
 from diorama.model.plain_module import unwrap
@@ -263,7 +263,7 @@ def test_edits_beside_a_checkpoint_hold_on_the_way_back(edit: str) -> None:
 
 
     def slope(model: nn.Module, *edits: Edit) -> Tensor:
-        look = Looking(model, x=x, edits=edits)
+        look = Look(model, x=x, edits=edits)
         (found,) = look.gradients(look.run(x, None, points := look.points(x), rules=[lambda *_: NotImplemented], grad=True).scores[:, 1], points)
         return found
 

@@ -56,7 +56,7 @@ def test_a_broken_plug_in_is_named_and_left_out(kind: Registry, offered: Any) ->
 class _Endless(plugins.Finding):
     """Judges for ever, whatever is raised in it."""
 
-    def __call__(self, run: plugins.RunReader) -> list[plugins.Found]:
+    def __call__(self, run: plugins.RunReader) -> list[plugins.Diagnosis]:
         while True:
             with contextlib.suppress(Exception):
                 int("no number")
@@ -188,7 +188,7 @@ class Norms(plugins.View):
 class Doubled(plugins.Method):
     """Twice the input."""
 
-    def attribute(self, look: plugins.Looking, x: Any, target: Any) -> Iterator[plugins.Attribution]:
+    def attribute(self, look: plugins.Look, x: Any, target: Any) -> Iterator[plugins.Attribution]:
         """One pass."""
         there = look.run(x, target, look.points(x), grad=True)
         yield self.found(look, x, target, 2 * x, there.value)
@@ -207,9 +207,9 @@ class Mark(plugins.Command):
 
     word: str = plugins.knob("here", "Which word.")
 
-    def apply(self, training: Any) -> plugins.Applied:
+    def apply(self, training: Any) -> plugins.Outcome:
         """Say it."""
-        return plugins.Applied("", self.word, f"said {self.word}")
+        return plugins.Outcome("", self.word, f"said {self.word}")
 
 
 class Total(plugins.Derivation):
@@ -232,9 +232,9 @@ class Total(plugins.Derivation):
 class Firsts(plugins.Projection):
     """The first columns."""
 
-    def placed(self, rows: Any, dimensions: int, start: Any, begun: Any) -> Iterator[plugins.Placed]:
+    def placed(self, rows: Any, dimensions: int, start: Any, begun: Any) -> Iterator[plugins.Placement]:
         """In one stage."""
-        yield plugins.Placed(rows[:, :dimensions])
+        yield plugins.Placement(rows[:, :dimensions])
 
 
 def test_what_is_written_against_the_page_works(offered: Any, tmp_path: Path) -> None:
@@ -362,7 +362,7 @@ def _refused(*_: Any, **__: Any) -> Any:
 
 
 def _unwritten(*_: Any, **__: Any) -> Any:
-    return plugins.Applied("was", torch.ones(1), "changed")  # type: ignore[arg-type]
+    return plugins.Outcome("was", torch.ones(1), "changed")  # type: ignore[arg-type]
 
 
 def _misshapen(self: Any, look: Any, x: Any, target: Any) -> Any:
@@ -374,7 +374,7 @@ def _misscored(self: Any, look: Any, x: Any, target: Any) -> Any:
 
 
 def _nowhere(self: Any, rows: Any, dimensions: int, *_: Any) -> Any:
-    yield plugins.Placed(np.full((len(rows), dimensions), np.nan))
+    yield plugins.Placement(np.full((len(rows), dimensions), np.nan))
 
 
 def _undone(*_: Any, **__: Any) -> Any:
@@ -400,7 +400,7 @@ def _no_data(*_: Any, **__: Any) -> Any:
 
 def _found(**fields: Any) -> Callable[..., Any]:
     def found(*_: Any) -> Any:
-        return [plugins.Found(**{"finding": "mine", "severity": 0.5, "title": "", "text": "", "evidence": ""} | fields)]
+        return [plugins.Diagnosis(**{"finding": "mine", "severity": 0.5, "title": "", "text": "", "evidence": ""} | fields)]
 
     found.__name__ = f"found_{next(iter(fields))}"
     return found
@@ -411,15 +411,15 @@ class _NoWayBack(plugins.Reversal):
 
 
 def _no_way_back(*_: Any, **__: Any) -> Any:
-    return plugins.Applied("was", "is", "changed", _NoWayBack())
+    return plugins.Outcome("was", "is", "changed", _NoWayBack())
 
 
 def _how(*_: Any, **__: Any) -> Any:
-    return plugins.Applied("was", "is", "changed", "how?")  # type: ignore[arg-type]
+    return plugins.Outcome("was", "is", "changed", "how?")  # type: ignore[arg-type]
 
 
 def _too_few(*_: Any, **__: Any) -> Any:
-    yield plugins.Placed(np.zeros((1, 2)))
+    yield plugins.Placement(np.zeros((1, 2)))
 
 
 @pytest.mark.parametrize(

@@ -227,7 +227,7 @@ def test_a_saver_that_writes_no_file_is_named(save: Callable[[Path], Any], said:
 class Calm(plugins.Finding):
     """Finds nothing."""
 
-    def __call__(self, run: plugins.RunReader) -> list[plugins.Found]:
+    def __call__(self, run: plugins.RunReader) -> list[plugins.Diagnosis]:
         """Nothing."""
         return []
 
@@ -286,7 +286,7 @@ def _placing(place: Any) -> type[plugins.Projection]:
     """A projection that places the rows so."""
 
     def placed(self: Any, rows: Any, dimensions: int, start: Any, begun: Any) -> Any:
-        yield plugins.Placed(place(rows[:, :dimensions].copy()))
+        yield plugins.Placement(place(rows[:, :dimensions].copy()))
 
     return type("Mine", (plugins.Projection,), {"placed": placed, "free": True})
 

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 import diorama
-from diorama.methods.method import Looking
+from diorama.methods.method import Look
 from diorama.methods.synthesis import objectives
 from diorama.methods.synthesis.code_inversion import Yardstick, climb, codes, invert
-from diorama.methods.synthesis.deep_dream import Dreaming, dream
+from diorama.methods.synthesis.deep_dream import DreamPlan, dream
 from diorama.methods.synthesis.engine import Ascent, form, values_of
 from diorama.methods.synthesis.stage import MadeInput
 from diorama.methods.synthesis.synthesize import synthesize
@@ -28,7 +28,7 @@ def _cnn() -> nn.Module:
 
 def _stage(model: nn.Module, x: Tensor) -> MadeInput:
     examples = diorama.Scene(model, x).examples
-    look = Looking(model, x=x, kind=examples.kind)
+    look = Look(model, x=x, kind=examples.kind)
     return MadeInput.of(look, examples.kind, x, x)
 
 
@@ -58,7 +58,7 @@ def test_a_dream_raises_what_it_amplifies_frame_by_frame() -> None:
     wanted, planes = objectives.norm("3"), PICTURES[:1]
     first = float(values_of(stage.look, wanted, planes)[0])
     frames = [
-        made for made in dream(stage, wanted, planes, Dreaming(2, steps=4), torch.Generator().manual_seed(0), 3)
+        made for made in dream(stage, wanted, planes, DreamPlan(2, steps=4), torch.Generator().manual_seed(0), 3)
         if made.done
     ]
     assert [made.frame for made in frames] == [0, 1, 2]

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 import diorama
 from diorama.core.errors import Cancelled, NotApplicable, UsageError
-from diorama.methods.method import Looking
+from diorama.methods.method import Look
 from diorama.methods.synthesis import objectives
-from diorama.methods.synthesis.contest import Strongest, contest
+from diorama.methods.synthesis.contest import StrongestExamples, contest
 from diorama.methods.synthesis.engine import Ascent, form, values_of
 from diorama.methods.synthesis.facets import facets
 from diorama.methods.synthesis.objectives import Objective
@@ -35,7 +35,7 @@ def _cnn() -> nn.Module:
 
 def _stage(model: nn.Module, x: Tensor, inputs: Any = None) -> MadeInput:
     examples = diorama.Scene(model, x, inputs=inputs).examples
-    look = Looking(model, x=x, kind=examples.kind, task="classification")
+    look = Look(model, x=x, kind=examples.kind, task="classification")
     return MadeInput.of(look, examples.kind, x, x)
 
 
@@ -428,7 +428,7 @@ def test_what_is_made_is_at_least_as_strong_as_the_strongest_example(parametriza
     assert "made again from that example" in made.note
     stage = _stage(_cnn(), PICTURES, diorama.Image(range=(0.0, 1.0)))
     wanted = objectives.units("3", [0, 3, 5]) * torch.tensor([1.0, -1.0, 1.0])
-    best = Strongest.of(stage, wanted, PICTURES)
+    best = StrongestExamples.of(stage, wanted, PICTURES)
     units = _cnn()[:4](PICTURES).detach()[:, [0, 3, 5]].mean((2, 3)) * torch.tensor([1.0, -1.0, 1.0])  # type: ignore[index]
     torch.testing.assert_close(best.values, units.amax(0))
     assert best.numbers.tolist() == units.argmax(0).tolist()

@@ -15,7 +15,7 @@ from zoo import Functional
 
 import diorama
 from diorama.methods.black_box import Parts
-from diorama.methods.method import Looking
+from diorama.methods.method import Look
 
 NAMES = ("feature_ablation", "shapley_sampling", "kernel_shap", "lime")
 
@@ -60,7 +60,7 @@ def test_ablation_is_captums_with_the_same_segments() -> None:
     torch.manual_seed(0)
     model, x = Functional().eval(), torch.randn(1, 1, 20, 23)
     found = diorama.attribute(model, x, 1, method="feature_ablation", segments=9)
-    parts = Parts(diorama.methods["feature_ablation"](segments=9), Looking(model, x=x), x, 0)
+    parts = Parts(diorama.methods["feature_ablation"](segments=9), Look(model, x=x), x, 0)
     ids = parts.spread(torch.arange(parts.count, dtype=torch.float32)).long()
     assert 4 <= parts.count <= 16
     wanted = captum.attr.FeatureAblation(model).attribute(x, target=1, feature_mask=ids)

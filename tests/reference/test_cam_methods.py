@@ -198,14 +198,14 @@ def test_a_layer_can_be_chosen_and_must_have_maps() -> None:
 @pytest.mark.parametrize("name", ["score_cam", "eigen_cam"])
 def test_what_needs_no_slopes_runs_no_backward_pass(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Score-CAM and Eigen-CAM of a convolutional network never go back, and their cost says so."""
-    from diorama.methods.method import Looking
+    from diorama.methods.method import Look
 
     net = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(108, 2)).eval()
     x = torch.rand(2, 1, 8, 8)
     monkeypatch.setattr(torch.autograd, "grad", lambda *_, **__: pytest.fail("a backward pass ran"))
     heat = diorama.attribute(net, x, 1, method=name)
     assert bool(heat.values.any())
-    assert diorama.methods[name]().cost(Looking(net, x=x), x).backward == 0
+    assert diorama.methods[name]().cost(Look(net, x=x), x).backward == 0
 
 
 class _Barred(torch.autograd.Function):

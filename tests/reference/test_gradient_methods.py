@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import diorama
 from diorama.methods import batches
-from diorama.methods.method import Looking
+from diorama.methods.method import Look
 
 ORACLES = Path(__file__).parents[2].parent / "shared" / "data" / "oracles"
 
@@ -224,7 +224,7 @@ def test_methods_of_relus_say_beforehand_that_there_is_none(name: str) -> None:
             return x.flatten(1).clamp(min=0)
 
     for net, fits in ((nn.Sequential(nn.Flatten(), nn.Linear(128, 3), nn.Tanh()), False), (Clamped(), True)):
-        look = Looking(net, x=_images())
+        look = Look(net, x=_images())
         said = diorama.methods[name].fits(look, _images())
         assert (said is None) == fits
         assert fits or (said or "").endswith("use gradient")

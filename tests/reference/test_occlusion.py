@@ -10,14 +10,14 @@ from zoo import Functional, Residual
 
 import diorama
 from diorama.core.errors import NotApplicable, UsageError
-from diorama.methods.method import Looking
+from diorama.methods.method import Look
 from diorama.methods.patches import blurred
 from diorama.model.targets import Target
 
 
 def _last(name: str, model: nn.Module, x: Tensor, target: int, **knobs: object) -> object:
     method = diorama.methods[name](**knobs)
-    *_, last = method.attribute(Looking(model, x=x), x, Target.of(target))
+    *_, last = method.attribute(Look(model, x=x), x, Target.of(target))
     return last
 
 
@@ -48,7 +48,7 @@ def test_maps_are_the_models_answers() -> None:
     torch.manual_seed(0)
     model, x = Residual().eval(), torch.randn(1, 1, 16, 16)
     method = diorama.methods["occlusion"](size=4, stride=2, fill="mean")
-    *_, found = method.attribute(Looking(model, x=x, task="classification"), x, Target.of(1))
+    *_, found = method.attribute(Look(model, x=x, task="classification"), x, Target.of(1))
     for row, column in ((0, 0), (3, 5), (6, 6)):
         covered = x.clone()
         covered[:, :, 2 * row : 2 * row + 4, 2 * column : 2 * column + 4] = x.mean()
@@ -95,7 +95,7 @@ def test_refines_from_coarse_to_fine() -> None:
     torch.manual_seed(0)
     model, x = Functional().eval(), torch.randn(1, 1, 28, 28)
     method = diorama.methods["occlusion"](size=3, stride=1)
-    answers = list(method.attribute(Looking(model, x=x), x, Target.of(0)))
+    answers = list(method.attribute(Look(model, x=x), x, Target.of(0)))
     assert len(answers) == 4
     gaps = [float((a.values - answers[-1].values).abs().mean()) for a in answers]
     assert gaps[0] > gaps[2] > gaps[3] == 0
@@ -108,9 +108,9 @@ def test_too_much_is_refused_before_it_starts() -> None:
     x = torch.randn(1, 1, 64, 64)
     model = nn.Sequential(nn.Flatten(), nn.Linear(4096, 2))
     method = diorama.methods["occlusion"](size=2, stride=1, limit=100)
-    assert method.cost(Looking(model, x=x), x).forward == 63 * 63 + 1
+    assert method.cost(Look(model, x=x), x).forward == 63 * 63 + 1
     with pytest.raises(UsageError, match="3,970 forward passes"):
-        next(method.attribute(Looking(model, x=x), x, Target.of(0)))
+        next(method.attribute(Look(model, x=x), x, Target.of(0)))
     with pytest.raises(NotApplicable, match="fill='constant'"):
         _last("occlusion", nn.Linear(4, 2), torch.randn(1, 4), 0, fill="blur")
 

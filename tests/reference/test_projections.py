@@ -16,13 +16,13 @@ import diorama
 from diorama.core.errors import NotApplicable
 from diorama.core.knobs import build
 from diorama.methods.neighbours import nearest, trustworthiness
-from diorama.methods.placement import Placed
+from diorama.methods.placement import Placement
 from diorama.methods.repulsion import Mesh
 
 ROWS = np.random.default_rng(0).normal(size=(40, 6))
 
 
-def _stages(method: str, rows: np.ndarray, start: Any = None, begun: Any = None, dimensions: int = 2, **knobs: Any) -> Iterator[Placed]:
+def _stages(method: str, rows: np.ndarray, start: Any = None, begun: Any = None, dimensions: int = 2, **knobs: Any) -> Iterator[Placement]:
     return build(diorama.projections[method], knobs).placed(rows, dimensions, start, begun)  # type: ignore[no-any-return]
 
 

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 import diorama
-from diorama.methods.method import Looking
+from diorama.methods.method import Look
 from diorama.methods.synthesis import objectives, priors
 from diorama.methods.synthesis.canvases import Fourier, Frame, spectrum_scale
 from diorama.methods.synthesis.code_inversion import spread
 from diorama.methods.synthesis.colours import Colours
 from diorama.methods.synthesis.decoder import of_plain, teach, to_plain
-from diorama.methods.synthesis.deep_dream import Dreaming, octave_sizes
+from diorama.methods.synthesis.deep_dream import DreamPlan, octave_sizes
 from diorama.methods.synthesis.engine import values_of
 from diorama.methods.synthesis.facets import grouped
 from diorama.methods.synthesis.priors import Gaussian, Priors, slope
@@ -151,7 +151,7 @@ def test_diversity_is_its_formula() -> None:
     """Minus the mean cosine of each input's correlations of units with those of the others."""
     model = nn.Sequential(nn.Conv2d(1, 3, 2), nn.ReLU())
     x = _planes(4, (4, 1, 5, 5))
-    look = Looking(model, x=x)
+    look = Look(model, x=x)
     found = values_of(look, objectives.diversity("0"), x)
     with torch.no_grad():
         units = model[0](x).double().numpy().reshape(4, 3, -1)
@@ -168,7 +168,7 @@ def test_objectives_add_as_numbers_do() -> None:
     """+ − * of objectives are + − * of their values, also with a weight for each input."""
     model = nn.Sequential(nn.Conv2d(1, 3, 2), nn.Flatten(), nn.Linear(48, 4))
     x = _planes(5, (2, 1, 5, 5))
-    look = Looking(model, x=x)
+    look = Look(model, x=x)
     a, b = objectives.channel("0", 1), objectives.unit("2", 3)
     values = {name: values_of(look, one, x) for name, one in (("a", a), ("b", b))}
     weight = torch.tensor([2.0, -1.0])
@@ -181,7 +181,7 @@ def test_the_distance_to_a_code_is_its_formula() -> None:
     """Matching is minus the squared distance over the code's own square."""
     model = nn.Sequential(nn.Linear(3, 4))
     x, other = torch.randn(2, 3), torch.randn(1, 3)
-    look = Looking(model, x=x)
+    look = Look(model, x=x)
     with torch.no_grad():
         code, own = model(other), model(x)
     wanted = -((own - code) ** 2).sum(1) / (code**2).sum()
@@ -248,8 +248,8 @@ def test_groups_are_found() -> None:
 
 def test_octaves_end_at_the_full_size() -> None:
     """Octaves grow by their factor to the picture's size, and none is too small to hold anything."""
-    assert octave_sizes((100, 60), Dreaming(octaves=3, octave=2.0)) == [(25, 15), (50, 30), (100, 60)]
-    assert octave_sizes((12, 12), Dreaming(octaves=4, octave=2.0)) == [(12, 12)]
+    assert octave_sizes((100, 60), DreamPlan(octaves=3, octave=2.0)) == [(25, 15), (50, 30), (100, 60)]
+    assert octave_sizes((12, 12), DreamPlan(octaves=4, octave=2.0)) == [(12, 12)]
 
 
 def test_the_spread_of_pictures_is_their_mean_distance() -> None:

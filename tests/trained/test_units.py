@@ -13,7 +13,7 @@ from diorama.core.marks import Image, Lines
 from diorama.core.picture import Picture
 from diorama.core.selection import Selection
 from diorama.derive.scans import seen
-from diorama.methods.synthesis.code_inversion import Inverted, Yardstick, climb, invert
+from diorama.methods.synthesis.code_inversion import Inversions, Yardstick, climb, invert
 from diorama.scene import Scene
 from diorama.views.crops import box_of, field_of
 from diorama.views.unit import _made_inputs
@@ -91,7 +91,7 @@ def test_inversions_keep_the_picture_early_and_lose_it_late(pictures: Scene) -> 
     stage = _made_inputs.staged(pictures, Selection(), 0)
     x = pictures.examples.batch([3])
     yard = Yardstick.of(stage, [FIRST, EARLY, LATE], pictures.examples.batch(list(range(60))))
-    made: dict[str, Inverted] = {}
+    made: dict[str, Inversions] = {}
     for layer in (FIRST, EARLY, LATE):
         made[layer] = list(invert(stage, layer, x, yard, climb(stage, 120), starts=2))[-1]
     first, early, late = made.values()

@@ -16,7 +16,7 @@ from diorama.data.kinds import Image
 from diorama.methods.faithfulness.deletion import deletion
 from diorama.methods.faithfulness.insertion import insertion
 from diorama.methods.faithfulness.randomization import randomization
-from diorama.methods.method import Looking
+from diorama.methods.method import Look
 from diorama.methods.perturbation.flip import flip
 from diorama.model.targets import Target
 
@@ -27,7 +27,7 @@ def test_curves_of_a_sum() -> None:
     model = nn.Linear(10, 2)
     x = torch.rand(2, 10)
     heat = (x * model.weight[1]).detach()
-    look = Looking(model, x=x)
+    look = Look(model, x=x)
     found = deletion(look, x, Target.of(1), heat, steps=10)
     for k in range(2):
         row, wanted = x[k].clone(), []
@@ -51,7 +51,7 @@ def test_curves_on_images() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     x = torch.rand(1, 3, 8, 8)
-    look = Looking(model, x=x)
+    look = Look(model, x=x)
     found = insertion(look, x, Target.of(0), torch.full_like(x, torch.nan), steps=4, fill="blur")
     assert np.isfinite(found.values).all()
     assert found.values[0, -1] == pytest.approx(float(model(x)[0, 0].detach()), abs=1e-6)
@@ -71,7 +71,7 @@ def test_randomization_names_what_does_not_change() -> None:
         def attribute(self, look, x, target):  # type: ignore[no-untyped-def]
             yield self.found(look, x, target, x.diff(dim=3, append=x[..., :1]), look.target(x, target))
 
-    look = Looking(model, x=x)
+    look = Look(model, x=x)
     edges = randomization(look, x, Target.of(1), Edges())
     assert edges.insensitive
     assert "insensitive" in edges.sentence
@@ -86,7 +86,7 @@ def test_a_linear_flip_is_the_distance_to_the_plane() -> None:
     """For a linear model the smallest change is the distance to the plane between the classes, and it flips."""
     torch.manual_seed(0)
     model, x = nn.Linear(6, 2), torch.randn(5, 6)
-    found = flip(Looking(model, x=x, task="classification"), x)
+    found = flip(Look(model, x=x, task="classification"), x)
     weight = (model.weight[1] - model.weight[0]).detach()
     distances = ((x @ weight + (model.bias[1] - model.bias[0]).detach()).abs() / weight.norm()).detach()
     assert found.flipped.all()
@@ -101,7 +101,7 @@ def test_flips_of_a_network_stay_in_range_and_reach_a_class() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 4)).eval()
     x = torch.rand(6, 1, 8, 8)
-    look = Looking(model, x=x, kind=Image(range=(0.0, 1.0)), task="classification")
+    look = Look(model, x=x, kind=Image(range=(0.0, 1.0)), task="classification")
     free, wanted = flip(look, x), flip(look, x, to=2)
     for found in (free, wanted):
         assert bool((found.x >= 0).all())
@@ -123,10 +123,10 @@ def test_an_answer_that_cannot_flip_is_said() -> None:
             return torch.stack([x.sum(1) * 0 + 1, x.sum(1) * 0], 1)
 
     x = torch.randn(2, 3)
-    found = flip(Looking(Stubborn(), x=x), x, steps=5)
+    found = flip(Look(Stubborn(), x=x), x, steps=5)
     assert not found.flipped.any()
     assert all(math.isinf(norm) for norm in found.norms.tolist())
     assert "No change" in found.sentence
     assert torch.equal(found.x, x)
     with pytest.raises(NotApplicable, match="floating-point"):
-        flip(Looking(nn.Embedding(3, 2), x=torch.zeros(1, 2).long()), torch.zeros(1, 2).long())
+        flip(Look(nn.Embedding(3, 2), x=torch.zeros(1, 2).long()), torch.zeros(1, 2).long())

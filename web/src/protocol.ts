@@ -20,7 +20,7 @@ export interface Request {
   run: string;
   view: string;
   step: number | "live" | null;
-  other: Beside[] | Beside | null;
+  other: ComparedMoment[] | ComparedMoment | null;
   knobs: Record<string, KnobValue>;
   selection: string;
   edits?: (Record<string, unknown>)[];
@@ -28,7 +28,7 @@ export interface Request {
 }
 
 /** A run at a step, which another one is compared with. */
-export interface Beside {
+export interface ComparedMoment {
   run: string;
   step: number | "live" | null;
 }
@@ -447,7 +447,7 @@ export type FromServer = Preparing | Hello | RunTold | Runs | Progressed | Busy 
 
 /** How long page and server wait, in milliseconds; `rest` is a factor. */
 
-export const PATIENCE = {"first": 1500, "refining": 300, "progress": 100, "live": 500, "quick": 100, "rest": 2.0, "beat": 250, "search": 1000, "answer": 30000, "reconnect": 5000} as const;
+export const PATIENCE = {"first": 1500, "refining": 300, "progress": 100, "live": 500, "quick": 100, "rest": 2.0, "beat": 250, "search": 1000, "answer": 30000, "reconnect": 5000, "door": 10000, "taking": 30000, "serving": 10000, "list": 3000} as const;
 
 /** Bytes of one message to the server at most: a longer one ends the connection. */
 

@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from ..core.picture import Progress
-from ..core.progress_line import Waiting
+from ..core.progress_line import ProgressLine
 
 
 class Bar:
@@ -17,7 +17,7 @@ class Bar:
         self._text, self._total, self._stay = text, total, stay
         self._bar: Any = None
         self._task: Any = None
-        self._waiting = Waiting(text)
+        self._waiting = ProgressLine(text)
 
     def __enter__(self) -> Bar:
         if sys.stderr.isatty():

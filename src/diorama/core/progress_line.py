@@ -13,7 +13,7 @@ FIRST, AGAIN = 10.0, 30.0
 """Seconds until the first line, and between two."""
 
 
-class Waiting:
+class ProgressLine:
     """How far work is, a line on stderr: the first after ten seconds, then one each half minute; short work says nothing."""
 
     def __init__(self, what: str, clock: Callable[[], float] = time.monotonic, out: TextIO | None = None) -> None:

@@ -1,7 +1,7 @@
 """Everything that page and server say to each other, as structs: JSON both ways, pictures in binary beside it.
 
 ``python -m diorama.core.typescript`` writes ``web/src/protocol.ts`` from it. A message to the server says what to ``do``, one from it
-names its ``event``. How long either waits for the other stands here too, as ``PATIENCE``."""
+names its ``event``."""
 
 from __future__ import annotations
 
@@ -13,33 +13,6 @@ from msgspec import UNSET, Meta, UnsetType
 from .knobs import Knob
 from .request import Knobs, Request
 
-
-class Patience(msgspec.Struct, frozen=True):
-    """How long page and server wait, in seconds."""
-
-    first: float = 1.5
-    """The page holds a newer place of the slider or pen back so long for the first picture under way; then it asks anew."""
-    refining: float = 0.3
-    """A look that has given a first picture may refine it so long, counted from the question, while a newer place waits."""
-    progress: float = 0.1
-    """At least so long between two words on the progress of one look."""
-    live: float = 0.5
-    """At least so long between two live pictures of a record."""
-    quick: float = 0.1
-    """A live picture that took longer rests before it is made again: what is slow must not crowd out the rest."""
-    rest: float = 2.0
-    """So many times what it took."""
-    beat: float = 0.25
-    """Between two looks of the server at the runs that are followed; twice that lies between two states of one run."""
-    search: float = 1.0
-    """Between two looks for new runs."""
-    answer: float = 30.0
-    """The page waits so long for pixels that it must have."""
-    reconnect: float = 5.0
-    """At most so long between two tries to come back to a server that is gone."""
-
-
-PATIENCE = Patience()
 LONGEST_MESSAGE = 24_000_000
 """Bytes of one message from the page: a large photograph, encoded."""
 LONGEST_TEXT = 50_000

@@ -24,7 +24,7 @@ Edits = Annotated[tuple[dict[str, Any], ...], msgspec.Meta(extra_json_schema={"u
 """Edits as plain data; left out where there are none."""
 
 
-class Beside(msgspec.Struct, frozen=True):
+class ComparedMoment(msgspec.Struct, frozen=True):
     """A run at a step, which another one is compared with.
 
     Another run of which no step is named stands where the one stands that it is laid beside, or as far before as it has come.
@@ -40,7 +40,7 @@ class Request(msgspec.Struct, frozen=True):
     run: str
     view: str
     step: Step = None
-    other: Beside | tuple[Beside, ...] | None = None
+    other: ComparedMoment | tuple[ComparedMoment, ...] | None = None
     knobs: Knobs = {}
     selection: str = ""
     edits: Edits = ()
@@ -74,18 +74,18 @@ class Request(msgspec.Struct, frozen=True):
         return self.step == "live" or any(other.step == "live" for other in self.others)
 
     @property
-    def others(self) -> tuple[Beside, ...]:
+    def others(self) -> tuple[ComparedMoment, ...]:
         """All that it is compared with."""
         if self.other is None:
             return ()
-        return (self.other,) if isinstance(self.other, Beside) else self.other
+        return (self.other,) if isinstance(self.other, ComparedMoment) else self.other
 
     @property
     def runs(self) -> tuple[str, ...]:
         """The runs that it looks at."""
         return tuple(dict.fromkeys((self.run, *(other.run for other in self.others))))
 
-    def beside(self, other: Beside, step: Step) -> Step:
+    def beside(self, other: ComparedMoment, step: Step) -> Step:
         """The step of one that it is compared with, while it stands at a step itself."""
         return step if other.step is None and other.run != self.run else other.step
 

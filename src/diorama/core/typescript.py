@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from . import colour, marks, picture, protocol, selection
+from . import colour, marks, patience, picture, protocol, selection
 
 PAPERS = {"light": "#fbfaf8", "dark": "#131417"}
 """The two papers of the page; zero of a signed scale is the paper itself."""
@@ -61,7 +61,7 @@ def types_source() -> str:
 def protocol_source() -> str:
     """The whole text of ``protocol.ts``."""
     schemas = components(protocol.ToServer, protocol.FromServer, protocol.RawInput)
-    waits = msgspec.to_builtins(protocol.PATIENCE)
+    waits = msgspec.to_builtins(patience.PATIENCE)
     parts = [
         f"// {_MADE}",
         f"export type KnobValue = {text_of(msgspec.json.schema(str | float | bool | None))};",

@@ -21,7 +21,7 @@ from ..core.errors import Damaged, Unavailable, UsageError
 from . import kinds, metadata
 from .fingerprint import fingerprint, written
 from .metadata import Column, columns
-from .nesting import Nested, Padded, Positional, as_tensors, each, first, named, select, size, tensors, to
+from .nesting import Nested, PaddedSequence, Positional, as_tensors, each, first, named, select, size, tensors, to
 from .text_places import filled
 
 _LABELS_BESIDE = "guessed: the labels beside the inputs are the truth."
@@ -346,7 +346,7 @@ def _flatten(x: Nested, name: str, into: dict[str, Tensor]) -> Any:
         return name
     if isinstance(x, dict):
         parts = {key: _flatten(part, f"{name}.{k}", into) for k, (key, part) in enumerate(x.items())}
-        return [None, "padded", parts] if isinstance(x, Padded) else parts
+        return [None, "padded", parts] if isinstance(x, PaddedSequence) else parts
     if isinstance(x, tuple | list):
         listed = [_flatten(part, f"{name}.{k}", into) for k, part in enumerate(x)]
         if isinstance(x, Positional):
@@ -367,5 +367,5 @@ def _unflatten(shape: Any, flat: dict[str, Tensor]) -> Nested:
         if form == "constant":
             return content  # type: ignore[no-any-return]
         found: Any = _unflatten(content, flat)
-        return Padded(found) if form == "padded" else list(found)
+        return PaddedSequence(found) if form == "padded" else list(found)
     return tuple(_unflatten(part, flat) for part in shape)

@@ -44,7 +44,7 @@ def copied(tensor: Tensor) -> Tensor:
         return tensor.clone()
 
 
-class Unwritten:
+class InputCopy:
     """What tensors hold before a pass, so that it can be put back.
 
     Those that are made of others while something is traced, compiled or mapped over, hold nothing of their own and are passed over.

@@ -21,11 +21,11 @@ Nested = Tensor | tuple[Any, ...] | list[Any] | dict[str, Any]
 """One tensor, or a tuple, list or dict of them."""
 
 
-class Padded(dict[str, Any]):
+class PaddedSequence(dict[str, Any]):
     """A packed sequence as it can be read example by example: ``steps`` (n, t, …), padded, and ``lengths`` (n,)."""
 
     @classmethod
-    def of(cls, sequence: PackedSequence) -> Padded:
+    def of(cls, sequence: PackedSequence) -> PaddedSequence:
         """From a packed sequence, in the order in which its examples were given."""
         steps, lengths = pad_packed_sequence(sequence, batch_first=True)
         return cls(steps=steps.detach(), lengths=lengths)
@@ -87,7 +87,7 @@ def named(x: Nested) -> dict[str, Tensor]:
 
 def _named(x: Any, name: str) -> Iterator[tuple[str, Tensor]]:
     if isinstance(x, PackedSequence):
-        x = Padded.of(x)
+        x = PaddedSequence.of(x)
     if isinstance(x, Tensor):
         if x.ndim:
             yield name, x
@@ -114,7 +114,7 @@ def tensors(x: Nested) -> Iterator[Tensor]:
 def each(x: Nested, change: Callable[[Tensor], Tensor]) -> Nested:
     """The same structure with every tensor changed that has an example axis."""
     if isinstance(x, PackedSequence):
-        x = Padded.of(x)
+        x = PaddedSequence.of(x)
     if isinstance(x, dict):
         return type(x)({name: each(part, change) for name, part in x.items()})
     if isinstance(x, (tuple, list)):
@@ -180,7 +180,7 @@ def call(model: Callable[..., Any], x: Nested) -> Any:
     """
     if input_writes.known(model):
         return _called(model, each(x, input_writes.copied))
-    kept = input_writes.Unwritten(() if isinstance(x, PackedSequence) else tensors(x))
+    kept = input_writes.InputCopy(() if isinstance(x, PackedSequence) else tensors(x))
     try:
         output = _called(model, x)
     except Exception as error:
@@ -202,7 +202,7 @@ def call(model: Callable[..., Any], x: Nested) -> Any:
 
 
 def _called(model: Callable[..., Any], x: Nested) -> Any:
-    if isinstance(x, Tensor | Padded):
+    if isinstance(x, Tensor | PaddedSequence):
         return model(_given(x))
     if isinstance(x, dict):
         return model(**{name: _given(part) for name, part in x.items()})
@@ -213,7 +213,7 @@ def _called(model: Callable[..., Any], x: Nested) -> Any:
 
 def _given(part: Any) -> Any:
     """A part of an input as the model takes it."""
-    if isinstance(part, Padded):
+    if isinstance(part, PaddedSequence):
         return part.packed()
     if type(part) in (list, tuple):
         return type(part)([_given(one) for one in part])
@@ -227,11 +227,11 @@ def as_tensors(x: Any) -> Nested:
     if isinstance(x, Tensor):
         return _plain(x)
     if isinstance(x, PackedSequence):
-        return Padded.of(x)
+        return PaddedSequence.of(x)
     if isinstance(x, Mapping):  # what a tokenizer of transformers gives is one, and no dict
         if not x:
             raise UsageError("an input given as a dict needs at least one entry, got none")
-        return type(x)({str(name): _part(part) for name, part in x.items()}) if isinstance(x, Padded) else {
+        return type(x)({str(name): _part(part) for name, part in x.items()}) if isinstance(x, PaddedSequence) else {
             str(name): _part(part) for name, part in x.items()
         }
     if isinstance(x, tuple):

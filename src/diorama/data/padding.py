@@ -21,14 +21,14 @@ _TEXTS, _FILLED = 6, 3
 _PADDING = re.compile(r"[<\[]\W*pad\W*[>\]]", re.IGNORECASE)
 
 
-class FilledUp(NamedTuple):
+class FillerToken(NamedTuple):
     """The token that fills texts up, and where it does."""
 
     token: int
     places: NDArray[np.bool_]
 
 
-def padding(tokens: NDArray[np.int64]) -> FilledUp | None:
+def padding(tokens: NDArray[np.int64]) -> FillerToken | None:
     """The token that stands at the end of texts (n, places), or at their beginning, and nowhere else.
 
     *Meaning* a token of the language, however frequent, stands between others too. What fills texts up stands only in a run at one end,
@@ -44,7 +44,7 @@ def padding(tokens: NDArray[np.int64]) -> FilledUp | None:
         lengths = run.sum(1)
         filled = (lengths > 1) & (lengths < tokens.shape[1])
         if not (here & ~run).any() and filled.sum() >= max(_FILLED, len(tokens) / 4) and len(np.unique(lengths[filled])) >= _FILLED:
-            return FilledUp(token, run[:, ::way])
+            return FillerToken(token, run[:, ::way])
     return None
 
 

@@ -38,16 +38,16 @@ _ALL_INPUTS = "guessed: all parts of an item are inputs; diorama.data(dataset, l
 def wrapped(
     dataset: Any, label: str | int | None = None, number: Callable[[Any], int] | None = None, changes: str | Path | None = None,
     seed: int = 0,
-) -> Steered:
+) -> SteeredBase:
     """What ``diorama.data`` returns; the package's docstring tells about it."""
-    if isinstance(dataset, Steered):
+    if isinstance(dataset, SteeredBase):
         raise UsageError("this data set is wrapped already; pass it as it is")
     if isinstance(dataset, DataLoader):
         raise UsageError("data wants the data set, not its loader: DataLoader(diorama.data(dataset), …)")
     if number is not None and not callable(number):
         raise UsageError(f"number wants a function from an item to its number, got {number!r}")
     if isinstance(dataset, IterableDataset):
-        made: Steered = (SizedStream if hasattr(dataset, "__len__") else SteeredStream)(dataset, label, number, seed)
+        made: SteeredBase = (SizedStream if hasattr(dataset, "__len__") else SteeredStream)(dataset, label, number, seed)
     elif hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
         if number is not None:
             raise UsageError("number tells the examples of a stream; this data set numbers its own")
@@ -67,7 +67,7 @@ def _parts(inputs: Any) -> list[Any]:
     return [each for each in several if isinstance(each, Tensor | np.ndarray) and math.prod(each.shape) > 1]
 
 
-class Steered:
+class SteeredBase:
     """A data set with what was changed of its examples (``changes``), which workers share; everything else is the data set's own."""
 
     def __init__(self, dataset: Any, label: str | int | None, changes: Changes) -> None:
@@ -177,7 +177,7 @@ class Steered:
         return self._sought[1]
 
 
-class SteeredSet(Steered, Dataset[Any]):
+class SteeredSet(SteeredBase, Dataset[Any]):
     """A data set that gives an example by its number."""
 
     def __init__(self, dataset: Any, label: str | int | None = None, seed: int = 0) -> None:
@@ -267,7 +267,7 @@ class SteeredSet(Steered, Dataset[Any]):
         return number if 0 <= number < count else None
 
 
-class SteeredStream(Steered, IterableDataset[Any]):
+class SteeredStream(SteeredBase, IterableDataset[Any]):
     """A data set that gives its examples in an order of its own.
 
     An example's number is its place: with several workers, each of which gives a part, they are counted in turn. Each process steers what it
@@ -431,7 +431,7 @@ def _row(batch: Any, k: int) -> Any:
     return batch[k]
 
 
-def _part(dataset: Any, steered: Steered) -> Numbers | None:
+def _part(dataset: Any, steered: SteeredBase) -> Numbers | None:
     """The examples of a data set that a worker draws from, where it does so through subsets of it; None where that is not known."""
     if dataset is steered:
         return np.arange(steered.changes.count, dtype=np.int64)

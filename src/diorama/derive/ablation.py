@@ -63,7 +63,7 @@ class _Mean:
         return mean.to(like.dtype).expand_as(like).clone()
 
 
-class HeldAtMean:
+class MeanHold:
     """A context in which a module of a scene's model answers the same to all: in each of its calls its mean over some live examples.
 
     *Meaning* all that it answers is held: of a recurrent layer its states too, as they say what its sequence says. Sequences that are
@@ -80,13 +80,13 @@ class HeldAtMean:
         self._late, self._anywhere = path in late, bool(late)
         self._means: dict[tuple[int, int, int], _Mean] = {}
         self._examples = self._call = 0
-        with _hooked(self._root.register_forward_pre_hook(self._begun, with_kwargs=True), self._module.register_forward_hook(self._noted)):
+        with _HookScope(self._root.register_forward_pre_hook(self._begun, with_kwargs=True), self._module.register_forward_hook(self._noted)):
             losses(scene, chosen)
         if not self._means:
             raise NotApplicable(SILENT)
 
     def __enter__(self) -> None:
-        self._hooks = _hooked(
+        self._hooks = _HookScope(
             self._root.register_forward_pre_hook(self._begun, with_kwargs=True), self._module.register_forward_hook(self._answered),
         )
 
@@ -176,7 +176,7 @@ def _pieces(answer: Any) -> Iterator[Tensor | PackedSequence]:
             yield from _pieces(getattr(answer, field.name))
 
 
-class Passing:
+class PassThrough:
     """A context in which a module hands on what it was given, where its answer has its form.
 
     *Raises* Misfit, from the pass, where it has not; the message is to be read behind "its answer". The module itself stays in its
@@ -188,8 +188,8 @@ class Passing:
         self._given: list[Tensor | None] = []
         self.called = False
 
-    def __enter__(self) -> Passing:
-        self._hooks = _hooked(
+    def __enter__(self) -> PassThrough:
+        self._hooks = _HookScope(
             self._module.register_forward_pre_hook(self._entered, with_kwargs=True), self._module.register_forward_hook(self._left),
         )
         return self
@@ -217,7 +217,7 @@ class Passing:
         raise Misfit(SEVERAL)
 
 
-class _hooked:  # noqa: N801 - read as a verb: with _hooked(handle)
+class _HookScope:
     """A context at the end of which hooks are taken away."""
 
     def __init__(self, *handles: Any) -> None:

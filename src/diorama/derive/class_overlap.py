@@ -30,7 +30,7 @@ STRIP = 32_000_000
 
 
 @dataclasses.dataclass(frozen=True)
-class Lying:
+class ExampleDistances:
     """What tells how far some examples are from one another in a layer."""
 
     count: int
@@ -72,16 +72,16 @@ class Lying:
             yield k, finite(part) / size
 
 
-def lying(rows: NDArray[Any]) -> Lying:
+def lying(rows: NDArray[Any]) -> ExampleDistances:
     """Of rows (examples, numbers) that are held."""
     wide = max(1, STRIP // (8 * max(1, len(rows))))
     whole = np.ones(len(rows), bool)
     for k in range(0, rows.shape[1], wide):
         whole &= np.isfinite(rows[:, k : k + wide]).all(1)
-    return Lying(len(rows), whole, rows)
+    return ExampleDistances(len(rows), whole, rows)
 
 
-def laid_out(scene: Scene, layers: list[Layer], most: int = 0) -> Iterator[tuple[str, Lying]]:
+def laid_out(scene: Scene, layers: list[Layer], most: int = 0) -> Iterator[tuple[str, ExampleDistances]]:
     """What layers say of each live example with its places, layer by layer in their order; behind the first the input, where it is numbers.
 
     No more rows are held at once than ``HELD`` says: a pass for each lot of layers, and of a layer that takes more by itself one for each
@@ -108,7 +108,7 @@ def laid_out(scene: Scene, layers: list[Layer], most: int = 0) -> Iterator[tuple
                 inputs = None
 
 
-class _Summed:
+class _SummedDistances:
     """Squared distances that add up over columns."""
 
     def __init__(self, count: int) -> None:
@@ -126,13 +126,13 @@ class _Summed:
             for start in range(0, self.count, wide):
                 self.products[start : start + wide] += part[start : start + wide] @ part.T
 
-    def told(self) -> Lying:
+    def told(self) -> ExampleDistances:
         """All columns are there."""
         lengths = np.diagonal(self.products).copy()
         self.products *= -2
         self.products += lengths[:, None]
         self.products += lengths[None]
-        return Lying(self.count, self.whole, None, self.products)
+        return ExampleDistances(self.count, self.whole, None, self.products)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,7 +143,7 @@ class HeldPart:
     start: int
     stop: int
     wide: int
-    summed: _Summed
+    summed: _SummedDistances
 
     @property
     def whole(self) -> bool:
@@ -162,7 +162,7 @@ def lots(scene: Scene, layers: list[Layer], most: int = 0) -> list[list[HeldPart
     found: list[list[HeldPart]] = [[]]
     left = room
     for one in layers:
-        all_, summed = wide[one.name], _Summed(count)
+        all_, summed = wide[one.name], _SummedDistances(count)
         step = all_ if all_ == most else min(all_, room)
         for start in range(0, all_, max(1, step)):
             stop = min(start + step, all_)
@@ -228,13 +228,13 @@ def _pooled(values: Tensor) -> Tensor:
     return values.flatten(1)
 
 
-def among(rows: NDArray[Any] | Lying, classes: NDArray[np.int64], pairs: list[tuple[int, int]], near: int) -> Floats:
+def among(rows: NDArray[Any] | ExampleDistances, classes: NDArray[np.int64], pairs: list[tuple[int, int]], near: int) -> Floats:
     """For each pair of classes the share of the other class among the nearest of both, each class of equal weight.
 
     Of each example no more count than there are others of its class, as more would have to be of the other. Rows that hold what is no number
     are left out; NaN where fewer than two of a class are left.
     """
-    told = rows if isinstance(rows, Lying) else lying(rows)
+    told = rows if isinstance(rows, ExampleDistances) else lying(rows)
     members = {k: np.flatnonzero(told.whole & (classes == k)) for k in {k for pair in pairs for k in pair}}
     asked = [number for number, pair in enumerate(pairs) if min(len(members[k]) for k in pair) > 1]
     both = {number: np.sort(np.concatenate([members[k] for k in pairs[number]])) for number in asked}

@@ -92,8 +92,8 @@ class Derivation(Plugin, abc.ABC):
         """Say in one sentence why it does not fit the scene, or None when it does."""
         return scene.missing
 
-    def preceding(self, scene: Scene) -> Derived | None:
-        """What it starts from where nothing is said: nothing. One that follows a training derives from :class:`Following`, which writes this;
+    def preceding(self, scene: Scene) -> DerivedValue | None:
+        """What it starts from where nothing is said: nothing. One that follows a training derives from :class:`SnapshotChain`, which writes this;
         or return ``self.at(scene.at(step), after=…)`` of an earlier step. Its value comes to :meth:`stages` as ``before``."""
         return None
 
@@ -122,14 +122,14 @@ class Derivation(Plugin, abc.ABC):
         return {}
 
     @classmethod
-    def of(cls, scene: Scene, options: Mapping[str, Any], after: int | Derived | None = None) -> Derived:
+    def of(cls, scene: Scene, options: Mapping[str, Any], after: int | DerivedValue | None = None) -> DerivedValue:
         """The derivation of some knobs at a scene, which is only made when it is asked for its value.
 
         *Raises* what :meth:`asked` raises; NotApplicable when it does not fit.
         """
         return cls.asked(scene, options).at(scene, after)
 
-    def at(self, scene: Scene, after: int | Derived | None = None) -> Derived:
+    def at(self, scene: Scene, after: int | DerivedValue | None = None) -> DerivedValue:
         """The same for a derivation that is there already."""
         try:
             reason = answered(self, lambda: self.fits(scene), str, NoneType)
@@ -140,10 +140,10 @@ class Derivation(Plugin, abc.ABC):
             raise UsageError(f"{self.name} wants layer=…, one of {names}") from None
         if reason is not None:
             raise NotApplicable(f"{self.name} does not fit here: {reason}")
-        before: Derived | None = None
+        before: DerivedValue | None = None
         if after is None:
-            before = answered(self, lambda: self.preceding(scene), Derived, NoneType)
-        elif isinstance(after, Derived):
+            before = answered(self, lambda: self.preceding(scene), DerivedValue, NoneType)
+        elif isinstance(after, DerivedValue):
             before = after
             if type(before.derivation) is not type(self) or before.derivation.knobs() != self.knobs():
                 raise UsageError(f"{self.name} starts after the same derivation with the same knobs, got {before!r}")
@@ -151,16 +151,16 @@ class Derivation(Plugin, abc.ABC):
             if isinstance(after, bool) or not isinstance(after, int):
                 raise UsageError(f"after wants a step or a derivation, got {after!r}")
             before = self.at(scene.alone().at(after))
-        return Derived(scene, self, before)
+        return DerivedValue(scene, self, before)
 
 
-class Derived:
+class DerivedValue:
     """A derivation at a scene: its value is found where it is kept, else made when it is first asked for.
 
     ``key`` names all that the value depends on: the same key, the same value.
     """
 
-    def __init__(self, scene: Scene, derivation: Derivation, before: Derived | None = None, named: tuple[str, str] | None = None) -> None:
+    def __init__(self, scene: Scene, derivation: Derivation, before: DerivedValue | None = None, named: tuple[str, str] | None = None) -> None:
         self.scene, self.derivation, self.before = scene, derivation, before
         if named is None:
             weights = scene.fingerprint  # asked once: each asking looks whether somebody wrote into the model
@@ -185,9 +185,9 @@ class Derived:
         raise AssertionError("a stream ends with its final stage")
 
     @property
-    def way(self) -> list[Derived]:
+    def way(self) -> list[DerivedValue]:
         """All that it comes from, the first one first."""
-        found: list[Derived] = []
+        found: list[DerivedValue] = []
         one = self.before
         while one is not None:
             found.append(one)
@@ -195,13 +195,13 @@ class Derived:
         return found[::-1]
 
     @property
-    def ahead(self) -> list[Derived]:
+    def ahead(self) -> list[DerivedValue]:
         """What of the way is to be made yet, the first one first, behind the last that is known, which stands before it."""
         way = self.way
         return way[next((number for number in reversed(range(len(way))) if way[number].known), 0) :]
 
     @property
-    def straight(self) -> Derived | None:
+    def straight(self) -> DerivedValue | None:
         """The same at this step, right from the first of :attr:`ahead`, where much is to be made in between; None where little is.
 
         *Meaning* what a view shows of this step, as not joined yet to the maps of the steps between, while those are made. It is no step of
@@ -210,7 +210,7 @@ class Derived:
         ahead = self.ahead
         if len(ahead) <= FEW:
             return None
-        found = Derived(self.scene, self.derivation, ahead[0])
+        found = DerivedValue(self.scene, self.derivation, ahead[0])
         found.aside = True
         return found
 
@@ -385,7 +385,7 @@ def _told(model: Any) -> str:
         return " ".join(f"{name}: {type(module).__qualname__}" for name, module in model.named_modules())
 
 
-def _key(scene: Scene, derivation: Derivation, before: Derived | None, weights: str) -> str:
+def _key(scene: Scene, derivation: Derivation, before: DerivedValue | None, weights: str) -> str:
     """A name for all that the value depends on."""
     model = _told(scene.model) if scene.missing is None else ""
     more = answered(derivation, lambda: derivation.material(scene), dict)

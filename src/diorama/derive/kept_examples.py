@@ -72,7 +72,7 @@ def to_plain(x: Nested) -> Any:
     """Tensors in tuples and dicts as arrays in lists and dicts."""
     if isinstance(x, dict):
         parts = {str(name): to_plain(part) for name, part in x.items()}
-        return {_PADDED: parts} if isinstance(x, nesting.Padded) else parts
+        return {_PADDED: parts} if isinstance(x, nesting.PaddedSequence) else parts
     if isinstance(x, tuple | list):
         listed = [to_plain(part) for part in x]
         if isinstance(x, nesting.Positional):
@@ -91,7 +91,7 @@ def of_plain(value: Any) -> Nested:
         if set(value) == {_POSITIONAL, _NAMES}:
             return nesting.Positional((of_plain(part) for part in value[_POSITIONAL]), value[_NAMES])
         if set(value) == {_PADDED}:
-            return nesting.Padded(of_plain(value[_PADDED]))  # type: ignore[arg-type]
+            return nesting.PaddedSequence(of_plain(value[_PADDED]))  # type: ignore[arg-type]
         return {name: of_plain(part) for name, part in value.items()}
     if nesting.constant(value):
         return value  # type: ignore[no-any-return]

@@ -30,7 +30,7 @@ from ..scene.other_data import prepared, read, truth
 from ..scene.sets import named
 from . import kept_examples, statistics
 from .batches import Batches
-from .derivation import Derived
+from .derivation import DerivedValue
 from .derivations.scan import LIVE, _classes, resolved
 from .derivations.scan import ScanDerivation as Scanning
 from .statistics import GIVEN, PROBE
@@ -183,7 +183,7 @@ def _loaded(scene: Scene, made: Scanning, keep: bool, progress: Any) -> Any:
         if progress is not None:
             progress(int(stage.done), total)
     assert stage is not None
-    derived = Derived(scene, made)
+    derived = DerivedValue(scene, made)
     return derived.kept(stage.value, keep)
 
 

@@ -8,13 +8,13 @@ from typing import Any
 from ..core.errors import DioramaError
 from ..core.knobs import knob
 from ..scene import Scene
-from .derivation import Derivation, Derived, line
+from .derivation import Derivation, DerivedValue, line
 
 FINE = 3
 """The way back is taken in paces of one part in two to this power."""
 
 
-class Following(Derivation):
+class SnapshotChain(Derivation):
     """Base of derivations that start from the snapshots before, from the first one on: each value comes to the next one's ``stages`` as
     ``before``. Without a run, or at its first snapshot, that is None. Where commands gave a layer other units since, ``before`` still has as
     many as there were then: begin anew where its shapes are not those of now.
@@ -33,9 +33,9 @@ class Following(Derivation):
         """The algorithm's code: one that is registered again under its name is another one."""
         return {"algorithm": self.algorithm} if self.algorithm else {}
 
-    def preceding(self, scene: Scene) -> Derived | None:
+    def preceding(self, scene: Scene) -> DerivedValue | None:
         """The same at the snapshot that this one starts from, after that at an earlier one, and so on to the first."""
-        found: Derived | None = None
+        found: DerivedValue | None = None
         links = self._links(scene)
         for step in earlier(scene.steps, scene.step) if self.follow and scene.run is not None else ():
             try:
@@ -44,9 +44,9 @@ class Following(Derivation):
                     there = there.on(scene.examples)
                 mark = (step, found.key if found is not None else "")
                 if mark not in links:
-                    links[mark] = Derived(there, self, found).named if self.fits(there) is None else None
+                    links[mark] = DerivedValue(there, self, found).named if self.fits(there) is None else None
                 if (named := links[mark]) is not None:
-                    found = Derived(there, self, found, named)
+                    found = DerivedValue(there, self, found, named)
             except DioramaError:
                 continue  # a network that grew: the layer is not there at every step
         return found
@@ -56,7 +56,7 @@ class Following(Derivation):
 
         *Meaning* a snapshot stays as it is: to look at the next step no model of those before is loaded again, only to be named.
         """
-        if scene.run is None or type(self).material is not Following.material:
+        if scene.run is None or type(self).material is not SnapshotChain.material:
             return {}
         told = json.dumps([scene.network.described(), self.algorithm], sort_keys=True)
         found: dict[tuple[int, str], tuple[str, str] | None] = scene.keep(f"{line(self, scene)}/links/{told}", dict)

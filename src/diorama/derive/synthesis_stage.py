@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..data.nesting import Nested
-from ..methods.method import Looking
+from ..methods.method import Look
 from ..methods.synthesis.stage import MadeInput
 from ..scene import Scene
 
@@ -13,7 +13,7 @@ def staged(scene: Scene, x: Nested, seed: int, layer: str = "") -> MadeInput:
 
     Of several inputs one that reaches ``layer`` is made, where it is named and one of them does.
     """
-    look = Looking(
+    look = Look(
         scene.model, x=x, kind=scene.kind, reading=scene.reading, classes=scene.classes, table=scene.layers,
         cancel=scene.cancel, edits=scene.edits, seed=seed,
     )

@@ -15,12 +15,12 @@ from ..core.errors import Faulty
 from ..core.frames import raised_at
 from ..core.registry import is_own, told
 from ..model.changes import steady
-from ..model.surroundings import Neutral
+from ..model.surroundings import NeutralSurroundings
 from .plain_file import plain
 from .store import PART, Claim
 
 if TYPE_CHECKING:
-    from .derivation import Derived, Stage
+    from .derivation import DerivedValue, Stage
 
 SHORT = 1.0
 """What took less than so many seconds is not written, and so much is lost at most when a process dies: of what follows snapshots, those on its way
@@ -46,7 +46,7 @@ class Work:
     It goes on while somebody wants it; when the last one leaves, what was done is kept, for whoever comes back.
     """
 
-    def __init__(self, derived: Derived) -> None:
+    def __init__(self, derived: DerivedValue) -> None:
         self.derived = derived
         self.count = 0
         self._turn = threading.Lock()
@@ -63,7 +63,7 @@ class Work:
         self._reached = (0.0, 1.0)
 
     @classmethod
-    def joined(cls, derived: Derived) -> Work:
+    def joined(cls, derived: DerivedValue) -> Work:
         """The work on it in this process, begun by somebody or now."""
         place: object = str(derived.store.folder) if derived.store is not None else id(derived.scene.memory)
         with _guard:
@@ -153,7 +153,7 @@ class Work:
         began = time.perf_counter()
         try:
             # Whoever asks may have gradients off, which work that needs slopes does not.
-            with steady(), Neutral():
+            with steady(), NeutralSurroundings():
                 stage = next(self._parts, None)
         except BaseException:
             self._stop(keep=False)

@@ -116,7 +116,7 @@ class Film:
         self._spool.close()
 
 
-class Moving(Saver):
+class FilmSaver(Saver):
     """What the formats that move share: how fast and how large a film is, and how it is gathered.
 
     ``progress`` is called with a Progress after each frame; ``cancel`` is asked between frames.

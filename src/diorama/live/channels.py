@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..core import protocol
 from ..core.errors import DioramaError, UsageError
-from ..core.protocol import PATIENCE
+from ..core.patience import PATIENCE
 from ..core.request import Request
 
 if TYPE_CHECKING:

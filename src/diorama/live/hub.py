@@ -16,7 +16,7 @@ from msgspec import UNSET
 from ..core import protocol
 from ..core.errors import DioramaError, Unavailable, not_found
 from ..core.log import write_log
-from ..core.protocol import PATIENCE
+from ..core.patience import PATIENCE
 from ..core.registry import views
 from ..core.request import Request, digest
 from ..record.lock import held
@@ -33,8 +33,6 @@ from .state import Tracker
 NO_CATALOGUE = "the views could not be listed; the log tells why"
 _TRIM = 10.0
 """Seconds between two times that memory is given back."""
-_RELIST = 3.0
-"""Seconds between two times that the list says how far the living runs are."""
 _FIRST_WAIT = 600.0
 _AGAIN = 10.0
 """Seconds after which plug-ins that had not been imported yet are asked for again."""
@@ -412,7 +410,7 @@ class Hub:
             for name in [name for name in self._trackers if name not in runs]:
                 self._trackers.pop(name).close()
             listed = self.runs()
-        elif self._sessions and time.monotonic() - self._relisted > _RELIST:
+        elif self._sessions and time.monotonic() - self._relisted > PATIENCE.list:
             listed = [self._entry(self._tracker(entry.name)) if entry.name in alive else entry for entry in self._listed]
             if listed == self._listed:
                 return

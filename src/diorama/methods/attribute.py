@@ -34,16 +34,16 @@ from ..model.function import of_function
 from ..model.input_hints import as_read, with_names
 from ..model.outputs import Wanted
 from ..model.plain_module import device_of, fed, unwrap
-from ..model.preservation import WeightsKept
+from ..model.preservation import KeptWeights
 from ..model.random_code import mean_layer
-from ..model.surroundings import Neutral
-from ..model.targets import Pointing, Target
+from ..model.surroundings import NeutralSurroundings
+from ..model.targets import OwnTarget, Target
 from ..model.tasks import ONE_NUMBER, UNORDERED
 from .baseline import Baseline, slight_note
 from .batches import pieces
 from .cost import Cost
 from .entrance import Entrance
-from .method import Attribution, Looking, Method
+from .method import Attribution, Look, Method
 from .notes import FLAT, numbers_note
 from .own_pass import compare
 from .precision import in_float32, widened
@@ -87,7 +87,7 @@ def attribute(
     """
     if isinstance(baseline, str):
         knobs, baseline = {**knobs, "baseline": baseline}, None
-    with Neutral(), blamed():
+    with NeutralSurroundings(), blamed():
         return _attributed(
             model, x, target, method, device, inputs, baseline, knobs, progress,
             {"outputs": outputs, "task": task, "classes": classes, "seed": seed, "cancel": cancel},
@@ -107,7 +107,7 @@ def _attributed(
     ready = fed(module, nesting.to(nesting.as_tensors(with_names(module, x)), device))
     if nesting.size(ready) == 0:
         raise UsageError("an attribution wants at least one example, got none")
-    look = Looking(
+    look = Look(
         module, x=ready, kind=as_read(module, Examples.of(ready, inputs=inputs)).kind, progress=progress, **told,
         baseline=None if baseline is None else fed(module, nesting.as_tensors(baseline)),
     )
@@ -125,8 +125,8 @@ def _attributed(
     return last
 
 
-def attributions(look: Looking, x: Nested, target: Any, method: Method) -> Iterator[Attribution]:
-    """Every attribution of a method as it refines; for views, which have a :class:`Looking` at hand.
+def attributions(look: Look, x: Nested, target: Any, method: Method) -> Iterator[Attribution]:
+    """Every attribution of a method as it refines; for views, which have a :class:`Look` at hand.
 
     *Meaning* more examples than a gigabyte holds a pass of are explained in parts, one after the other.
     *Raises* NotApplicable where the method does not fit.
@@ -146,7 +146,7 @@ def attributions(look: Looking, x: Nested, target: Any, method: Method) -> Itera
         yield dataclasses.replace(found, note=notes) if slight or why or bound else found
 
 
-def _kept(look: Looking, method: Method, made: Iterator[Attribution]) -> Iterator[Attribution]:
+def _kept(look: Look, method: Method, made: Iterator[Attribution]) -> Iterator[Attribution]:
     """What a method finds; where a third party's writes into the model's weights, they are put back, and it is named.
 
     *Raises* Faulty: of what a model with other weights answers, no map is one of this model.
@@ -154,7 +154,7 @@ def _kept(look: Looking, method: Method, made: Iterator[Attribution]) -> Iterato
     if is_own(method):
         yield from made
         return
-    weights = WeightsKept(look.model)
+    weights = KeptWeights(look.model)
     try:
         for found in made:
             if changed := weights.restored():
@@ -165,7 +165,7 @@ def _kept(look: Looking, method: Method, made: Iterator[Attribution]) -> Iterato
         weights.restored()
 
 
-def _explained_again(look: Looking, x: Nested, target: Any, aimed: Target, method: Method) -> Iterator[Attribution]:
+def _explained_again(look: Look, x: Nested, target: Any, aimed: Target, method: Method) -> Iterator[Attribution]:
     """Begun again where it is only found on the way that the model takes one number of examples alone."""
     known = batch_size(look.model)
     try:
@@ -177,7 +177,7 @@ def _explained_again(look: Looking, x: Nested, target: Any, aimed: Target, metho
     yield from _explained(look, x, target, aimed, method)
 
 
-def _explained(look: Looking, x: Nested, target: Any, aimed: Target, method: Method) -> Iterator[Attribution]:
+def _explained(look: Look, x: Nested, target: Any, aimed: Target, method: Method) -> Iterator[Attribution]:
     found: Attribution
     parts = list(pieces(look, x, grad=True))
     if len(parts) == 1 or method.singly or (callable(target) and not isinstance(target, Target)):
@@ -237,7 +237,7 @@ def _listed(shapes: list[tuple[int, ...]]) -> str:
     return " and ".join(map(str, shapes)) or "something else"
 
 
-def _in_parts(look: Looking, x: Nested, target: Target, method: Method, parts: list[slice]) -> Attribution:
+def _in_parts(look: Look, x: Nested, target: Target, method: Method, parts: list[slice]) -> Attribution:
     """The examples explained part by part, as if they had gone through the model together."""
     dice, said, flat = look.generator.get_state(), [], ""
     found: list[Attribution] = []
@@ -267,7 +267,7 @@ def _joined(parts: list[Baseline | None]) -> Baseline | None:
     return dataclasses.replace(there[0], scores=torch.cat([part.scores for part in there])) if there else None
 
 
-def aim(look: Looking, x: Nested, target: Any = None) -> Target:
+def aim(look: Look, x: Nested, target: Any = None) -> Target:
     """The target that a person means; None is each example's predicted class (of a regression, its first number)."""
     ends = _ends(look, x)  # behind padding a network was taught nothing
     if isinstance(target, Tensor | np.ndarray) and target.ndim == 1 and not torch.as_tensor(target).is_floating_point():
@@ -305,12 +305,12 @@ def aim(look: Looking, x: Nested, target: Any = None) -> Target:
         return each_class(look, tuple(int(number) for number in answers.reshape(-1)), ends=ends)
     if isinstance(target, int) and not isinstance(target, bool) and target == 0 and look.task == "regression":
         return _first(look)
-    named = isinstance(target, Pointing) or (isinstance(target, str) and ("/" in target or ":" in target))
+    named = isinstance(target, OwnTarget) or (isinstance(target, str) and ("/" in target or ":" in target))
     table = look.layers if named else None
     return Target.of(target, look.classes, outputs=look.reading.outputs, layers=table, task=look.task, ends=ends)
 
 
-def _ends(look: Looking, x: Nested) -> tuple[int, ...]:
+def _ends(look: Look, x: Nested) -> tuple[int, ...]:
     """The place of each text's last token, where padding follows some of them and the network answers at each place; else nothing."""
     if look.end is not None and nesting.size(x) == 1:
         return (look.end,)
@@ -320,7 +320,7 @@ def _ends(look: Looking, x: Nested) -> tuple[int, ...]:
     return ends_of(look.kind, x, scores.shape[1]) if scores.ndim == 3 else ()
 
 
-def _unit(look: Looking, x: Nested) -> str:
+def _unit(look: Look, x: Nested) -> str:
     """A unit of this network, as one asks a function for it and as one asks a view; of a reconstruction one of its code."""
     leaves = [layer for layer in look.layers.leaves if layer.units]
     if look.task == "reconstruction":
@@ -333,18 +333,18 @@ def _unit(look: Looking, x: Nested) -> str:
     return f"target={key!r} in diorama.attribute, unit={key.partition(':')[2]!r} in a view"
 
 
-def _first(look: Looking) -> Target:
+def _first(look: Look) -> Target:
     """The first (mostly the only) number of a regression."""
     return Target(
         "the answer", (), lambda output, kept: look.reading.scores(output).reshape(_rows(look, output), -1)[:, 0]
     )
 
 
-def _rows(look: Looking, output: Any) -> int:
+def _rows(look: Look, output: Any) -> int:
     return len(look.reading.scores(output))
 
 
-def each_class(look: Looking, numbers: Sequence[int], text: str = "the predicted class", ends: Sequence[int] = ()) -> Target:
+def each_class(look: Look, numbers: Sequence[int], text: str = "the predicted class", ends: Sequence[int] = ()) -> Target:
     """One class for each example, of texts at their ``ends``. A batch may hold the examples several times over, all of them in each turn."""
     own = [Target.of(number, look.classes, outputs=look.reading.outputs, task=look.task, ends=ends) for number in numbers]
     distinct = list(dict.fromkeys(numbers))

@@ -12,7 +12,7 @@ from ..data import nesting
 from ..data.nesting import Nested
 
 if TYPE_CHECKING:
-    from .method import Looking
+    from .method import Look
 
 LARGEST = 1 << 26
 """Numbers that one op may answer with: a quarter of a gigabyte, which a convolution makes in about a second."""
@@ -43,7 +43,7 @@ class Sizes:
         return max(1, min(most, QUICK * self._count // self._largest, HELD * self._count // self._held))
 
 
-def together(look: Looking, x: Nested, most: int, *, grad: bool = False) -> int:
+def together(look: Look, x: Nested, most: int, *, grad: bool = False) -> int:
     """How many inputs like these go through the model in one pass, at least 1 and at most ``most``.
 
     *Meaning* with ``grad`` all layers' answers are held for the way back, else the largest counts.
@@ -69,7 +69,7 @@ def _own(x: Nested) -> int:
     return sum(math.prod(part.shape[1:]) for part in nesting.tensors(x))
 
 
-def pieces(look: Looking, x: Nested, *, grad: bool = False) -> Iterator[slice]:
+def pieces(look: Look, x: Nested, *, grad: bool = False) -> Iterator[slice]:
     """The examples in parts that go through the model together; mostly one part that holds all."""
     count = nesting.size(x)
     size = together(look, x, count, grad=grad)

@@ -19,14 +19,14 @@ from ..data.nesting import Nested
 from ..model.mode import OpMode
 from ..model.ops import GENERATED
 from ..model.own_places import Owners
-from ..model.randomness import RandomKept
+from ..model.randomness import RandomnessKeeper
 from ..model.targets import Target
 from .attribute import only
 from .baseline import Baseline
 from .batches import together
 from .cost import Cost
-from .method import Attribution, Group, Looking, Method
-from .patches import BATCH, Covers, Laid, draws_of, laid_out, largest
+from .method import Attribution, Group, Look, Method
+from .patches import BATCH, Covers, ImageLayout, draws_of, laid_out, largest
 
 
 class BlackBox(Method):
@@ -52,16 +52,16 @@ class BlackBox(Method):
         """How many forward passes one example with so many parts takes."""
         return parts + 1
 
-    def explain(self, run: PartsAsked, present: Tensor) -> Tensor:
+    def explain(self, run: PartsScore, present: Tensor) -> Tensor:
         """One value a part, (1, parts): ``run`` answers for rows of zeros and ones, ``present`` is a row of ones."""
         raise AssertionError("each method explains in its own way")
 
-    def cost(self, look: Looking, x: Nested) -> Cost:
+    def cost(self, look: Look, x: Nested) -> Cost:
         """From the parts that the first example has."""
         parts = Parts(self, look, x, 0).count
         return Cost(nesting.size(x) * (self.passes(parts) + 2))
 
-    def attribute(self, look: Looking, x: Nested, target: Target) -> Iterator[Attribution]:
+    def attribute(self, look: Look, x: Nested, target: Target) -> Iterator[Attribution]:
         """Explain one example after the other."""
         look.reading  # noqa: B018 - found out on the input as it is
         scores = look.run(x, target).value.detach()
@@ -70,9 +70,9 @@ class BlackBox(Method):
         exact = self.sums
         for k in range(nesting.size(x)):
             parts = Parts(self, look, x, k)
-            asked = PartsAsked(look, parts, only(target, k), self.passes(parts.fine), k, nesting.size(x))
+            asked = PartsScore(look, parts, only(target, k), self.passes(parts.fine), k, nesting.size(x))
             present = torch.ones(1, parts.fine, device=scores.device)
-            with RandomKept(), torch.no_grad(), OpMode(cancel=look.cancel).replace(_drawing(draws_of(look))):
+            with RandomnessKeeper(), torch.no_grad(), OpMode(cancel=look.cancel).replace(_drawing(draws_of(look))):
                 numbers = self._numbers(asked, present)
             values.append(parts.spread(numbers))
             broken += not asked.finite and bool(torch.isfinite(scores[k]))
@@ -111,7 +111,7 @@ class BlackBox(Method):
         return (f"The values are estimated from random draws: their standard error is up to {percent(max(errors))} of the largest value; more "
                 "samples come nearer.")
 
-    def _filled(self, look: Looking) -> str:
+    def _filled(self, look: Look) -> str:
         """What stands in the place of all parts at once, in words."""
         if look.baseline is not None:
             return "the given baseline in the place of all parts"
@@ -120,7 +120,7 @@ class BlackBox(Method):
         what = f"{look.kind.token(int(self.value))!r}" if isinstance(look.kind, Tokens) else f"{self.value:g}"
         return f"{what} in the place of all parts"
 
-    def _numbers(self, asked: PartsAsked, present: Tensor) -> Tensor:
+    def _numbers(self, asked: PartsScore, present: Tensor) -> Tensor:
         """One value a part; not a number where the model's own answers are none, which no method can explain."""
         if not present.numel() or not bool(torch.isfinite(asked(present)).all()):
             return torch.full_like(present[0], torch.nan)
@@ -142,10 +142,10 @@ def _drawing(generator: torch.Generator) -> Callable[..., Any]:
     return rule
 
 
-class PartsAsked:
+class PartsScore:
     """The target's value for rows that say which parts are present; says how far it is."""
 
-    def __init__(self, look: Looking, parts: Parts, target: Target, passes: int, turn: int, turns: int) -> None:
+    def __init__(self, look: Look, parts: Parts, target: Target, passes: int, turn: int, turns: int) -> None:
         self._look, self._parts, self._target = look, parts, target
         self._done, self._total = turn * passes, turns * passes
         self.rounding = 0.0
@@ -180,7 +180,7 @@ class Parts:
     *Meaning* parts that hold numbers that are not finite are always covered: nothing could be asked with them there.
     """
 
-    def __init__(self, method: BlackBox, look: Looking, x: Nested, example: int) -> None:
+    def __init__(self, method: BlackBox, look: Look, x: Nested, example: int) -> None:
         self._x = nesting.select(x, [example])
         self._laid = laid_out(self._x, look.kind)
         self.together = together(look, self._x, BATCH)
@@ -237,7 +237,7 @@ _STAYS = -1
 """The number of the places that are no part: what only fills a text up is never covered."""
 
 
-def _segments(laid: Laid, count: int, owners: Owners) -> Tensor:
+def _segments(laid: ImageLayout, count: int, owners: Owners) -> Tensor:
     """The number of the part in which each place (rows, columns) lies."""
     rows, columns = laid.image.shape[2:]
     if not laid.pixels:

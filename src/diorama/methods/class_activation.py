@@ -14,7 +14,7 @@ from ..data.nesting import Nested
 from ..model.targets import Target
 from .cost import Cost
 from .maps import Maps, mapped, missing, passes, spread
-from .method import Attribution, Group, Looking, Method
+from .method import Attribution, Group, Look, Method
 
 
 class ClassActivation(Method):
@@ -30,15 +30,15 @@ class ClassActivation(Method):
     )
 
     @classmethod
-    def fits(cls, look: Looking, x: Nested) -> str | None:
+    def fits(cls, look: Look, x: Nested) -> str | None:
         """It needs a layer with maps."""
         return missing(look, x, cls.name, None)
 
-    def cost(self, look: Looking, x: Nested) -> Cost:
+    def cost(self, look: Look, x: Nested) -> Cost:
         """A pass there, and back where slopes are read or the layer is not known."""
         return Cost(1, 1) if self.sloping else passes(look, x, self.layer, sloping=False)
 
-    def attribute(self, look: Looking, x: Nested, target: Target) -> Iterator[Attribution]:
+    def attribute(self, look: Look, x: Nested, target: Target) -> Iterator[Attribution]:
         """Make the heat, and lay it over the input."""
         maps = self.maps(look, x, target)
         checks = self.checks(maps, look, x, target)
@@ -49,7 +49,7 @@ class ClassActivation(Method):
             look, x, target, values, maps.value, note=maps.note, checks=checks, maps={"map": heat}, summed=summed
         )
 
-    def maps(self, look: Looking, x: Nested, target: Target) -> Maps:
+    def maps(self, look: Look, x: Nested, target: Target) -> Maps:
         """The maps of the chosen layer. *Raises* NotApplicable for a layer or a model without maps."""
         reason = missing(look, x, self.name, self.layer)
         if reason is not None:
@@ -57,9 +57,9 @@ class ClassActivation(Method):
         return mapped(look, x, target, self.layer, sloping=self.sloping)
 
     @abc.abstractmethod
-    def heat(self, maps: Maps, look: Looking, x: Nested, target: Target) -> Tensor:
+    def heat(self, maps: Maps, look: Look, x: Nested, target: Target) -> Tensor:
         """One map an example, (n, places)."""
 
-    def checks(self, maps: Maps, look: Looking, x: Nested, target: Target) -> dict[str, float]:  # noqa: ARG002 - for those that have some
+    def checks(self, maps: Maps, look: Look, x: Nested, target: Target) -> dict[str, float]:  # noqa: ARG002 - for those that have some
         """Numbers that say how far to believe it. *Raises* NotApplicable where the heat would mean nothing."""
         return {}

@@ -16,7 +16,7 @@ from ..core.errors import NotApplicable
 from ..core.rounding import summed
 from ..data import nesting
 from ..data.nesting import Nested
-from ..model.batch_size import Filled, filled, joined
+from ..model.batch_size import FilledBatch, filled, joined
 from ..model.mode import OpMode, Rule
 
 
@@ -39,7 +39,7 @@ class Entrance:
         self._whole = [k for k, part in enumerate(self._parts) if not part.is_floating_point()]
         self._given: dict[int, Tensor] = {}
         self._found: dict[int, Tensor] = {}
-        self._seen: dict[int, list[tuple[Filled | None, Tensor]]] = {}
+        self._seen: dict[int, list[tuple[FilledBatch | None, Tensor]]] = {}
         """The embeddings of each part of whole numbers, of each pass that the input takes."""
         self._structure = x
         self.left = 1.0

@@ -16,7 +16,7 @@ from ..core.selection import spoken
 from ..data import kinds, nesting
 from ..data.nesting import Nested
 from ..data.volumes import channel_axis, slices
-from ..model.batch_size import Filled, filled, kept
+from ..model.batch_size import FilledBatch, filled, kept
 from ..model.company import MERGED
 from ..model.layers import Layer, by_unit
 from ..model.ops import rectifier
@@ -24,7 +24,7 @@ from ..model.own_places import Owners
 from ..model.targets import Target
 from .attribute import only
 from .cost import Cost
-from .method import Looking
+from .method import Look
 
 _PASSING = ("Pool", "Dropout", "Identity", "Upsample", "Unflatten", "Pad")
 """Layers that only choose from or copy the maps before them, by a part of their kind."""
@@ -55,7 +55,7 @@ class Maps:
         return self.slopes.sum(2, keepdim=True) / self.own.sum(1).clamp_min(1)[:, None, None]
 
 
-def candidates(look: Looking, x: Nested) -> tuple[Layer, ...]:
+def candidates(look: Look, x: Nested) -> tuple[Layer, ...]:
     """The layers that hold maps of the input, the last first: feature maps, else tokens on a grid, else steps.
 
     Where tokens of a picture follow the last feature map (a vision transformer), those come first.
@@ -85,7 +85,7 @@ def _steps(x: Nested, layer: Layer) -> bool:
     return any(part.ndim in (2, 3) for part in nesting.tensors(x))
 
 
-def _grid(look: Looking, x: Nested, layer: Layer) -> tuple[int, int, int] | None:
+def _grid(look: Look, x: Nested, layer: Layer) -> tuple[int, int, int] | None:
     """Tokens before the patches, rows and columns of patches, for a layer that answers with a picture's tokens."""
     if not layer.sequence or len(layer.shape) != 2 or layer.unit_axis != 2:
         return None
@@ -108,7 +108,7 @@ def _grid(look: Looking, x: Nested, layer: Layer) -> tuple[int, int, int] | None
     return None
 
 
-def missing(look: Looking, x: Nested, name: str, layer: str | None) -> str | None:
+def missing(look: Look, x: Nested, name: str, layer: str | None) -> str | None:
     """Why there is no map for a method, with what to use instead; None when there is one."""
     if look.function:
         return f"{name} looks at a model's maps, and this is a plain function; use occlusion or lime"
@@ -124,7 +124,7 @@ def missing(look: Looking, x: Nested, name: str, layer: str | None) -> str | Non
     return f"{name} needs a layer with maps, and this model has none; use input_x_gradient"
 
 
-def mapped(look: Looking, x: Nested, target: Target, layer: str | None, *, sloping: bool = True) -> Maps:
+def mapped(look: Look, x: Nested, target: Target, layer: str | None, *, sloping: bool = True) -> Maps:
     """Run the model, and differentiate the target by the chosen layer, or by the last one that it depends on at several places.
 
     *Meaning* where a ReLU follows at once, the maps are what it lets through, as if it were part of the layer.
@@ -182,7 +182,7 @@ def _frames(x: Nested) -> int:
     return next((slices(part.shape[1:]) for part in nesting.tensors(x) if part.ndim == _VOLUMES), 0)
 
 
-def passes(look: Looking, x: Nested, layer: str | None, sloping: bool = True) -> Cost:
+def passes(look: Look, x: Nested, layer: str | None, sloping: bool = True) -> Cost:
     """What :func:`mapped` costs."""
     tried = (look.layers[layer],) if layer is not None else candidates(look, x)
     return Cost(1, int(sloping or (len(tried) > 1 and not tried[0].spatial)))
@@ -200,7 +200,7 @@ class _Tap:
 
     def __init__(self, layer: Layer) -> None:
         self.layer = layer
-        self._own: list[tuple[Filled | None, Tensor]] = []
+        self._own: list[tuple[FilledBatch | None, Tensor]] = []
 
     @property
     def waits(self) -> bool:
@@ -217,7 +217,7 @@ class _Tap:
         return kept(parts) if parts else self._own[0][1] if self._own else None
 
 
-def _tapping(taps: list[_Tap], look: Looking) -> list[Callable[..., Any]]:
+def _tapping(taps: list[_Tap], look: Look) -> list[Callable[..., Any]]:
     """Rules that catch the outputs of ReLUs that follow the tapped layers."""
     waiting = [tap for tap in taps if tap.layer.rectified]
     if not waiting:
@@ -240,7 +240,7 @@ def _tapping(taps: list[_Tap], look: Looking) -> list[Callable[..., Any]]:
     return [rule]
 
 
-def spread(look: Looking, x: Nested, heat: Tensor) -> Nested:
+def spread(look: Look, x: Nested, heat: Tensor) -> Nested:
     """A map (n, places) over the input: interpolated to its size, and shared evenly by the channels of each place.
 
     Parts of the input that have no such places (a row beside a picture) get zeros.

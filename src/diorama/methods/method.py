@@ -26,10 +26,10 @@ from ..model.capture import Capture
 from ..model.changes import state_now
 from ..model.edits import Edit
 from ..model.function import FunctionModule
-from ..model.hidden_ops import Hidden, checkpointed, hidden
-from ..model.last_op import Ending, made_by
+from ..model.hidden_ops import HiddenOps, checkpointed, hidden
+from ..model.last_op import AnswerTrace, made_by
 from ..model.layers import LayerTable, layers
-from ..model.layout import ChannelsLast
+from ..model.layout import ChannelsLastRule
 from ..model.mode import OpMode, Rule
 from ..model.outputs import Reading, Wanted
 from ..model.plain_module import dtype_of, quantized
@@ -68,7 +68,7 @@ class Pass:
         return found
 
 
-class Looking:
+class Look:
     """All that a method looks with: the model, and what is known about it; the model is left as it was found.
 
     *Meaning* ``points`` are what gradients are taken at: the floating-point parts of an input and, for tokens, their
@@ -112,7 +112,7 @@ class Looking:
         """The capture of the pass that is running, for rules that need what was kept so far."""
         self._progress, self._reading, self._table, self._x = progress, reading, table, x
         self._float: bool | None = None
-        self.layout = ChannelsLast()
+        self.layout = ChannelsLastRule()
         """How large maps lie in memory while the model runs."""
 
     # What is known about the model.
@@ -149,13 +149,13 @@ class Looking:
                 return self._read(*made_by(self.model, nesting.select(self._x, slice(0, 2)), look))
         return self._reading
 
-    def _read(self, output: Any, ending: Ending | None = None) -> Reading:
+    def _read(self, output: Any, ending: AnswerTrace | None = None) -> Reading:
         if self._reading is None:
             self._reading = Reading.of(output, outputs=self._outputs, task=self._task, classes=self.classes, ending=ending)
         return self._reading
 
     @property
-    def hidden(self) -> Hidden:
+    def hidden(self) -> HiddenOps:
         """What the model runs that no rule for ops reaches."""
         return hidden(self.model, self._x, self.reading.outputs)
 
@@ -251,7 +251,7 @@ class Looking:
         self.run(nesting.select(x, slice(0, 1)))
         return time.perf_counter() - begun
 
-    def on(self, x: Nested, part: slice, *, pooled: bool = False) -> Looking:
+    def on(self, x: Nested, part: slice, *, pooled: bool = False) -> Look:
         """The same look at some examples of an input; each takes its own baseline along, unless that is a pool for all."""
         other = copy.copy(self)
         other._x, other._progress = nesting.select(x, part), None
@@ -424,12 +424,12 @@ class Method(Plugin):
         lacking = "it must be given what Method leaves open: def attribute(self, look, x, target)"
         return super().flaw() or (lacking if cls.attribute is Method.attribute else None)
 
-    def cost(self, look: Looking, x: Nested) -> Cost:
+    def cost(self, look: Look, x: Nested) -> Cost:
         """How many passes it will take."""
         return Cost(1, 1)
 
     @classmethod
-    def fits(cls, look: Looking, x: Nested) -> str | None:
+    def fits(cls, look: Look, x: Nested) -> str | None:
         """None where the method can be used; else one sentence that says why not and what to use instead."""
         if look.function and not cls.function:
             return f"{cls.name} looks inside a model, and this is a plain function; use occlusion, lime or kernel_shap"
@@ -442,13 +442,13 @@ class Method(Plugin):
             return f"the rules of {cls.name} are for real numbers, and {whole} computes with complex ones; use integrated_gradients or occlusion"
         return None
 
-    def attribute(self, look: Looking, x: Nested, target: Target) -> Iterator[Attribution]:
+    def attribute(self, look: Look, x: Nested, target: Target) -> Iterator[Attribution]:
         """Attribute each example's target to its input; each attribution refines the one before, the last is final."""
         raise NotApplicable(f"{type(self).__name__} attributes nothing by itself")
 
     def found(
         self,
-        look: Looking,
+        look: Look,
         x: Nested,
         target: Target,
         values: Nested,

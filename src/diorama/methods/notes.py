@@ -15,7 +15,7 @@ from ..model.hidden_ops import OWN_SLOPE
 from ..model.targets import Target
 
 if TYPE_CHECKING:
-    from .method import Looking
+    from .method import Look
 
 
 _FLAT = (
@@ -74,7 +74,7 @@ def cancelled(left: float) -> str:
     )
 
 
-def flatness(look: Looking, x: Nested, target: Target, group: str) -> str:
+def flatness(look: Look, x: Nested, target: Target, group: str) -> str:
     """Why a map may be zero everywhere although the target is another one for another input; nothing where it is the same for all that are tried.
 
     *Meaning* tried are numbers at half their size and beside themselves, and tokens in reverse order, one everywhere, and one that is not there.
@@ -127,7 +127,7 @@ def _bounds(part: Tensor) -> tuple[Tensor, Tensor]:
     return low, high
 
 
-def left_out(look: Looking, target: Target) -> str:
+def left_out(look: Look, target: Target) -> str:
     """What slopes leave out of a target: ways from the input that the model itself takes out of autograd, and functions
     that say themselves what their slope is; mostly nothing.
 

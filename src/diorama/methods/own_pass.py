@@ -16,9 +16,9 @@ from ..core.rounding import rounding
 from ..data import nesting
 from ..data.nesting import Nested
 from ..model.axes import tensors_in
-from ..model.incremental_inference import Incremental
+from ..model.incremental_inference import IncrementalInference
 from ..model.targets import Target
-from .method import Attribution, Looking, Method
+from .method import Attribution, Look, Method
 
 _REMEMBERED = 64
 _BARE: weakref.WeakKeyDictionary[nn.Module, OrderedDict[tuple[Any, ...], Any]] = weakref.WeakKeyDictionary()
@@ -29,7 +29,7 @@ LOOSE = 16.0
 """A rule's pass may fold and split what the model does in one go: so many times an answer's rounding are no other answer."""
 
 
-def _remembered(look: Looking, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
+def _remembered(look: Look, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
     known = _BARE.setdefault(look.model, OrderedDict())
     key = (look.fingerprint, *map(repr, look.edits), *key)
     if key not in known:
@@ -45,7 +45,7 @@ def _named(x: Nested) -> tuple[Any, ...]:
     return tuple((tuple(p.shape), hashlib.blake2b(p.flatten().view(torch.uint8).numpy().data, digest_size=16).digest()) for p in parts)
 
 
-def compare(look: Looking, x: Nested, target: Target, method: Method, found: Attribution) -> None:
+def compare(look: Look, x: Nested, target: Target, method: Method, found: Attribution) -> None:
     """Refuse what a method found in a pass that came to another score than the model does by itself.
 
     *Cost* one forward pass for an input that was not compared before.
@@ -86,7 +86,7 @@ def _apart(a: Tensor, b: Tensor) -> float:
     return float(apart.max()) if apart.numel() else 0.0
 
 
-def windowed(look: Looking, x: Nested, engine: Incremental, run: Callable[[Tensor], Any], image: Tensor) -> bool:
+def windowed(look: Look, x: Nested, engine: IncrementalInference, run: Callable[[Tensor], Any], image: Tensor) -> bool:
     """Whether an engine that computes windows alone sees all that the model does, tried on one changed patch.
 
     *Cost* one pass with the patch's window and one of the whole input, once for the weights, and for each form of input; three

@@ -17,10 +17,10 @@ from ..data import nesting
 from ..data.kinds import Image, Kind, Series
 from ..data.nesting import Nested
 from ..data.volumes import stacked
-from ..model.incremental_inference import Incremental
+from ..model.incremental_inference import IncrementalInference
 from ..model.targets import Target
 from .batches import LARGEST, together
-from .method import Looking
+from .method import Look
 from .own_pass import windowed
 
 FILLS = ("constant", "mean", "blur", "random")
@@ -31,7 +31,7 @@ SWEPT = 64
 
 
 @dataclasses.dataclass(frozen=True)
-class Laid:
+class ImageLayout:
     """One tensor of an input laid out as an image (n, channels, rows, columns), and the way back.
 
     A table's row, a text or a series is an image of one row; the slices of a volume stand one below the other.
@@ -52,7 +52,7 @@ class Laid:
         return not self.image.is_floating_point()
 
 
-def laid_out(x: Nested, kind: Kind | dict[str, Kind] | None) -> list[Laid]:
+def laid_out(x: Nested, kind: Kind | dict[str, Kind] | None) -> list[ImageLayout]:
     """All tensors of an input as images; those of whole numbers only where they look like tokens (n, t)."""
     found = []
     for k, (name, part) in enumerate(nesting.named(x).items()):
@@ -65,25 +65,25 @@ def laid_out(x: Nested, kind: Kind | dict[str, Kind] | None) -> list[Laid]:
     return found
 
 
-def _laid(number: int, part: Tensor, kind: Kind | None) -> Laid | None:
+def _laid(number: int, part: Tensor, kind: Kind | None) -> ImageLayout | None:
     n = len(part)
     if isinstance(kind, Image) and kind.layout == "NHWC" and part.ndim == 4:
-        return Laid(number, part.permute(0, 3, 1, 2), lambda image: image.permute(0, 2, 3, 1).contiguous(), True)
+        return ImageLayout(number, part.permute(0, 3, 1, 2), lambda image: image.permute(0, 2, 3, 1).contiguous(), True)
     if isinstance(kind, Image) and part.ndim == 2 and kind.height and kind.width:
-        return Laid(number, part.reshape(n, -1, kind.height, kind.width), lambda image: image.flatten(1), True)
+        return ImageLayout(number, part.reshape(n, -1, kind.height, kind.width), lambda image: image.flatten(1), True)
     if part.ndim == 4:
-        return Laid(number, part, lambda image: image, True)
+        return ImageLayout(number, part, lambda image: image, True)
     if part.ndim == 5:
         image, back, depth = stacked(part)
-        return Laid(number, image, back, True, depth)
+        return ImageLayout(number, image, back, True, depth)
     if part.ndim == 3 and isinstance(kind, Image):
-        return Laid(number, part[:, None], lambda image: image[:, 0], True)
+        return ImageLayout(number, part[:, None], lambda image: image[:, 0], True)
     if part.ndim == 3 and isinstance(kind, Series) and kind.turned:
-        return Laid(number, part.transpose(1, 2)[:, :, None], lambda image: image[:, :, 0].transpose(1, 2).contiguous(), False)
+        return ImageLayout(number, part.transpose(1, 2)[:, :, None], lambda image: image[:, :, 0].transpose(1, 2).contiguous(), False)
     if part.ndim == 3:
-        return Laid(number, part[:, :, None], lambda image: image[:, :, 0], False)
+        return ImageLayout(number, part[:, :, None], lambda image: image[:, :, 0], False)
     if part.ndim == 2:
-        return Laid(number, part[:, None, None], lambda image: image[:, 0, 0], False)
+        return ImageLayout(number, part[:, None, None], lambda image: image[:, 0, 0], False)
     return None
 
 
@@ -107,7 +107,7 @@ class Grid:
     """Of slices one below the other: no window reaches from one into the next."""
 
     @classmethod
-    def over(cls, laid: Laid, size: int | None, stride: int | None) -> Grid:
+    def over(cls, laid: ImageLayout, size: int | None, stride: int | None) -> Grid:
         """The windows over one tensor; sizes left open are an eighth of an image's shorter side, or one column."""
         rows, columns = laid.image.shape[2:]
         tall = rows // laid.depth
@@ -268,12 +268,12 @@ class PatchedAnswers:
     batches of whole inputs.
     """
 
-    def __init__(self, look: Looking, x: Nested, example: int, laid: Laid, answer: Callable[[Nested], Any]) -> None:
+    def __init__(self, look: Look, x: Nested, example: int, laid: ImageLayout, answer: Callable[[Nested], Any]) -> None:
         self._laid, self._answer = laid, answer
         self._x = nesting.select(x, [example])
         self.image = laid.image[example : example + 1]
         incremental = laid.pixels and laid.depth == 1 and not laid.whole and not look.function
-        self.engine = Incremental(self._run, self.image, cancel=look.cancel) if incremental else None
+        self.engine = IncrementalInference(self._run, self.image, cancel=look.cancel) if incremental else None
         if self.engine is not None and not windowed(look, self._x, self.engine, self._run, self.image):
             self.engine = None
         self._cancel = look.cancel
@@ -326,7 +326,7 @@ def largest(numbers: Tensor) -> Tensor:
     return torch.where(numbers.isfinite(), numbers, 0).abs().flatten(1).amax(1)
 
 
-def answers(look: Looking, target: Target) -> Callable[[Nested], tuple[Tensor, Tensor]]:
+def answers(look: Look, target: Target) -> Callable[[Nested], tuple[Tensor, Tensor]]:
     """What a pass says of each changed input: the target's value and the scores."""
 
     def answer(changed: Nested) -> tuple[Tensor, Tensor]:
@@ -337,6 +337,6 @@ def answers(look: Looking, target: Target) -> Callable[[Nested], tuple[Tensor, T
     return answer
 
 
-def draws_of(look: Looking) -> torch.Generator:
+def draws_of(look: Look) -> torch.Generator:
     """The random numbers of one example: the same for each, so that a batch is explained as its examples are."""
     return torch.Generator().manual_seed(look.seed)

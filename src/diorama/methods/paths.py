@@ -14,7 +14,7 @@ from ..data.nesting import Nested
 from ..model.targets import Target
 from .baseline import Baseline
 from .batches import Sizes, small
-from .method import Looking
+from .method import Look
 
 BASELINES = ("zero", "low", "high", "mean")
 RULES = ("gauss_legendre", "midpoint", "trapezoid", "left", "right")
@@ -23,7 +23,7 @@ BATCH = 8
 Points = tuple[Tensor, ...]
 
 
-def baseline_points(look: Looking, x: Nested, points: Sequence[Tensor], wanted: str) -> Points:
+def baseline_points(look: Look, x: Nested, points: Sequence[Tensor], wanted: str) -> Points:
     """Where a path starts, for each example: the given baseline, or one made from the example's own numbers."""
     if look.baseline is not None:
         given = look.points(look.baseline)
@@ -38,7 +38,7 @@ def baseline_points(look: Looking, x: Nested, points: Sequence[Tensor], wanted: 
     return tuple(_made(at.detach(), wanted, last) for at in points)
 
 
-def begun(look: Looking, wanted: str, scores: Tensor) -> Baseline:
+def begun(look: Look, wanted: str, scores: Tensor) -> Baseline:
     """A path's start in words, with the target there, (n,)."""
     words = {"zero": "zeros", "low": "each channel's lowest number", "high": "each channel's highest number", "mean": "each channel's mean"}[wanted]
     if isinstance(look.kind, kinds.Tokens):
@@ -78,7 +78,7 @@ def nodes(rule: str, steps: int) -> tuple[list[float], list[float]]:
 
 
 def averaged(
-    look: Looking,
+    look: Look,
     x: Nested,
     target: Target,
     place: Callable[[int], Points],

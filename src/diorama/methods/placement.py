@@ -27,7 +27,7 @@ FURTHEST = 1e30
 
 
 @dataclasses.dataclass(frozen=True)
-class Placed:
+class Placement:
     """Where the points are by now, (n, dimensions); how far the work is; and what is needed to go on from here."""
 
     points: Floats
@@ -50,7 +50,7 @@ class Projection(Plugin, abc.ABC):
         return Cost(examples)
 
     @abc.abstractmethod
-    def placed(self, rows: Floats, dimensions: int, start: Floats | None, begun: Any) -> Iterator[Placed]:
+    def placed(self, rows: Floats, dimensions: int, start: Floats | None, begun: Any) -> Iterator[Placement]:
         """Place rows (n, numbers) again and again, the last time for good; closing the iterator stops the work.
 
         ``start`` is an embedding to start from, (n, dimensions); ``begun`` the state that it was stopped in, plain data.
@@ -59,10 +59,10 @@ class Projection(Plugin, abc.ABC):
 
 def placements(
     algorithm: Projection, rows: Floats, dimensions: int, start: Floats | None, begun: Any, held: Floats | None = None
-) -> Iterator[Placed]:
+) -> Iterator[Placement]:
     """Every place that an algorithm yields. *Raises* Faulty where that is no point a row."""
     more = {"held": held} if algorithm.tied and held is not None else {}
-    for placed in yielded(algorithm, lambda: algorithm.placed(rows, dimensions, start, begun, **more), Placed):
+    for placed in yielded(algorithm, lambda: algorithm.placed(rows, dimensions, start, begun, **more), Placement):
         reckoned(algorithm, sound(algorithm, placed), "done", "total")
         points = given(algorithm, placed.points, np.ndarray)
         if points.shape != (len(rows), dimensions):

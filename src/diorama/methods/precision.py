@@ -13,19 +13,19 @@ from ..data.nesting import Nested
 from ..model.changes import state_now
 from ..model.duplicate import duplicate
 from ..model.plain_module import dtype_of, fed
-from .method import Looking, Method
+from .method import Look, Method
 
 NOTE = "Computed in float32, as float16 has no room for it."
 STEPS = "Computed in float32, as the steps of {} are too coarse for differences of answers."
 _COPIES: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[Any, ...], nn.Module]] = weakref.WeakKeyDictionary()
 
 
-def narrow(look: Looking) -> bool:
+def narrow(look: Look) -> bool:
     """Whether the model computes in float16, whose numbers end at 65,504 and begin at 6e-8."""
     return not look.function and dtype_of(look.model) == torch.float16
 
 
-def widened(look: Looking, method: type[Method]) -> str:
+def widened(look: Look, method: type[Method]) -> str:
     """Why a method explains a copy in float32, in a sentence; empty where the model itself is explained."""
     if look.function or dtype_of(look.model) not in (torch.float16, torch.bfloat16):
         return ""
@@ -34,7 +34,7 @@ def widened(look: Looking, method: type[Method]) -> str:
     return NOTE if method.wide and narrow(look) else ""
 
 
-def in_float32(look: Looking, x: Nested) -> tuple[Looking, Nested]:
+def in_float32(look: Look, x: Nested) -> tuple[Look, Nested]:
     """The same look at a copy of the model in float32, made once while its weights stay as they are."""
     now = state_now(look.model)
     if look.model not in _COPIES or _COPIES[look.model][0] != now:

@@ -17,14 +17,14 @@ from ..model.layers import LayerTable
 from ..model.mode import OpMode
 from ..model.ops import rectifier
 from ..model.targets import Target
-from .method import Looking
+from .method import Look
 
 Passing = Literal["guided", "deconvnet"]
 _RUNNING: weakref.WeakKeyDictionary[LayerTable, bool] = weakref.WeakKeyDictionary()
 """Whether a ReLU runs in the model that has these layers."""
 
 
-class Rectifying:
+class RectifierRule:
     """A rule for ops: ReLU, ReLU6 and what equals them pass back only positive signals.
 
     *Meaning* ``guided`` passes a signal back where it and the ReLU's input are positive; ``deconvnet`` wherever it is
@@ -74,26 +74,26 @@ class _RectifiedSignal(torch.autograd.Function):
         return (passed if ctx.top is None else passed * (y < ctx.top)), None, None, None
 
 
-def unrectified(look: Looking, x: Nested, name: str) -> str | None:
+def unrectified(look: Look, x: Nested, name: str) -> str | None:
     """None for a model in which a ReLU runs; else why a method that changes ReLUs does not apply.
 
     *Cost* one forward pass of one example for a model that was not asked about before.
     """
     table = look.layers
     if table not in _RUNNING:
-        rule = Rectifying("guided")
+        rule = RectifierRule("guided")
         with look.opened() as inside, OpMode().replace(rule.counted):
             inside(nesting.select(x, slice(0, 1)))
         _RUNNING[table] = bool(rule.count)
     return None if _RUNNING[table] else f"{name} changes what ReLUs pass back, and none runs in this model; use gradient"
 
 
-def rectified(look: Looking, x: Nested, target: Target, passing: Passing, name: str) -> tuple[Nested, Tensor]:
+def rectified(look: Look, x: Nested, target: Target, passing: Passing, name: str) -> tuple[Nested, Tensor]:
     """What comes back at the input through such ReLUs, and the target.
 
     *Raises* NotApplicable for a model without ReLUs.
     """
-    rule = Rectifying(passing)
+    rule = RectifierRule(passing)
     points = look.points(x)
     there = look.run(x, target, points, rules=(rule,), grad=True)
     if not rule.count:

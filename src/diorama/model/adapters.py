@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from .low_rank_pair import pair
 from .plain_module import named_modules, unwrap
-from .preservation import Untouched
-from .surroundings import Neutral
+from .preservation import Preservation
+from .surroundings import NeutralSurroundings
 
 WHOLE = 1024
 """Of a matrix with more rows and columns than this only the largest singular values are found."""
@@ -79,7 +79,7 @@ def change(model: nn.Module, adapter: Adapter) -> Change | None:
     weight = dict(module.named_parameters())[adapter.weight].detach()
     if weight.ndim != 2:
         return _told(module, weight)
-    with Neutral(), Untouched(model), torch.no_grad():
+    with NeutralSurroundings(), Preservation(model), torch.no_grad():
         base = getattr(module, "base_layer", module)
         if isinstance(base, nn.Embedding) or "Embedding" in type(base).__name__:
             tokens = torch.arange(weight.shape[0], device=weight.device)

@@ -23,9 +23,9 @@ from ..data.nesting import Nested
 from .axes import tensors_in, with_tensor
 from .mode import WithoutModes
 from .plain_module import dtype_of, fed
-from .preservation import Untouched
+from .preservation import Preservation
 from .recurrent_kernels import States
-from .surroundings import Neutral, as_built
+from .surroundings import NeutralSurroundings, as_built
 
 T = TypeVar("T")
 LARGEST = 512
@@ -38,7 +38,7 @@ _JOINED: Any = WeakTensorKeyDictionary()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Filled:
+class FilledBatch:
     """The pass that runs holds these rows of an input of ``count`` examples; those behind the first ``real`` are filled in."""
 
     rows: Tensor
@@ -50,10 +50,10 @@ class Filled:
         return tensor[self.rows.to(tensor.device)] if tensor.ndim and len(tensor) == self.count else tensor
 
 
-_NOW: ContextVar[Filled | None] = ContextVar("filled", default=None)
+_NOW: ContextVar[FilledBatch | None] = ContextVar("filled", default=None)
 
 
-def filled() -> Filled | None:
+def filled() -> FilledBatch | None:
     """What the pass that runs holds, where it is a part of an input."""
     return _NOW.get()
 
@@ -98,7 +98,7 @@ def found(model: nn.Module, x: Nested, error: Exception) -> int | None:
     if isinstance(error, DioramaError | TypeError | MemoryError) or model_failed(error) is None:
         return None
     own, room = nesting.size(x), sum(part.numel() for part in nesting.tensors(x))
-    with WithoutModes(), Neutral():
+    with WithoutModes(), NeutralSurroundings():
         ready = fed(model, x)
         for size in _candidates(str(error)):
             if size != own and size * room <= _ROOM * own and _takes(model, repeated(ready, size), size):
@@ -119,7 +119,7 @@ def _takes(model: nn.Module, x: Nested, size: int) -> bool:
     """
     turned = [*range(1, size), 0]
     try:
-        with Untouched(model), torch.no_grad(), as_built(dtype_of(model)):
+        with Preservation(model), torch.no_grad(), as_built(dtype_of(model)):
             # A network whose state, say, is made for so many examples would stretch a single one to them.
             first = [part for part in tensors_in(nesting.call(model, x)) if part.ndim and len(part) == size]
             again = [part for part in tensors_in(nesting.call(model, nesting.select(x, turned))) if part.ndim and len(part) == size]
@@ -154,14 +154,14 @@ def repeated(x: Nested, size: int) -> Nested:
     return nesting.select(x, torch.arange(size) % nesting.size(x))
 
 
-def parts(x: Nested, size: int) -> Iterator[tuple[Filled, Nested]]:
+def parts(x: Nested, size: int) -> Iterator[tuple[FilledBatch, Nested]]:
     """An input in batches of one size, the last one filled up with its last example."""
     count = nesting.size(x)
     for start in range(0, count, size):
         rows = torch.arange(start, start + size).clamp_max(count - 1)
         with WithoutModes():
             part = nesting.select(x, rows)
-        yield Filled(rows, min(size, count - start), count), part
+        yield FilledBatch(rows, min(size, count - start), count), part
 
 
 def called(model: nn.Module, x: Nested) -> Any:
@@ -183,7 +183,7 @@ def real(tensor: Tensor) -> Tensor:
 
 
 @contextmanager
-def holding(part: Filled) -> Iterator[None]:
+def holding(part: FilledBatch) -> Iterator[None]:
     """Within, the pass that runs is known to be this part of an input."""
     token = _NOW.set(part)
     try:
@@ -192,7 +192,7 @@ def holding(part: Filled) -> Iterator[None]:
         _NOW.reset(token)
 
 
-def joined(own: list[tuple[Filled, Any]]) -> Any:
+def joined(own: list[tuple[FilledBatch, Any]]) -> Any:
     """What the parts of an input gave, as one answer to the input: filled rows are cut off, what counts no example is the first's."""
     if not own or own[0][1] is None:
         return None
@@ -204,7 +204,7 @@ def joined(own: list[tuple[Filled, Any]]) -> Any:
     return answer
 
 
-def _together(own: list[tuple[Filled, Tensor]]) -> Tensor:
+def _together(own: list[tuple[FilledBatch, Tensor]]) -> Tensor:
     size = len(own[0][0].rows)
     shape = own[0][1].shape
     axis = next((axis for axis in (0, 1) if len(shape) > axis and shape[axis] == size), None)
@@ -222,7 +222,7 @@ def _lengthened(tensor: Tensor, sizes: list[int], axis: int) -> Tensor:
     return functional.pad(tensor, [n for gap in reversed(missing) for n in (0, gap)]) if any(missing) else tensor
 
 
-def kept(own: list[tuple[Filled, Tensor]]) -> Tensor:
+def kept(own: list[tuple[FilledBatch, Tensor]]) -> Tensor:
     """An activation that was kept in each part, put together; gradients by it are those by its parts (``sources``)."""
     with WithoutModes():
         made = _together(own)
@@ -233,13 +233,13 @@ def kept(own: list[tuple[Filled, Tensor]]) -> Tensor:
     return made
 
 
-def sources(point: Tensor) -> list[tuple[Filled, Tensor]] | None:
+def sources(point: Tensor) -> list[tuple[FilledBatch, Tensor]] | None:
     """The activations that a point was put together from; None where it lies on the way to the output itself."""
-    found: list[tuple[Filled, Tensor]] | None = _JOINED.get(point)
+    found: list[tuple[FilledBatch, Tensor]] | None = _JOINED.get(point)
     return found
 
 
-def states(own: list[tuple[Filled, States]]) -> States:
+def states(own: list[tuple[FilledBatch, States]]) -> States:
     """The states of a recurrent layer for all examples, from those of the parts that went through the model."""
 
     def through(found: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

@@ -22,15 +22,15 @@ from .edits import Edit, EditedWeights, edited, failing
 from .inplace_ops import writes
 from .layers import LayerTable, layers, recurrent_parts
 from .mode import OpMode, OpNames, Run, Trail, WithoutModes, answering
-from .opaque_ops import Gates, Opaque
+from .opaque_ops import Gates, OpaqueOps
 from .packed_sequences import Lengths, ending, holds_packed, steps, steps_in, unpacked
 from .patterns import PARTS
 from .plain_module import device_of, dtype_of, layer_modules, named_modules, placed, unwrap
 from .points import Point, Points, points
-from .preservation import Mode, Untouched
+from .preservation import Mode, Preservation
 from .recurrent_kernels import States, with_ends
 from .slopes import SlopeErrors
-from .surroundings import Neutral, as_built
+from .surroundings import NeutralSurroundings, as_built
 
 Reduce = Callable[[str, Tensor], Any]
 _FAST = (nn.MultiheadAttention, nn.TransformerEncoder, nn.TransformerEncoderLayer)
@@ -137,7 +137,7 @@ class Capture:
         else:
             self._edits.setdefault(key.name, []).append(edit)
 
-    def _open(self, gates: Gates) -> Opaque | None:
+    def _open(self, gates: Gates) -> OpaqueOps | None:
         """What opens recurrent kernels and attention, when something inside them is asked for."""
         parts = {name for name, path in self._paths.items() if name != path and without_call(name) == name}
         if self._all:
@@ -145,7 +145,7 @@ class Capture:
         inside = any(name.partition(":")[0] in PARTS for name in self._between)
         if not (parts or self._inner or gates or self._attends or inside):
             return None
-        return Opaque(self._modules, parts=frozenset(parts), keep=self._keep_part, edits=self._inner, gates=gates)
+        return OpaqueOps(self._modules, parts=frozenset(parts), keep=self._keep_part, edits=self._inner, gates=gates)
 
     def _path(self, name: str) -> str:
         """The path of the module in which a named layer runs."""
@@ -160,8 +160,8 @@ class Capture:
     def __enter__(self) -> Capture:
         self._stack = ExitStack()
         try:
-            self._stack.enter_context(Neutral(self._grad))
-            self._stack.enter_context(Untouched(self.model, self._mode))
+            self._stack.enter_context(NeutralSurroundings(self._grad))
+            self._stack.enter_context(Preservation(self.model, self._mode))
             self._stack.enter_context(EditedWeights(self.model, self._modules, self._weights))
             # Asked once for all passes: a look at every weight costs as much as a small network's pass.
             self._device, self._dtype = device_of(self.model), dtype_of(self.model)
@@ -204,11 +204,11 @@ class Capture:
     def _in_parts(self, x: Nested, size: int) -> Any:
         """A model that takes one number of examples alone: the input goes through it in batches of that size."""
         reduce, self._reduce = self._reduce, None
-        answers: list[tuple[batch_size.Filled, Any]] = []
-        values: dict[str, list[tuple[batch_size.Filled, Any]]] = {}
-        patterns: dict[str, list[tuple[batch_size.Filled, Any]]] = {}
-        ends: dict[str, list[tuple[batch_size.Filled, Any]]] = {}
-        states: list[tuple[batch_size.Filled, dict[str, States]]] = []
+        answers: list[tuple[batch_size.FilledBatch, Any]] = []
+        values: dict[str, list[tuple[batch_size.FilledBatch, Any]]] = {}
+        patterns: dict[str, list[tuple[batch_size.FilledBatch, Any]]] = {}
+        ends: dict[str, list[tuple[batch_size.FilledBatch, Any]]] = {}
+        states: list[tuple[batch_size.FilledBatch, dict[str, States]]] = []
         try:
             with torch.set_grad_enabled(self._grad):
                 for part, batch in batch_size.parts(x, size):

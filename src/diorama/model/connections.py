@@ -21,7 +21,7 @@ from .layers import Layer
 from .mode import OpMode, Trail
 from .ops import OPS
 from .plain_module import fed, named_modules, unwrap
-from .preservation import Untouched
+from .preservation import Preservation
 from .recurrent_kernels import KERNELS, Kernel
 from .recurrent_tracks import RecurrentTracks, picked
 from .tracks import Tracks, Whole
@@ -231,8 +231,8 @@ def connections(model: nn.Module, x: Nested, layers: Sequence[Layer]) -> Connect
     follow = RecurrentTracks(plain, {layer.name: layer.unit_axis for layer in layers})
     trail = Trail(named_modules(plain), closed=follow.closed)
     names = tuple(layer.name for layer in layers)
-    fed_by = _Fed(plain, trail, layers)
-    with Untouched(plain), trail, torch.no_grad(), OpMode().on_op(follow.ran).on_op(fed_by.ran):
+    fed_by = _TensorOrigins(plain, trail, layers)
+    with Preservation(plain), trail, torch.no_grad(), OpMode().on_op(follow.ran).on_op(fed_by.ran):
         follow.begin()
         fed_by.begin(few)
         nesting.call(plain, few)
@@ -252,7 +252,7 @@ def connections(model: nn.Module, x: Nested, layers: Sequence[Layer]) -> Connect
     return Connections(names, tuple(writes), tuple(reads), fed_by.feeds(), fed_by.aside(), fed_by.tables(), signs)
 
 
-class _Fed:
+class _TensorOrigins:
     """Whose answers each tensor of a pass is made of, with no weights between."""
 
     OTHER = ""

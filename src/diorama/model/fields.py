@@ -21,7 +21,7 @@ from .hidden_ops import hidden
 from .layers import Layer, LayerTable
 from .mode import OpMode, Trail
 from .plain_module import fed, layer_modules, unwrap
-from .preservation import Untouched
+from .preservation import Preservation
 from .reaches import Reach
 
 
@@ -80,7 +80,7 @@ def fields(
     if hidden(plain, ready):
         return {}
     tracer = _Tracer(table)
-    with Untouched(plain), torch.no_grad(), Trail(layer_modules(plain), closed=tracer.closed) as trail:
+    with Preservation(plain), torch.no_grad(), Trail(layer_modules(plain), closed=tracer.closed) as trail:
         trail.restart()
         return tracer.run(plain, ready, axes)
 

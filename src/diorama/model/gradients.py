@@ -23,7 +23,7 @@ CELLS = 16_000_000
 
 
 @dataclasses.dataclass(frozen=True)
-class Lasts:
+class LastGradients:
     """The last layer's gradient of each example's loss, as the two factors of its outer products.
 
     *Shapes* ``slopes`` (n, times, units): of the loss with respect to what the layer answers; ``inputs`` (n, times, numbers):
@@ -34,7 +34,7 @@ class Lasts:
     inputs: Tensor
 
     @classmethod
-    def joined(cls, parts: list[Lasts]) -> Lasts:
+    def joined(cls, parts: list[LastGradients]) -> LastGradients:
         """Several batches as one; where one has fewer places, nothing follows."""
         times = max(part.slopes.shape[1] for part in parts)
 
@@ -43,14 +43,14 @@ class Lasts:
 
         return cls(torch.cat([padded(part.slopes) for part in parts]), torch.cat([padded(part.inputs) for part in parts]))
 
-    def scaled(self, factors: Sequence[float]) -> Lasts:
+    def scaled(self, factors: Sequence[float]) -> LastGradients:
         """The same with the gradient of the weight, and that of the bias where there is one, times a number each."""
         inputs = self.inputs * factors[0]
         if len(factors) > 1:
             inputs[..., -1] = self.inputs[..., -1] * factors[1]
-        return Lasts(self.slopes, inputs)
+        return LastGradients(self.slopes, inputs)
 
-    def dot(self, other: Lasts) -> Tensor:
+    def dot(self, other: LastGradients) -> Tensor:
         """The product of every gradient here with the one gradient of ``other``, (n,)."""
         wanted, given = other.slopes[0].double(), other.inputs[0].double()
         found = []
@@ -140,15 +140,15 @@ class LastLayer:
         names = {id(weight): name for name, weight in self._model.named_parameters()}
         return tuple(names.get(id(one), "") for one in (self._module.weight, self._module.bias) if one is not None)
 
-    def gradients(self, x: Nested, y: Tensor) -> Lasts:
+    def gradients(self, x: Nested, y: Tensor) -> LastGradients:
         """The gradients of a batch: one forward pass, and one backward from the losses to the layer."""
         bound = batch_size(self._model)
         if bound is None or size(x) == bound:
             return self._gradients(x, y)
         found = [(part, self._gradients(batch, part.select(y))) for part, batch in parts(x, bound)]
-        return Lasts.joined([Lasts(own.slopes[: part.real], own.inputs[: part.real]) for part, own in found])
+        return LastGradients.joined([LastGradients(own.slopes[: part.real], own.inputs[: part.real]) for part, own in found])
 
-    def _gradients(self, x: Nested, y: Tensor) -> Lasts:
+    def _gradients(self, x: Nested, y: Tensor) -> LastGradients:
         met: list[tuple[Tensor, Tensor]] = []
 
         def hook(module: nn.Module, given: tuple[Any, ...], answer: Tensor) -> Tensor:
@@ -169,10 +169,10 @@ class LastLayer:
         if any(len(given) != count for given, _ in met):
             raise NotApplicable(f"the last layer, {self.name!r}, does not have the example on its first axis; choose layers=all")
         factors = [_factors(self._module, given, slope) for (given, _), slope in zip(met, slopes, strict=True)]
-        return Lasts(torch.cat([one[0] for one in factors], 1).cpu(), torch.cat([one[1] for one in factors], 1).cpu())
+        return LastGradients(torch.cat([one[0] for one in factors], 1).cpu(), torch.cat([one[1] for one in factors], 1).cpu())
 
 
-class Sketching:
+class Sketcher:
     """Sketches of the gradients of all weights: every number goes with a random sign into a random one of few sums."""
 
     def __init__(self, model: nn.Module, reading: Reading, dimensions: int, seed: int) -> None:

@@ -20,7 +20,7 @@ from .batch_size import fitting
 from .mode import OpMode, OpNames, Trail
 from .ops import ALIASES, NOTHING_DONE, named
 from .plain_module import fed, named_modules, unwrap, weights_in
-from .preservation import Untouched
+from .preservation import Preservation
 
 Edge = tuple[str, str, str]
 _MULTIPLIES = named("weights")
@@ -210,7 +210,7 @@ def graph(model: nn.Module, x: Nested) -> Graph:
 
 def _found(plain: nn.Module, few: Nested) -> Graph:
     look = GraphLook(plain, few)
-    with Untouched(plain), look, torch.no_grad(), OpMode().on_op(look.ran):
+    with Preservation(plain), look, torch.no_grad(), OpMode().on_op(look.ran):
         output = nesting.call(plain, few)
     return look.graph(output)
 

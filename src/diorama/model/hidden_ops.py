@@ -21,8 +21,8 @@ from .mode import OpMode, Run, Trail, WithoutModes
 from .ops import ASKS, LIKE
 from .outputs import Wanted, pick
 from .plain_module import device_of, dtype_of, fed, held, named_modules, unwrap
-from .preservation import Untouched, grads_asked
-from .surroundings import Neutral, as_built
+from .preservation import Preservation, grads_asked
+from .surroundings import NeutralSurroundings, as_built
 
 OWN_SLOPE = "the autograd function"
 """So begins what is said of a function whose backward is written by hand."""
@@ -36,7 +36,7 @@ _WHOLE = frozenset({torch.int8, torch.uint8, torch.int16, torch.int32, torch.int
 
 
 @dataclasses.dataclass(frozen=True)
-class Hidden:
+class HiddenOps:
     """What a pass does that the mode does not see, in words, each with the layer that runs it; false for nothing."""
 
     found: tuple[str, ...] = ()
@@ -51,10 +51,10 @@ class Hidden:
         return " and ".join(self.found[:3]) + (" and more" if len(self.found) > 3 else "")
 
 
-_KNOWN: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[Any, ...], Hidden]] = weakref.WeakKeyDictionary()
+_KNOWN: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[Any, ...], HiddenOps]] = weakref.WeakKeyDictionary()
 
 
-def hidden(model: nn.Module, x: Nested, outputs: Wanted = None) -> Hidden:
+def hidden(model: nn.Module, x: Nested, outputs: Wanted = None) -> HiddenOps:
     """What a model runs beside the ops that the mode sees; found once for a model, a form of input and the piece that scores are read from.
 
     *Meaning* ``found``: functions of ``torch.jit`` and ``vmap`` (their result is made by no op that was seen), autograd functions of
@@ -70,11 +70,11 @@ def hidden(model: nn.Module, x: Nested, outputs: Wanted = None) -> Hidden:
         found = _found(model, whole(model, nesting.select(ready, slice(0, 2))), outputs)
         if found is None:  # a model that is bound to its batch runs with as many examples as there are, or not at all
             found = _found(model, whole(model, ready), outputs)
-        _KNOWN[model] = (key, Hidden() if found is None else found)
+        _KNOWN[model] = (key, HiddenOps() if found is None else found)
     return _KNOWN[model][1]
 
 
-def _found(model: nn.Module, x: Nested, outputs: Wanted) -> Hidden | None:
+def _found(model: nn.Module, x: Nested, outputs: Wanted) -> HiddenOps | None:
     """What is hidden; None where the model does not run."""
     watch = _Watch()
     watch.trail = Trail(named_modules(model), closed=lambda name, module, args, output: watch.answered(name, next(iter(tensors_in(output)), None)))
@@ -87,21 +87,21 @@ def _found(model: nn.Module, x: Nested, outputs: Wanted) -> Hidden | None:
         tensor for tensor in held(model)
         if isinstance(tensor, nn.Parameter) and tensor.is_floating_point() and not tensor.is_inference()
     ]
-    with WithoutModes(), Neutral(), Untouched(model), grads_asked(weights, True), cudnn, watch.trail, as_built(dtype_of(model)):
+    with WithoutModes(), NeutralSurroundings(), Preservation(model), grads_asked(weights, True), cudnn, watch.trail, as_built(dtype_of(model)):
         try:
             with OpMode().around(watch.ran):
                 output = nesting.call(model, x)
         except DioramaError:
             raise
         except Exception:  # noqa: BLE001 - whatever a model says of an input that it does not take; the pass itself tells it
-            return Hidden(tuple(watch.found)) if watch.found else None
+            return HiddenOps(tuple(watch.found)) if watch.found else None
         watch.trail.open.clear()
         for tensor in tensors_in(output):
             watch.given(tensor)
         with contextlib.suppress(DioramaError):  # of a model whose scores nobody knows how to read nothing is asked
             # What else it answers, such as a memory that the next call takes, is no way to the scores.
             watch.answered("", pick(output, outputs)[0])
-    return Hidden(tuple(watch.found), tuple(watch.detached.items()))
+    return HiddenOps(tuple(watch.found), tuple(watch.detached.items()))
 
 
 class _Watch:

@@ -20,25 +20,25 @@ from ..core.errors import NotApplicable, UsageError
 from .axes import each_tensor
 from .mode import OpMode
 from .ops import ASKS, DROPOUT, WINDOWED
-from .windows import Pads, Slide, Unchanged, Window, union
+from .windows import Pads, Slide, UnchangedMap, Window, union
 
 
 @dataclasses.dataclass
-class _Kept:
+class _KeptResult:
     """The result of one op on the unchanged input, and what it was made from."""
 
     name: str
-    sources: list[Unchanged]
+    sources: list[UnchangedMap]
     rest: list[Any]
-    result: Unchanged
+    result: UnchangedMap
 
-    def made_from(self, name: str, sources: list[Unchanged], rest: list[Any]) -> bool:
+    def made_from(self, name: str, sources: list[UnchangedMap], rest: list[Any]) -> bool:
         """The op is the same, of the same maps and the same other parts."""
         alike = self.name == name and len(self.sources) == len(sources) and len(self.rest) == len(rest)
         return alike and all(map(operator.is_, self.sources, sources)) and all(map(_equal, self.rest, rest))
 
 
-class Incremental:
+class IncrementalInference:
     """One input of a model, of which patches are changed many times over.
 
     *Meaning* ``run`` is any function of a batch (a model, or a capture and a target over one). Calling the engine with
@@ -58,8 +58,8 @@ class Incremental:
             came = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
             raise NotApplicable(f"patches are changed in one image (1, channels, rows, columns), got {came}")
         self._run, self._cancel = run, cancel
-        self._input = Unchanged(x.detach().clone())
-        self._kept: dict[int, _Kept] = {}
+        self._input = UnchangedMap(x.detach().clone())
+        self._kept: dict[int, _KeptResult] = {}
         self._weights: dict[int, tuple[Tensor, int, Tensor]] = {}
         self._windows: Any = WeakTensorKeyDictionary()
         self._count = 0
@@ -149,7 +149,7 @@ class Incremental:
             return self._at_places(name, func, args, kwargs) if whole and axis in (1, -3) else NotImplemented
         return NotImplemented
 
-    def _base(self, name: str, func: Callable[..., Any], args: Any, kwargs: Any) -> Unchanged:
+    def _base(self, name: str, func: Callable[..., Any], args: Any, kwargs: Any) -> UnchangedMap:
         """The result of an op on the unchanged input, computed once."""
         found = [self._windows.get(tensor) for tensor in _tensors((args, kwargs))]
         sources = [window.base for window in found if window is not None]
@@ -163,8 +163,8 @@ class Incremental:
             # A copy, as the op may write into it.
             return tensor if window is None else window.base.tensor.clone()
 
-        result = Unchanged(func(*each_tensor(args, unchanged), **each_tensor(kwargs, unchanged)))
-        self._kept[self._count] = _Kept(name, sources, rest, result)
+        result = UnchangedMap(func(*each_tensor(args, unchanged), **each_tensor(kwargs, unchanged)))
+        self._kept[self._count] = _KeptResult(name, sources, rest, result)
         return result
 
     def _at_places(
@@ -239,7 +239,7 @@ class Incremental:
         return self._slid(window, slides, -torch.inf if largest else 0.0, compute, self._base(name, func, args, kwargs))
 
     def _slid(
-        self, window: Window, slides: Sequence[Slide], fill: float, compute: Callable[[Tensor], Tensor], base: Unchanged
+        self, window: Window, slides: Sequence[Slide], fill: float, compute: Callable[[Tensor], Tensor], base: UnchangedMap
     ) -> Tensor:
         """A window of the output of an op with a kernel, computed from the block of the input that it reads."""
         down, over = slides

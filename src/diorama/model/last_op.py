@@ -28,7 +28,7 @@ _WEIGHTS = ops.named("weights", "product") | {"baddbmm", "bilinear"}
 _TELLING = _KEPT | _SUMS | _WEIGHTS | _ENDS.keys() | {"log", "exp"}
 
 
-class Ending(OpMode):
+class AnswerTrace(OpMode):
     """A context that a model runs in, which then knows by what its answer was made: :meth:`of`.
 
     *Meaning* numbers tell little: raw scores of a network at its start may lie between 0 and 1, or add up to 1. The op that
@@ -80,12 +80,12 @@ class Ending(OpMode):
 
 def made_by(
     model: nn.Module, x: Nested, look: Callable[[Nested], Any], around: Around | None = None, on_op: Callback | None = None
-) -> tuple[Any, Ending]:
+) -> tuple[Any, AnswerTrace]:
     """What a pass answers, and how that was made; one that takes one number of examples alone is found out on the way.
 
     ``around`` goes round every op of it, and ``on_op`` hears of each, for who wants to know more of the same pass.
     """
-    ending = Ending()
+    ending = AnswerTrace()
     if on_op is not None:
         ending.on_op(on_op)
     if around is not None:

@@ -15,7 +15,7 @@ LEAST = 1 << 17
 _LAST = torch.channels_last
 
 
-class ChannelsLast:
+class ChannelsLastRule:
     """A rule for an OpMode: from the first large map on, 2-D convolutions read and write with the channels last.
 
     *Meaning* values, shapes and gradients are those of the model's own order, but for rounding; only strides differ. Where

@@ -54,7 +54,7 @@ def _called(func: Callable[..., Any]) -> tuple[str, bool]:
     return op_name(func), is_overload(func)
 
 
-class Aside:
+class OwnOps:
     """A context in which the ops that a mode sees are diorama's own: a class, as each layer of each pass enters one."""
 
     __slots__ = ("_mode",)
@@ -103,9 +103,9 @@ class OpMode(TorchFunctionMode):
         self._around = callback
         return self
 
-    def aside(self) -> Aside:
+    def aside(self) -> OwnOps:
         """Within, ops are diorama's own, and the model's names and rules do not count them."""
-        return Aside(self)
+        return OwnOps(self)
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Iterable[type], args: Any = (), kwargs: dict[str, Any] | None = None

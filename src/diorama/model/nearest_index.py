@@ -22,7 +22,7 @@ def directed(codes: Tensor) -> Tensor:
     return F.normalize(torch.nan_to_num(codes.float(), 0, 0, 0), dim=-1)
 
 
-class Compared:
+class ExactIndex:
     """The k nearest of each query among all codes seen so far, by comparing with every one: exact, in constant memory.
 
     *Shapes* ``queries`` (q, units); ``near``, ``numbers`` (q, k), nearest first, of equals the one with the lower

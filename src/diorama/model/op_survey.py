@@ -18,9 +18,9 @@ from .batch_size import batch_size, found, whole
 from .example_axis import Layout, alike, grown
 from .mode import OpMode, OpNames, Trail, WithoutModes
 from .plain_module import dtype_of, fed, named_modules
-from .preservation import Untouched
+from .preservation import Preservation
 from .short_texts import shorter
-from .surroundings import Neutral, as_built
+from .surroundings import NeutralSurroundings, as_built
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,7 +190,7 @@ class OpSurvey:
     def run(self, x: Nested) -> None:
         """Run the model on so many examples."""
         look, built = OpMode().on_op(self._ran), as_built(dtype_of(self.model))
-        with WithoutModes(), Neutral(), Untouched(self.model), self.trail, torch.no_grad(), built, look:
+        with WithoutModes(), NeutralSurroundings(), Preservation(self.model), self.trail, torch.no_grad(), built, look:
             nesting.call(self.model, x)
         self.maker.clear()
         self.unit.clear()

@@ -21,7 +21,7 @@ from .recurrent_kernels import Carry, Kernel, States
 Gates = bool | Carry | Callable[[str, States], None]
 
 
-class Opaque:
+class OpaqueOps:
     """A rule for an OpMode that opens the kernels of the modules asked for, and runs all others as they are.
 
     ``keep(name, h)`` sees the output of each part of a recurrent module named in ``parts`` and returns what goes on. ``gates``

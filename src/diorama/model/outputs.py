@@ -14,7 +14,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from ..core.errors import NotApplicable, UsageError, not_found
 from .criteria import class_weights, each_by, mean, told_by, weighted
-from .last_op import Ending
+from .last_op import AnswerTrace
 from .tasks import CLASSES as CLASSES
 from .tasks import IGNORED as IGNORED
 from .tasks import TASKS as TASKS
@@ -69,7 +69,7 @@ class Reading:
         classes: Sequence[str] = (),
         form: str | None = None,
         ahead: bool | None = None,
-        ending: Ending | None = None,
+        ending: AnswerTrace | None = None,
     ) -> Reading:
         """Find out how to read an output of a few examples, from it and from the truth (of these or of more examples).
 

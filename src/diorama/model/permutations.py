@@ -17,7 +17,7 @@ from .batch_size import whole
 from .duplicate import duplicate
 from .mode import OpMode, Trail
 from .plain_module import fed, named_modules, unwrap
-from .preservation import Untouched
+from .preservation import Preservation
 from .tracks import Tracks, Whole
 
 _ALIKE = 1e-3
@@ -90,7 +90,7 @@ def permutations(model: nn.Module, x: Nested, axes: Mapping[str, int]) -> Permut
     few = whole(plain, fed(plain, nesting.select(x, slice(0, 2))))
     follow = Tracks(plain, axes)
     trail = Trail(named_modules(plain), closed=follow.closed)
-    with Untouched(plain), trail, torch.no_grad(), OpMode().on_op(follow.ran):
+    with Preservation(plain), trail, torch.no_grad(), OpMode().on_op(follow.ran):
         follow.begin()
         output = nesting.call(plain, few)
     follow.end(output)
@@ -127,7 +127,7 @@ def _holding(model: nn.Module, x: Nested, found: Permutations) -> Permutations:
 
 
 def _answer(model: nn.Module, x: Nested) -> list[Tensor]:
-    with Untouched(model), torch.no_grad():
+    with Preservation(model), torch.no_grad():
         return [part.double() for part in tensors_in(nesting.call(model, x)) if part.is_floating_point()]
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .plain_module import made_in_inference, modules_of, wrapped_children
-from .randomness import RandomKept
+from .randomness import RandomnessKeeper
 
 Mode = Literal["eval", "train"]
 _INTERNAL = frozenset(vars(nn.Module()))
@@ -23,7 +23,7 @@ _DEEP, _MANY = 4, 2_000
 """So deep, and so many things, are looked through in what a module holds: a cache of keys and values lies well within."""
 
 
-class Untouched:
+class Preservation:
     """A context in which a model may be run in another mode without a trace.
 
     Buffers and plain tensors that modules hold, themselves or in lists, dicts and plain objects, are replaced by copies, so
@@ -35,10 +35,10 @@ class Untouched:
     def __init__(self, model: nn.Module, mode: Mode = "eval") -> None:
         self._model, self._mode = model, mode
 
-    def __enter__(self) -> Untouched:
+    def __enter__(self) -> Preservation:
         self._stack = ExitStack()
         try:
-            self.random = self._stack.enter_context(RandomKept())
+            self.random = self._stack.enter_context(RandomnessKeeper())
             training = self._mode == "train"
             modules = list(modules_of(self._model))
             switch = not training or not any(module.training for module in modules)
@@ -75,7 +75,7 @@ def grads_asked(tensors: Iterable[Tensor], wanted: bool) -> Iterator[None]:
             tensor.requires_grad_(not wanted)
 
 
-class WeightsKept:
+class KeptWeights:
     """What a model's weights and buffers are before code of others has it in hand, so that all that it wrote can be put back.
 
     *Meaning* numbers are compared, not counts of writes: ``.data`` and numpy write without a count, and what is put back by who changed it is

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..data import nesting
 from .axes import tensors_in
 from .layers import Layer
-from .preservation import Mode, Untouched
+from .preservation import Mode, Preservation
 
 Place = tuple[Any, int]
 """A tensor by the node that made it, and as which of the node's results."""
@@ -74,7 +74,7 @@ def code_layers(
         made: dict[Place, Layer] = {}
         handles = [modules[path].register_forward_hook(_noting(made, layer)) for path, layer in known.items()]
         try:
-            with Untouched(model, mode), torch.enable_grad():
+            with Preservation(model, mode), torch.enable_grad():
                 draws = _drawn_anew(lambda: _draws(scores(nesting.call(model, x)), (*tensors_in(x), *model.parameters(), *model.buffers())))
         except (RuntimeError, ValueError, TypeError):  # some models do not run so few examples in train mode
             draws = []

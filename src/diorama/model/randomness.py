@@ -28,7 +28,7 @@ def _generators() -> list[torch.Generator]:
     return found
 
 
-class _Aside(TorchFunctionMode):
+class _AsideDraws(TorchFunctionMode):
     """Runs each drawing op on a state of its own, and gives the generators back at once."""
 
     def __init__(self) -> None:
@@ -52,20 +52,20 @@ class _Aside(TorchFunctionMode):
                 generator.set_state(state)
 
 
-class RandomKept:
+class RandomnessKeeper:
     """A context that leaves torch's, Python's and NumPy's generators as it found them.
 
     Alone in the process, it saves them and sets them back. Beside other threads it may not set back what they draw
     meanwhile, so there each drawing op of torch is set aside by itself (draws by Python's and NumPy's are then left).
     """
 
-    _aside: _Aside | None
+    _aside: _AsideDraws | None
 
-    def __enter__(self) -> RandomKept:
+    def __enter__(self) -> RandomnessKeeper:
         self._stack, self._aside = ExitStack(), None
         self._found = [(generator, generator.get_state()) for generator in _generators()]
         if threading.active_count() > 1:
-            self._aside = self._stack.enter_context(_Aside())
+            self._aside = self._stack.enter_context(_AsideDraws())
             return self
         for generator, state in self._found:
             self._stack.callback(generator.set_state, state)

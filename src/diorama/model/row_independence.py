@@ -40,7 +40,7 @@ class _MayMeet(Exception):
     """Of an op it is not known that it leaves examples to themselves."""
 
 
-class RowsApart:
+class RowFollower:
     """Follows a pass for as long as every op is one of those that answer each example for itself, wherever its axis lies.
 
     *Meaning* ``sure``: whatever was made of the input so far has a place for each example, made of that example, of weights and of

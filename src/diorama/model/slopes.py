@@ -28,7 +28,7 @@ def slopes(
     return tuple(next(found) if own is None else _of_parts(own, [next(found) for _ in own]) for own in parts)
 
 
-def _of_parts(own: Sequence[tuple[batch_size.Filled, Tensor]], found: Sequence[Tensor | None]) -> Tensor | None:
+def _of_parts(own: Sequence[tuple[batch_size.FilledBatch, Tensor]], found: Sequence[Tensor | None]) -> Tensor | None:
     """The slope by an activation that lies in several passes: filled rows have none."""
     if all(slope is None for slope in found):
         return None

@@ -15,7 +15,7 @@ T = TypeVar("T")
 _CALLERS: ContextVar[torch.device | None] = ContextVar("callers_device", default=None)
 
 
-class Neutral:
+class NeutralSurroundings:
     """A context as a fresh process has it: gradients on, no inference mode, no autocast, float32, and the CPU by default.
 
     With ``gradients=False`` the caller's ``no_grad`` holds, which changes no number.
@@ -25,7 +25,7 @@ class Neutral:
     def __init__(self, gradients: bool = True) -> None:
         self._gradients = gradients
 
-    def __enter__(self) -> Neutral:
+    def __enter__(self) -> NeutralSurroundings:
         self._stack = ExitStack()
         if torch.is_inference_mode_enabled():
             self._stack.enter_context(torch.inference_mode(False))
@@ -71,7 +71,7 @@ def neutrally(made: Iterator[T]) -> Iterator[T]:
     """The same iterator, every step of which runs in neutral surroundings, while the caller's own hold between them."""
     try:
         while True:
-            with Neutral(), steady():
+            with NeutralSurroundings(), steady():
                 try:
                     item = next(made)
                 except StopIteration:

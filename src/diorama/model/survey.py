@@ -25,8 +25,8 @@ from .mode import Run, WithoutModes, op_name, run_bare
 from .outputs import pick
 from .packed_sequences import holds_packed, unpacked
 from .plain_module import layer_modules, weights_in
-from .preservation import Untouched
-from .row_independence import RowsApart, state
+from .preservation import Preservation
+from .row_independence import RowFollower, state
 from .short_texts import shorter
 
 _HELD = 1 << 24
@@ -62,9 +62,9 @@ def _looked(plain: nn.Module, x: Nested, like: LayerSurvey | None = None) -> Lay
     modules = layer_modules(plain) if like is None else like.modules
     look = LayerSurvey(modules, nesting.size(x), plain.parameters() if like is None else (), like)
     look.graph = isinstance(plain, torch.fx.GraphModule)
-    look.followed.rows = RowsApart(plain, x, look.followed.own)
+    look.followed.rows = RowFollower(plain, x, look.followed.own)
     try:
-        with look.hooked(), Untouched(plain), torch.no_grad(), look.followed:
+        with look.hooked(), Preservation(plain), torch.no_grad(), look.followed:
             output = nesting.call(plain, x)
         look.ended(output)
     finally:
@@ -90,7 +90,7 @@ class FirstLook:
 
     def __enter__(self) -> FirstLook:
         look, followed = self._look, self._look.followed
-        self._rows = rows = RowsApart(self._plain, self._x, followed.own, math.inf if self._whole else _HELD)
+        self._rows = rows = RowFollower(self._plain, self._x, followed.own, math.inf if self._whole else _HELD)
         self._stack = contextlib.ExitStack()
         if not self._whole and (not rows.sure or look.examples < 2):
             return self
@@ -246,7 +246,7 @@ class _FollowedLayers(TorchFunctionMode):
         self.open: list[nn.Module] = []
         self.on = True
         """The network runs: what is asked before and after is none of its ops."""
-        self.rows: RowsApart | None = None
+        self.rows: RowFollower | None = None
         """While the network runs: whether its ops surely answer each example for itself."""
         self.picks = self.chooses = self.draws = False
         """Rows were picked or sorted; Python was told computed numbers, and may have gone another way by them; random ones were drawn."""

@@ -17,8 +17,8 @@ from .batch_size import batch_size
 from .mode import OpMode, OpNames, Run, Trail, WithoutModes
 from .plain_module import dtype_of, fed, named_modules, unwrap
 from .points import Point, points
-from .preservation import Untouched
-from .surroundings import Neutral, as_built
+from .preservation import Preservation
+from .surroundings import NeutralSurroundings, as_built
 
 _FROZEN = frozenset({"rsqrt", "sqrt", "var", "std", "norm", "var_mean", "std_mean", "reciprocal", "vector_norm"})
 """Of a norm written by hand: what its sizes are made of, which a linear look holds fixed."""
@@ -64,7 +64,7 @@ class Tail:
         trail = Trail(named_modules(self.model))
         self._names = OpNames(trail)
         mode, built = OpMode(cancel=cancel).around(self._ran), as_built(dtype_of(self.model))
-        with WithoutModes(), Neutral(), Untouched(self.model), trail, torch.no_grad(), built, mode:
+        with WithoutModes(), NeutralSurroundings(), Preservation(self.model), trail, torch.no_grad(), built, mode:
             self._out = scores(nesting.call(self.model, x))
         if self._at is None or id(self._out) not in self._known:
             raise NotApplicable(f"the model's answer does not come from {point}, so what it makes of it cannot be told")

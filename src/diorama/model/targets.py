@@ -19,7 +19,7 @@ from .tasks import UNORDERED
 
 
 @runtime_checkable
-class Pointing(Protocol):
+class OwnTarget(Protocol):
     """What can be a target itself, such as a direction among units."""
 
     def target(self, table: LayerTable | None = None) -> Target:
@@ -69,7 +69,7 @@ class Target:
         """
         if isinstance(value, Target):
             return value
-        if isinstance(value, Pointing):
+        if isinstance(value, OwnTarget):
             return value.target(layers)
         if callable(value):
             return cls(getattr(value, "__name__", "a function"), (), lambda output, look: _numbers(value(output)), value)

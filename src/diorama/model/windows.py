@@ -15,7 +15,7 @@ Pads = tuple[int, int, int, int]
 """Rows above and below, columns left and right."""
 
 
-class Unchanged:
+class UnchangedMap:
     """A map of the unchanged input, and its padded copies with the channels last, from which windows are filled up."""
 
     def __init__(self, tensor: Tensor) -> None:
@@ -48,7 +48,7 @@ class Window:
     *Shapes* values (n, channels, rows, columns), all of one size; tops and lefts one number each.
     """
 
-    base: Unchanged
+    base: UnchangedMap
     values: Tensor
     tops: list[int]
     lefts: list[int]
@@ -68,7 +68,7 @@ class Window:
         """The window is the whole map."""
         return (self.height, self.width) == (self.base.height, self.base.width)
 
-    def like(self, base: Unchanged, values: Tensor) -> Window:
+    def like(self, base: UnchangedMap, values: Tensor) -> Window:
         """Other values of another map at the same places."""
         return Window(base, values, self.tops, self.lefts)
 

@@ -55,7 +55,7 @@ def batch_of(given: Iterable[Tensor], answers: Iterable[Tensor], late: frozenset
     return Batch(found, other or bool(late), late)
 
 
-class Bad(NamedTuple):
+class BadNumbers(NamedTuple):
     """How many numbers of a tensor are NaN or infinite, and where."""
 
     shape: tuple[int, ...]
@@ -82,13 +82,13 @@ class Bad(NamedTuple):
         return told
 
 
-def bad_of(tensor: Tensor) -> Bad:
+def bad_of(tensor: Tensor) -> BadNumbers:
     """Count what is bad in a tensor."""
     with torch.no_grad():
         bad = ~torch.isfinite(tensor.detach())
         axes = (0, 1) if tensor.ndim > 1 else ()
         rows = tuple(torch.nonzero(bad.movedim(axis, 0).flatten(1).any(1)).flatten().tolist() for axis in axes)
-        return Bad(tuple(tensor.shape), int(bad.sum()), int(torch.isnan(tensor.detach()).sum()), rows)
+        return BadNumbers(tuple(tensor.shape), int(bad.sum()), int(torch.isnan(tensor.detach()).sum()), rows)
 
 
 def fine(tensor: Tensor) -> bool:
@@ -106,7 +106,7 @@ class BadOrigin(NamedTuple):
     """The op's place in the pass."""
     op: str
     layer: str
-    bad: Bad
+    bad: BadNumbers
     took: float
     """The largest finite number that it took."""
     put: bool
@@ -133,7 +133,7 @@ class BadTrace:
         self._origins = dict[int, BadOrigin]()
         self._held = list[Tensor]()
         """What is bad: as long as it lives, nothing else comes to lie in its place."""
-        given, self._given = list(given), dict[int, Bad]()
+        given, self._given = list(given), dict[int, BadNumbers]()
         self._batched = {_place(tensor) for tensor in given}
         for number, tensor in enumerate(given):
             if not fine(tensor):
@@ -211,7 +211,7 @@ class BadTrace:
         """Who first made something bad that nobody wrote there by intention; None where nobody did."""
         return min((origin for origin in self._origins.values() if not origin.put), default=None)
 
-    def held(self, number: int) -> Bad | None:
+    def held(self, number: int) -> BadNumbers | None:
         """What a tensor of the batch held that is bad."""
         return self._given.get(number)
 

@@ -19,11 +19,11 @@ from ..model.axes import first_tensor, tensors_in
 from ..model.outputs import Reading
 from .batch_memory import BatchMemory
 from .batch_texts import BatchTexts, TextReader
-from .carry_over import Carried
+from .carry_over import StateCarrier
 from .codes import Codes
 from .doubts import Slopes
 from .input_ranges import furthest, given, in_order, range_of
-from .judge_network import Judging, of_one_number
+from .judge_network import JudgeFollower, of_one_number
 from .loop_habits import (
     Leftovers,
     across,
@@ -42,7 +42,7 @@ from .own_hooks import OwnHook, compiled
 from .picture_order import PictureOrder
 from .places import Columns, Places
 from .probabilities import twice, twice_each
-from .probe_overlap import BesideProbe
+from .probe_overlap import ProbeOverlap
 from .pull_sums import PullSums
 
 _MOST = 2**18
@@ -100,7 +100,7 @@ class BatchReader:
         self, model: nn.Module, reading: Reading | None, report: Callable[[Exception], None], probe: Examples | None = None,
     ) -> None:
         self._model, self._reading, self._report = model, reading, report
-        self._beside = BesideProbe(probe)
+        self._beside = ProbeOverlap(probe)
         self._names = [] if probe is None else list(named(probe.first(1).x))
         self._handle: Any = None
         self._clear()
@@ -110,8 +110,8 @@ class BatchReader:
         """Whether the loop was seen to make probabilities of the scores before a loss that does so."""
         self._places, self._order = Places(), PictureOrder()
         self._leftovers, self._idle = Leftovers(), False
-        self._judging, self._pulls = Judging(), PullSums()
-        self._columns, self._codes, self._carried, self._memory = Columns(), Codes(), Carried(), BatchMemory()
+        self._judging, self._pulls = JudgeFollower(), PullSums()
+        self._columns, self._codes, self._carried, self._memory = Columns(), Codes(), StateCarrier(), BatchMemory()
         self.slopes: Slopes | None = None
         """What the last batch's gradient at the scores says of how they are read."""
 

@@ -26,8 +26,8 @@ from .acts_in_force import inherited
 from .lineage import Line
 from .lock import held as lock_held
 from .reader import RunReader
-from .run_folder import Begun, begin, begin_child, beside
-from .setup import Setup, Watched, subject_of
+from .run_folder import NewRun, begin, begin_child, beside
+from .setup import Setup, WatchArguments, subject_of
 
 if TYPE_CHECKING:
     from ..training.subject import Subject
@@ -109,7 +109,7 @@ def _place(line: Line, step: int) -> Path:
 class Entry:
     """A call of ``watch``: where its training stands before the first step, and into which run it is recorded."""
 
-    def __init__(self, told: Watched) -> None:
+    def __init__(self, told: WatchArguments) -> None:
         self.call, self._branch = process().call()
         self._alone = process().branched
         self._told = told
@@ -128,7 +128,7 @@ class Entry:
             self._enter(subject_of(self._told))
             restoration.put_random(own)
 
-    def begin(self, setup: Setup, first: Callable[[int], Mapping[str, Any]]) -> Begun:
+    def begin(self, setup: Setup, first: Callable[[int], Mapping[str, Any]]) -> NewRun:
         """Make or take up the run; ``first`` is what is read where it begins. Raises what ``watch`` does."""
         setup.content.origin = origin.here(self.call)
         wanted, told = self._branch, self._told
@@ -190,7 +190,7 @@ class Entry:
         self._kept = {}
 
 
-class Started(NamedTuple):
+class StartedBranch(NamedTuple):
     """A branch that was started."""
 
     child: Path
@@ -211,7 +211,7 @@ def way(line: Line) -> tuple[origin.Origin | None, str]:
 def start(
     line: Line, step: int | None, factor: float = 1.0, *, act: int | None = None, place: Path | None = None, consent: bool = False,
     page: int | None = None, name: str = "",
-) -> Started:
+) -> StartedBranch:
     """Start the training again from a checkpoint, the last one when no step is named, in a process of its own; ``place`` is the folder
     of the line that holds it, ``name`` what the new run's folder is called.
 
@@ -278,7 +278,7 @@ def _scaled(factor: float) -> str:
     return "" if factor == 1.0 else f" with {factor:g} times the learning rate"
 
 
-def _awaited(started: subprocess.Popen[bytes], child: Path, log: Path, step: int, what: str) -> Started:
+def _awaited(started: subprocess.Popen[bytes], child: Path, log: Path, step: int, what: str) -> StartedBranch:
     """Wait until the branch has begun its run, or has ended without one."""
     until = time.monotonic() + PATIENCE
     while not (child / "run.db").is_file():
@@ -287,6 +287,6 @@ def _awaited(started: subprocess.Popen[bytes], child: Path, log: Path, step: int
             said = told.strip().splitlines()[-1:] or [f"it ended with exit code {started.returncode}"]
             raise Unavailable(f"the branch ended before it began: {said[0][:300]} (all that it said is in {log})")
         if time.monotonic() > until:
-            return Started(child, f"a branch is being started {what}; its run will be {child.name!r}, what it says is in {log}", step)
+            return StartedBranch(child, f"a branch is being started {what}; its run will be {child.name!r}, what it says is in {log}", step)
         time.sleep(0.05)
-    return Started(child, f"branched off {what}, in the new run {child.name!r}", step)
+    return StartedBranch(child, f"branched off {what}, in the new run {child.name!r}", step)

@@ -45,7 +45,7 @@ class _Layer:
             self.ended = next(tensors_in(state), None)
 
 
-class Carried:
+class StateCarrier:
     """Follows the states of recurrent layers from a batch that is read to the next one.
 
     *Meaning* a state that is carried over is right where row ``k`` of a batch goes on where row ``k`` of the one before ended. Of texts or

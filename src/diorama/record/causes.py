@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .findings import Found
+    from .findings import Diagnosis
 
 _LOOP = (
     "large_first_weights", "leftover_gradients", "turned_loss", "unshuffled_batches", "momentum_too_high", "weight_decay_too_strong",
@@ -52,16 +52,16 @@ _LATER = 20
 """Steps by which a cause may be seen after what comes of it: they are read at different steps."""
 
 
-def ranked(found: Sequence[Found]) -> list[Found]:
+def ranked(found: Sequence[Diagnosis]) -> list[Diagnosis]:
     """Findings, worst first; one that likely follows from another says so, and stands behind it."""
     told = sorted((_told(one, found) for one in found), key=lambda pair: (-pair[0].severity, pair[1]))
     return [one for one, _ in told]
 
 
-def _told(one: Found, found: Sequence[Found]) -> tuple[Found, int]:
+def _told(one: Diagnosis, found: Sequence[Diagnosis]) -> tuple[Diagnosis, int]:
     """A finding with what it follows from, and how many findings lie before it on the way from the first cause."""
-    chain: list[Found] = []
-    now: Found | None = one
+    chain: list[Diagnosis] = []
+    now: Diagnosis | None = one
     while (now := _cause(now, found) if now is not None else None) is not None and now not in chain and len(chain) < len(_CAUSES):
         chain.append(now)
     if not chain:
@@ -72,7 +72,7 @@ def _told(one: Found, found: Sequence[Found]) -> tuple[Found, int]:
     return dataclasses.replace(one, text=text, severity=min(one.severity, limit)), len(chain)
 
 
-def _cause(one: Found, found: Sequence[Found]) -> Found | None:
+def _cause(one: Diagnosis, found: Sequence[Diagnosis]) -> Diagnosis | None:
     """What a finding follows from: an alarm of a kind that brings it about, seen no later."""
     for name in _CAUSES.get(one.finding, ()):
         for other in found:
@@ -81,7 +81,7 @@ def _cause(one: Found, found: Sequence[Found]) -> Found | None:
     return None
 
 
-def _explains(cause: Found, one: Found) -> bool:
+def _explains(cause: Diagnosis, one: Diagnosis) -> bool:
     if cause.finding == "dead_units" and cause.severity < _WHOLE:
         return False
     if one.finding == "dead_units" and one.severity >= _WHOLE and cause.finding == "loss_spikes":
@@ -92,5 +92,5 @@ def _explains(cause: Found, one: Found) -> bool:
     return one.finding == "stalled_learning" or cause.step <= one.step + _LATER
 
 
-def _layers(one: Found) -> set[str]:
+def _layers(one: Diagnosis) -> set[str]:
     return {key for key in one.keys if key.startswith("layer:")}

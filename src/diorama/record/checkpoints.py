@@ -59,7 +59,7 @@ class Checkpoints:
         """One that was due is not taken."""
         self._last = time.monotonic()
 
-    def copy(self, step: int) -> Copied:
+    def copy(self, step: int) -> CheckpointCopy:
         """All of it as it stands now. Tensors are copied and no more: what takes longer is left to whoever wants the bytes."""
         from . import restoration  # not above: what a run holds is told without torch
 
@@ -87,10 +87,10 @@ class Checkpoints:
         content["rest"] = _saved(rest)
         self._last = time.monotonic()
         self._cost = self._last - began
-        return Copied(content, size + len(content["rest"]))
+        return CheckpointCopy(content, size + len(content["rest"]))
 
 
-class Copied(NamedTuple):
+class CheckpointCopy(NamedTuple):
     """A checkpoint in memory."""
 
     content: dict[str, Any]

@@ -25,7 +25,7 @@ _ACTIVE = 0.01
 """The variance of a number's mean over the examples from which on it tells something of them (Burda et al. 2016)."""
 
 
-class _HandedOut(NamedTuple):
+class _HandedCodes(NamedTuple):
     values: Tensor
     gradients: list[Tensor]
 
@@ -41,7 +41,7 @@ class Codes:
     """
 
     def __init__(self) -> None:
-        self._parts: list[_HandedOut] = []
+        self._parts: list[_HandedCodes] = []
         self._pair: tuple[int, int] | None = None
 
     def clear(self) -> None:
@@ -59,7 +59,7 @@ class Codes:
             if len(one) > _ROWS or one.shape[1] > _WIDE:
                 continue
             gradients: list[Tensor] = []
-            self._parts.append(_HandedOut(one.detach().clone(), gradients))
+            self._parts.append(_HandedCodes(one.detach().clone(), gradients))
             places.append(place_of(one))
             one.register_hook(OwnHook(lambda gradient, kept=gradients: kept.append(gradient.detach().clone())))  # type: ignore[no-untyped-call]
         known = [pair for pair in pairs if pair[0] in places and pair[1] in places]

@@ -15,8 +15,8 @@ from .budget import Budget, said_size, state_size
 from .checkpoints import Checkpoints
 from .reader import OWN
 from .requests import watched
-from .run_folder import Begun, take_snapshot
-from .setup import Setup, Watched
+from .run_folder import NewRun, take_snapshot
+from .setup import Setup, WatchArguments
 from .snapshots import Plan
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Copies:
     """
 
     def __init__(
-        self, begun: Begun, told: Watched, setup: Setup, background: Background, tell: Callable[[str, str, str], None],
+        self, begun: NewRun, told: WatchArguments, setup: Setup, background: Background, tell: Callable[[str, str, str], None],
         controls: Controls, lacks: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self._lacks = lacks
@@ -143,7 +143,7 @@ class Copies:
                 room = f"cannot be made ({type(error).__name__}: {error})"
         return _not_kept, f"no checkpoint was kept from before it, so it has no twin: one {room}"
 
-    def _keep(self, number: int, kept: checkpoints.Copied, anchor: bool, sure: bool, act: int | None = None, kind: str = "") -> None:
+    def _keep(self, number: int, kept: checkpoints.CheckpointCopy, anchor: bool, sure: bool, act: int | None = None, kind: str = "") -> None:
         def job(writer: Any) -> None:
             data = kept.packed()
             checkpoints.write(writer, number, data, anchor, act, kind)

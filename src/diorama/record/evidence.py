@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _WANTED = re.compile(r"(?P<name>[^:@]+)(?::(?P<count>\w+))?(?:@(?P<begun>\w+))?")
 
 
-class Unjudged(NamedTuple):
+class UnjudgedFinding(NamedTuple):
     """A finding that a record says nothing of."""
 
     finding: str
@@ -53,21 +53,21 @@ _FORM = (
 )
 
 
-def unjudged(run: RunReader, name: str, finding: Finding) -> Unjudged | None:
+def unjudged(run: RunReader, name: str, finding: Finding) -> UnjudgedFinding | None:
     """Why a record cannot tell of a finding; None where it can, as far as the finding declares what it rests on."""
     part = PARTS.get(finding.about)
     if part is not None and part.there(run) is False:
-        return Unjudged(name, part.lacking, about=False)
+        return UnjudgedFinding(name, part.lacking, about=False)
     for wanted in finding.rests:
         # Of several ways the one that lacks least is told of; a way is as long as its longest wait.
         ways = [[lack for each in way.split("&") if (lack := _lack(run, finding, each)) is not None] for way in wanted.split("|")]
         if all(ways):
             why, seen = max(ways, key=lambda lacks: all(lack[0] == TOO_FEW for lack in lacks))[0]
-            return Unjudged(name, why, seen)
+            return UnjudgedFinding(name, why, seen)
     return None
 
 
-def told(lacks: Iterable[Unjudged], title: Callable[[str], str], ended: bool) -> str:
+def told(lacks: Iterable[UnjudgedFinding], title: Callable[[str], str], ended: bool) -> str:
     """Each finding that could not be judged, by reason: what waits for readings first, what is not about such a training last."""
     by_reason: dict[tuple[bool, str], list[str]] = {}
     for lack in lacks:

@@ -25,7 +25,7 @@ class LayerFact(msgspec.Struct):
     groups: Count = 1
 
 
-class Held(msgspec.Struct):
+class HeldParameters(msgspec.Struct):
     """Which parameters no optimizer holds, which want no gradient, how many learn, and by which optimizers with which settings."""
 
     outside: list[str] = []
@@ -69,7 +69,7 @@ class Likeness(msgspec.Struct):
     """The label of the example whose input is most like each one's, −100 where none is known."""
 
 
-class FirstBad(msgspec.Struct):
+class FirstBadNumber(msgspec.Struct):
     """Where the first number that is NaN or infinite came from."""
 
     step: Count
@@ -139,9 +139,9 @@ TYPES: dict[str, Any] = {
     "form": str, "ahead": bool, "reread": Count, "doubt": str, "measure": str, "mixing": str, "dropouts": list[tuple[str, float]],
     "inputs": dict[str, Any] | None, "optimizer": list[Any], "architecture": Count, "dropped": Count,
     "versions": dict[str, Any], "command": list[str], "parent": Parent | None,
-    "frozen": list[tuple[str, Count, Count | None]], "left_out": list[str], "held": Held | None,
+    "frozen": list[tuple[str, Count, Count | None]], "left_out": list[str], "held": HeldParameters | None,
     "idle": list[IdleFact], "moved": str | None,
-    "probe": Likeness, "first_bad": FirstBad,
+    "probe": Likeness, "first_bad": FirstBadNumber,
     "steered": SteeredFact, "units": dict[str, list[tuple[int, Count]]] | None,
     "acts": list[ActFact], "memory": list[MemoryFact],
 }

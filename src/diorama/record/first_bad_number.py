@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from ..model.axes import each_tensor, tensors_in, time_major
 from ..model.mode import OpMode, OpNames, Trail
 from ..model.plain_module import layer_modules
-from ..model.preservation import Untouched
-from ..model.randomness import RandomKept
+from ..model.preservation import Preservation
+from ..model.randomness import RandomnessKeeper
 from ..training.subject import Subject
 from .bad_trace import BadTrace, Batch, bad_of, batch_of, fine
 from .findings.not_finite import place_told
 from .held_pass import BOXES, HeldPass, Rerun, alike, blamed, in_batch, overwritten, unboxed, versions_of
 from .idle_optimizers import Taken
-from .own_hooks import PREPARED, CallHook, OwnHook, Unscripted, take_off
+from .own_hooks import PREPARED, CallHook, OwnHook, ScriptGuard, take_off
 
 _PASSES, _HELD = 64, 64_000_000
 """Forward passes of one step that are kept hold of, and the bytes that their inputs may take together; the last one always is."""
@@ -37,7 +37,7 @@ _LONG = 0.02
 Note = Callable[[str, dict[str, Any]], None]
 
 
-class _Seen(OwnHook):
+class _ModelHook(OwnHook):
     """The hook on the model; a model that is copied or stored takes along one that does nothing."""
 
     def __init__(self, finder: FirstBadFinder | None) -> None:
@@ -82,7 +82,7 @@ def _lower() -> torch.dtype | None:
     return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
 
 
-class _Unhooked(Unscripted):
+class _HookRemoval(ScriptGuard):
     """Takes the hook off a model, or off a copy of it, that is about to be scripted; the next step puts it on again."""
 
     def __init__(self, model: nn.Module, finder: FirstBadFinder | None) -> None:
@@ -95,8 +95,8 @@ class _Unhooked(Unscripted):
         take_off(self._model)
         return self._model
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Unhooked:
-        return _Unhooked(copy.deepcopy(self._model, memo), None)
+    def __deepcopy__(self, memo: dict[int, Any]) -> _HookRemoval:
+        return _HookRemoval(copy.deepcopy(self._model, memo), None)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return functools.partial, (max, (self._model,))  # stored, it answers the model, without needing diorama
@@ -173,9 +173,9 @@ class FirstBadFinder:
         if self._device == "cpu" and CallHook.fits(model):
             self._handle = CallHook(model, _noted(self, model))
         else:
-            self._handle = nn.Module.register_forward_pre_hook(model, _Seen(self), with_kwargs=True)
+            self._handle = nn.Module.register_forward_pre_hook(model, _ModelHook(self), with_kwargs=True)
         if PREPARED not in dir(type(model)):
-            model.__dict__[PREPARED] = _Unhooked(model, self)
+            model.__dict__[PREPARED] = _HookRemoval(model, self)
 
     def prepare(self, due: bool) -> None:
         """A step is about to begin, at which a reading is due or not."""
@@ -191,7 +191,7 @@ class FirstBadFinder:
             self._handle.remove()
             self._handle = None
         self.plain = False
-        if isinstance(self.model.__dict__.get(PREPARED), _Unhooked):
+        if isinstance(self.model.__dict__.get(PREPARED), _HookRemoval):
             del self.model.__dict__[PREPARED]
         self.passes.clear()
 
@@ -337,7 +337,7 @@ class FirstBadFinder:
         return self._backward(passes)
 
     @contextlib.contextmanager
-    def _again(self, each: HeldPass) -> Iterator[tuple[Trail, RandomKept]]:
+    def _again(self, each: HeldPass) -> Iterator[tuple[Trail, RandomnessKeeper]]:
         """The surroundings of the pass, with the model left as it is found."""
         model = self._subject.model
         trail = Trail({path: module for path, module in layer_modules(model).items() if path})
@@ -353,7 +353,7 @@ class FirstBadFinder:
                 device = torch.get_device_module(self._device)
                 stack.callback(device.set_rng_state, device.get_rng_state())
                 device.set_rng_state(each.device_random)
-            kept = stack.enter_context(Untouched(model, "train" if any(m.training for m in model.modules()) else "eval"))
+            kept = stack.enter_context(Preservation(model, "train" if any(m.training for m in model.modules()) else "eval"))
             if each.lower is not None:
                 stack.enter_context(torch.autocast(self._device, each.lower, cache_enabled=False))
             stack.enter_context(trail)

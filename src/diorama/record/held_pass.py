@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..model.axes import tensors_in
-from .bad_trace import Bad, BadOrigin, BadTrace, Batch, bad_of, fine
+from .bad_trace import BadNumbers, BadOrigin, BadTrace, Batch, bad_of, fine
 
 
 class HeldPass(NamedTuple):
@@ -80,7 +80,7 @@ def in_batch(each: HeldPass, batch: Batch) -> dict[str, Any] | None:
     return next((_input(n, len(inputs), bad_of(tensor), batch) for n, tensor in enumerate(inputs) if not fine(tensor)), None)
 
 
-def _input(number: int, of: int, bad: Bad, batch: Batch) -> dict[str, Any]:
+def _input(number: int, of: int, bad: BadNumbers, batch: Batch) -> dict[str, Any]:
     return {"where": "input", "tensor": f"input {number}" if of > 1 else "the input", **bad.told(batch.axis(bad.shape))}
 
 

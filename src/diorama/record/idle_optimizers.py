@@ -35,7 +35,7 @@ Taken = tuple[Tensor | None, Tensor | None, int, int, int, int]
 
 
 @dataclasses.dataclass(eq=False)
-class _Watched:
+class _WatchedOptimizer:
     """What is known of one optimizer."""
 
     optimizer: Optimizer
@@ -70,8 +70,8 @@ class IdleOptimizers:
 
     def __init__(self, subject: Subject, counts: Mapping[int, int], taken: dict[int, Taken], tell: Callable[[str, str, str], None]) -> None:
         self._subject, self._counts, self._taken, self._tell = subject, counts, taken, tell
-        self._watched: list[_Watched] = []
-        self.idle: list[_Watched] = []
+        self._watched: list[_WatchedOptimizer] = []
+        self.idle: list[_WatchedOptimizer] = []
         """Those that step no more."""
         self._next = 0.0
 
@@ -89,7 +89,7 @@ class IdleOptimizers:
             alone = [p for p in parameters if often[id(p)] == 1 and p.requires_grad and p.numel() and not p.is_meta]
             if optimizer is None or not alone or self._subject.spread:
                 continue
-            known = before.get(id(optimizer)) or _Watched(optimizer, [], self._counts.get(id(optimizer), 0), number, at=number, last=number)
+            known = before.get(id(optimizer)) or _WatchedOptimizer(optimizer, [], self._counts.get(id(optimizer), 0), number, at=number, last=number)
             known.looked, known.few = alone[:: max(1, len(alone) // _WEIGHTS)][:_WEIGHTS], None
             self._watched.append(known)
         self.idle = [each for each in self.idle if each in self._watched]
@@ -143,7 +143,7 @@ class IdleOptimizers:
                 raise NotApplicable(f"{_said(each)}; pass the one that steps to recorder.changed(optimizer=…)")
 
 
-def _said(idle: _Watched) -> str:
+def _said(idle: _WatchedOptimizer) -> str:
     latest = "" if idle.even else " at the latest"
     return (f"{type(idle.optimizer).__name__}, which this run was told of, has not stepped since step {idle.last}{latest}, while the weights that it "
             "holds moved: something else moves them, another optimizer or the loop by hand, which is not known here")

@@ -48,7 +48,7 @@ class _Pull(NamedTuple):
     middle: Tensor
 
 
-class Judging:
+class JudgeFollower:
     """Follows the passes of a step, each with one number an example for an answer.
 
     *Meaning* a network judges what another makes where a step has passes of both kinds: inputs that another network made and learns by (the

@@ -48,7 +48,7 @@ _SQUASHED: dict[str, tuple[Callable[[Tensor], Tensor], tuple[float, float]]] = {
 
 
 @dataclasses.dataclass
-class Partial:
+class PartialLayer:
     """What is known of a layer after some of its calls."""
 
     samples: list[Tensor]
@@ -68,7 +68,7 @@ class LayerReader:
         self._report = report
         self._handles: list[Any] = []
         self._calls: dict[str, int] = {}
-        self._found: dict[str, Partial] = {}
+        self._found: dict[str, PartialLayer] = {}
         self._order = dict[str, None]()
         """The layers in the order in which they were called."""
         self._only_training = True
@@ -266,7 +266,7 @@ class LayerReader:
             bounded = [_SQUASHED[self._squashed[name]][0](sample)]
         before = self._found.get(name)
         if before is None:
-            self._found[name] = Partial([sample], peak, trough, bounded, rectified, rows=len(tensor))
+            self._found[name] = PartialLayer([sample], peak, trough, bounded, rectified, rows=len(tensor))
             return
         before.samples.append(sample)
         before.rows += len(tensor)
@@ -349,7 +349,7 @@ def _by_unit(tensor: Tensor, axis: int, others: Iterable[int], largest: bool) ->
     return tensor.amax(dims) if largest else tensor.amin(dims)
 
 
-def _silent(partial: Partial) -> Tensor | None:
+def _silent(partial: PartialLayer) -> Tensor | None:
     """Which units don't take part."""
     if partial.peak is None or not partial.peak.numel():
         return None

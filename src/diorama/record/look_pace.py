@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 
-from .waits import Own
+from .waits import OwnClock
 
 SHARE = 0.01
 """The part of the training's time that looks at the probe set may take …"""
@@ -107,7 +107,7 @@ class LookPace:
 
     def start(self, number: int) -> None:
         """The training begins after this step: what was spent before does not count."""
-        self._own = Own()
+        self._own = OwnClock()
         self._began, self._first, self._next, self._ahead = time.monotonic(), number, number, 0.0
         self._free = False
         # The look at the first step reads the layers, so the next ones need not.

@@ -43,7 +43,7 @@ class Leftovers:
     """
 
     def __init__(self) -> None:
-        self._followed: dict[int, _Followed | None] = {}
+        self._followed: dict[int, _GradientTrail | None] = {}
 
     def arm(self, stepped: Mapping[int, Sequence[Tensor]] | None) -> None:
         """Remember gradients of the step that has just ended, of the parameters by which each optimizer steps; None where nothing can be said."""
@@ -56,7 +56,7 @@ class Leftovers:
             for parameter in with_gradient[::-1][:_TRIED]:
                 few = _few(parameter.grad)
                 if few is not None and bool(few.any()) and bool(few.isfinite().all()):
-                    self._followed[optimizer] = _Followed(parameter, few.clone())
+                    self._followed[optimizer] = _GradientTrail(parameter, few.clone())
                     break
 
     def look(self) -> None:
@@ -82,7 +82,7 @@ class Leftovers:
             one.handle.remove()
 
 
-class _Followed:
+class _GradientTrail:
     """A few numbers of one parameter's gradient, from the end of one step to the optimizer's next."""
 
     def __init__(self, parameter: Tensor, few: Tensor) -> None:

@@ -27,7 +27,7 @@ _PIXELS, _PICTURES, _BEGUN = 50, 64, 50
 """Pixels of a class at least; pictures where nobody says how many there are; steps that a training takes at least until it has begun."""
 
 
-class Misread(NamedTuple):
+class MisreadClass(NamedTuple):
     """How the examples of one class were answered since the others are learnt."""
 
     label: int
@@ -61,13 +61,13 @@ class Misread(NamedTuple):
         return bool(np.isfinite(self.loss).all() and self.loss.min() >= _NEAR * self.nothing)
 
     @property
-    def late(self) -> Misread:
+    def late(self) -> MisreadClass:
         """The second half of the stretch by its steps, of as many looks as tell something: what comes slowly is judged by what it came to."""
         first = int(np.searchsorted(self.steps, (self.steps[0] + self.steps[-1]) / 2))
         here = slice(min(first, len(self.steps) - LOOKS), None)
         return self._replace(steps=self.steps[here], shares=self.shares[here], rest=self.rest[here], loss=self.loss[here])
 
-    def taken_for(self, other: int, least: float) -> Misread | None:
+    def taken_for(self, other: int, least: float) -> MisreadClass | None:
         """The end of the stretch in which at least this share was taken for one other class; None where it is short. Before it the class may have
         been taken for another, as all are before anything is learnt."""
         less = np.flatnonzero(self.shares[:, other] < least)
@@ -94,7 +94,7 @@ class Misread(NamedTuple):
         return int(self.shares[-1].argmax())
 
 
-def misread(run: RunReader, least: float, learnt: float = 0.7) -> list[Misread]:
+def misread(run: RunReader, least: float, learnt: float = 0.7) -> list[MisreadClass]:
     """The classes of which at least this share has been answered wrongly since so many of the others are right, worst first.
 
     *Meaning* when looks happen depends on the time that there is for them: three in a row may be thirty steps or three thousand. So a stretch counts
@@ -132,14 +132,14 @@ def misread(run: RunReader, least: float, learnt: float = 0.7) -> list[Misread]:
         took = int(steps[np.flatnonzero(rest >= learnt)[0]] - steps[0])
         shares = np.stack([np.bincount(row, minlength=classes) for row in said[here][:, mine]]) / mine.sum()
         loss = losses[here][:, mine].astype(np.float64).mean(1)
-        found.append(Misread(
+        found.append(MisreadClass(
             one, int(mine.sum()), steps[here], shares, rest[here], loss, took,
             float(floor or np.inf), _falling(steps[here], loss),
         ))
     return sorted(found, key=lambda each: float(each.shares[-1, each.label]))
 
 
-def _misread_pixels(run: RunReader, least: float, learnt: float) -> list[Misread]:
+def _misread_pixels(run: RunReader, least: float, learnt: float) -> list[MisreadClass]:
     """The same of the pixels of a class.
 
     The class that is most frequent is answered everywhere before anything is learnt: that others are learnt is told by another one than that, unless
@@ -167,7 +167,7 @@ def _misread_pixels(run: RunReader, least: float, learnt: float) -> list[Misread
         here, loss = slice(first, None), losses[first:, one].astype(np.float64)
         # Pixels of one picture stand for each other: there are as many examples as pictures, about.
         examples = min(int(pixels[one]), int(run.meta.get("examples") or _PICTURES))
-        found.append(Misread(
+        found.append(MisreadClass(
             one, examples, steps[here], shares[here, one], rest[here], loss,
             max(int(steps[first] - steps[0]), _BEGUN),
             float(-np.log(pixels[one] / pixels.sum())), _falling(steps[here], loss), "pixels",

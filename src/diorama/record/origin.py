@@ -43,14 +43,14 @@ class Origin(msgspec.Struct):
 
 
 @dataclasses.dataclass
-class _Own:
+class _OwnTraining:
     """A training of diorama's own that is about to call ``watch``."""
 
     line: list[str]
     refused: str
 
 
-_own: list[_Own] = []
+_own: list[_OwnTraining] = []
 
 
 @contextlib.contextmanager
@@ -63,7 +63,7 @@ def of_demo(name: str, knobs: Mapping[str, Any], data: Any) -> Iterator[None]:
         refused = "its data were handed over in Python, and stand in no file"
     elif data is not None:
         line += ["--data", os.path.abspath(data)]
-    _own.append(_Own(line, refused))
+    _own.append(_OwnTraining(line, refused))
     try:
         yield
     finally:

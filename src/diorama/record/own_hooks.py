@@ -107,7 +107,7 @@ def without(model: nn.Module) -> Iterator[None]:
     ]
     calls = [(module, call) for module in model.modules() if isinstance(call := vars(module).get(CALLED), OwnCall)]
     own = vars(model).get(PREPARED)
-    ours = isinstance(own, Unscripted)
+    ours = isinstance(own, ScriptGuard)
     try:
         take_off(model)
         if ours:
@@ -141,5 +141,5 @@ class GradientHook:
             self._weight._backward_hooks = None
 
 
-class Unscripted:
+class ScriptGuard:
     """Stands at a model as what makes it ready to be scripted: a mark by which it is known as ours."""

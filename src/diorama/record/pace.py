@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from ..core.errors import UsageError
-from .waits import Own
+from .waits import OwnClock
 
 SHARE = 0.015
 """The part of the training's time that readings may take; looks at the probe set take another hundredth, and snapshots half of one."""
@@ -43,7 +43,7 @@ class Pace:
             raise UsageError(f"every wants 'auto' or a number of steps of at least 1, got {every!r}")
         self.auto = every == "auto"
         self.every = FIRST if every == "auto" else int(every)
-        self._began, self._own = time.monotonic(), Own()
+        self._began, self._own = time.monotonic(), OwnClock()
         self._first = 0
         self._away = 0.0
         self._least = self.every
@@ -52,7 +52,7 @@ class Pace:
 
     def start(self, number: int, weights: float) -> None:
         """The training goes on after this step; reading the weights alone took so many seconds."""
-        self._began, self._own, self._first, self._away = time.monotonic(), Own(), number, 0.0
+        self._began, self._own, self._first, self._away = time.monotonic(), OwnClock(), number, 0.0
         self._costs, self._guess = [], _PARTS * weights
 
     def rested(self, seconds: float) -> None:

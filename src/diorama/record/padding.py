@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from ..data.examples import Examples
-from ..data.padding import FilledUp as FilledUp
+from ..data.padding import FillerToken as FillerToken
 from ..data.padding import padding as padding
 from ..model.attention import KERNELS, opened
 from ..model.axes import first_tensor
 from ..model.batch_size import called
 from ..model.mode import OpMode
 from ..model.plain_module import fed
-from ..model.preservation import Untouched
+from ..model.preservation import Preservation
 
 _LOOKED = 8
 """Texts of the probe set that are run to see what attention looks at."""
@@ -40,7 +40,7 @@ def looks_at_padding(model: nn.Module, examples: Examples | None) -> bool | None
     turned: list[bool] = []
     look = _Look(torch.from_numpy(told.places[chosen]), turned)
     try:
-        with Untouched(model), torch.no_grad(), OpMode().around(look):
+        with Preservation(model), torch.no_grad(), OpMode().around(look):
             called(model, fed(model, examples.batch(chosen.tolist(), next((p.device for p in model.parameters()), torch.device("cpu")))))
     except Exception:  # noqa: BLE001 - a model that does not take a few texts says nothing
         return None

@@ -27,7 +27,7 @@ _TEXTS = 400
 """Tokens on either side from which on how often each stands there is compared."""
 
 
-class BesideProbe:
+class ProbeOverlap:
     """Compares the batches that are read with the probe set.
 
     *Meaning* discrete rows are the same by chance. Where each of three parts of a row, none with a number of another, tells the rows of the

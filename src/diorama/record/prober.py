@@ -18,7 +18,7 @@ from ..data.examples import Examples
 from ..model.batch_size import called
 from ..model.outputs import Reading
 from ..model.plain_module import fed
-from ..model.preservation import Untouched
+from ..model.preservation import Preservation
 from .layer_reader import LayerReader
 from .look_pace import LookPace
 from .probe_truth import ProbeTruth
@@ -101,7 +101,7 @@ class Prober:
     def _enter(self) -> None:
         self._undo.append(_random_state())
         self._undo.append(_modes(self._kinds()))
-        untouched = Untouched(self._model, "eval")
+        untouched = Preservation(self._model, "eval")
         self._undo.append(lambda: untouched.__exit__(None, None, None))
         untouched.__enter__()
 

@@ -32,7 +32,7 @@ from .setup import followed
 
 if TYPE_CHECKING:
     from ..training.subject import Subject
-    from .setup import Watched
+    from .setup import WatchArguments
 
 ANSWER = 10.0
 """Seconds within which all processes have heard of a command, or it is refused."""
@@ -240,14 +240,14 @@ class Follower:
         self._observer.remove()
 
 
-def leader(told: Watched, subject: Subject, number: int) -> Leader | None:
+def leader(told: WatchArguments, subject: Subject, number: int) -> Leader | None:
     """For a training whose processes wait for each other in every step, and of which one records; None for any other."""
     with contextlib.suppress(NotApplicable):
         return Leader(number) if _led(told, subject) else None
     return None
 
 
-def follower(told: Watched) -> Follower | None:
+def follower(told: WatchArguments) -> Follower | None:
     """The other side of that, in a process that does not record."""
     with contextlib.suppress(DioramaError):  # the process that records says what is wrong
         subject = followed(told)
@@ -255,5 +255,5 @@ def follower(told: Watched) -> Follower | None:
     return None
 
 
-def _led(told: Watched, subject: Subject) -> bool:
+def _led(told: WatchArguments, subject: Subject) -> bool:
     return subject.together and told.ranks != "all" and processes() > 1

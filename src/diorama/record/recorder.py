@@ -34,9 +34,9 @@ from .pace import timed
 from .prober import Prober
 from .ranks import Follower, follower, leader
 from .requests import watched
-from .run_folder import Begun
-from .setup import Watched, prepared
-from .side_facts import Holding
+from .run_folder import NewRun
+from .setup import WatchArguments, prepared
+from .side_facts import OptimizerFacts
 from .signals import Signal
 from .step import BEGAN, Step, moment, numbers_of, values_of
 from .training_data import TrainingData
@@ -86,7 +86,7 @@ def watch(
 
     *Raises* UsageError, NotApplicable or Unavailable, before the first step, when something is wrong.
     """
-    return Recorder(Watched(
+    return Recorder(WatchArguments(
         model, path, probe, classes, optimizer, every, snapshots, budget, inputs, outputs, task, criterion, data,
         scheduler, state, ranks, device, name, signals, resume, parent, metadata,
     ))
@@ -95,7 +95,7 @@ def watch(
 class Recorder:
     """Tells a run about each step of a training. ``step()`` never raises, but for :class:`Stopped`."""
 
-    def __init__(self, told: Watched) -> None:
+    def __init__(self, told: WatchArguments) -> None:
         self._process = os.getpid()
         self._troubles = Troubles()
         self.closed = False
@@ -134,7 +134,7 @@ class Recorder:
         step.probe = self._guarded(self._prober.first_look) if self._prober is not None else None
         return values_of(self._setup.signals, step, self._mishap)
 
-    def _start(self, begun: Begun) -> None:
+    def _start(self, begun: NewRun) -> None:
         setup, told = self._setup, self._told
         self._lock, self._subject, begun.lock.folder = begun.lock, setup.subject, Path(os.path.abspath(begun.folder))
         self._subject.architecture = begun.architecture
@@ -162,7 +162,7 @@ class Recorder:
         self.controls.idle = IdleOptimizers(setup.subject, self._observer.counts, self._observer.taken, self._event)
         self.controls.idle.begin(self.number)
         self._copies = Copies(begun, told, setup, self._background, self._event, self.controls, lambda why: self._say((), why))
-        self._told_at, self._last_probe, self._holding = time.monotonic(), self.number, Holding(setup.subject)
+        self._told_at, self._last_probe, self._holding = time.monotonic(), self.number, OptimizerFacts(setup.subject)
         self._say((*setup.left_out, self._copies.warning), setup.content.facts.get("model_error"))
         self._troubles.begin(self._event)
         if begun.resumed:

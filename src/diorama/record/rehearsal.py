@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..core.errors import DioramaError, NotApplicable
-from ..model.surroundings import Neutral
+from ..model.surroundings import NeutralSurroundings
 from ..training.unit_weights import layer_parameters
 from .commands import Command
-from .commands._example_command import OfExamples
+from .commands._example_command import ExampleCommand
 from .side_facts import memory_told
 from .stand_in import stand_in
 
@@ -30,7 +30,7 @@ def rehearse(training: Controls, command: Command) -> None:
     try:
         if name == "thaw":
             layer_parameters(training.subject, command.layer)  # type: ignore[attr-defined]
-        elif isinstance(command, OfExamples):
+        elif isinstance(command, ExampleCommand):
             command.chosen(training)
         elif command.family == "optimizer" and name != "freeze" and type(command).__module__.startswith(Command.__module__):
             _set_and_put_back(training, command)
@@ -54,7 +54,7 @@ def _on_a_copy(training: Controls, command: Command) -> None:
     if training.content is None or training.subject.spread:
         return
     subject = training.subject
-    with Neutral(), torch.random.fork_rng(devices=[]):
+    with NeutralSurroundings(), torch.random.fork_rng(devices=[]):
         trial = None
         with contextlib.suppress(RuntimeError, TypeError):  # a model that cannot be copied: whether it fits shows when it comes true
             trial = stand_in(subject.model, training.content, subject.frozen.layers, memory_told(subject), subject.state, later=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..core import registry
 from ..core.knobs import knobs_of
 from ..core.selection import spoken, spoken_unit
-from ..training.surgery.births import Rearranged, layer_place, numbers
+from ..training.surgery.births import Rearrangement, layer_place, numbers
 
 if TYPE_CHECKING:
     from .step import LayerReading
@@ -23,7 +23,7 @@ MOST = 8
 
 
 @dataclasses.dataclass
-class Due:
+class DueRule:
     """A rule that has come true: why, and the command that it sends."""
 
     rule: int
@@ -87,7 +87,7 @@ class SetRule:
         most = "" if self.times is None else ", once at most" if self.times == 1 else f", {self.times} times at most"
         return f"if {told}: {self.do}{f' ({knobs})' if knobs else ''}{most}"
 
-    def judge(self, number: int, values: Mapping[str, Any], layers: Mapping[str, LayerReading]) -> list[Due]:
+    def judge(self, number: int, values: Mapping[str, Any], layers: Mapping[str, LayerReading]) -> list[DueRule]:
         """What it sends after a step, if anything: at most once in its number of steps, and nothing while it rests."""
         reason, units = self._reason(number, values, layers)
         if not reason or number - self.last < max(1, self.steps) or self.fired == self.times or (self.resting and units is None):
@@ -97,11 +97,11 @@ class SetRule:
         if self.when == "not_fallen":
             self.since = number  # so many steps from here on it waits again
         if units is None:
-            return [Due(self.number, reason, self.do, self.knobs)]
+            return [DueRule(self.number, reason, self.do, self.knobs)]
         assert self.silent is not None
         self.silent[units] = -1  # each is watched anew
         layer = self.layer or ""
-        return [Due(self.number, f"{spoken_unit(layer, unit)} {reason}", self.do, {**self.knobs, "unit": f"{layer}/{unit}"}) for unit in units]
+        return [DueRule(self.number, f"{spoken_unit(layer, unit)} {reason}", self.do, {**self.knobs, "unit": f"{layer}/{unit}"}) for unit in units]
 
     def _reason(
         self, number: int, values: Mapping[str, Any], layers: Mapping[str, LayerReading]
@@ -152,7 +152,7 @@ class Rules:
         self._count = 0
         self.seen: set[str] = set()
         """The series that were read so far."""
-        self.due: list[Due] = []
+        self.due: list[DueRule] = []
         """What came true and is not sent yet."""
 
     def number(self) -> int:
@@ -195,7 +195,7 @@ class Rules:
         rule = self.known.get(number)
         return f"; it has acted {rule.fired} times" if rule is not None and rule.fired > 1 else ""
 
-    def follow(self, moved: Mapping[str, Rearranged], back: bool = False) -> None:
+    def follow(self, moved: Mapping[str, Rearrangement], back: bool = False) -> None:
         """Units came to lie elsewhere, by an act or because one was taken back: what was seen of each goes with it."""
         for rule in self.known.values():
             change = moved.get(layer_place(rule.layer or ""))
@@ -214,7 +214,7 @@ class Rules:
         for rule in self.known.values():
             self.due += rule.judge(number, values, layers or {})
 
-    def taken(self) -> list[Due]:
+    def taken(self) -> list[DueRule]:
         """What came true since the last call."""
         due, self.due = self.due, []
         return due

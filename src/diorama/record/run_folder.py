@@ -53,7 +53,7 @@ class Content:
 
 
 @dataclasses.dataclass
-class Begun:
+class NewRun:
     """A run that is ready to be written."""
 
     folder: Path
@@ -73,7 +73,7 @@ class Begun:
 
 def begin(
     path: str | Path, content: Content, first: Mapping[str, Value], name: str, resume: bool = False, *, afresh: bool = False
-) -> Begun:
+) -> NewRun:
     """Make a new run, or take up an existing one whose training has ended: with ``resume``, or where the model has the
     weights of its last snapshot. Another training is never mixed with it: its run is made beside, and that is said.
 
@@ -98,7 +98,7 @@ def begin(
 
 def begin_child(
     parent: Path, kept: Mapping[str, Any], content: Content, first: Mapping[str, Value], path: Path
-) -> Begun:
+) -> NewRun:
     """Make a run that goes on from a checkpoint of another one beside it.
 
     *Raises* Unavailable where it cannot be written.
@@ -179,7 +179,7 @@ def beside(folder: Path) -> Path:
 def _create(
     folder: Path, content: Content, first: Mapping[str, Value], name: str, step: int = 0, facts: Mapping[str, Any] | None = None,
     after: int = 0,
-) -> Begun:
+) -> NewRun:
     """All of it is made beside and renamed at once: whatever is interrupted, a folder with a run in it opens."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     _clean(folder)
@@ -208,7 +208,7 @@ def _create(
         shutil.rmtree(beside, ignore_errors=True)
         raise
     lock.folder = folder
-    return Begun(folder, lock, Writer(folder), step, 0, False)
+    return NewRun(folder, lock, Writer(folder), step, 0, False)
 
 
 def _clean(folder: Path) -> None:
@@ -218,7 +218,7 @@ def _clean(folder: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _resume(folder: Path, content: Content) -> Begun:
+def _resume(folder: Path, content: Content) -> NewRun:
     lock = RunLock(folder)
     lock.take()
     try:
@@ -246,7 +246,7 @@ def _resume(folder: Path, content: Content) -> Begun:
     except BaseException:
         lock.free()
         raise
-    return Begun(folder, lock, writer, number, architecture, True, list(meta.get("frozen") or ()), kept=meta)
+    return NewRun(folder, lock, writer, number, architecture, True, list(meta.get("frozen") or ()), kept=meta)
 
 
 def _describe(writer: Writer, content: Content, architecture: int, name: str) -> None:

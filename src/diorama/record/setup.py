@@ -19,7 +19,7 @@ from ..core.knobs import build
 from ..core.paths import path_of
 from ..data import nesting
 from ..data.examples import Examples
-from ..data.steered_set import Steered
+from ..data.steered_set import SteeredBase
 from ..model.batch_size import called
 from ..model.filler_labels import without_filling
 from ..model.input_hints import as_read, with_names
@@ -28,7 +28,7 @@ from ..model.layers import LayerTable, layers
 from ..model.outputs import Reading
 from ..model.own_labels import beside_labels
 from ..model.plain_module import fed, processes, unwrap
-from ..model.preservation import Untouched
+from ..model.preservation import Preservation
 from ..training.subject import Subject
 from . import snapshots
 from .architecture import facts_of, read_as, structure_of
@@ -48,7 +48,7 @@ _LARGE = 64_000_000
 """Bytes that an object in ``state`` may take."""
 
 
-class Watched(NamedTuple):
+class WatchArguments(NamedTuple):
     """What the user passed to ``watch``."""
 
     model: nn.Module
@@ -109,7 +109,7 @@ class Setup(NamedTuple):
         return _tabled(self.subject.model, lambda: self.examples)
 
 
-def prepared(told: Watched, report: Callable[[Exception], None]) -> Setup | None:
+def prepared(told: WatchArguments, report: Callable[[Exception], None]) -> Setup | None:
     """Check everything; None where another process of a distributed training records."""
     path = _place(told)
     if path is None:
@@ -163,7 +163,7 @@ def _tabled(model: nn.Module, examples_of: Callable[[], Examples | None]) -> Lay
         return None
 
 
-def followed(told: Watched) -> Subject:
+def followed(told: WatchArguments) -> Subject:
     """What is trained, in a process that does not record: its table of layers, by which commands go, is made when one asks for it."""
     subject = subject_of(told)
     if not subject.spread:
@@ -171,10 +171,10 @@ def followed(told: Watched) -> Subject:
     return subject
 
 
-def subject_of(told: Watched) -> Subject:
+def subject_of(told: WatchArguments) -> Subject:
     """What is trained."""
     schedulers, state = _several(told.scheduler), _several(told.state)
-    if isinstance(told.data, Steered) and not any(told.data is each for each in state):
+    if isinstance(told.data, SteeredBase) and not any(told.data is each for each in state):
         state = (*state, told.data)
     for scheduler in schedulers:
         if not hasattr(scheduler, "state_dict"):
@@ -191,7 +191,7 @@ def _spread_over_all(model: nn.Module) -> bool:
     return processes() > 1 and any(mesh is not None and mesh.size() == processes() for mesh in meshes)
 
 
-def _place(told: Watched) -> Path | None:
+def _place(told: WatchArguments) -> Path | None:
     """The folder to write to, by the rank of this process."""
     path_of(told.path, "path wants the name of a folder")
     if told.ranks != "all" and (isinstance(told.ranks, bool) or not isinstance(told.ranks, int) or told.ranks < 0):
@@ -248,13 +248,13 @@ def _several(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
-def _examples(told: Watched, model: nn.Module) -> Examples | None:
+def _examples(told: WatchArguments, model: nn.Module) -> Examples | None:
     probe = told.probe
     if probe is None:
         return None
     if isinstance(probe, Examples):
         examples = probe.told(told.classes, told.inputs, told.metadata)
-    elif isinstance(probe, Steered):
+    elif isinstance(probe, SteeredBase):
         examples = probe.examples(classes=told.classes, inputs=told.inputs).told(metadata=told.metadata)
     elif isinstance(probe, tuple) and len(probe) == 2:
         examples = Examples.of(with_names(model, probe[0]), probe[1], told.classes, told.inputs, told.metadata)
@@ -269,11 +269,11 @@ def _examples(told: Watched, model: nn.Module) -> Examples | None:
 
 
 def _output(model: nn.Module, x: Any) -> Any:
-    with Untouched(model), torch.no_grad():
+    with Preservation(model), torch.no_grad():
         return called(model, fed(model, x))
 
 
-def _tried(model: nn.Module, examples: Examples, told: Watched) -> tuple[Reading, LayerTable]:
+def _tried(model: nn.Module, examples: Examples, told: WatchArguments) -> tuple[Reading, LayerTable]:
     """Run the model on two examples of the probe set, and see whether the answers can be read."""
     few = examples.first(2)
     try:
@@ -319,7 +319,7 @@ def _tried(model: nn.Module, examples: Examples, told: Watched) -> tuple[Reading
     return reading, layers(model, few.x)
 
 
-def _unfit(examples: Examples, error: Exception, told: Watched) -> UsageError:
+def _unfit(examples: Examples, error: Exception, told: WatchArguments) -> UsageError:
     """The error for a probe set that the model cannot take."""
     shapes = ", ".join(str(tuple(tensor.shape[1:])) for tensor in nesting.tensors(examples.x))
     reason = " ".join(str(error).split())[:300]
@@ -329,13 +329,13 @@ def _unfit(examples: Examples, error: Exception, told: Watched) -> UsageError:
     return UsageError(f"the model cannot take the probe set, with examples of shape {shapes}: {reason}{hint}")
 
 
-def _beside(told: Watched, examples: Examples | None) -> dict[str, Any]:
+def _beside(told: WatchArguments, examples: Examples | None) -> dict[str, Any]:
     """What is pickled beside the model: functions, which a safe format can't hold."""
     return {"outputs": told.outputs, "criterion": told.criterion, "kind": examples.kind if examples else None}
 
 
 def _data(data: Any) -> str | None:
-    if data is None or isinstance(data, Steered):
+    if data is None or isinstance(data, SteeredBase):
         return None
     if not isinstance(data, str | os.PathLike):
         raise UsageError(f"data wants the path of a file or folder with the whole data set, or a data set that diorama.data wrapped, got "

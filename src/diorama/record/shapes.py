@@ -12,7 +12,7 @@ from ..core.selection import spoken
 from ..data import nesting
 from ..data.nesting import Nested
 from ..model.plain_module import fed, named_modules
-from ..model.surroundings import Neutral
+from ..model.surroundings import NeutralSurroundings
 from ..training.surgery.feasibility import ready
 from ..training.surgery.journal import Revision, before, of_units
 from ..training.surgery.slopes import TaughtExamples
@@ -20,7 +20,7 @@ from ..training.surgery.trial import MODES, answers, copied, tried
 from ..training.surgery.units import ChangedUnits, told
 from .acts import Act, Reversal, WeightsReversal
 from .acts import told as act_told
-from .commands import Applied
+from .commands import Outcome
 
 if TYPE_CHECKING:
     from ..training.surgery.layers import ChangedLayer
@@ -30,7 +30,7 @@ _TAUGHT = 64
 """So many examples of the probe set at most tell how new units learn fastest."""
 
 
-class Reshaping(Reversal):
+class ReshapingReversal(Reversal):
     """Base of what takes back another shape of the network."""
 
     layers = False
@@ -45,7 +45,7 @@ class Reshaping(Reversal):
         """Which later act changed the same weights, as :meth:`blocked` says it."""
         for act in later:
             other = act.reversal
-            touched = other.names if isinstance(other, Reshaping) else {
+            touched = other.names if isinstance(other, ReshapingReversal) else {
                 each.place.name for each in other.differences
             } if isinstance(other, WeightsReversal) else frozenset()
             if self.names & touched:
@@ -53,7 +53,7 @@ class Reshaping(Reversal):
         return ""
 
 
-class ShapeReversal(Reshaping):
+class ShapeReversal(ReshapingReversal):
     """Takes back another shape: bit by bit until training goes on, later the units alone, and what was learnt stays."""
 
     def __init__(self, done: ChangedUnits, revision: Revision) -> None:
@@ -90,7 +90,7 @@ class ShapeReversal(Reshaping):
         if why := self.blocked(later):
             raise NotApplicable(why)
         training.idle.check()
-        layered = [act for act in later if isinstance(act.reversal, Reshaping) and act.reversal.layers]
+        layered = [act for act in later if isinstance(act.reversal, ReshapingReversal) and act.reversal.layers]
         if layered and graft.stands:
             self._check(training, layered[0])
         if not graft.stands:
@@ -104,14 +104,14 @@ class ShapeReversal(Reshaping):
         return "bit by bit" if exact else "training has gone on since: the units are as many as before, and what the others learnt stays"
 
 
-def reshaped(training: Controls, what: str, act: Callable[..., ChangedUnits], **knobs: Any) -> Applied:
+def reshaped(training: Controls, what: str, act: Callable[..., ChangedUnits], **knobs: Any) -> Outcome:
     """Give the network of a training another shape, with all that hangs on it.
 
     *Raises* NotApplicable, before anything is changed, where that cannot be.
     """
     subject, x = training.subject, tried_on(training)
     table = subject.table or ()
-    with Neutral():
+    with NeutralSurroundings():
         done = act(
             subject.model, x, optimizers=subject.optimizers, axes={layer.name: layer.unit_axis for layer in table},
             state=subject.state, **knobs,
@@ -119,7 +119,7 @@ def reshaped(training: Controls, what: str, act: Callable[..., ChangedUnits], **
     revision = of_units(done.graft)
     restructured(training, None, revision)
     still = training.subject.frozen.told_of(done.layer, "the new units do not learn") if done.after > done.before else ""
-    return Applied(str(done.before), str(done.after), f"{told(done, what)}{still}", ShapeReversal(done, revision))
+    return Outcome(str(done.before), str(done.after), f"{told(done, what)}{still}", ShapeReversal(done, revision))
 
 
 def restructured(training: Controls, gone: Revision | None, came: Revision | None, changed: ChangedLayer | None = None) -> None:

@@ -18,7 +18,7 @@ from ..model.axes import first_tensor
 from ..model.batch_size import called
 from ..model.outputs import CLASSES, Reading
 from ..model.plain_module import fed
-from ..model.preservation import Untouched
+from ..model.preservation import Preservation
 from ..training.optimizers import check_apart, elsewhere, far, remembered, unlike
 from ..training.subject import Subject
 from .picture_order import PictureOrder
@@ -31,7 +31,7 @@ _TOLD = 1000
 """Weights of which it is told at most that what is remembered of them has another shape."""
 
 
-class Holding:
+class OptimizerFacts:
     """What the optimizers of a training hold and remember, as facts of its run.
 
     *Cost* some ten microseconds a weight; of tens of thousands of weights half a second, so it is looked up in :data:`_HELD` of the time.
@@ -214,7 +214,7 @@ def ahead(model: nn.Module, examples: Examples | None, reading: Reading | None) 
     else:
         return None
     try:
-        with Untouched(model), torch.no_grad():
+        with Preservation(model), torch.no_grad():
             one, two = (reading.scores(called(model, fed(model, each)))[0, :middle].double() for each in (x[:1], other))
     except Exception:  # noqa: BLE001 - a model that does not take one text says nothing
         return None

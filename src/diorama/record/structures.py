@@ -6,19 +6,19 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import NotApplicable
-from ..model.surroundings import Neutral
+from ..model.surroundings import NeutralSurroundings
 from ..training.surgery.journal import Revision, of_layer, shapes_of
 from ..training.surgery.layers import ChangedLayer, add_layer, remove_layer
 from ..training.surgery.skips import add_skip, remove_skip
 from .acts import Act, told
-from .commands import Applied
-from .shapes import Reshaping, restructured, tried_on
+from .commands import Outcome
+from .shapes import ReshapingReversal, restructured, tried_on
 
 if TYPE_CHECKING:
     from .controls import Controls
 
 
-class StructureReversal(Reshaping):
+class StructureReversal(ReshapingReversal):
     """Takes back a layer that came or went: the layer alone, as it was, and what the others learnt stays."""
 
     def __init__(self, changed: ChangedLayer, revision: Revision) -> None:
@@ -50,9 +50,9 @@ class StructureReversal(Reshaping):
         for act in later:
             if isinstance(act.reversal, StructureReversal):
                 return f"{told(act)} changed layers later, which are taken back newest first; take that back first"
-            if isinstance(act.reversal, Reshaping) and not self.changed.came:
+            if isinstance(act.reversal, ReshapingReversal) and not self.changed.came:
                 return f"{told(act)} gave layers another width later, and this one may not fit between them; take that back first"
-            if isinstance(act.reversal, Reshaping) and self.names & act.reversal.names:
+            if isinstance(act.reversal, ReshapingReversal) and self.names & act.reversal.names:
                 return f"{told(act)} gave the layer another width later; take that back first"
         return ""
 
@@ -65,31 +65,31 @@ class StructureReversal(Reshaping):
         return [parameter._version for parameter in self.changed.module.parameters()]
 
 
-def added(training: Controls, after: str, how: str, seed: int) -> Applied:
+def added(training: Controls, after: str, how: str, seed: int) -> Outcome:
     """Add a layer. *Raises* UsageError, NotApplicable before anything changes."""
     return _done(training, add_layer, after, how=how, seed=seed, axes={each.name: each.unit_axis for each in training.subject.table or ()})
 
 
-def removed(training: Controls, layer: str) -> Applied:
+def removed(training: Controls, layer: str) -> Outcome:
     """Remove a layer. *Raises* UsageError, NotApplicable before anything changes."""
     return _done(training, remove_layer, layer)
 
 
-def rewired(training: Controls, source: str, target: str, how: str) -> Applied:
+def rewired(training: Controls, source: str, target: str, how: str) -> Outcome:
     """Add a way round, or remove one. *Raises* UsageError, NotApplicable before anything changes."""
     if how == "remove":
         return _done(training, remove_skip, source, target)
     return _done(training, add_skip, source, target, axes={each.name: each.unit_axis for each in training.subject.table or ()})
 
 
-def _done(training: Controls, act: Callable[..., ChangedLayer], *named: str, **knobs: Any) -> Applied:
+def _done(training: Controls, act: Callable[..., ChangedLayer], *named: str, **knobs: Any) -> Outcome:
     subject, x = training.subject, tried_on(training)
     before, shapes = _weights(training), shapes_of(subject.model)
-    with Neutral():
+    with NeutralSurroundings():
         changed = act(subject.model, x, *named, optimizers=subject.optimizers, state=subject.state, **knobs)
     revision = of_layer(changed, subject.optimizers, shapes)
     restructured(training, None, revision, changed)
-    return Applied(before, _weights(training), changed.text, StructureReversal(changed, revision))
+    return Outcome(before, _weights(training), changed.text, StructureReversal(changed, revision))
 
 
 def _weights(training: Controls) -> str:

@@ -285,7 +285,7 @@ _WRITTEN = 20_000
 """Characters that the numbers of an act's examples may take in a run's facts; of more, ``changes.csv`` alone tells which they are."""
 
 
-class ExamplesBack(Reversal):
+class ExampleReversal(Reversal):
     """Gives examples back the weights or labels that they had; what a later act gave one stays."""
 
     def __init__(self, changes: Changes, numbers: Numbers, old: dict[str, Values]) -> None:
@@ -297,7 +297,7 @@ class ExamplesBack(Reversal):
     def back(self, training: Controls, later: Sequence[Act]) -> str:
         """Put back what no later act set; what one did, that one puts back."""
         heirs = [
-            act.reversal for act in later if isinstance(act.reversal, ExamplesBack) and act.reversal.changes is self.changes
+            act.reversal for act in later if isinstance(act.reversal, ExampleReversal) and act.reversal.changes is self.changes
         ]
         kept = 0
         plan = []

@@ -63,11 +63,14 @@ class UnaskedLabels:
 
 def _shares(examples: Examples | None, reading: Reading | None) -> NDArray[np.float64] | None:
     """The share of each label in the probe set; None where labels are no classes, or one alone."""
-    if examples is None or examples.y is None or reading is None or reading.task not in CLASSES or reading.criterion is not None:
+    if examples is None or reading is None or reading.task not in CLASSES or reading.criterion is not None:
         return None
     if reading.task == "multi_label":
         return None
-    truth = reading.truth(examples.first(_EXAMPLES).y)
+    labels = examples.first(_EXAMPLES).y
+    if labels is None:
+        return None
+    truth = reading.truth(labels)
     known = truth[truth >= 0].cpu().reshape(-1)
     if known.is_floating_point() or not len(known) or int(known.max()) >= _MOST:
         return None

@@ -17,7 +17,7 @@ def waited() -> float:
         return 0.0
 
 
-class Own:
+class OwnClock:
     """A clock of the time that a training has to itself, beside the one on the wall, which goes on while other work has the processor.
 
     *Meaning* on a machine that is shared by five, one second in five is the training's, and a hundredth of the five would be a twentieth of it.

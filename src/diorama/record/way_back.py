@@ -11,7 +11,7 @@ from ..training.trainer import Trainer
 from . import checkpoints, restoration
 from .acts_in_force import inherited
 from .lineage import Line
-from .run_folder import Begun, begin_child, beside
+from .run_folder import NewRun, begin_child, beside
 
 if TYPE_CHECKING:
     from .controls import Controls
@@ -28,7 +28,7 @@ class WayBack:
         self._setup, self._subject, self._content = setup, setup.subject, setup.content
         self._path = self._place = Path()
         self._kept: restoration.Kept = {}
-        self._child: Begun | None = None
+        self._child: NewRun | None = None
         self._among = ""
         """Which acts of its step came before the checkpoint, and which after it."""
         self.skipping = 0
@@ -91,7 +91,7 @@ class WayBack:
         self.skipping = skip if trainer is None else 0
         return said if not skip else f"{said}, and the next {'one is' if skip == 1 else f'{skip} are'} left out"
 
-    def entered(self) -> Begun:
+    def entered(self) -> NewRun:
         """The run in which the training goes on."""
         child, self._child = self._child, None
         assert child is not None

@@ -32,7 +32,7 @@ _LABELS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Current:
+class CurrentInput:
     """The input that is looked at: a drawn, uploaded or typed one, or an example of the probe set."""
 
     x: Nested
@@ -46,17 +46,17 @@ class Current:
 
 def current(
     model: nn.Module, examples: Examples, given: tuple[Nested, str] | None, selection: Selection, example: int | None
-) -> Current:
+) -> CurrentInput:
     """The given example, else what was drawn or typed, else the chosen example, else the first."""
     if given is not None and example is None:
         x, label = given
-        return Current(x, label, shown=decoded(examples.kind, x))
+        return CurrentInput(x, label, shown=decoded(examples.kind, x))
     chosen = selection.one("example")
     index = example if example is not None else chosen.number if chosen is not None else 0
     if not 0 <= index < len(examples):
         raise UsageError(f"the probe set has examples 0 to {len(examples) - 1}, got {index}")
     x = fed(model, examples.batch([index]))
-    return Current(x, f"example {index}", f"example:{index}", index, decoded(examples.kind, x))
+    return CurrentInput(x, f"example {index}", f"example:{index}", index, decoded(examples.kind, x))
 
 
 def decoded(kind: Kinds, x: Nested) -> Any:

@@ -20,7 +20,7 @@ LUCK = 4
 
 
 @dataclasses.dataclass(frozen=True)
-class Penned:
+class WrittenStrokes:
     """Strokes as far as they are written, several beside each other that began alike."""
 
     rows: NDArray[np.float64]
@@ -36,7 +36,7 @@ class Penned:
 def penning(
     scene: Scene, begin: Tensor, *, length: int, samples: int = 1, temperature: float = 1.0, seed: int = 0, parts: tuple[str, ...],
     probability: bool = False,
-) -> Iterator[Penned]:
+) -> Iterator[WrittenStrokes]:
     """The strokes after every step that a scene's model adds to ``begin`` (1, places, 3), up to ``length`` of them.
 
     *Meaning* each step is drawn from the distribution that the model gives, at a temperature as :meth:`NextStep.at` has it. The same
@@ -49,17 +49,17 @@ def penning(
     said = NextStep.of(_asked(scene, begin)[0].double().cpu(), parts, probability=probability)
     rows = x.double().cpu()
     broken = not said.finite
-    yield Penned(rows.numpy(), begin.shape[1], said, broken)
+    yield WrittenStrokes(rows.numpy(), begin.shape[1], said, broken)
     last = said.at_place(-1).times(samples)
     for number in range(length if not broken else 0):
         step = last.at(temperature).drawn(luck[:, number])
         rows = torch.cat([rows, step[:, None]], 1)
         told = NextStep.of(_asked(scene, rows.to(begin))[:, -1].double().cpu(), parts, probability=probability)
         if not told.finite:
-            yield Penned(rows.numpy(), begin.shape[1], said, broken=True)
+            yield WrittenStrokes(rows.numpy(), begin.shape[1], said, broken=True)
             return
         said, last = said.followed(told.at_place(0)), told
-        yield Penned(rows.numpy(), begin.shape[1], said)
+        yield WrittenStrokes(rows.numpy(), begin.shape[1], said)
 
 
 def _luck(seed: int, samples: int, length: int) -> Tensor:

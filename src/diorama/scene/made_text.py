@@ -40,7 +40,7 @@ class WrittenToken:
 
 
 @dataclasses.dataclass(frozen=True)
-class Written:
+class WrittenText:
     """A text as far as it is written: the tokens that it began with, and those that were added."""
 
     begin: tuple[int, ...]
@@ -57,7 +57,7 @@ class Written:
 def writing(
     scene: Scene, like: Nested, name: str, begin: tuple[int, ...], *, length: int, window: int, temperature: float = 1.0,
     seed: int = 0, layer: str = "", ends: frozenset[int] = frozenset(),
-) -> Iterator[Written]:
+) -> Iterator[WrittenText]:
     """The text after every token that a scene's model adds to it, up to ``length`` of them or a token of ``ends``.
 
     *Meaning* each token is drawn with the probabilities that the model gives, sharpened by a temperature below 1 and evened out
@@ -67,7 +67,7 @@ def writing(
     *Raises* NotApplicable where the model does not read a text of this length.
     """
     luck = np.random.default_rng(seed).random(length)
-    text, told = Written(tuple(begin)), lengths(scene.examples, name)
+    text, told = WrittenText(tuple(begin)), lengths(scene.examples, name)
     for number in range(length):
         x = _grown(like, name, text.tokens[-window:], told, frozenset(source_texts(scene, name)))
         chances, units = _asked(scene, x, layer, len(text.tokens))

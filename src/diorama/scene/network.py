@@ -25,16 +25,16 @@ from ..data.nesting import Nested
 from ..model.batch_size import called
 from ..model.filler_labels import without_filling
 from ..model.graph import Graph, GraphLook, graph
-from ..model.last_op import Ending, made_by
+from ..model.last_op import AnswerTrace, made_by
 from ..model.layers import SURVEYED, Layer, LayerTable, layers
 from ..model.outputs import Reading
 from ..model.own_labels import beside_labels
 from ..model.patterns import Sites
 from ..model.plain_module import dtype_of, fed
 from ..model.points import points
-from ..model.preservation import Untouched
+from ..model.preservation import Preservation
 from ..model.short_texts import shorter
-from ..model.surroundings import Neutral, as_built
+from ..model.surroundings import NeutralSurroundings, as_built
 from ..model.survey import FirstLook
 from .input import kinds_of
 from .source import Source
@@ -214,11 +214,12 @@ class SceneNetwork:
         """
         shared = self.source.shared
         model = self.model
-        with blamed(), Neutral():
+        with blamed(), NeutralSurroundings():
             first = FirstLook(model, x, whole) if shared.layers is None else None
             graph = GraphLook(model, x, first.apart) if drawn and first is not None else None
             around, on_op = first.around if first is not None else None, graph.ran if graph is not None else None
-            with Untouched(model), torch.no_grad(), as_built(dtype_of(model)), first or contextlib.nullcontext(), graph or contextlib.nullcontext():
+            looks = first or contextlib.nullcontext(), graph or contextlib.nullcontext()
+            with Preservation(model), torch.no_grad(), as_built(dtype_of(model)), looks[0], looks[1]:
                 output, ending = made_by(model, x, functools.partial(called, model), around, on_op)
             if first is not None:
                 shared.layers = first.table()
@@ -227,7 +228,7 @@ class SceneNetwork:
             with contextlib.suppress(Exception) if whole else contextlib.nullcontext():  # what is wrong is told when it is asked for
                 self._read(x, output, ending)
 
-    def _read(self, x: Nested, output: Any, ending: Ending) -> None:
+    def _read(self, x: Nested, output: Any, ending: AnswerTrace) -> None:
         shared, given, y = self.source.shared, self.examples, self.examples.y
         reading = Reading.of(output, y, x=beside_labels(self.model, x, y), classes=given.classes, ending=ending, **self.told)
         shared.width = reading.width(reading.scores(output))

@@ -30,9 +30,9 @@ def pictures(
     """The pictures of a view, checked before the first: view, knobs and keys exist, and the view fits the scene."""
     if "torch" not in sys.modules:  # nobody can have switched anything on, and a record is drawn without torch
         return _drawn(scene, *_asked(scene, name, select, options), progress)
-    from ..model.surroundings import Neutral, neutrally
+    from ..model.surroundings import NeutralSurroundings, neutrally
 
-    with Neutral(), blamed():
+    with NeutralSurroundings(), blamed():
         asked, selection = _asked(scene, name, select, options)
     return neutrally(_drawn(scene, asked, selection, progress))
 

@@ -29,7 +29,7 @@ BATCH = 64
 T = TypeVar("T")
 
 
-class Kept(Protocol):
+class KeptLayers(Protocol):
     """What is kept of the named layers, by a pass that ends with the last of them."""
 
     def __call__(
@@ -142,13 +142,13 @@ class Probe:
         return None if y is None else y[chosen.start : chosen.stop]
 
     def responses(
-        self, kept: Kept, batches: Iterable[tuple[range, Nested]], layers: Mapping[str, Layer]
+        self, kept: KeptLayers, batches: Iterable[tuple[range, Nested]], layers: Mapping[str, Layer]
     ) -> dict[str, Responses]:
         """Summaries of the layers' units, one pass for all that are not there yet."""
         return _last(self.responding(kept, batches, layers))
 
     def responding(
-        self, kept: Kept, batches: Iterable[tuple[range, Nested]], layers: Mapping[str, Layer]
+        self, kept: KeptLayers, batches: Iterable[tuple[range, Nested]], layers: Mapping[str, Layer]
     ) -> Generator[int, None, dict[str, Responses]]:
         """The same, told as it goes: after each batch, up to which example it is."""
         for name, layer in layers.items():
@@ -183,7 +183,7 @@ class Probe:
         return all(self.memory.has(f"responses/{name}") for name in names)
 
     def activations(
-        self, kept: Kept, batches: Iterable[tuple[range, Nested]], layers: Mapping[str, Layer], mode: Mode
+        self, kept: KeptLayers, batches: Iterable[tuple[range, Nested]], layers: Mapping[str, Layer], mode: Mode
     ) -> dict[str, Tensor]:
         """The layers' activations for all examples, (n, units, …), on the CPU; one pass for all that are not kept."""
         found = {name: known for name in layers if (known := self.memory.get(f"activations/{mode}/{name}")) is not None}

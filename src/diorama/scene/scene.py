@@ -15,7 +15,7 @@ from ..core import registry
 from ..core.errors import Cancelled, NotApplicable, UsageError
 from ..core.paths import path_of
 from ..core.picture import Picture, Progress
-from ..core.progress_line import Waiting
+from ..core.progress_line import ProgressLine
 from ..core.provenance import Provenance
 from ..core.selection import Key, Selection
 from ..data.examples import Examples
@@ -31,15 +31,15 @@ from ..model.outputs import Reading
 from ..model.plain_module import device_of, fed
 from ..model.preservation import Mode
 from . import directions, weight_planes
-from .input import Current, current, encoded
+from .input import CurrentInput, current, encoded
 from .memory import Memory
 from .network import SceneNetwork
 from .pictures import pictures
 from .probe import Answers, Probe, Responses, looked
-from .source import Given, RecordedSource, Source
+from .source import GivenSource, RecordedSource, Source
 
 if TYPE_CHECKING:
-    from ..derive.derivation import Derived
+    from ..derive.derivation import DerivedValue
     from ..model.directions import Direction
     from ..run import Run
 
@@ -66,7 +66,7 @@ class Scene:
         criterion: Callable[[Tensor, Tensor], Tensor] | None = None, device: Any = None, metadata: Mapping[str, Any] | None = None,
     ) -> None:
         examples = None if x is None else as_read(model, Examples.taken(with_names(model, x), y, classes, inputs, metadata))
-        self._set(Given(model if isinstance(model, nn.Module) else of_function(model), device), examples, outputs, task, criterion)
+        self._set(GivenSource(model if isinstance(model, nn.Module) else of_function(model), device), examples, outputs, task, criterion)
 
     @classmethod
     def of_run(cls, run: Run, step: int, state: dict[str, Tensor] | None = None, architecture: int | None = None, asked: int | None = None) -> Scene:
@@ -243,7 +243,7 @@ class Scene:
     def _looked(self, x: Nested, keep: Iterable[str], **how: Any) -> tuple[Any, dict[str, Any]]:
         return looked(self.model, x, {name: self.network.point(name) for name in keep}, edits=self.edits, cancel=self._cancel, **how)
 
-    def current(self, selection: Selection = NOTHING, example: int | None = None) -> Current:
+    def current(self, selection: Selection = NOTHING, example: int | None = None) -> CurrentInput:
         """The input that is looked at: the given example, else a drawn one, else the chosen example, else the first."""
         return current(self.model, self.examples, self._input, selection, example)
 
@@ -390,7 +390,7 @@ class Scene:
     def with_model(self, model: nn.Module) -> Scene:
         """The same scene of another model, such as a changed copy of its own."""
         scene = self._like()
-        given = Given(model)
+        given = GivenSource(model)
         given.name, given.shared = self.name, self._source.shared
         scene._source, scene._memory = given, Memory()
         return scene
@@ -442,8 +442,8 @@ class Scene:
     # Asking for derivations and views.
 
     def derive(
-        self, name: str, *, after: int | Derived | None = None, other: Scene | Iterable[Scene] | None = None, **knobs: Any
-    ) -> Derived:
+        self, name: str, *, after: int | DerivedValue | None = None, other: Scene | Iterable[Scene] | None = None, **knobs: Any
+    ) -> DerivedValue:
         """Long work that is kept, gone on with after a stop, and shared: ``derive("projection", layer="fc").value``.
 
         *Meaning* the value is plain: arrays, or lists and dicts of them; it is made when it is first asked for, and kept
@@ -453,12 +453,12 @@ class Scene:
         *Raises* NotFound for a derivation or knob that does not exist; NotApplicable when it does not fit.
         """
         scene = self.compared_with(other) if other is not None else self
-        found: Derived = registry.derivations[name].of(scene, knobs, after)
+        found: DerivedValue = registry.derivations[name].of(scene, knobs, after)
         return found
 
     def view(self, name: str, **options: Any) -> Picture:
         """The last picture of a view; takes what :meth:`stream` takes. Without ``progress`` long work says on stderr how far it is."""
-        *_, last = self.stream(name, **{"progress": Waiting(name), **options})
+        *_, last = self.stream(name, **{"progress": ProgressLine(name), **options})
         return last
 
     def stream(

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass
-class Shared:
+class SharedFacts:
     """What scenes of one architecture share, as it does not depend on the weights."""
 
     layers: LayerTable | None = None
@@ -57,7 +57,7 @@ class Source(abc.ABC):
     name: str = ""
     unread: str = ""
     """Why the examples that there are cannot be read."""
-    shared: Shared
+    shared: SharedFacts
     _named: tuple[object, str] | None = None
 
     def missing(self) -> str | None:
@@ -97,7 +97,7 @@ class Source(abc.ABC):
         return self._named[1]
 
 
-class Given(Source):
+class GivenSource(Source):
     """The user's own model, which is only ever looked at."""
 
     def __init__(self, model: nn.Module, device: Any = None) -> None:
@@ -109,7 +109,7 @@ class Given(Source):
         moved = device is not None and any(p.device != torch.device(device) for p in model.parameters())
         self._model = duplicate(unwrap(model)).to(device) if moved else unwrap(model)
         self.name = type(self._model).__name__
-        self.shared = Shared()
+        self.shared = SharedFacts()
 
     def module(self) -> nn.Module:
         """The model itself."""
@@ -117,7 +117,7 @@ class Given(Source):
 
     def holding(self, model: nn.Module) -> Source:
         """Another model, under this one's name."""
-        given = Given(model)
+        given = GivenSource(model)
         given.name, given.shared = self.name, self.shared
         return given
 
@@ -126,7 +126,7 @@ class Given(Source):
         return state_now(self._model)
 
 
-_SHARED: weakref.WeakKeyDictionary[Any, dict[int, Shared]] = weakref.WeakKeyDictionary()
+_SHARED: weakref.WeakKeyDictionary[Any, dict[int, SharedFacts]] = weakref.WeakKeyDictionary()
 """By run and the number of its architecture, which surgery may change in the middle of a training."""
 
 
@@ -150,7 +150,7 @@ class RecordedSource(Source):
         self.name = run.name
         self._state = state
         self._model: nn.Module | None = None
-        self.shared = _SHARED.setdefault(run, {}).setdefault(self._architecture, Shared())
+        self.shared = _SHARED.setdefault(run, {}).setdefault(self._architecture, SharedFacts())
 
     def examples(self) -> Examples | None:
         """The run's probe set; None, with the reason in ``unread``, where it cannot be read: what was recorded can be looked at even so."""

@@ -6,10 +6,10 @@ import asyncio
 from collections import OrderedDict
 from typing import Any
 
+from ..core.patience import PATIENCE
+
 MOST = 64
 """Connections that may wait to show what lets them in; one more, and the oldest goes."""
-PATIENCE = 10.0
-"""Seconds that a connection has for its first request."""
 
 Client = tuple[str, int]
 
@@ -27,7 +27,7 @@ class Doors:
         if client is None:
             return
         self._open[client] = transport
-        self._waiting[client] = asyncio.get_running_loop().call_later(PATIENCE, self.hang_up, client, transport)
+        self._waiting[client] = asyncio.get_running_loop().call_later(PATIENCE.door, self.hang_up, client, transport)
         while len(self._waiting) > MOST:
             self.hang_up(next(iter(self._waiting)))
 

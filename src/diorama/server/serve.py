@@ -16,14 +16,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import Unavailable, UsageError
+from ..core.patience import PATIENCE
+from ..core.protocol import LONGEST_MESSAGE
 from ..live.jobs import Pool
 from ..model.duplicate import duplicate
 
 if TYPE_CHECKING:
     from ..run import Run
     from ..scene import Scene
-
-_PATIENCE = 10.0
 
 
 class Page:
@@ -48,7 +48,6 @@ class Page:
         # The first worker starts while the server's own modules are imported.
         import uvicorn
 
-        from ..core.protocol import LONGEST_MESSAGE
         from ..live.hub import Hub
         from .app import make_app
         from .protocols import GuardedHttp, GuardedSocket
@@ -69,7 +68,7 @@ class Page:
         self._thread.start()
         started = time.monotonic()
         while not self._server.started:
-            if not self._thread.is_alive() or time.monotonic() - started > _PATIENCE:
+            if not self._thread.is_alive() or time.monotonic() - started > PATIENCE.serving:
                 self.close()
                 raise Unavailable(f"the server did not start on {host}:{self.port}; try another port")
             time.sleep(0.005)
@@ -89,7 +88,7 @@ class Page:
         atexit.unregister(self.close)
         self._server.should_exit = True
         self.hub.close()
-        self._thread.join(_PATIENCE)
+        self._thread.join(PATIENCE.serving)
         with contextlib.suppress(OSError):
             self._listener.close()
         if self._folder is not None:

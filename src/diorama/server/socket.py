@@ -9,6 +9,7 @@ import struct
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ..core.errors import DioramaError
+from ..core.patience import PATIENCE
 from ..core.protocol import FromServer
 from ..live.hub import Hub
 from ..live.session import Session
@@ -18,8 +19,6 @@ from .guard import TALK
 _MOST_CONNECTIONS = 24
 MOST_WAITING = 64_000_000
 """Bytes that may wait to be sent to one page, besides a message that is larger."""
-STALLED = 30.0
-"""Seconds in which a page must take something of what waits for it."""
 _HEAD = struct.Struct("<II")
 
 
@@ -37,7 +36,7 @@ class Socket:
             await socket.close(1013, f"{_MOST_CONNECTIONS} pages are open; close one")
             return
         self._count += 1
-        outgoing = Outgoing(socket)
+        outgoing = SendQueue(socket)
         put = outgoing.put
 
         def send(event: FromServer) -> None:
@@ -69,7 +68,7 @@ class Socket:
             return
 
 
-class Outgoing:
+class SendQueue:
     """What waits to be sent on one connection: bounded, and given up when nobody takes it."""
 
     def __init__(self, socket: WebSocket) -> None:
@@ -96,7 +95,7 @@ class Outgoing:
             while True:
                 message = await self._queue.get()
                 try:
-                    async with asyncio.timeout(STALLED):
+                    async with asyncio.timeout(PATIENCE.taking):
                         await (socket.send_text(message) if isinstance(message, str) else socket.send_bytes(message))
                 except TimeoutError:
                     self._hang_up()

@@ -20,7 +20,7 @@ _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 @dataclasses.dataclass(eq=False)
-class _Held:
+class _HeldTensor:
     """A tensor of a frozen layer with what it holds, and what each optimizer remembers of it."""
 
     tensor: Tensor
@@ -29,7 +29,7 @@ class _Held:
     """Optimizers, each with a copy of its state of this parameter; None where it has none yet."""
 
     @classmethod
-    def of(cls, tensor: Tensor, optimizers: tuple[Any, ...]) -> _Held:
+    def of(cls, tensor: Tensor, optimizers: tuple[Any, ...]) -> _HeldTensor:
         value = local(tensor.detach()).clone()
         memories = [
             (optimizer, _copied(state.get(tensor)))
@@ -62,7 +62,7 @@ class _Held:
                 _refill(optimizer.state[self.tensor], kept)
 
 
-class Frozen:
+class FrozenLayers:
     """Which layers are frozen, and what holds them so.
 
     Gradients flow as before and ``requires_grad`` stays as it is: a loop that reads gradients, a wrapper that waits for
@@ -73,7 +73,7 @@ class Frozen:
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
-        self._layers: dict[str, list[_Held]] = {}
+        self._layers: dict[str, list[_HeldTensor]] = {}
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -138,10 +138,10 @@ class Frozen:
             raise not_found("layer", layer, known)
         return known[own]
 
-    def _hold(self, module: nn.Module) -> list[_Held]:
-        found = [_Held.of(parameter, self._subject.optimizers) for parameter in module.parameters()]
+    def _hold(self, module: nn.Module) -> list[_HeldTensor]:
+        found = [_HeldTensor.of(parameter, self._subject.optimizers) for parameter in module.parameters()]
         for inner in module.modules():
-            found += [_Held.of(inner._buffers[name], ()) for name in _STATISTICS if inner._buffers.get(name) is not None]  # type: ignore[arg-type]
+            found += [_HeldTensor.of(inner._buffers[name], ()) for name in _STATISTICS if inner._buffers.get(name) is not None]  # type: ignore[arg-type]
         return found
 
 

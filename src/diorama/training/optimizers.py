@@ -151,7 +151,7 @@ def elsewhere(optimizer: Any, weights: Mapping[str, Tensor]) -> Iterator[tuple[s
     *Cost* a walk through what is kept, once for all weights.
     """
     places = _Places(weights.values())
-    holders = [(holder, _Kept(holder, places)) for holder in _holders(optimizer)]
+    holders = [(holder, _StateHolder(holder, places)) for holder in _holders(optimizer)]
     for name, weight in weights.items():
         for holder, kept in holders if weight.numel() > 1 else ():
             own = kept.alike(weight)
@@ -182,7 +182,7 @@ class _Places:
         return [each for each in tensors if each.shape == weight.shape and not self.hold(each)]
 
 
-class _Kept:
+class _StateHolder:
     """The tensors that an optimizer, or who is around it, keeps besides its ``state``, by what they are and by shape."""
 
     def __init__(self, holder: Any, places: _Places) -> None:

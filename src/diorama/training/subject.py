@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..model.layers import LayerTable
 from ..model.plain_module import spread
-from .frozen_layers import Frozen
+from .frozen_layers import FrozenLayers
 from .optimizers import told_optimizers
 from .surgery.journal import Journal
 
@@ -63,7 +63,7 @@ class Subject:
         """Raised with each change of the network's structure."""
         self._listeners: list[Told] = []
         self._learn()
-        self.frozen = Frozen(self)
+        self.frozen = FrozenLayers(self)
         """The layers that a person keeps from learning."""
 
     @property

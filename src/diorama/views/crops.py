@@ -18,7 +18,7 @@ from ..derive.scans import SeenUnits
 from ..derive.windows import SMALLEST as SMALLEST
 from ..derive.windows import centres as centres
 from ..derive.windows import field_of as field_of
-from ..methods.method import Looking
+from ..methods.method import Look
 from ..methods.rectifiers import Passing, rectified
 from ..model.capture import Capture
 from ..model.fields import ReceptiveField
@@ -146,7 +146,7 @@ def sent_back(
     kind = scene.kind
     if not isinstance(kind, Image):
         raise NotApplicable("signals are sent back to pictures, and this model takes none; use the view attribution")
-    look = Looking(
+    look = Look(
         scene.model, x=x, kind=kind, reading=scene.reading, classes=scene.classes, table=scene.layers,
         cancel=scene.cancel, edits=scene.edits,
     )

@@ -21,7 +21,7 @@ from ..data.strokes import lines as ink
 from ..data.text_places import beside
 from ..data.volumes import montage, slices
 from ..scene import Scene
-from ..scene.input import Current, pictured
+from ..scene.input import CurrentInput, pictured
 
 THUMBNAIL = 112
 """Pictures in tables and strips have at most so many pixels a side."""
@@ -40,14 +40,14 @@ def property_names(scene: Scene) -> list[str]:
     return shared.property_names(scene)
 
 
-def drawn(scene: Scene, current: Current, size: int = 96) -> Node:
+def drawn(scene: Scene, current: CurrentInput, size: int = 96) -> Node:
     """An input as a mark: what the model receives, in its own pixels, tokens or numbers."""
     shown = current.shown if isinstance(scene.kind, dict) else {"": current.shown}
     marks = [_one(scene.kinds[name], name, value, current, size) for name, value in shown.items()]
     return marks[0] if len(marks) == 1 else Group(children=tuple(marks), direction="row")
 
 
-def _one(kind: Kind, name: str, value: Any, current: Current, size: int) -> Node:
+def _one(kind: Kind, name: str, value: Any, current: CurrentInput, size: int) -> Node:
     title = name or current.label
     if kind.word == "image":
         pixels = np.asarray(value)

@@ -57,7 +57,7 @@ def gallery(scene: Scene, order: np.ndarray, title: str, notes: tuple[str, ...] 
     return Table(columns=tuple(columns), row_keys=keys, title=title)
 
 
-class AboutUnit:
+class UnitSection:
     """One unit: its response to the current input, its weights, and what the probe set says of it."""
 
     def __init__(self, scene: Scene, key: Key, selection: Selection) -> None:
@@ -179,7 +179,7 @@ class AboutUnit:
         )
 
 
-class AboutLayer:
+class LayerSection:
     """One layer: what it is, how its weights are spread, and what each of its units does."""
 
     def __init__(self, scene: Scene, name: str) -> None:

@@ -23,7 +23,7 @@ from ..model.preservation import Mode
 from ..scene import Scene
 from ..scene.code_means import code_layer
 from ..scene.directions import telling
-from ..scene.input import Current
+from ..scene.input import CurrentInput
 from ..scene.probe import Responses
 
 LARGEST = 64
@@ -122,7 +122,7 @@ def unfilled(scene: Scene, x: Nested, values: Tensor) -> Tensor:
     return values if there is None else values.masked_fill(~there, torch.nan)
 
 
-def running(scene: Scene, one: ShownLayer, current: Current) -> tuple[Current, Tensor]:
+def running(scene: Scene, one: ShownLayer, current: CurrentInput) -> tuple[CurrentInput, Tensor]:
     """The current input where the network runs a layer for it, else the first live example for which it does; and the layer's values.
 
     *Raises* NotRun where it runs for none of the first :data:`TRIED`.

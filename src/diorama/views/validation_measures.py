@@ -16,14 +16,14 @@ _HIGHER = {"acc", "accuracy", "f1", "auc", "iou", "miou", "top1", "top5", "preci
 _LOWER = {"loss", "error", "err", "nll", "ppl", "perplexity", "mse", "mae", "rmse"}
 
 
-class HeldBack(NamedTuple):
+class PassedValue(NamedTuple):
     """The newest value of a series, and after which step it was passed."""
 
     value: float
     step: int
 
 
-def held_back(run: Run | None, until: float = np.inf) -> dict[str, HeldBack]:
+def held_back(run: Run | None, until: float = np.inf) -> dict[str, PassedValue]:
     """By the name of each series that says by its name that it is of examples held back: its newest value up to a step.
 
     Of a run that goes on from another only what it passed itself counts.
@@ -38,7 +38,7 @@ def held_back(run: Run | None, until: float = np.inf) -> dict[str, HeldBack]:
         steps, values = run.series(name)
         there = np.flatnonzero((steps > begun) & (steps <= until) & np.isfinite(values))
         if len(there):
-            found[name] = HeldBack(float(values[there[-1]]), int(steps[there[-1]]))
+            found[name] = PassedValue(float(values[there[-1]]), int(steps[there[-1]]))
     return found
 
 

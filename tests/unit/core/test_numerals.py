@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from diorama.core.numerals import leading, percent, plain
 from diorama.core.picture import Progress
-from diorama.core.progress_line import Waiting
+from diorama.core.progress_line import ProgressLine
 
 
 def test_numbers_are_said_plainly() -> None:
@@ -53,7 +53,7 @@ def test_any_number_keeps_its_value(value: float) -> None:
 def test_long_work_says_how_far_it_is_now_and_then() -> None:
     """Nothing for ten seconds, then a line, and the next one half a minute later."""
     now, out = [0.0], io.StringIO()
-    waiting = Waiting("examples", lambda: now[0], out)
+    waiting = ProgressLine("examples", lambda: now[0], out)
     for now[0], done in ((5.0, 1), (11.0, 2), (30.0, 3), (42.0, 4)):
         waiting(Progress(done=done, total=8, note=f"step {done}"))
     assert out.getvalue() == "examples: 25 % done (step 2)\nexamples: 50 % done (step 4)\n"

@@ -33,7 +33,7 @@ from diorama.core.errors import Damaged, Unavailable, UsageError
 from diorama.data import changes_file, steered_set
 from diorama.data.changes import Changes
 from diorama.data.examples import Examples
-from diorama.data.steered_set import Steered, SteeredSet
+from diorama.data.steered_set import SteeredBase, SteeredSet
 
 COUNT = 40
 
@@ -463,7 +463,7 @@ def test_a_wrap_is_the_data_set_in_all_else(tmp_path: Path) -> None:
     with pytest.raises(AttributeError):
         _ = data.nothing
     assert isinstance(pickle.loads(pickle.dumps(data)), SteeredSet)
-    assert isinstance(data, Steered)
+    assert isinstance(data, SteeredBase)
     path = data.changes._path
     assert os.path.isfile(path)
     del data

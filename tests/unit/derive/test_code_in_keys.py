@@ -12,7 +12,7 @@ from torch import nn
 
 import diorama
 from diorama.core.code import written
-from diorama.methods.placement import Floats, Placed, Projection
+from diorama.methods.placement import Floats, Placement, Projection
 from diorama.scene import Scene
 
 _FAR = 1.0
@@ -26,8 +26,8 @@ def _algorithm(by: float) -> type[Projection]:
     """The same text each time, with another number in it."""
 
     class Mine(Projection):
-        def placed(self, rows: Floats, dimensions: int, start: Floats | None, begun: Any) -> Iterator[Placed]:
-            yield Placed(_moved(rows, by))
+        def placed(self, rows: Floats, dimensions: int, start: Floats | None, begun: Any) -> Iterator[Placement]:
+            yield Placement(_moved(rows, by))
 
     return Mine
 

@@ -19,7 +19,7 @@ from diorama.derive.derivations.dictionary import of_plain
 from diorama.methods.grouping.dictionary import learn
 from diorama.model.edits import Edit
 from diorama.scene import Scene
-from diorama.views.unit._direction import Moved
+from diorama.views.unit._direction import MovedExample
 from diorama.views.unit.dictionary import _measures
 
 
@@ -139,7 +139,7 @@ def _tables(picture: Picture) -> list[Table]:
 
 def test_a_token_is_quoted_where_a_sentence_names_it() -> None:
     """What an answer turns into may be a full stop: within a sentence a token stands in quotes."""
-    moved = object.__new__(Moved)
+    moved = object.__new__(MovedExample)
     kind = diorama.Tokens(vocabulary=[".", "="])
     moved.scene, moved.current = SimpleNamespace(task="next_token", classes=(), kind=kind, kinds={"": kind}), SimpleNamespace(label="example 0")
     moved.at, moved.steps = 0.5, np.array([-1.0, 0.0, 1.0])

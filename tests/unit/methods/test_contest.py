@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 import diorama
-from diorama.methods.method import Looking
+from diorama.methods.method import Look
 from diorama.methods.synthesis import objectives
-from diorama.methods.synthesis.contest import Strongest, contest
-from diorama.methods.synthesis.engine import Ascent, Formed
+from diorama.methods.synthesis.contest import StrongestExamples, contest
+from diorama.methods.synthesis.engine import Ascent, SynthesisState
 from diorama.methods.synthesis.stage import MadeInput
 
 
@@ -23,11 +23,11 @@ def test_rows_are_made_from_noise_and_from_the_example_at_once() -> None:
         model = nn.Sequential(nn.Linear(5, 16), nn.Tanh(), nn.Linear(16, 4))
     x = torch.randn(50, 5, generator=torch.Generator().manual_seed(0))
     kind = diorama.Scene(model, x).examples.kind
-    stage, numbers = MadeInput.of(Looking(model, x=x, kind=kind, task="classification"), kind, x, x), [0, 1, 2]
+    stage, numbers = MadeInput.of(Look(model, x=x, kind=kind, task="classification"), kind, x, x), [0, 1, 2]
     wanted, steps = objectives.units("2", numbers), Ascent(4, first=0.0, every=0.0)
-    best = Strongest.of(stage, wanted, x)
+    best = StrongestExamples.of(stage, wanted, x)
 
-    def made(at_once: bool, begun: Any = None) -> Iterator[Formed]:
+    def made(at_once: bool, begun: Any = None) -> Iterator[SynthesisState]:
         generator = torch.Generator().manual_seed(0)
         return contest(stage, stage.canvas(3, generator), wanted, steps, generator, best, begun=begun, at_once=at_once)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from diorama.model import layout
-from diorama.model.layout import ChannelsLast
+from diorama.model.layout import ChannelsLastRule
 from diorama.model.mode import OpMode
 
 
@@ -43,7 +43,7 @@ def x() -> Tensor:
     return torch.randn(2, 3, 15, 15, generator=torch.Generator().manual_seed(2))
 
 
-def passed(model: nn.Module, x: Tensor, rule: ChannelsLast | None) -> tuple[Tensor, Tensor, list[bool]]:
+def passed(model: nn.Module, x: Tensor, rule: ChannelsLastRule | None) -> tuple[Tensor, Tensor, list[bool]]:
     """Scores, slopes of the second, and for each convolution whether its result's channels lie last."""
     last: list[bool] = []
 
@@ -62,25 +62,25 @@ def test_numbers_stay_the_same(model: nn.Module, x: Tensor, monkeypatch: pytest.
     """Scores and slopes equal those of the usual order, also where a view is written into that this order has not."""
     monkeypatch.setattr(layout, "LEAST", 1)
     scores, slopes, usual = passed(model, x, None)
-    turned = passed(model, x, ChannelsLast())
+    turned = passed(model, x, ChannelsLastRule())
     assert (usual, turned[2]) == ([False, False], [True, True])
     assert torch.allclose(scores, turned[0], atol=1e-6)
     assert torch.allclose(slopes, turned[1], atol=1e-6)
-    with torch.inference_mode(), OpMode().replace(ChannelsLast()):
+    with torch.inference_mode(), OpMode().replace(ChannelsLastRule()):
         assert torch.allclose(scores, model(x), atol=1e-6)
 
 
 def test_small_maps_stay_as_they_are(model: nn.Module, x: Tensor) -> None:
     """Small maps keep the model's order, and what is in the other order already goes on in it."""
-    assert passed(model, x, ChannelsLast())[2] == [False, False]
+    assert passed(model, x, ChannelsLastRule())[2] == [False, False]
     given = x.contiguous(memory_format=torch.channels_last)
-    assert passed(model, given, ChannelsLast())[2] == [True, True]
+    assert passed(model, given, ChannelsLastRule())[2] == [True, True]
 
 
 def test_weights_that_change_are_read_anew(model: nn.Module, x: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     """A rule that goes on answers with the weights as they are now; weights in training get their gradients."""
     monkeypatch.setattr(layout, "LEAST", 1)
-    rule = ChannelsLast()
+    rule = ChannelsLastRule()
     before = passed(model, x, rule)[0]
     assert isinstance(model, _Writes)
     with torch.no_grad():
@@ -106,7 +106,7 @@ def test_weights_made_anew_for_each_pass_are_not_kept(x: Tensor, monkeypatch: py
         return real(self, given, weight, bias)
 
     monkeypatch.setattr(nn.Conv2d, "_conv_forward", forward)
-    rule = ChannelsLast()
+    rule = ChannelsLastRule()
     for _ in range(3):
         assert passed(model, x, rule)[2] == [True]
     assert [ref() for ref in seen] == [None] * 3

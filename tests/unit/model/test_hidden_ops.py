@@ -16,7 +16,7 @@ from zoo import ZOO, Specimen
 import diorama
 from diorama.core.errors import NotApplicable
 from diorama.model.capture import Capture
-from diorama.model.hidden_ops import Hidden, hidden
+from diorama.model.hidden_ops import HiddenOps, hidden
 from diorama.model.plain_module import unwrap
 
 
@@ -78,13 +78,13 @@ def _image() -> Tensor:
 def test_networks_of_plain_ops_raise_no_alarm(specimen: Specimen) -> None:
     """Nothing is hidden in any network of the zoo."""
     model, x = specimen()
-    assert hidden(unwrap(model), x) == Hidden()
+    assert hidden(unwrap(model), x) == HiddenOps()
 
 
 @pytest.mark.parametrize("make", [*WRITTEN.values(), Windows])
 def test_written_attentions_raise_no_alarm(make: Any) -> None:
     """Nothing is hidden in an attention written by hand; views that autograd makes anew are no alarm."""
-    assert hidden(*attentive(make)) == Hidden()
+    assert hidden(*attentive(make)) == HiddenOps()
 
 
 @pytest.mark.parametrize("way", HIDDEN)
@@ -132,12 +132,12 @@ DETACHED = {
 def test_a_way_that_no_slope_goes_is_told(way: str) -> None:
     """Of what lies behind it, by the methods that follow slopes and no others; what the answer does not depend on is no such way."""
     model, x = Net(DETACHED[way]).eval(), _image()
-    assert hidden(model, x) == Hidden((), (("second", "the model itself"), ("out", "the model itself"), ("", "the model itself")))
+    assert hidden(model, x) == HiddenOps((), (("second", "the model itself"), ("out", "the model itself"), ("", "the model itself")))
     for method in ("gradient", "lrp", "grad_cam"):
         assert "no slope goes that way" in diorama.attribute(model, x, 1, method=method).note
     assert "no slope" not in diorama.attribute(model, x, 1, method="occlusion").note
     assert "no slope" not in diorama.attribute(model, x, "unit:first/1").note
-    assert hidden(Net(_logged).eval(), x) == Hidden()
+    assert hidden(Net(_logged).eval(), x) == HiddenOps()
 
 
 def test_a_memory_beside_the_scores_is_no_way_to_them() -> None:
@@ -146,7 +146,7 @@ def test_a_memory_beside_the_scores_is_no_way_to_them() -> None:
     whole = nn.Module()
     whole.net = model
     whole.forward = lambda x: {"logits": model(x), "memory": model.first(x).flatten(1).detach()}
-    assert hidden(whole, x) == Hidden()
+    assert hidden(whole, x) == HiddenOps()
     assert hidden(whole, x, "memory").detached == (("", "the model itself"),)
 
 

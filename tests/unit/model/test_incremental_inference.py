@@ -12,7 +12,7 @@ from zoo import Functional, Residual
 
 from diorama.core.errors import Cancelled, NotApplicable, UsageError
 from diorama.model.capture import Capture
-from diorama.model.incremental_inference import Incremental
+from diorama.model.incremental_inference import IncrementalInference
 from diorama.model.windows import Slide
 
 
@@ -34,9 +34,9 @@ def _in_full(run: Callable[[Tensor], Tensor], x: Tensor, values: Tensor, tops: l
         return run(changed)
 
 
-def _check(run: Callable[[Tensor], Tensor], x: Tensor, size: tuple[int, int] = (3, 4), seed: int = 0) -> Incremental:
+def _check(run: Callable[[Tensor], Tensor], x: Tensor, size: tuple[int, int] = (3, 4), seed: int = 0) -> IncrementalInference:
     """Twice, as the second call uses what the first kept."""
-    engine = Incremental(run, x)
+    engine = IncrementalInference(run, x)
     for turn in range(2):
         values, tops, lefts = _patches(x, 9, size, seed + turn)
         wanted = _in_full(run, x, values, tops, lefts)
@@ -165,7 +165,7 @@ def test_a_whole_map_comes_back() -> None:
     conv = nn.Conv2d(2, 3, 3, padding=1)
     x = torch.randn(1, 2, 9, 9)
     values, tops, lefts = _patches(x, 5, (2, 2))
-    found = Incremental(lambda batch: {"map": conv(batch), "pair": (batch * 2, 1)}, x)(values, tops, lefts)
+    found = IncrementalInference(lambda batch: {"map": conv(batch), "pair": (batch * 2, 1)}, x)(values, tops, lefts)
     wanted = _in_full(conv, x, values, tops, lefts)
     torch.testing.assert_close(found["map"], wanted, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(found["pair"][0][4], 2 * _in_full(lambda b: b, x, values, tops, lefts)[4])
@@ -199,7 +199,7 @@ def test_weights_that_change_are_seen() -> None:
     """Dropout left in train mode runs in full rather than being skipped."""
     model = nn.Sequential(nn.Conv2d(1, 2, 3, bias=False), nn.Dropout(1.0))
     x = torch.randn(1, 1, 8, 8)
-    assert not Incremental(model, x)(torch.ones(1, 1, 2, 2), [1], [1]).any()
+    assert not IncrementalInference(model, x)(torch.ones(1, 1, 2, 2), [1], [1]).any()
 
 
 def test_it_can_be_cancelled() -> None:
@@ -209,15 +209,15 @@ def test_it_can_be_cancelled() -> None:
         raise Cancelled("no longer wanted")
 
     with pytest.raises(Cancelled):
-        Incremental(nn.Conv2d(1, 1, 3), torch.randn(1, 1, 8, 8), cancel=cancel)(torch.ones(1, 1, 2, 2), [0], [0])
+        IncrementalInference(nn.Conv2d(1, 1, 3), torch.randn(1, 1, 8, 8), cancel=cancel)(torch.ones(1, 1, 2, 2), [0], [0])
 
 
 def test_wrong_requests_are_refused() -> None:
     """Inputs that are no image, and patches that reach over its border, are refused with what was wanted."""
     with pytest.raises(NotApplicable, match="one image"):
-        Incremental(nn.Linear(3, 3), torch.randn(1, 3))
+        IncrementalInference(nn.Linear(3, 3), torch.randn(1, 3))
     with pytest.raises(UsageError, match="inside 8 × 8"):
-        Incremental(nn.Conv2d(1, 1, 3), torch.randn(1, 1, 8, 8))(torch.ones(1, 1, 2, 2), [7], [0])
+        IncrementalInference(nn.Conv2d(1, 1, 3), torch.randn(1, 1, 8, 8))(torch.ones(1, 1, 2, 2), [7], [0])
 
 
 @pytest.mark.parametrize("slide", [Slide(1), Slide(3, 1, 1, 1), Slide(3, 2, 2, 1), Slide(2, 3), Slide(5, 2, 1, 2)])

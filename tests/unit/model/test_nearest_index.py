@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from diorama.model.nearest_index import Compared, Index, directed
+from diorama.model.nearest_index import ExactIndex, Index, directed
 
 
 def _codes(count: int, seed: int = 0) -> Tensor:
@@ -20,7 +20,7 @@ def test_comparing_in_parts_finds_the_nearest_of_all() -> None:
     codes, queries = _codes(500), _codes(20, 1)
     wanted = (queries @ codes.T).sort(descending=True, stable=True)
     for step in (7, 100, 500):
-        search = Compared(queries, 9)
+        search = ExactIndex(queries, 9)
         for start in range(0, 500, step):
             search.take(codes[start : start + step], torch.arange(start, min(start + step, 500)))
         assert torch.equal(search.numbers, wanted.indices[:, :9])
@@ -30,7 +30,7 @@ def test_comparing_in_parts_finds_the_nearest_of_all() -> None:
 def test_fewer_codes_than_wanted_leave_places_open() -> None:
     """With three codes and five wanted, two places hold no number, by comparing and by the index."""
     codes, queries = _codes(3), _codes(2, 1)
-    search = Compared(queries, 5)
+    search = ExactIndex(queries, 5)
     search.take(codes, torch.arange(3))
     index = Index(24)
     index.add(codes, 0)

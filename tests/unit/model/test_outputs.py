@@ -11,7 +11,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from diorama.core.errors import NotApplicable, NotFound
 from diorama.model.criteria import class_weights
-from diorama.model.last_op import Ending
+from diorama.model.last_op import AnswerTrace
 from diorama.model.outputs import TASKS, Reading, pick
 from diorama.scene import Scene
 
@@ -235,7 +235,7 @@ def test_the_form_of_scores_is_told_by_what_made_them(ending: Callable[[Tensor],
     for truth, wanted in ((y, form), (rows, several)):
         reading = Scene(model, x, truth).reading
         assert reading.form == wanted
-        with Ending() as seen:
+        with AnswerTrace() as seen:
             output = model(x)
         assert Reading.of(output, truth, ending=seen) == reading
         guessed = "the outputs " in " ".join(reading.guessed)

@@ -8,7 +8,7 @@ import pytest
 
 from diorama.core import registry
 from diorama.record import evidence, rounds, waits
-from diorama.record.findings import Found
+from diorama.record.findings import Diagnosis
 from diorama.record.past import Past
 from diorama.run import Run
 
@@ -63,7 +63,7 @@ def _what_is_told_was_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is found in any test: it is not among what could not be judged, and rests on what it says that it rests on."""
     judged = Run.judged
 
-    def looked_at(run: Run, step: int | Past | None = None) -> tuple[list[Found], list[str]]:
+    def looked_at(run: Run, step: int | Past | None = None) -> tuple[list[Diagnosis], list[str]]:
         found, failed = judged(run, step)
         for name in {one.finding for one in found} & registry.findings.keys():
             finding: Any = registry.findings[name]()

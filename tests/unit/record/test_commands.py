@@ -23,7 +23,7 @@ from diorama.core.errors import DioramaError, NotApplicable, NotFound, NotRun, U
 from diorama.core.knobs import knobs_of
 from diorama.record import controls, database, requests
 from diorama.record.recorder import Stopped, watch
-from diorama.run import Acknowledged, Run, open_run
+from diorama.run import Acknowledgement, Run, open_run
 from diorama.training.surgery import layers, starts, units
 from diorama.views import run_series
 
@@ -325,7 +325,7 @@ def test_a_branch_that_has_not_begun_is_named_to_who_asked(training: _Training, 
     from diorama.live.hub import Hub
 
     path = training.recorder.path
-    hub, answer = Hub([path.parent.parent]), Acknowledged(0, "400", "run-2", "a branch is being started")
+    hub, answer = Hub([path.parent.parent]), Acknowledgement(0, "400", "run-2", "a branch is being started")
     monkeypatch.setattr("diorama.run.Run.command", lambda *_, **__: answer)
     assert hub.command(f"{path.parent.name}/{path.name}", "branch", {}) == ("a branch is being started", f"{path.parent.name}/run-2")
     assert hub.command(f"{path.parent.name}/{path.name}", "pause", {})[1] is None

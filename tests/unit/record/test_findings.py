@@ -17,7 +17,7 @@ from diorama.core.registry import findings
 from diorama.data.examples import Examples
 from diorama.model.outputs import Reading
 from diorama.record.causes import ranked
-from diorama.record.findings import ALARM, Found
+from diorama.record.findings import ALARM, Diagnosis
 from diorama.record.findings.vanishing_gradients import _less
 from diorama.record.recorder import watch
 from diorama.record.side_facts import likeness
@@ -27,7 +27,7 @@ from diorama.run import open_run
 def _train(
     path: Path, model: nn.Module, rate: float = 0.05, steps: int = 300, fit: int = 256,
     disturb: Callable[[int, nn.Module], None] = lambda step, model: None,
-) -> dict[str, Found]:
+) -> dict[str, Diagnosis]:
     """Train on a task that can be learned, and return the findings by name."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(fit + 256, 6, generator=generator)
@@ -121,7 +121,7 @@ def test_a_rise_that_is_nothing_beside_what_was_learned_is_no_overfitting(tmp_pa
     assert "overfitting" in _curve_of(tmp_path / "other", [2.3, 1.0, 0.3, 0.1, 0.04, 0.146, 0.247, 0.346])
 
 
-def _curve_of(path: Path, probe: list[float]) -> dict[str, Found]:
+def _curve_of(path: Path, probe: list[float]) -> dict[str, Diagnosis]:
     """The findings of a record whose training loss falls all the time and whose probe loss goes as given."""
     with watch(nn.Linear(2, 2), path) as recorder:
         for step in range(1, 10 * len(probe) + 1):
@@ -486,8 +486,8 @@ def test_frozen_layers_are_told_briefly_and_not_below_adapters(still: list[str],
 
 def test_what_comes_of_a_loss_between_all_answers_and_all_truths_is_told_behind_it() -> None:
     """A rate that is too high only for such a loss, and units that it saturates, follow from the loss, and say so."""
-    def found(name: str, severity: float, step: int) -> Found:
-        return Found(name, severity, name, "It is so.", "", step=step)
+    def found(name: str, severity: float, step: int) -> Diagnosis:
+        return Diagnosis(name, severity, name, "It is so.", "", step=step)
 
     ranked_ones = ranked([
         found("saturated_units", 0.8, 30), found("learning_rate_too_high", 0.7, 10), found("mismatched_shapes", 0.75, 10),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from diorama.core.registry import findings
-from diorama.record.findings import ALARM, Found
+from diorama.record.findings import ALARM, Diagnosis
 
 
 class _Told:
@@ -71,7 +71,7 @@ def test_single_losses_that_lie_far_apart_are_no_jump() -> None:
 
 def test_the_distance_of_true_values_is_that_of_the_last_look() -> None:
     """Where looks lie far apart the answers may have come nearer since; the way that is told is the same, and one high look alone is no distance."""
-    def told(*gaps: float) -> list[Found]:
+    def told(*gaps: float) -> list[Diagnosis]:
         loss = np.array([gap**2 + 4.0 for gap in gaps])
         return findings["unscaled_targets"]()(_Told({"loss": _LEVEL, "probe/loss": loss}, floor=4.0, ends=[998.0, 1002.0]))  # type: ignore[arg-type]
 

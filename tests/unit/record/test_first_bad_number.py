@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import diorama
 from diorama.core.marks import Table
-from diorama.record.findings import Found
+from diorama.record.findings import Diagnosis
 
 
 class _Log(nn.Module):
@@ -40,7 +40,7 @@ def _network(middle: nn.Module | None = None) -> nn.Sequential:
 def _trained(
     path: Path, model: nn.Module, at: int, batch: Callable[[Tensor], Any],
     loss: Callable[[Any], Tensor] = lambda y: y.square().mean(), passes: int = 1,
-) -> tuple[Found, dict[str, Any]]:
+) -> tuple[Diagnosis, dict[str, Any]]:
     optimizer = torch.optim.SGD(model.parameters(), 0.01)
     generator = torch.Generator().manual_seed(0)
     with diorama.watch(model, path, optimizer=optimizer, every=10) as recorder:
@@ -167,7 +167,7 @@ def test_gradients_that_overflow_at_a_high_scale_are_no_alarm(tmp_path: Path) ->
     assert not [found for found in run.findings() if found.finding == "not_finite"]
 
 
-def _unlabelled(path: Path, model: nn.Module, x: Tensor, y: Tensor, ignored: bool = True) -> Found:
+def _unlabelled(path: Path, model: nn.Module, x: Tensor, y: Tensor, ignored: bool = True) -> Diagnosis:
     """The finding of a training whose batches have no label from its eighth step on, or whose loss is made NaN there."""
     optimizer = torch.optim.SGD(model.parameters(), 0.01)
     with diorama.watch(model, path, optimizer=optimizer, every=10) as recorder:

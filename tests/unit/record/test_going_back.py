@@ -235,7 +235,7 @@ def test_what_cannot_go_back_changes_nothing(tmp_path: Path, monkeypatch: pytest
     standing: list[list[Any]] = []
     step = checkpoints.Checkpoints.copy
 
-    def at(self: Any, number: int) -> checkpoints.Copied:
+    def at(self: Any, number: int) -> checkpoints.CheckpointCopy:
         standing.append(kept[0].standing())
         failing.append(1)
         return step(self, number)

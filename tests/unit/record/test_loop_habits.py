@@ -328,7 +328,7 @@ def test_labels_are_told_also_where_most_answers_are_as_sure_as_single_precision
 
 def test_what_befalls_a_look_at_gradients_does_not_reach_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a fault while a judge's gradient is copied, nor a parameter that was frozen by hand and keeps an old gradient."""
-    judge, looks = nn.Linear(3, 1), judge_network.Judging()
+    judge, looks = nn.Linear(3, 1), judge_network.JudgeFollower()
     scores = judge(torch.ones(4, 3))
     looks.see(torch.ones(4, 3), scores)
     monkeypatch.setattr(judge_network, "_MOST", "none")
@@ -365,7 +365,7 @@ def test_a_weight_keeps_no_table_of_hooks() -> None:
 def test_a_critic_is_known_by_its_slopes(loss: Callable[[Tensor, Tensor], Tensor], told: bool) -> None:
     """Of a loss that takes the scores of two passes as they are, one up and one down, the steepest change between neighbours is told."""
     torch.manual_seed(0)
-    judge, looks = nn.Sequential(nn.Flatten(), nn.Linear(6, 1)), judge_network.Judging()
+    judge, looks = nn.Sequential(nn.Flatten(), nn.Linear(6, 1)), judge_network.JudgeFollower()
     passes = [9 * torch.randn(20, 2, 3) for _ in range(2)]  # so far apart that a hinge cuts some
     scores = [judge(x)[:, 0] for x in passes]
     for x, score in zip(passes, scores, strict=True):

@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 
 import diorama
 from diorama.record import probe_overlap, side_facts
-from diorama.record.findings import ALARM, Found
+from diorama.record.findings import ALARM, Diagnosis
 
 Pair = tuple[Tensor, Tensor]
 WORDS = 12
@@ -64,7 +64,9 @@ class Teller(nn.Module):
         return found
 
 
-def _trained(path: Path, model: nn.Module, data: Pair, held: Pair, loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy) -> dict[str, Found]:
+def _trained(
+    path: Path, model: nn.Module, data: Pair, held: Pair, loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy
+) -> dict[str, Diagnosis]:
     x, y = data
     optimizer, generator = torch.optim.Adam(model.parameters(), 1e-2), torch.Generator().manual_seed(1)
     with diorama.watch(model, path, probe=held, optimizer=optimizer, every=5) as recorder:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import diorama
-from diorama.record.findings import ALARM, Found
+from diorama.record.findings import ALARM, Diagnosis
 
 
 class Pictured(nn.Module):
@@ -46,7 +46,7 @@ class Attended(nn.Module):
 Disturb = Callable[[int, Any], None]
 
 
-def _found(path: Path, model: Any, rate: float = 0.01, steps: int = 60, fit: int = 128, disturb: Disturb | None = None) -> dict[str, Found]:
+def _found(path: Path, model: Any, rate: float = 0.01, steps: int = 60, fit: int = 128, disturb: Disturb | None = None) -> dict[str, Diagnosis]:
     """Train on a task that can be learned: which of four quarters of a table of 4 × 4 numbers is the largest."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(fit + 128, 4, 4, generator=generator)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 import diorama
-from diorama.record.findings import ALARM, Found
+from diorama.record.findings import ALARM, Diagnosis
 from diorama.record.findings.shortcut import Shortcut
 from diorama.record.places import Places
 
@@ -57,7 +57,7 @@ def _trained(
     path: Path, model: nn.Module, data: tuple[Tensor, Tensor, Tensor, Tensor] | None = None, optimizer: Any = None,
     steps: int = 160, size: int = 64, each: Callable[[int, nn.Module], object] = lambda step, model: None,
     loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy, every: int = 10,
-) -> dict[str, Found]:
+) -> dict[str, Diagnosis]:
     x, y, held, truth = data or _digits()
     optimizer = optimizer or torch.optim.Adam(model.parameters(), 3e-3)
     generator = torch.Generator().manual_seed(0)
@@ -70,13 +70,13 @@ def _trained(
             optimizer.step()
             each(step, model)
             recorder.step(loss=value)
-    found: dict[str, Found] = {}
+    found: dict[str, Diagnosis] = {}
     for one in diorama.open(path).findings():
         found.setdefault(one.finding, one)
     return found
 
 
-def _alarms(found: dict[str, Found]) -> set[str]:
+def _alarms(found: dict[str, Diagnosis]) -> set[str]:
     return {name for name, one in found.items() if one.severity >= ALARM}
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 import diorama
-from diorama.record.findings import ALARM, Found
+from diorama.record.findings import ALARM, Diagnosis
 from diorama.record.look_pace import LookPace
 from diorama.record.picture_order import PictureOrder
 
@@ -70,7 +70,7 @@ def _digits() -> Data:
 def _trained(
     path: Path, model: nn.Module, data: Data, steps: int = 160, optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
     rate: float = 3e-3, size: int = 64, **settings: float,
-) -> dict[str, Found]:
+) -> dict[str, Diagnosis]:
     x, y, held, truth = data
     learning, generator = optimizer(model.parameters(), rate, **settings), torch.Generator().manual_seed(0)
     with diorama.watch(model, path, probe=(held, truth), optimizer=learning, every=10) as recorder:
@@ -84,7 +84,7 @@ def _trained(
     return {one.finding: one for one in reversed(diorama.open(path).findings())}
 
 
-def _alarms(found: dict[str, Found]) -> set[str]:
+def _alarms(found: dict[str, Diagnosis]) -> set[str]:
     return {name for name, one in found.items() if one.severity >= ALARM}
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 import diorama
-from diorama.record.findings import ALARM, Found
+from diorama.record.findings import ALARM, Diagnosis
 
 Pair = tuple[Any, Tensor]
 
@@ -20,7 +20,7 @@ Pair = tuple[Any, Tensor]
 def _train(
     path: Path, model: nn.Module, data: Pair, held: Pair, draw: Callable[[int], Pair] | None = None,
     loss: Callable[[Any, Tensor], Tensor] = F.cross_entropy, steps: int = 120, rate: float = 1e-2,
-) -> tuple[dict[str, Found], Any]:
+) -> tuple[dict[str, Diagnosis], Any]:
     x, y = data
     optimizer, generator = torch.optim.Adam(model.parameters(), rate), torch.Generator().manual_seed(1)
     with diorama.watch(model, path, probe=held, optimizer=optimizer, every=5) as recorder:

@@ -14,7 +14,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 import diorama
 from diorama.model.outputs import Reading
 from diorama.record.doubts import Doubts, Slopes
-from diorama.record.findings import Found
+from diorama.record.findings import Diagnosis
 from diorama.record.loop_habits import across
 from diorama.record.places import Places
 
@@ -92,7 +92,7 @@ def test_a_place_with_one_number_for_each_class_is_known() -> None:
     assert places.levels()["column"] < 1
 
 
-def _trained(path: Path, model: nn.Module, loss: Loss, rate: float = 0.05, steps: int = 80) -> dict[str, Found]:
+def _trained(path: Path, model: nn.Module, loss: Loss, rate: float = 0.05, steps: int = 80) -> dict[str, Diagnosis]:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(600, 20, generator=generator)
     y = (x @ torch.randn(20, 5, generator=generator)).argmax(1)

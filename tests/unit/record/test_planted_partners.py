@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 import diorama
-from diorama.record.findings import ALARM, Found
+from diorama.record.findings import ALARM, Diagnosis
 from diorama.record.findings.duplicated_units import twins
 
 
-def _alarms(path: Path) -> dict[str, Found]:
+def _alarms(path: Path) -> dict[str, Diagnosis]:
     return {one.finding: one for one in diorama.open(path).findings() if one.severity >= ALARM}
 
 
@@ -64,7 +64,7 @@ def _sequences(kind: str) -> tuple[Tensor, Tensor]:
     return (tokens[:, :-1], tokens[:, 1:]) if kind == "places" else (tokens, (tokens[:, 0] > 4).long())
 
 
-def _read(path: Path, kind: str, how: str) -> dict[str, Found]:
+def _read(path: Path, kind: str, how: str) -> dict[str, Diagnosis]:
     """Texts in an order drawn anew in each epoch, or always in the same; a state that is carried over, or none."""
     torch.manual_seed(0)
     model, (x, y) = _Recurrent(kind), _sequences(kind)
@@ -132,7 +132,7 @@ class _Vae(nn.Module):
         return {"made": made, "mean": mean, "log": log} if self.how == "dict" else (made, mean, log)
 
 
-def _coded(path: Path, name: str, weight: float, every: int = 10) -> dict[str, Found]:
+def _coded(path: Path, name: str, weight: float, every: int = 10) -> dict[str, Diagnosis]:
     torch.manual_seed(0)
     two = _drawn(600, 2)
     x = torch.cat([two, two.sin(), two * two.flip(1), two.cos()], 1)
@@ -199,7 +199,7 @@ def _plain_table(columns: int, answers: int) -> nn.Module:
 TABLE_NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {"dense": _plain_table, "wide and deep": _Wide, "attention": _Tokened}
 
 
-def _tabled(path: Path, name: str, plant: str, network: str) -> dict[str, Found]:
+def _tabled(path: Path, name: str, plant: str, network: str) -> dict[str, Diagnosis]:
     torch.manual_seed(0)
     x = _drawn(400, 6)
     number = x[:, :1] - x[:, 1:2].square() + 0.1 * _drawn(400, 1, seed=1)
@@ -237,7 +237,7 @@ def test_a_label_in_a_column_of_a_small_table_is_found(tmp_path: Path, network: 
     assert not _tabled(tmp_path / "clean", name, "", network)
 
 
-def _pair(path: Path, kind: str, turned: bool, each: int = 5) -> dict[str, Found]:
+def _pair(path: Path, kind: str, turned: bool, each: int = 5) -> dict[str, Diagnosis]:
     """A network learns to make points beside a critic, which steps several times for each of its steps; the alarms are of the critic."""
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
@@ -297,7 +297,7 @@ JUDGES: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-def _judged(path: Path, kind: str, critic: bool, rate: float, held: bool = False) -> dict[str, Found]:
+def _judged(path: Path, kind: str, critic: bool, rate: float, held: bool = False) -> dict[str, Diagnosis]:
     """A judge that steps in turns with a maker that hardly learns, each seeing what the other did; the alarms are the judge's."""
     torch.manual_seed(0)
     generator, make, judge = torch.Generator().manual_seed(0), nn.Sequential(nn.Linear(4, 24), nn.ReLU(), nn.Linear(24, 9)), JUDGES[kind]()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 import diorama
-from diorama.record.findings import ALARM, Found
+from diorama.record.findings import ALARM, Diagnosis
 from diorama.record.look_pace import LookPace
 
 
@@ -52,7 +52,7 @@ def _pictures() -> tuple[Tensor, Tensor]:
     return x, y
 
 
-def _alarms(path: Path, name: str, names: tuple[int, ...] = (0, 1, 2), weight: tuple[float, ...] = (1.0, 1.0, 1.0)) -> dict[str, Found]:
+def _alarms(path: Path, name: str, names: tuple[int, ...] = (0, 1, 2), weight: tuple[float, ...] = (1.0, 1.0, 1.0)) -> dict[str, Diagnosis]:
     torch.manual_seed(0)
     x, y = _pictures()
     model, draw = _MAKERS[name](), torch.Generator().manual_seed(1)

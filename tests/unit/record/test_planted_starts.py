@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 import diorama
-from diorama.record.findings import ALARM, Found
+from diorama.record.findings import ALARM, Diagnosis
 
 
 class Swinging(nn.Module):
@@ -39,7 +39,7 @@ def _convolutional() -> nn.Module:
 MAKERS: dict[str, Callable[[], nn.Module]] = {"dense": _dense, "convolutional": _convolutional, "recurrent": Swinging}
 
 
-def _found(path: Path, model: nn.Module, rate: float = 0.1, steps: int = 40, scale: float = 0.0) -> dict[str, Found]:
+def _found(path: Path, model: nn.Module, rate: float = 0.1, steps: int = 40, scale: float = 0.0) -> dict[str, Diagnosis]:
     """Train on which of four quarters of a table is the largest; ``scale``: by a gradient scaler, and a loss so many times as large."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(256, 4, 4, generator=generator)

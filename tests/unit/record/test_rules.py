@@ -17,7 +17,7 @@ from diorama.core import registry
 from diorama.record import requests
 from diorama.record.recorder import Recorder
 from diorama.record.rules import Rules, SetRule
-from diorama.training.surgery.births import Rearranged
+from diorama.training.surgery.births import Rearrangement
 
 pytestmark = pytest.mark.usefixtures("looking_at_once")
 
@@ -248,7 +248,7 @@ def test_a_layer_with_too_few_dead_units_is_left_alone() -> None:
     fired = []
     for step in range(12):
         if step == 4:  # a unit comes before the others, and one behind them goes: what was seen of each goes with it
-            rules.follow({"layer:a": Rearranged(4, [(-1, 1), (0, 3)])})
+            rules.follow({"layer:a": Rearrangement(4, [(-1, 1), (0, 3)])})
         silent = torch.tensor([False, True, True, False] if step >= 4 else [True, step >= 3, False, False])
         rules.judge(step, {}, {"a": SimpleNamespace(silent=silent)})  # type: ignore[dict-item]
         fired += [(step, due.reason) for due in rules.taken()]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import diorama
-from diorama.record.findings import Found
+from diorama.record.findings import Diagnosis
 
 pytestmark = pytest.mark.usefixtures("looking_at_once")
 _STEPS = 120
@@ -35,7 +35,9 @@ class Experts(nn.Module):
         return out
 
 
-def _told(path: Path, model: nn.Module, step: Callable[[int, Tensor, Tensor, torch.optim.Optimizer], Tensor], *, adam: bool = True) -> list[Found]:
+def _told(
+    path: Path, model: nn.Module, step: Callable[[int, Tensor, Tensor, torch.optim.Optimizer], Tensor], *, adam: bool = True
+) -> list[Diagnosis]:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(300, 6, generator=generator)
     y = (x[:, 1] > 0).long() + (x[:, 2] > 1).long()

@@ -16,7 +16,7 @@ from diorama.core.knobs import knob
 from diorama.core.marks import Bars
 from diorama.record import acts, requests
 from diorama.record.acts import Act, Acts, Reversal
-from diorama.record.commands import Applied, Command
+from diorama.record.commands import Command, Outcome
 from diorama.record.recorder import Recorder
 
 pytestmark = pytest.mark.usefixtures("looking_at_once")
@@ -163,14 +163,14 @@ class _Shrink(Command):
     family = "weights"
     does: str = knob("", "What.")
 
-    def apply(self, training: Any) -> Applied:
+    def apply(self, training: Any) -> Outcome:
         """Change."""
         training.subject.model[0].weight.mul_(0.5)
         if self.does == "raise":
             raise KeyError("half way")
         if self.does == "misuse":
             Bars(values=[1, 2], labels=("a", "b"))  # type: ignore[arg-type]
-        return Applied("", "", "shrunk", _Way() if self.does == "way" else None)
+        return Outcome("", "", "shrunk", _Way() if self.does == "way" else None)
 
 
 @pytest.fixture

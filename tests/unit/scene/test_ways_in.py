@@ -280,5 +280,5 @@ def test_examples_keep_what_has_no_example_axis(tmp_path: Path) -> None:
     assert list(again.kind) == ["x", "both.0", "both.1", "text.steps", "text.lengths"]  # type: ignore[arg-type]
     assert (again.x["none"], again.x["flag"], again.x["word"]) == (None, True, "w")  # type: ignore[call-overload]
     assert isinstance(again.x["both"], list)  # type: ignore[call-overload]
-    assert isinstance(again.x["text"], nesting.Padded)  # type: ignore[call-overload]
+    assert isinstance(again.x["text"], nesting.PaddedSequence)  # type: ignore[call-overload]
     assert float(nesting.select(again.x, [1])["scale"]) == 2.0  # type: ignore[call-overload]

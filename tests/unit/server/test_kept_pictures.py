@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from diorama.core.request import Beside, Request
+from diorama.core.request import ComparedMoment, Request
 from diorama.live.hub import Hub
 
 
@@ -43,7 +43,7 @@ def test_a_kept_picture_is_of_one_moment(hub: Hub, view: str) -> None:
     """Another step, run, other run or other step, edit or knob is another picture; the same asked again is the same."""
     asked = [
         _asked(view=view), _asked(view=view, step=5), _asked(view=view, run="twin"),
-        _asked(view=view, other=Beside(run="twin", step=4)), _asked(view=view, other=Beside(run="twin", step=7)),
+        _asked(view=view, other=ComparedMoment(run="twin", step=4)), _asked(view=view, other=ComparedMoment(run="twin", step=7)),
         _asked(view=view, knobs={"limit": 3}), _asked(view=view, edits=({"kind": "lesion", "keys": "unit:0/1"},)),
     ]
     names = [hub._cache_name(each) for each in asked]

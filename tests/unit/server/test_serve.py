@@ -23,13 +23,14 @@ from torch import nn
 
 import diorama
 from diorama.core.errors import UsageError
+from diorama.core.patience import Patience
 from diorama.core.picture import Picture
 from diorama.core.request import Request
 from diorama.live.channels import Channels
 from diorama.live.hub import Hub
 from diorama.live.session import Session
 from diorama.server.serve import Page, _kept, importable_name
-from diorama.server.socket import Outgoing
+from diorama.server.socket import SendQueue
 
 
 def test_hello_tells_what_there_is(client: Client) -> None:
@@ -330,7 +331,8 @@ def test_the_address_is_printed_as_browsers_spell_it(recorded: Path, host: str) 
 @pytest.mark.parametrize("limit", ["time", "bytes"])
 def test_who_never_reads_is_hung_up(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
     """A page that takes nothing for a while, or lets too much wait, loses its connection and what waited for it."""
-    monkeypatch.setattr("diorama.server.socket.STALLED" if limit == "time" else "diorama.server.socket.MOST_WAITING", 0.01)
+    name, least = ("PATIENCE", Patience(taking=0.01)) if limit == "time" else ("MOST_WAITING", 0.01)
+    monkeypatch.setattr(f"diorama.server.socket.{name}", least)
     asyncio.run(_never_read(2 if limit == "time" else 3))
 
 
@@ -343,7 +345,7 @@ async def _never_read(messages: int) -> None:
         async def send_bytes(self, message: bytes) -> None:
             await asyncio.Event().wait()
 
-    outgoing = Outgoing(Deaf())  # type: ignore[arg-type]
+    outgoing = SendQueue(Deaf())  # type: ignore[arg-type]
     sender = asyncio.create_task(outgoing.send())
     for _ in range(messages):
         outgoing.put(b"a frame")

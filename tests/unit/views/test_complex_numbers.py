@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import diorama
 from diorama.core.errors import DioramaError
 from diorama.core.marks import Bars
-from diorama.model.gradients import Sketching
+from diorama.model.gradients import Sketcher
 from diorama.model.layers import by_unit
 from diorama.scene import Scene
 
@@ -177,7 +177,7 @@ def test_gradients_of_complex_weights_are_sketched_whole() -> None:
     """Both parts of every complex weight count: the length of a sketch is that of the whole gradient."""
     scene = _scene()
     x, y = scene.examples.x[:1], scene.examples.y[:1]
-    found = Sketching(scene.model, scene.reading, 64, 0).gradients(x, y)
+    found = Sketcher(scene.model, scene.reading, 64, 0).gradients(x, y)
     loss = nn.functional.cross_entropy(scene.model(x), y)
     slopes = torch.autograd.grad(loss, list(scene.model.parameters()))
     wanted = sum(float(slope.abs().double().square().sum()) for slope in slopes) ** 0.5

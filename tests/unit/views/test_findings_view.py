@@ -10,7 +10,7 @@ from recorded_runs import recorded
 
 from diorama.core import registry
 from diorama.core.marks import Group, Number
-from diorama.record.findings import Finding, Found
+from diorama.record.findings import Diagnosis, Finding
 from diorama.record.store import RunReader
 from diorama.run import Run
 
@@ -35,16 +35,16 @@ class _Registered(dict[str, type[Finding]]):
         return f"the finding {name}"
 
 @pytest.fixture
-def only(monkeypatch: pytest.MonkeyPatch) -> list[Found]:
+def only(monkeypatch: pytest.MonkeyPatch) -> list[Diagnosis]:
     """The findings that are reported instead of the real ones."""
-    found: list[Found] = []
+    found: list[Diagnosis] = []
 
     class Told(Finding):
         """Told by the test."""
 
         name = "told"
 
-        def __call__(self, run: RunReader) -> list[Found]:
+        def __call__(self, run: RunReader) -> list[Diagnosis]:
             return list(found)
 
     monkeypatch.setattr(registry, "findings", _Registered(told=Told))
@@ -55,26 +55,26 @@ def _marks(run: Run, **knobs: float) -> list[Number]:
     return [mark for mark in run.scene().view("findings", **knobs).marks() if isinstance(mark, Number)]
 
 
-def test_nothing_wrong_is_said_calmly(run: Run, only: list[Found]) -> None:
+def test_nothing_wrong_is_said_calmly(run: Run, only: list[Diagnosis]) -> None:
     """Without findings there is one good mark that says what was looked for."""
     (mark,) = _marks(run)
     assert mark.tone == "good"
     assert "told" in mark.note
 
 
-def test_the_first_steps_say_little(tmp_path: Path, only: list[Found]) -> None:
+def test_the_first_steps_say_little(tmp_path: Path, only: list[Diagnosis]) -> None:
     """Right after the start it is too early to tell."""
     (mark,) = _marks(recorded(tmp_path / "early", 5))
     assert "early" in mark.label
     assert mark.tone == "plain"
 
 
-def test_the_worst_comes_first(run: Run, only: list[Found]) -> None:
+def test_the_worst_comes_first(run: Run, only: list[Diagnosis]) -> None:
     """Findings are sorted by how serious they are, toned by it, and lead to what they are about."""
     only += [
-        Found("told", 0.1, "Slow", "It is slow.", ""),
-        Found("told", 0.9, "Exploding", "Updates explode", "ratio 3 at step 20", ("layer:first",), step=20),
-        Found("told", 0.5, "Dead", "Half the units are dead.", "8 of 16", step=7),
+        Diagnosis("told", 0.1, "Slow", "It is slow.", ""),
+        Diagnosis("told", 0.9, "Exploding", "Updates explode", "ratio 3 at step 20", ("layer:first",), step=20),
+        Diagnosis("told", 0.5, "Dead", "Half the units are dead.", "8 of 16", step=7),
     ]
     marks = _marks(run)
     assert [(mark.label, mark.tone) for mark in marks] == [("Exploding", "bad"), ("Dead", "warn"), ("Slow", "plain")]
@@ -90,9 +90,9 @@ def test_the_worst_comes_first(run: Run, only: list[Found]) -> None:
     assert "2 less serious" in run.scene().view("findings", limit=1).note
 
 
-def test_actions_are_offered_while_it_trains(run: Run, only: list[Found], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_actions_are_offered_while_it_trains(run: Run, only: list[Diagnosis], monkeypatch: pytest.MonkeyPatch) -> None:
     """A running training offers the finding's command in words, and a pause; an ended one offers nothing."""
-    only.append(Found("told", 0.9, "Exploding", "", "", action=("learning_rate", {"factor": 0.5})))
+    only.append(Diagnosis("told", 0.9, "Exploding", "", "", action=("learning_rate", {"factor": 0.5})))
     assert _marks(run)[0].actions == ()
     monkeypatch.setattr(type(run), "alive", property(lambda self: True))
     halve, pause = _marks(run)[0].actions
@@ -100,16 +100,16 @@ def test_actions_are_offered_while_it_trains(run: Run, only: list[Found], monkey
     assert (pause.command, pause.knobs) == ("pause", {})
 
 
-def test_a_finding_that_fails_takes_no_other_with_it(run: Run, only: list[Found], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finding_that_fails_takes_no_other_with_it(run: Run, only: list[Diagnosis], monkeypatch: pytest.MonkeyPatch) -> None:
     """The others are told, and a warning names the one that could not judge the run."""
 
     class Broken(Finding):
         """Fails."""
 
-        def __call__(self, run: RunReader) -> list[Found]:
+        def __call__(self, run: RunReader) -> list[Diagnosis]:
             raise ZeroDivisionError("no steps")
 
-    only += [Found("told", 0.1, "Slow", "It is slow.", "")]
+    only += [Diagnosis("told", 0.1, "Slow", "It is slow.", "")]
     monkeypatch.setattr(registry, "findings", _Registered(broken=Broken, **registry.findings))
     with pytest.warns(UserWarning, match="the finding broken does not judge this run: it failed .ZeroDivisionError: no steps"):
         assert [found.title for found in run.findings()] == ["Slow"]

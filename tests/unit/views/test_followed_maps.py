@@ -19,7 +19,7 @@ import diorama
 from diorama.core.picture import Draft, Picture, Progress
 from diorama.core.registry import derivations, views
 from diorama.core.selection import Selection
-from diorama.derive.snapshot_chain import Following
+from diorama.derive.snapshot_chain import SnapshotChain
 from diorama.methods.placement import laid_onto
 from diorama.run import Run
 from diorama.scene import Scene
@@ -119,7 +119,7 @@ def _shown(view: Any, scene: Scene, select: str = "") -> list[Picture]:
 
 def test_all_maps_that_follow_a_training_are_looked_at_here() -> None:
     """A new derivation that follows the snapshots, and a view with its name, is held to what is said of these."""
-    assert {name for name in derivations if issubclass(derivations[name], Following) and name in views} == set(FOLLOWED)
+    assert {name for name in derivations if issubclass(derivations[name], SnapshotChain) and name in views} == set(FOLLOWED)
 
 
 @pytest.mark.parametrize("name", FOLLOWED)

@@ -16,7 +16,7 @@ from diorama.core.marks import Lines, Table
 from diorama.core.numerals import percent
 from diorama.core.picture import Picture
 from diorama.record import ranges
-from diorama.record.findings import Found
+from diorama.record.findings import Diagnosis
 from diorama.record.recorder import watch
 from diorama.run import Run, open_run
 from diorama.views import layer_health
@@ -337,7 +337,7 @@ def test_a_chosen_layer_shows_its_curves(tmp_path: Path, monkeypatch: pytest.Mon
     assert charts["weights"].series[1].y.tolist() == run.series("weights/1.0.weight/norm")[1].tolist()
     # What findings tell of layers that no number marks, or of no layer, is said beside; a calm line is not.
     first = run.meta["layers"][0]["name"]
-    alarms = [Found("a", 0.7, "Unseen", "", "", (f"layer:{first}",)), Found("b", 0.7, "Apart", "", ""), Found("c", 0.3, "Calm", "", "")]
+    alarms = [Diagnosis("a", 0.7, "Unseen", "", "", (f"layer:{first}",)), Diagnosis("b", 0.7, "Apart", "", ""), Diagnosis("c", 0.3, "Calm", "", "")]
     monkeypatch.setattr(Run, "judged", lambda self, step=None: (alarms, []))
     caption = _look(run).caption
     assert "Not of single layers: \u201cApart\u201d. Not to be seen in these numbers: \u201cUnseen\u201d; the findings" in caption

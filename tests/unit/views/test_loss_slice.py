@@ -18,7 +18,7 @@ from diorama.record import look_pace
 from diorama.run import Run
 from diorama.scene import Scene, weight_planes
 from diorama.scene.weight_planes import drawn
-from diorama.views.training._slice import FEW, MANY, Places, Walker, outline, walked
+from diorama.views.training._slice import FEW, MANY, GridPlaces, Walker, outline, walked
 
 
 def _net(norm: bool = False) -> nn.Module:
@@ -90,7 +90,7 @@ def test_who_comes_back_finds_the_places_that_were_known() -> None:
     model, (x, y) = _net(), _data()
     scene = Scene(model, x, y)
     plane = weight_planes.plane(scene, "random")
-    walker, places = Walker(scene, plane, anew=False), Places(plane.extent, 5)
+    walker, places = Walker(scene, plane, anew=False), GridPlaces(plane.extent, 5)
     asked: list[tuple[float, float]] = []
     plain = walker.asked
     walker.asked = lambda x, y: (asked.append((x, y)), plain(x, y))[1]  # type: ignore[method-assign]

@@ -14,7 +14,7 @@ import diorama
 from diorama.core.errors import NotApplicable, UsageError
 from diorama.core.marks import Field, Group, Heatmap, Lines, Table, Tiles
 from diorama.core.picture import Picture
-from diorama.methods.method import Looking
+from diorama.methods.method import Look
 from diorama.methods.perturbation import morph
 from diorama.methods.perturbation.morph_plane import DrawnWay, InputPlane, knots
 from diorama.methods.readout import fit, pooled, split
@@ -27,8 +27,8 @@ def _mark(picture: Picture, kind: type, which: int = 0) -> Any:
     return [mark for mark in picture.marks() if isinstance(mark, kind)][which]
 
 
-def _look(model: nn.Module, x: Tensor) -> Looking:
-    return Looking(model, x=x, task="classification")
+def _look(model: nn.Module, x: Tensor) -> Look:
+    return Look(model, x=x, task="classification")
 
 
 def _bands() -> nn.Module:
@@ -169,7 +169,7 @@ def test_a_unit_set_back_is_alone() -> None:
 def test_tokens_are_mixed_by_their_embeddings() -> None:
     """Half-way between two texts the network reads the mean of their embeddings."""
     scene = letters()
-    look = Looking(scene.model, x=scene.examples.batch([0]), kind=scene.kind, reading=scene.reading)
+    look = Look(scene.model, x=scene.examples.batch([0]), kind=scene.kind, reading=scene.reading)
     way = morph.InputWay(look, scene.examples.batch([0]), scene.examples.batch([1]))
     model = scene.model
     with torch.no_grad():

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 import diorama
 from diorama.core.marks import Table
 from diorama.data.nesting import Nested
-from diorama.model.preservation import Untouched
+from diorama.model.preservation import Preservation
 from diorama.scene import Scene
 
 
@@ -57,7 +57,7 @@ def test_a_recurrent_layer_is_held_with_its_states(kind: str) -> None:
     with torch.no_grad():
         net.out.weight.mul_(9)
     given: Nested = (x, lengths) if kind == "packed" else x
-    with torch.no_grad(), Untouched(net):
+    with torch.no_grad(), Preservation(net):
         scores = net(*given) if isinstance(given, tuple) else net(x)
         y = (scores - scores.mean(0)).argmax(1)
         # The answer is linear in the state, so that the mean state's answer is the mean answer.

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import diorama
-from diorama.derive.derivation import Derived, Stage
+from diorama.derive.derivation import DerivedValue, Stage
 from diorama.scene import Scene
 from diorama.views.relate import ROOM
 
@@ -17,13 +17,13 @@ from diorama.views.relate import ROOM
 @pytest.mark.parametrize("view", sorted({place.view for place in ROOM.training}))
 def test_a_view_waits_for_what_another_process_makes(view: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Until the other process ends there is no value; each view of the room says how far it is, and draws in the end."""
-    own = Derived.stream
+    own = DerivedValue.stream
 
-    def waited(self: Derived) -> Iterator[Stage]:
+    def waited(self: DerivedValue) -> Iterator[Stage]:
         yield Stage(None, 0.0, 1.0, "another process works on it; what it makes is shared")
         yield from own(self)
 
-    monkeypatch.setattr(Derived, "stream", waited)
+    monkeypatch.setattr(DerivedValue, "stream", waited)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         one, other = (

@@ -17,7 +17,7 @@ from diorama.core.errors import Cancelled, NotApplicable, NotFound, UsageError
 from diorama.core.marks import Bars, Group, Image, Lines, Table, Text
 from diorama.core.picture import Draft, Picture, Progress
 from diorama.core.selection import Selection
-from diorama.methods.method import Attribution, Looking, Method
+from diorama.methods.method import Attribution, Look, Method
 from diorama.scene import Scene
 
 
@@ -154,7 +154,7 @@ def test_deletion_is_a_plain_loop() -> None:
 class _Ink(Method):
     """The input itself, whatever the network."""
 
-    def attribute(self, look: Looking, x: Any, target: Any) -> Iterator[Attribution]:
+    def attribute(self, look: Look, x: Any, target: Any) -> Iterator[Attribution]:
         yield self.found(look, x, target, x.clone(), look.target(x, target))
 
 

@@ -14,7 +14,7 @@ import diorama
 from diorama.core.errors import Cancelled, NotApplicable, UsageError
 from diorama.core.marks import Bars, Image, Lines
 from diorama.core.picture import Picture, Progress
-from diorama.methods.method import Looking
+from diorama.methods.method import Look
 from diorama.methods.perturbation.flip import flip
 from diorama.scene import Scene
 
@@ -123,7 +123,7 @@ def test_a_smaller_change_of_a_coloured_image_stays_in_each_channels_range() -> 
         model = nn.Sequential(nn.Flatten(), nn.Linear(108, 3))
     pixels = torch.rand(5, 3, 6, 6, generator=torch.Generator().manual_seed(2))
     mean, std = (torch.tensor(part)[:, None, None] for part in (kind.mean, kind.std))
-    found = flip(Looking(model, x=pixels, kind=kind, task="classification"), (pixels - mean) / std, norm="Linf")
+    found = flip(Look(model, x=pixels, kind=kind, task="classification"), (pixels - mean) / std, norm="Linf")
     assert bool(found.flipped.any())
     shown = found.x * std + mean
     assert float(shown.min()) >= -1e-5

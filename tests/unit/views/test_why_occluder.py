@@ -96,11 +96,11 @@ def test_random_pixels_are_averaged() -> None:
 
 def test_a_sweep_is_kept_while_the_hand_moves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Moving the patch, or following another class, asks nothing of the sweep again; another patch does."""
-    from diorama.views.why._sweep import Occluded
+    from diorama.views.why._sweep import OccludedImage
 
     counted: list[int] = []
-    plain = Occluded.batch
-    monkeypatch.setattr(Occluded, "batch", lambda self, *a: counted.append(1) or plain(self, *a))
+    plain = OccludedImage.batch
+    monkeypatch.setattr(OccludedImage, "batch", lambda self, *a: counted.append(1) or plain(self, *a))
     scene = images()
     scene.view("occluder", patch=2)
     first = len(counted)

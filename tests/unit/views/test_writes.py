@@ -18,7 +18,7 @@ from diorama.core.picture import Picture
 from diorama.core.selection import Selection
 from diorama.run import Run
 from diorama.scene import Scene
-from diorama.scene.made_text import Written, WrittenToken, tempered, writing
+from diorama.scene.made_text import WrittenText, WrittenToken, tempered, writing
 from diorama.views.unit.writes import WritesView
 
 
@@ -144,7 +144,7 @@ def test_moments_stand_side_by_side(run: Run) -> None:
 def test_a_text_that_ended_says_at_which_steps_of_the_training() -> None:
     """Where a note names steps, it says of what: of the training, and not of the text."""
     scene, kind = _scene(), diorama.Tokens(vocabulary=[*LETTERS[:8], "</s>", LETTERS[9]])
-    text = Written((0,), (WrittenToken(8, 1.0, (8,), (1.0,), (1.0,), None),))
+    text = WrittenText((0,), (WrittenToken(8, 1.0, (8,), (1.0,), (1.0,), None),))
     for steps, told in (((0, 2, 1000), "steps 0, 2 and 1,000"), ((2,), "step 2")):
         found = dict.fromkeys(steps, text)
         *_, note = WritesView(length=4)._shorter(kind, scene.current(Selection()), text, found, final=True)

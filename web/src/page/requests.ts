@@ -1,7 +1,7 @@
 /** From what the user has chosen to the request of one view: only what the view depends on is in it, so that nothing else asks again. */
 
 import { kindOf, selectionText, type Selection } from "./address.ts";
-import type { Beside, Knob, KnobValue, RawInput, Request, RunState, View } from "../protocol.ts";
+import type { ComparedMoment, Knob, KnobValue, RawInput, Request, RunState, View } from "../protocol.ts";
 
 export interface Situation {
   run: string;
@@ -41,11 +41,11 @@ export function followed(view: View, selection: Selection): string {
 }
 
 /** The runs and steps to compare with, from set B of the selection: each run with the step behind it, a step alone of this run. */
-export function othersOf(situation: Situation): Beside[] {
+export function othersOf(situation: Situation): ComparedMoment[] {
   const keys = situation.selection.b.filter((key) => ["run", "step"].includes(kindOf(key)));
   // An address that names one run and one step means both together, whichever comes first.
   if (keys.length === 2 && kindOf(keys[0]!) === "step" && kindOf(keys[1]!) === "run") keys.reverse();
-  const found: Beside[] = [];
+  const found: ComparedMoment[] = [];
   let open = false;
   for (const key of keys) {
     const last = found.at(-1);

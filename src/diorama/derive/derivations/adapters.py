@@ -14,8 +14,8 @@ from ...methods.cost import Cost
 from ...model.adapters import Adapter, adapters, change, effective_rank, trainable
 from ...model.batch_size import called
 from ...model.plain_module import dtype_of, fed, named_modules
-from ...model.preservation import Untouched
-from ...model.surroundings import Neutral, as_built
+from ...model.preservation import Preservation
+from ...model.surroundings import NeutralSurroundings, as_built
 from ...scene import Scene
 from ..derivation import Derivation, Plain, Stage
 
@@ -122,7 +122,7 @@ def gradients(scene: Scene, found: tuple[Adapter, ...], count: int) -> list[floa
         return [math.nan] * len(found)
     chosen = list(range(min(count, len(scene.live))))
     x = fed(scene.model, scene.live.batch(chosen, scene.device))
-    with Neutral(), Untouched(scene.model), torch.enable_grad(), as_built(dtype_of(scene.model)):
+    with NeutralSurroundings(), Preservation(scene.model), torch.enable_grad(), as_built(dtype_of(scene.model)):
         scores = scene.reading.scores(called(scene.model, x))
         truth = scene.reading.wanted(nesting.first(x), y[: len(chosen)])
         assert truth is not None

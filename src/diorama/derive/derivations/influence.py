@@ -17,9 +17,9 @@ from ...data.examples import Examples
 from ...data.fingerprint import fingerprint
 from ...data.nesting import Nested
 from ...methods.cost import Cost
-from ...model.gradients import LastLayer, Lasts, Sketches, Sketching
+from ...model.gradients import LastGradients, LastLayer, Sketcher, Sketches
 from ...model.plain_module import fed
-from ...model.preservation import Untouched
+from ...model.preservation import Preservation
 from ...scene import Scene
 from ...scene.other_data import fitting, prepared, read
 from ..derivation import Derivation, Plain, Stage
@@ -149,7 +149,7 @@ class InfluenceDerivation(Derivation):
             if number < done:
                 continue
             moment = scene.alone(scene.cancel).at(step) if steps else scene
-            made: Lasts | Sketches | None = None
+            made: LastGradients | Sketches | None = None
             for part, found in self._gradients(scene, moment, rows):
                 made = found
                 yield Stage(None, number * len(rows) + part, total + 1, f"step {step:,}" if steps else "")
@@ -190,7 +190,7 @@ class InfluenceDerivation(Derivation):
         if self.layers != "last":
             return [], ()
         x = fed(scene.model, nesting.to(self._asked(scene), scene.device))
-        with Untouched(scene.model, "eval"):
+        with Preservation(scene.model, "eval"):
             found = LastLayer(scene.model, scene.reading, x)
         return [found.name, *found.beside], found.weights
 
@@ -221,28 +221,28 @@ class InfluenceDerivation(Derivation):
     def _asked(self, scene: Scene) -> Nested:
         return self.input if self.input is not None else scene.examples.batch([self.example])
 
-    def _target(self, scene: Scene, moment: Scene, label: Tensor, rates: _Rates) -> Lasts | Sketches:
+    def _target(self, scene: Scene, moment: Scene, label: Tensor, rates: _Rates) -> LastGradients | Sketches:
         """The gradient of the answer's loss, that of each weight times its learning rate: the data's are kept without."""
         x = fed(moment.model, nesting.to(self._asked(scene), moment.device))
-        with Untouched(moment.model, "eval"):
+        with Preservation(moment.model, "eval"):
             if self.layers == "last":
                 look = LastLayer(moment.model, moment.reading, x)
                 return look.gradients(x, label).scaled([rates.of(name) for name in look.weights])
             return self._sketching(moment).gradients(x, label, rates.of)
 
-    def _gradients(self, scene: Scene, moment: Scene, rows: np.ndarray) -> Iterator[tuple[int, Lasts | Sketches]]:
+    def _gradients(self, scene: Scene, moment: Scene, rows: np.ndarray) -> Iterator[tuple[int, LastGradients | Sketches]]:
         """The training data's gradients at a moment, as far as they are; kept, as any answer asks for the same."""
         examples = self.examples(scene)
         about = (moment.fingerprint, examples.fingerprint, self.layers, self.most, self.dimensions, self.seed, repr(moment.edits))
         name = "gradients/" + hashlib.blake2b(repr(about).encode(), digest_size=16).hexdigest()
         memory = scene.memory
         kept = memory.get(name)
-        if isinstance(kept, (Lasts, Sketches)):
+        if isinstance(kept, (LastGradients, Sketches)):
             yield len(rows), kept
             return
         parts: list[Any] = []
         size = BATCH if self.layers == "last" else 1
-        look: LastLayer | Sketching | None = None
+        look: LastLayer | Sketcher | None = None
         for start in range(0, len(rows), size):
             chosen = rows[start : start + size].tolist()
             x = fed(moment.model, nesting.to(prepared(scene, examples.batch(chosen)), moment.device))
@@ -250,19 +250,19 @@ class InfluenceDerivation(Derivation):
             assert y is not None  # fits() has seen it
             if scene.cancel is not None:
                 scene.cancel()
-            with Untouched(moment.model, "eval"):
+            with Preservation(moment.model, "eval"):
                 if look is None:
                     look = LastLayer(moment.model, moment.reading, x) if self.layers == "last" else self._sketching(moment)
                 parts.append(look.gradients(x, y))
             if start % (16 * size) == 0 and parts:
                 yield start, parts[0]
-        whole = Lasts.joined(parts) if self.layers == "last" else Sketches.joined(parts)
+        whole = LastGradients.joined(parts) if self.layers == "last" else Sketches.joined(parts)
         memory.put(name, whole)
         yield len(rows), whole
 
-    def _sketching(self, moment: Scene) -> Sketching:
+    def _sketching(self, moment: Scene) -> Sketcher:
         # Another projection at each snapshot, so that their errors do not add up.
-        return Sketching(moment.model, moment.reading, self.dimensions, self.seed + 1_000_003 * ((moment.step or 0) + 1))
+        return Sketcher(moment.model, moment.reading, self.dimensions, self.seed + 1_000_003 * ((moment.step or 0) + 1))
 
 
 @dataclasses.dataclass(frozen=True)

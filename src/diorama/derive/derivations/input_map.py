@@ -13,7 +13,7 @@ from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ...methods.cost import Cost
 from ...methods.input_map import BATCH, InputMap, learned, returned
-from ...methods.method import Looking
+from ...methods.method import Look
 from ...scene import Scene
 from ..derivation import Derivation, Plain, Stage
 from ..planes import Components, flat_inputs, kept, said_of, shaped
@@ -116,7 +116,7 @@ def _even(said: Tensor, seen: Tensor) -> Tensor:
 
 def _answered(scene: Scene, base: Components, said: Tensor, seen: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
     """How far answers to rows are from those to examples: Kullback-Leibler, or the squared error as a share of the variance."""
-    look = Looking(
+    look = Look(
         scene.model, x=scene.live.x, kind=scene.kind, reading=scene.reading, classes=scene.classes, table=scene.layers,
         cancel=scene.cancel, edits=scene.edits,
     )

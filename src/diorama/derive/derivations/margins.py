@@ -236,7 +236,7 @@ def followed(steps: NDArray[np.int64], looks: dict[str, Floats], examples: Examp
 
 
 @dataclasses.dataclass(frozen=True)
-class LikelyWrong:
+class LikelyErrors:
     """How many labels are likely wrong, and by what."""
 
     share: float
@@ -247,7 +247,7 @@ class LikelyWrong:
     """Classes most of whose labels are doubted: that is the network's own confusion, and no wrong labels."""
 
 
-def likely_wrong(value: Mapping[str, Any], labels: NDArray[np.int64]) -> LikelyWrong:
+def likely_wrong(value: Mapping[str, Any], labels: NDArray[np.int64]) -> LikelyErrors:
     """About how many labels are wrong, from the looks at examples with one class each.
 
     *Meaning* a hard example is one of which a network is less sure, while a wrong label stands beside sure answers as often as beside
@@ -263,7 +263,7 @@ def likely_wrong(value: Mapping[str, Any], labels: NDArray[np.int64]) -> LikelyW
     chosen = value["known"] & ~np.isin(labels, aside)
     likely, right = value["likelihood"][chosen][:, trained], value["right"][chosen][:, trained]
     if not len(likely) or doubted[chosen].sum() < 0.5 * doubted.sum():
-        return LikelyWrong(math.nan, math.nan, aside)
+        return LikelyErrors(math.nan, math.nan, aside)
     shares = right.mean(0)
     looks = slice(max(2, int(np.argmax(shares >= _LEARNT * shares.max())) + 1))
     other = likely * np.exp(-np.clip(value["margin"][chosen][:, trained], -_FAR, _FAR))
@@ -271,7 +271,7 @@ def likely_wrong(value: Mapping[str, Any], labels: NDArray[np.int64]) -> LikelyW
     against = (other - likely)[:, looks].mean(1) > 0
     share = float(against[np.argsort(-sure, kind="stable")[: max(1, len(sure) // 5)]].mean())
     share = share if share < 0.5 <= shares.max() else math.nan
-    return LikelyWrong(share, min(share * len(likely), float(doubted[chosen].sum())), aside)
+    return LikelyErrors(share, min(share * len(likely), float(doubted[chosen].sum())), aside)
 
 
 _LEARNT = 0.9

@@ -88,7 +88,7 @@ class MatchingDerivation(Derivation):
         total = float(len(scene.live) + 1)
         yield Stage(None, 0.0, total, "comparing what units answer")
         names, apart = _by_example(scene, other, names)
-        crossed = _Crossed(tuple(name for name in names if max(scene.layers[name].units, other.layers[name].units) <= MOST))
+        crossed = _CrossCorrelations(tuple(name for name in names if max(scene.layers[name].units, other.layers[name].units) <= MOST))
         reason = ""
         try:
             for done in crossed.over(scene, other):
@@ -96,7 +96,7 @@ class MatchingDerivation(Derivation):
         except (DioramaError, RuntimeError) as error:
             if isinstance(error, DioramaError) and scene.cancel is not None:
                 scene.cancel()
-            crossed, reason = _Crossed(()), f"the other network does not take these examples ({_short(error)}), so only weights are matched"
+            crossed, reason = _CrossCorrelations(()), f"the other network does not take these examples ({_short(error)}), so only weights are matched"
         mine, theirs = scene.parameters(), other.parameters()
         orders = self._orders(moving, mine, theirs, crossed)
         layers = _by_layer(scene, moving, orders, crossed, names, self.how)
@@ -111,7 +111,7 @@ class MatchingDerivation(Derivation):
             "note": "; ".join(filter(None, [note, apart, reason])),
         }, total, total)
 
-    def _orders(self, moving: Permutations, mine: Mapping[str, Any], theirs: Mapping[str, Any], crossed: _Crossed) -> list[Whole]:
+    def _orders(self, moving: Permutations, mine: Mapping[str, Any], theirs: Mapping[str, Any], crossed: _CrossCorrelations) -> list[Whole]:
         by_answers = [_assigned(_joint(group, crossed)) for group in moving.groups]
         if self.how == "activations" and crossed.names:
             return by_answers
@@ -238,7 +238,7 @@ class WeightMatching:
         return found
 
 
-class _Crossed:
+class _CrossCorrelations:
     """Correlations of each unit here with each unit there, by layer, over examples and places."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
@@ -355,7 +355,7 @@ def _statistic(name: str) -> bool:
     return name.rpartition(".")[2] in ("running_mean", "running_var", "num_batches_tracked")
 
 
-def _joint(group: UnitGroup, crossed: _Crossed) -> Floats:
+def _joint(group: UnitGroup, crossed: _CrossCorrelations) -> Floats:
     """How alike a group's units answer, over all its layers."""
     found = np.zeros((group.units, group.units))
     for name, places in group.layers:
@@ -376,7 +376,7 @@ def _assigned(overlaps: Floats) -> Whole:
 
 
 def _by_layer(
-    scene: Scene, moving: Permutations, orders: list[Whole], crossed: _Crossed, names: tuple[str, ...], how: str
+    scene: Scene, moving: Permutations, orders: list[Whole], crossed: _CrossCorrelations, names: tuple[str, ...], how: str
 ) -> dict[str, Any]:
     found: dict[str, Any] = {}
     grouped = {layer: number for number, group in enumerate(moving.groups) for layer, _ in group.layers}

@@ -20,7 +20,7 @@ from ...model.layers import Layer
 from ...model.outputs import CLASSES
 from ...model.weight_modules import learning, uncalled
 from ...scene import Scene
-from ..ablation import FAILED, SILENT, HeldAtMean, Misfit, Passing
+from ..ablation import FAILED, SILENT, MeanHold, Misfit, PassThrough
 from ..derivation import Derivation, Plain, Stage
 from ..losses import losses, right, unmeasured, weights
 
@@ -83,11 +83,11 @@ class NeededDerivation(Derivation):
             try:
                 if one.reason:
                     raise NotApplicable(one.reason)
-                with HeldAtMean(without, one.path, chosen, picked=not one.calls):
+                with MeanHold(without, one.path, chosen, picked=not one.calls):
                     measured("held", k, losses(without, chosen))
             except NotApplicable as error:
                 untried[one.path] = str(error)
-            with Passing(model, one.path) as passing:
+            with PassThrough(model, one.path) as passing:
                 try:
                     if untried.get(one.path) != SILENT:
                         found = losses(without, chosen)
@@ -117,7 +117,7 @@ class NeededDerivation(Derivation):
 
 
 @dataclasses.dataclass(frozen=True)
-class Tried:
+class TriedModule:
     """A module that is left out and held: a layer that learns, or a block of several."""
 
     path: str
@@ -127,7 +127,7 @@ class Tried:
     """Why its rows have no mean over examples, to be read behind its name; empty where they have."""
 
 
-def tried(scene: Scene) -> list[Tried]:
+def tried(scene: Scene) -> list[TriedModule]:
     """The modules that learn, but for those that only rescale, and the blocks of several of them, in their order; behind them those that
     no example of the survey ran."""
     if scene.missing is not None or scene.function or not scene.kinds:
@@ -142,8 +142,9 @@ def tried(scene: Scene) -> list[Tried]:
         if one.call == 1 and one.path and not one.part and one.path in own | several | parted:
             calls = [each for each in table if each.path == one.path and not each.part]
             each = all(call.each and call.shape for call in calls)
-            found.append(Tried(one.path, tuple(call.name for call in calls) if each else (), one.reason if one.reason == company.MERGED else ""))
-    return found + [Tried(path, ()) for path in uncalled(table, scene.model)]
+            named = tuple(call.name for call in calls) if each else ()
+            found.append(TriedModule(one.path, named, one.reason if one.reason == company.MERGED else ""))
+    return found + [TriedModule(path, ()) for path in uncalled(table, scene.model)]
 
 
 def _above(path: str) -> list[str]:
@@ -152,7 +153,7 @@ def _above(path: str) -> list[str]:
     return [".".join(parts[:k]) for k in range(1, len(parts))]
 
 
-def spread(scene: Scene, most: int) -> list[Tried]:
+def spread(scene: Scene, most: int) -> list[TriedModule]:
     """At most so many of the modules that are tried, at even distances."""
     return _spread(tried(scene), most)
 

@@ -151,7 +151,7 @@ def _begun(scene: Scene, layers: list[Layer], start: str) -> tuple[tuple[int, in
 
 
 @dataclasses.dataclass(frozen=True)
-class _Read:
+class _ReadStrengths:
     """How strongly each unit of a layer reads each stream, and the strongest of each unit."""
 
     values: np.ndarray
@@ -172,9 +172,9 @@ class _Spread:
         self.scene, self.layers = scene, layers
         self.wired: Connections = connected(scene)
         self.state = scene.parameters()
-        self.known: dict[tuple[int, int | None], _Read] = {}
+        self.known: dict[tuple[int, int | None], _ReadStrengths] = {}
 
-    def read(self, layer: int, source: int | None = None) -> _Read:
+    def read(self, layer: int, source: int | None = None) -> _ReadStrengths:
         """What the units of a layer read; of a source that stands in some of the columns alone, or with a turned sign, by those."""
         source = source if source is not None and self.wired.parted[layer, source] else None
         if (layer, source) not in self.known:
@@ -182,10 +182,10 @@ class _Spread:
             self.known[layer, source] = self.scene.once(name, lambda: self._read(layer, source))
         return self.known[layer, source]
 
-    def _read(self, layer: int, source: int | None) -> _Read:
+    def _read(self, layer: int, source: int | None) -> _ReadStrengths:
         values, streams = self.wired.strengths(self.state, layer, source)
         values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-        return _Read(values, streams, np.abs(values).max(1, initial=0) if len(streams) else np.zeros(len(values)))
+        return _ReadStrengths(values, streams, np.abs(values).max(1, initial=0) if len(streams) else np.zeros(len(values)))
 
     def around(self, start: tuple[int, int], hops: int, most: int) -> dict[str, Any]:
         """The units of greatest interest."""

@@ -16,7 +16,7 @@ from ...data import nesting
 from ...data.nesting import Nested
 from ...methods.cost import Cost
 from ...methods.grouping import factored
-from ...methods.method import Looking
+from ...methods.method import Look
 from ...model.directions import finite
 from ...model.edits import Edit
 from ...model.layers import Layer, by_unit
@@ -105,7 +105,7 @@ def decomposed(scene: Scene, x: Nested, name: str, answer: int | None = None, gr
     layer = scene.layers[name]
     source = scene.layers.handed(layer)
     rectified = source.rectified or layer.kind in ("ReLU", "ReLU6")
-    look = Looking(
+    look = Look(
         scene.model, x=x, kind=scene.kind, reading=scene.reading, classes=scene.classes, table=scene.layers, cancel=scene.cancel,
         edits=scene.edits,
     )
@@ -152,7 +152,7 @@ def _target(scene: Scene, scores: Tensor, answer: int | None) -> tuple[Target | 
     return Target.of(answer, scene.classes, outputs=reading.outputs, layers=scene.layers, task=scene.task), answer
 
 
-def _integrated(look: Looking, x: Nested, source: Layer, raw: Tensor, target: Target) -> tuple[float, float, np.ndarray]:
+def _integrated(look: Look, x: Nested, source: Layer, raw: Tensor, target: Target) -> tuple[float, float, np.ndarray]:
     """The score, the score with the layer at zero, and the mean slope on the way between (units, rows, columns)."""
     shares = (torch.arange(STEPS, dtype=raw.dtype, device=raw.device) + 0.5) / STEPS
     total = torch.zeros_like(raw[0], dtype=torch.float64, device="cpu")
@@ -169,7 +169,7 @@ def _integrated(look: Looking, x: Nested, source: Layer, raw: Tensor, target: Ta
     return float(both[0]), float(both[1]), mean
 
 
-def _asked(look: Looking, x: Nested, source: Layer, at: Tensor, target: Target, *, grad: bool) -> Tensor:
+def _asked(look: Look, x: Nested, source: Layer, at: Tensor, target: Target, *, grad: bool) -> Tensor:
     """The target with each row of ``at`` in the layer's place."""
     many = nesting.each(x, lambda part: part.expand(len(at), *part.shape[1:]).clone())
     own = look.on(many, slice(None))

@@ -18,8 +18,8 @@ from ...data import nesting
 from ...data.kinds import Table
 from ...methods.cost import Cost
 from ...methods.synthesis import objectives
-from ...methods.synthesis.contest import Strongest, contest
-from ...methods.synthesis.engine import Ascent, Formed
+from ...methods.synthesis.contest import StrongestExamples, contest
+from ...methods.synthesis.engine import Ascent, SynthesisState
 from ...methods.synthesis.objectives import Objective
 from ...methods.synthesis.priors import Priors
 from ...methods.synthesis.stage import MadeInput as Made
@@ -101,7 +101,7 @@ class PreferredDerivation(Derivation):
 
     def _formed(
         self, scene: Scene, made: Made, window: MiddlePlace | None, wave: Sequence[Any], rest: dict[str, Any] | None
-    ) -> Iterator[Formed]:
+    ) -> Iterator[SynthesisState]:
         # What a small window holds would be moved out of it.
         still = window is not None and max(window.largest) < STILL
         moves = (0, 0.0, 0.0, 0.0) if still else (None, 0.1, 8.0, 0.1)
@@ -110,7 +110,7 @@ class PreferredDerivation(Derivation):
         objective, measure, asked = self._wanted(scene, window, wave)
         generator = made.look.generator
         canvas = made.canvas(len(wave), generator)
-        strongest = Strongest.of(made, asked, nesting.to(scene.live.x, scene.device), len(wave))
+        strongest = StrongestExamples.of(made, asked, nesting.to(scene.live.x, scene.device), len(wave))
         if window is not None:
             strongest = dataclasses.replace(strongest, starts=_centred(scene, made, window, self.layer, wave, strongest))
         rows = isinstance(made.kind, Table)
@@ -142,14 +142,14 @@ class PreferredDerivation(Derivation):
                 raise ValueError(f"an array of shape {wanted} is wanted")
 
 
-def _state(made: Made, wave: int, done: Plain, value: Plain, formed: Formed) -> Plain:
+def _state(made: Made, wave: int, done: Plain, value: Plain, formed: SynthesisState) -> Plain:
     """What is needed to go on: in the middle of a wave, or at the beginning of the next."""
     if formed.state is not None:
         return {"wave": wave, "value": done, "climb": formed.state()}
     return {"wave": wave + 1, "value": value, "climb": {"start": made.look.generator.get_state().numpy().copy()}}
 
 
-def _joined(made: Made, done: Plain, formed: Formed) -> Plain:
+def _joined(made: Made, done: Plain, formed: SynthesisState) -> Plain:
     """What was there before, and what has formed."""
     own = list(nesting.tensors(formed.x))[made.frame.part].detach().cpu()
     inputs = (own.float() if own.is_floating_point() else own).numpy()
@@ -163,7 +163,7 @@ def _joined(made: Made, done: Plain, formed: Formed) -> Plain:
 
 
 def _centred(
-    scene: Scene, made: Made, window: MiddlePlace, name: str, wave: Sequence[int], strongest: Strongest
+    scene: Scene, made: Made, window: MiddlePlace, name: str, wave: Sequence[int], strongest: StrongestExamples
 ) -> Tensor:
     """The strongest examples moved so that what the unit sees there lies where it is asked, on the mean colour."""
     layer = scene.layers[name]

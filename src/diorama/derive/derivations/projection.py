@@ -21,10 +21,10 @@ from ...scene import Scene
 from ...scene.directions import codes, default_layer
 from ...scene.rows import unrowed
 from ..derivation import Plain, Stage
-from ..snapshot_chain import Following
+from ..snapshot_chain import SnapshotChain
 
 
-class ProjectionDerivation(Following):
+class ProjectionDerivation(SnapshotChain):
     """The live examples as points: near each other where a layer answers alike.
 
     *Meaning* what a unit says of an example is its mean over all places. Several layers (``"conv2+fc"``) count alike,

@@ -126,7 +126,7 @@ class _Labels:
         self.rows = np.concatenate(rows, 1)
         self.starts = np.cumsum([0, *map(len, self.places)])
         self.half = self.rows.shape[1] // 2
-        self.second = Shifted(self.rows[:, self.half :], self.starts - self.half)
+        self.second = ShiftedRows(self.rows[:, self.half :], self.starts - self.half)
         self.same = alike(self.rows)
 
     def counted(self, sums: Sums, texts: Sequence[int], values: Floats) -> None:
@@ -145,7 +145,7 @@ class _Labels:
             sums.add_shifted(self.second, where[~early] - self.half, part[:, ~early])
 
 
-class Shifted:
+class ShiftedRows:
     """Rows of properties, shifted round as a whole by several numbers of places, and after that in each text by a number of its own.
 
     What comes again in every text, such as a beat, is the same at many shifts of the whole; those of each text take its place from it too.
@@ -210,7 +210,7 @@ class Sums:
         with np.errstate(all="ignore"):
             self._more(half, {"count": a.shape[1], "a": a.sum(1), "aa": (a * a).sum(1), "b": b.sum(1), "bb": (b * b).sum(1), "ab": a @ b.T})
 
-    def add_shifted(self, rows: Shifted, columns: NDArray[np.int64], b: Floats) -> None:
+    def add_shifted(self, rows: ShiftedRows, columns: NDArray[np.int64], b: Floats) -> None:
         """Count shifted properties beside the cells of the second half, at some of its columns."""
         n = len(columns)
         if not n:

@@ -12,7 +12,7 @@ from torch import Tensor
 from ...core.knobs import knob
 from ...core.selection import Key
 from ...methods.cost import Cost
-from ...methods.method import Looking
+from ...methods.method import Look
 from ...model.directions import finite
 from ...model.edits import Edit
 from ...model.layers import Layer, by_unit
@@ -127,7 +127,7 @@ class ServingDerivation(Derivation):
         edits = (*scene.edits, *(Edit(Key("layer", name), scale=factor) for name, factor in factors.items()))
         for start in range(0, len(mine), BATCH):
             x = fed(scene.model, scene.live.batch(mine[start : start + BATCH].tolist(), scene.device))
-            look = Looking(
+            look = Look(
                 scene.model, x=x, kind=scene.kind, reading=reading, classes=scene.classes, table=scene.layers, cancel=scene.cancel,
                 edits=edits,
             )

@@ -69,7 +69,7 @@ class TranslatorsDerivation(Derivation):
         # Every fourth batch is held out.
         unseen, seen = parts[3::4] or parts[-1:], [part for k, part in enumerate(parts) if k % 4 != 3]
         line = residual_stream(scene)
-        learning = _Learning(line, self.learning_rate)
+        learning = _TranslatorMaps(line, self.learning_rate)
         lessons = _Lessons(scene, line)
         end = time.monotonic() + self.seconds
         for step in range(self.steps):
@@ -127,7 +127,7 @@ class _Lessons:
         return found
 
 
-class _Learning:
+class _TranslatorMaps:
     """The maps of all layers but the last, which begin as the identity."""
 
     def __init__(self, line: Stream, rate: float) -> None:

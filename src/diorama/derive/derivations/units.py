@@ -22,7 +22,7 @@ from ...scene.directions import codes, default_layer
 from ...scene.rows import unrowed
 from ...scene.sets import classes_of
 from ..derivation import Plain, Stage
-from ..snapshot_chain import Following
+from ..snapshot_chain import SnapshotChain
 
 MOST = 1000
 """Of more units evenly chosen ones are placed: every so manieth, the same at each step."""
@@ -30,7 +30,7 @@ BLOCK = 256
 """Examples that are taken in at once."""
 
 
-class UnitsDerivation(Following):
+class UnitsDerivation(SnapshotChain):
     """The units of a layer, or of several, as points: near each other where they answer to the same examples.
 
     *Meaning* ``points`` (units, dimensions); ``correlation`` is Pearson's, over the live examples, of a unit's mean over all places;

@@ -12,17 +12,17 @@ from ...core.knobs import knob
 from ...core.picture import Picture
 from ..cells import bytes_of
 from ..figure import metadata
-from ..film import Film, Moving
+from ..film import Film, FilmSaver
 from ..style import INK, PAPER
 
 SAMPLES = 6
 """How many frames the shared palette is chosen from."""
 
 
-class Gif(Moving):
+class Gif(FilmSaver):
     """A film over all snapshots of the run in 256 colours shared by all frames, repeating; without a run, a still.
 
-    ``progress`` and ``cancel`` as :class:`Moving` has them.
+    ``progress`` and ``cancel`` as :class:`FilmSaver` has them.
     """
 
     fps: float = knob(8.0, "snapshots a second", low=0.5, high=50.0)

@@ -12,16 +12,16 @@ import numpy as np
 from ...core.errors import Unavailable
 from ...core.picture import Picture
 from ..figure import metadata
-from ..film import Film, Moving
+from ..film import Film, FilmSaver
 
 CODECS: tuple[tuple[str, dict[str, str]], ...] = (("libx264", {"crf": "16", "preset": "medium"}), ("libopenh264", {}), ("mpeg4", {"qscale": "3"}))
 """The first one that the installed PyAV has is used: H.264, else MPEG-4 part 2."""
 
 
-class Mp4(Moving):
+class Mp4(FilmSaver):
     """A film over all snapshots of the run; a picture without a run becomes a still of one second, and says so.
 
-    ``progress`` and ``cancel`` as :class:`Moving` has them.
+    ``progress`` and ``cancel`` as :class:`FilmSaver` has them.
     """
 
     def save(self, picture: Picture, path: Path) -> None:

@@ -12,7 +12,7 @@ from ...data import nesting
 from ...data.nesting import Nested
 from ...model.targets import Target
 from ..cost import Cost
-from ..method import Attribution, Group, Looking, Method
+from ..method import Attribution, Group, Look, Method
 from ..relevance.heads import joined, patterns, placed, stacked, without
 
 
@@ -34,16 +34,16 @@ class AttentionRollout(Method):
 
     heads: str = knob("mean", "How the heads of a layer are joined.", choices=("mean", "max", "min"))
 
-    def cost(self, look: Looking, x: Nested) -> Cost:
+    def cost(self, look: Look, x: Nested) -> Cost:
         """One pass."""
         return Cost(1, 0)
 
     @classmethod
-    def fits(cls, look: Looking, x: Nested) -> str | None:
+    def fits(cls, look: Look, x: Nested) -> str | None:
         """Models with self-attention."""
         return super().fits(look, x) or without(look, x)
 
-    def attribute(self, look: Looking, x: Nested, target: Target) -> Iterator[Attribution]:
+    def attribute(self, look: Look, x: Nested, target: Target) -> Iterator[Attribution]:
         """One map, from one pass."""
         names = patterns(look, x)
         there = look.run(x, target, keep=sum(names, []))

@@ -10,7 +10,7 @@ import torch
 from ...data import nesting
 from ...data.nesting import Nested
 from ...model.targets import Target
-from ..method import Attribution, Group, Looking, Method
+from ..method import Attribution, Group, Look, Method
 from ..relevance.heads import joined, patterns, placed, stacked, without
 
 
@@ -32,11 +32,11 @@ class AttentionTimesGradient(Method):
     signed: ClassVar[bool] = False
 
     @classmethod
-    def fits(cls, look: Looking, x: Nested) -> str | None:
+    def fits(cls, look: Look, x: Nested) -> str | None:
         """Models with self-attention."""
         return super().fits(look, x) or without(look, x)
 
-    def attribute(self, look: Looking, x: Nested, target: Target) -> Iterator[Attribution]:
+    def attribute(self, look: Look, x: Nested, target: Target) -> Iterator[Attribution]:
         """One map, from one pass there and back."""
         names = patterns(look, x)
         there = look.run(x, target, look.points(x), keep=sum(names, []), grad=True)

@@ -14,7 +14,7 @@ from ...model.targets import Target
 from ..class_activation import ClassActivation
 from ..cost import Cost
 from ..maps import Maps, halved, mapped
-from ..method import Looking, completeness
+from ..method import Look, completeness
 
 _ALIKE = 1e-3
 _LARGEST_GAP = 0.01
@@ -41,15 +41,15 @@ class Cam(ClassActivation):
     completeness: ClassVar[bool] = True
     signed: ClassVar[bool] = True
 
-    def cost(self, look: Looking, x: Nested) -> Cost:
+    def cost(self, look: Look, x: Nested) -> Cost:
         """The head is measured on another input too."""
         return Cost(2, 2)
 
-    def heat(self, maps: Maps, look: Looking, x: Nested, target: Target) -> Tensor:
+    def heat(self, maps: Maps, look: Look, x: Nested, target: Target) -> Tensor:
         """Weigh each map as the head does."""
         return (_even(self._measured(maps, look, x, target)) * maps.activations).sum(1)
 
-    def checks(self, maps: Maps, look: Looking, x: Nested, target: Target) -> dict[str, float]:
+    def checks(self, maps: Maps, look: Look, x: Nested, target: Target) -> dict[str, float]:
         """Whether the head is linear, and how far the sum is off."""
         here = self._measured(maps, look, x, target)
         other = mapped(look, halved(_fine(x)), target, here.layer.name)  # of another input the target may read other places
@@ -61,7 +61,7 @@ class Cam(ClassActivation):
             raise NotApplicable("cam is exact only where pooling and one linear layer follow the maps; use grad_cam")
         return {"completeness": gap}
 
-    def _measured(self, maps: Maps, look: Looking, x: Nested, target: Target) -> Maps:
+    def _measured(self, maps: Maps, look: Look, x: Nested, target: Target) -> Maps:
         """The head is measured on finite numbers, also where the input holds others."""
         return maps if bool(torch.isfinite(maps.activations).all()) else mapped(look, _fine(x), target, self.layer)
 

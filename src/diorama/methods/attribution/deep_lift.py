@@ -10,7 +10,7 @@ from ...data.nesting import Nested
 from ...model.preservation import weights_held
 from ...model.targets import Target
 from ..cost import Cost
-from ..method import Attribution, Group, Looking, Method, completeness
+from ..method import Attribution, Group, Look, Method, completeness
 from ..paths import BASELINES, baseline_points, begun
 from ..relevance.differences import Differences
 from ..relevance.relevance_pass import forward
@@ -40,11 +40,11 @@ class DeepLift(Method):
         choices=BASELINES,
     )
 
-    def cost(self, look: Looking, x: Nested) -> Cost:
+    def cost(self, look: Look, x: Nested) -> Cost:
         """One pass over the baseline, one over the input, one back."""
         return Cost(2, 1)
 
-    def attribute(self, look: Looking, x: Nested, target: Target) -> Iterator[Attribution]:
+    def attribute(self, look: Look, x: Nested, target: Target) -> Iterator[Attribution]:
         """One map, from a pass over the baseline and one over the input."""
         ends = look.points(x)
         starts = [start.clone().requires_grad_() for start in baseline_points(look, x, ends, self.baseline)]

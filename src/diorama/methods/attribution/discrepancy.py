@@ -17,7 +17,7 @@ from ...data.nesting import Nested
 from ...model.targets import Target
 from ..attribute import only
 from ..cost import Cost, affordable
-from ..method import Attribution, Group, Looking, Method
+from ..method import Attribution, Group, Look, Method
 from ..patches import Covers, Grid, PatchedAnswers, answers, draws_of, laid_out, largest
 
 
@@ -54,26 +54,26 @@ class Discrepancy(Method):
     limit: int = knob(20000, "The most forward passes that it may take.", low=1, high=100_000_000, log=True)
 
     @classmethod
-    def fits(cls, look: Looking, x: Nested) -> str | None:
+    def fits(cls, look: Look, x: Nested) -> str | None:
         """Images and volumes of floating-point numbers only."""
         reason = super().fits(look, x)
         if reason is None and not (isinstance(x, Tensor) and x.is_floating_point() and laid_out(x, look.kind)[0].pixels):
             return "discrepancy changes windows of an image or of a volume's slices, and this input is none; use occlusion"
         return reason
 
-    def cost(self, look: Looking, x: Nested) -> Cost:
+    def cost(self, look: Look, x: Nested) -> Cost:
         """One pass a window and draw for each example, and some that find the reach by halving."""
         laid = laid_out(x, look.kind)[0]
         halvings = 1 + sum(2 * math.ceil(math.log2(side)) for side in laid.image.shape[2:])
         return Cost(len(laid.image) * (1 + self._grid(look, x).count * self.draws) + halvings)
 
-    def _grid(self, look: Looking, x: Nested) -> Grid:
+    def _grid(self, look: Look, x: Nested) -> Grid:
         laid = laid_out(x, look.kind)[0]
         rows, columns = laid.image.shape[2:]
         side = self.size if self.size is not None else max(1, min(rows // laid.depth, columns) // 11)
         return Grid.over(laid, side, self.stride)
 
-    def attribute(self, look: Looking, x: Nested, target: Target) -> Iterator[Attribution]:
+    def attribute(self, look: Look, x: Nested, target: Target) -> Iterator[Attribution]:
         """Change window after window, then measure the field."""
         affordable(self.cost(look, x), self.limit, lambda: look.timed(x), "take a larger stride, or raise limit=")
         laid, grid = laid_out(x, look.kind)[0], self._grid(look, x)
@@ -103,7 +103,7 @@ class Discrepancy(Method):
         yield self.found(look, x, target, values, before, checks=checks, maps=maps)
 
     def _field(
-        self, look: Looking, x: Nested, target: Target, image: Tensor, depth: int
+        self, look: Look, x: Nested, target: Target, image: Tensor, depth: int
     ) -> tuple[dict[str, Any], dict[str, float]]:
         """The measured field, the reach from the network itself, and the sides of both."""
         mean = torch.nan_to_num(image).mean(0).numpy()
@@ -135,7 +135,7 @@ def _box(mask: np.ndarray) -> tuple[int, int, int, int] | None:
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 
 
-def _reach(look: Looking, x: Nested, target: Target) -> tuple[int, int, int, int] | None:
+def _reach(look: Look, x: Nested, target: Target) -> tuple[int, int, int, int] | None:
     """The box of places on which the target can depend: where a not-a-number spreads to it, found by halving."""
     laid = laid_out(x, look.kind)[0]
     changed = PatchedAnswers(look, x, 0, laid, answers(look, only(target, 0)))

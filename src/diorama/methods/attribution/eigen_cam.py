@@ -11,7 +11,7 @@ from ...data.nesting import Nested
 from ...model.targets import Target
 from ..class_activation import ClassActivation
 from ..maps import Maps
-from ..method import Looking
+from ..method import Look
 
 
 class EigenCam(ClassActivation):
@@ -32,7 +32,7 @@ class EigenCam(ClassActivation):
     source: ClassVar[str] = "Muhammad, Yeasin 2020 (arXiv:2008.00299), equations 3 and 4"
     sloping: ClassVar[bool] = False
 
-    def heat(self, maps: Maps, look: Looking, x: Nested, target: Target) -> Tensor:
+    def heat(self, maps: Maps, look: Look, x: Nested, target: Target) -> Tensor:
         """Project on the first singular vector."""
         rows = maps.activations.flatten(2).transpose(1, 2)
         fine = torch.nan_to_num(rows.float())

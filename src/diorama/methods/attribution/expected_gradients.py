@@ -15,7 +15,7 @@ from ...data.nesting import Nested
 from ...model.targets import Target
 from ..baseline import Baseline
 from ..cost import Cost
-from ..method import Attribution, Group, Looking, Method, completeness
+from ..method import Attribution, Group, Look, Method, completeness
 
 
 class ExpectedGradients(Method):
@@ -38,19 +38,19 @@ class ExpectedGradients(Method):
 
     draws: int = knob(64, "How many pairs of another input and a place on the way.", low=1, high=10000, log=True, main=True)
 
-    def cost(self, look: Looking, x: Nested) -> Cost:
+    def cost(self, look: Look, x: Nested) -> Cost:
         """A pass there and back a draw, and one for each input drawn."""
         others = self.draws if look.baseline is None else min(self.draws, nesting.size(look.baseline))
         return Cost(self.draws + others + 1, self.draws)
 
     @classmethod
-    def fits(cls, look: Looking, x: Nested) -> str | None:
+    def fits(cls, look: Look, x: Nested) -> str | None:
         """It needs other inputs."""
         if look.baseline is None:
             return f"{cls.name} compares with other inputs: give many as the baseline, or use integrated_gradients"
         return super().fits(look, x)
 
-    def attribute(self, look: Looking, x: Nested, target: Target) -> Iterator[Attribution]:
+    def attribute(self, look: Look, x: Nested, target: Target) -> Iterator[Attribution]:
         """Average over the draws."""
         assert look.baseline is not None
         ends = tuple(point.detach() for point in look.points(x))

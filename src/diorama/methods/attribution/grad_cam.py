@@ -10,7 +10,7 @@ from ...data.nesting import Nested
 from ...model.targets import Target
 from ..class_activation import ClassActivation
 from ..maps import Maps
-from ..method import Looking
+from ..method import Look
 
 
 class GradCam(ClassActivation):
@@ -31,6 +31,6 @@ class GradCam(ClassActivation):
         "Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra 2017 (arXiv:1610.02391), equations 1 and 2"
     )
 
-    def heat(self, maps: Maps, look: Looking, x: Nested, target: Target) -> Tensor:
+    def heat(self, maps: Maps, look: Look, x: Nested, target: Target) -> Tensor:
         """Weigh each map by its mean slope."""
         return (maps.weights * maps.activations).sum(1).clamp_min(0)

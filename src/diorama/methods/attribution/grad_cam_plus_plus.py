@@ -10,7 +10,7 @@ from ...data.nesting import Nested
 from ...model.targets import Target
 from ..class_activation import ClassActivation
 from ..maps import Maps, places_of
-from ..method import Looking
+from ..method import Look
 
 
 class GradCamPlusPlus(ClassActivation):
@@ -31,7 +31,7 @@ class GradCamPlusPlus(ClassActivation):
         "Chattopadhay, Sarkar, Howlader, Balasubramanian 2018 (arXiv:1710.11063), equations 5 and 19"
     )
 
-    def heat(self, maps: Maps, look: Looking, x: Nested, target: Target) -> Tensor:
+    def heat(self, maps: Maps, look: Look, x: Nested, target: Target) -> Tensor:
         """Weigh each map by its weighted positive slopes."""
         a, g = maps.activations, maps.slopes
         places = places_of(g)

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from ...data.nesting import Nested
 from ...model.targets import Target
-from ..method import Attribution, Group, Looking, Method
+from ..method import Attribution, Group, Look, Method
 
 
 class Gradient(Method):
@@ -25,7 +25,7 @@ class Gradient(Method):
     rows: ClassVar[tuple[str, ...]] = ("A11",)
     source: ClassVar[str] = "Simonyan, Vedaldi, Zisserman 2014 (arXiv:1312.6034), equation 3"
 
-    def attribute(self, look: Looking, x: Nested, target: Target) -> Iterator[Attribution]:
+    def attribute(self, look: Look, x: Nested, target: Target) -> Iterator[Attribution]:
         """One pass there and back."""
         points = look.points(x)
         there = look.run(x, target, points, grad=True)

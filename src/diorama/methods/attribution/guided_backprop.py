@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from ...data.nesting import Nested
 from ...model.targets import Target
-from ..method import Attribution, Group, Looking, Method
+from ..method import Attribution, Group, Look, Method
 from ..rectifiers import rectified, unrectified
 
 
@@ -28,11 +28,11 @@ class GuidedBackprop(Method):
     source: ClassVar[str] = "Springenberg, Dosovitskiy, Brox, Riedmiller 2015 (arXiv:1412.6806), figure 1"
 
     @classmethod
-    def fits(cls, look: Looking, x: Nested) -> str | None:
+    def fits(cls, look: Look, x: Nested) -> str | None:
         """Models in which a ReLU runs."""
         return super().fits(look, x) or unrectified(look, x, cls.name)
 
-    def attribute(self, look: Looking, x: Nested, target: Target) -> Iterator[Attribution]:
+    def attribute(self, look: Look, x: Nested, target: Target) -> Iterator[Attribution]:
         """One pass there and back."""
         values, scores = rectified(look, x, target, "guided", self.name)
         yield self.found(look, x, target, values, scores)

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from ...data.nesting import Nested
 from ...model.targets import Target
-from ..method import Attribution, Group, Looking, Method, completeness
+from ..method import Attribution, Group, Look, Method, completeness
 
 
 class InputXGradient(Method):
@@ -26,7 +26,7 @@ class InputXGradient(Method):
     rows: ClassVar[tuple[str, ...]] = ("A14",)
     source: ClassVar[str] = "Shrikumar, Greenside, Shcherbina, Kundaje 2016 (arXiv:1605.01713), section 2"
 
-    def attribute(self, look: Looking, x: Nested, target: Target) -> Iterator[Attribution]:
+    def attribute(self, look: Look, x: Nested, target: Target) -> Iterator[Attribution]:
         """One pass there and back."""
         points = look.points(x)
         there = look.run(x, target, points, grad=True)

@@ -12,7 +12,7 @@ from ...data import nesting
 from ...data.nesting import Nested
 from ...model.targets import Target
 from ..cost import Cost
-from ..method import Attribution, Group, Looking, Method, completeness
+from ..method import Attribution, Group, Look, Method, completeness
 from ..paths import BASELINES, RULES, averaged, baseline_points, begun, nodes
 
 _LARGE_GAP = 0.05
@@ -42,11 +42,11 @@ class IntegratedGradients(Method):
     )
     rule: str = knob("gauss_legendre", "How the integral becomes a sum.", choices=RULES)
 
-    def cost(self, look: Looking, x: Nested) -> Cost:
+    def cost(self, look: Look, x: Nested) -> Cost:
         """A pass there and back a step, and both ends."""
         return Cost(self.steps + 2, self.steps)
 
-    def attribute(self, look: Looking, x: Nested, target: Target) -> Iterator[Attribution]:
+    def attribute(self, look: Look, x: Nested, target: Target) -> Iterator[Attribution]:
         """Walk along the line."""
         ends = tuple(point.detach() for point in look.points(x))
         starts = baseline_points(look, x, ends, self.baseline)

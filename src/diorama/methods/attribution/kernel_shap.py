@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...core.knobs import knob
-from ..black_box import BlackBox, PartsAsked
+from ..black_box import BlackBox, PartsScore
 from ..patches import BATCH
 
 
@@ -36,7 +36,7 @@ class KernelShap(BlackBox):
         """One a sample, or a set where all of them are tried."""
         return min(self.samples, 1 << min(parts, 20))
 
-    def explain(self, run: PartsAsked, present: Tensor) -> Tensor:
+    def explain(self, run: PartsScore, present: Tensor) -> Tensor:
         """Fit the weighted linear model, or try all sets."""
         if 2 ** present.shape[1] <= self.samples:
             return exact(run, present)
@@ -77,7 +77,7 @@ def sampling_error(rows: Tensor, answers: Tensor, values: Tensor) -> float:
     return float(error / values.abs().max()) if values.any() else 0.0
 
 
-def exact(run: PartsAsked, present: Tensor) -> Tensor:
+def exact(run: PartsScore, present: Tensor) -> Tensor:
     """Shapley's formula over all sets of the parts: the mean gain of each over all orders in which they come in."""
     count = present.shape[1]
     sets = torch.arange(2**count)

@@ -10,7 +10,7 @@ from ...data.nesting import Nested
 from ...model.targets import Target
 from ..class_activation import ClassActivation
 from ..maps import Maps
-from ..method import Looking
+from ..method import Look
 
 
 class LayerCam(ClassActivation):
@@ -28,6 +28,6 @@ class LayerCam(ClassActivation):
     title: ClassVar[str] = "LayerCAM"
     source: ClassVar[str] = "Jiang, Zhang, Hou, Cheng, Wei 2021 (LayerCAM, IEEE TIP 30), equations 4 and 5"
 
-    def heat(self, maps: Maps, look: Looking, x: Nested, target: Target) -> Tensor:
+    def heat(self, maps: Maps, look: Look, x: Nested, target: Target) -> Tensor:
         """Weigh each place by its positive slope."""
         return (maps.slopes.clamp_min(0) * maps.activations).sum(1).clamp_min(0)

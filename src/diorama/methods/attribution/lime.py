@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...core.knobs import knob
-from ..black_box import BlackBox, PartsAsked
+from ..black_box import BlackBox, PartsScore
 from ..patches import BATCH
 
 Floats = NDArray[np.float64]
@@ -42,7 +42,7 @@ class Lime(BlackBox):
         """One a sample."""
         return self.samples
 
-    def explain(self, run: PartsAsked, present: Tensor) -> Tensor:
+    def explain(self, run: PartsScore, present: Tensor) -> Tensor:
         """Fit the weighted lasso."""
         from captum._utils.models.linear_model import SkLearnLasso
         from captum.attr import Lime as Captum
@@ -52,7 +52,7 @@ class Lime(BlackBox):
         near = get_exp_kernel_similarity_function("cosine", kernel_width=self.width)
         asked: list[tuple[Floats, ...]] = []
 
-        class Scaled(SkLearnLasso):  # type: ignore[misc]  # Captum's, untyped
+        class ScaledLasso(SkLearnLasso):  # type: ignore[misc]  # Captum's, untyped
             """A lasso whose penalty grows with the answers."""
 
             def fit(self, train_data: Any, **options: Any) -> Any:
@@ -61,7 +61,7 @@ class Lime(BlackBox):
                 asked.append(tuple(torch.cat(part).double().cpu().numpy() for part in zip(*train_data, strict=True)))
                 return super().fit(train_data, **options)
 
-        model = Scaled(alpha=self.alpha, max_iter=10_000)
+        model = ScaledLasso(alpha=self.alpha, max_iter=10_000)
         fitted = Captum(run, interpretable_model=model, similarity_func=near)
         with warnings.catch_warnings():
             # Few samples of many parts leave the lasso's last digits open, which nobody needs.

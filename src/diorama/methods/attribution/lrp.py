@@ -9,7 +9,7 @@ from ...core.knobs import knob
 from ...data.kind import Kind
 from ...data.nesting import Nested
 from ...model.targets import Target
-from ..method import Attribution, Group, Looking, Method, completeness
+from ..method import Attribution, Group, Look, Method, completeness
 from ..relevance.composites import COMPOSITES
 from ..relevance.propagation import Propagation
 from ..relevance.relevance_pass import relevance
@@ -58,7 +58,7 @@ class LayerwiseRelevance(Method):
         choices=("conservative", "attn_lrp"),
     )
 
-    def attribute(self, look: Looking, x: Nested, target: Target) -> Iterator[Attribution]:
+    def attribute(self, look: Look, x: Nested, target: Target) -> Iterator[Attribution]:
         """One map, from one pass forward and one back."""
         composite = COMPOSITES[self.rule]
         if self.first != "as the rule":
@@ -73,7 +73,7 @@ class LayerwiseRelevance(Method):
         yield self.found(look, x, target, values, scores, checks={"completeness": completeness(values, scores)})
 
 
-def _range(look: Looking) -> tuple[float | None, float | None]:
+def _range(look: Look) -> tuple[float | None, float | None]:
     """The bounds of the input for z-box, where its kind has any; each example's own otherwise."""
     found = look.kind.valid_range() if isinstance(look.kind, Kind) else None
     return found if found is not None else (None, None)

@@ -14,8 +14,8 @@ from ...data.nesting import Nested
 from ...model.targets import Target
 from ..attribute import only
 from ..cost import Cost, affordable
-from ..method import Attribution, Group, Looking, Method
-from ..patches import FILLS, Covers, Grid, Laid, PatchedAnswers, answers, change, draws_of, laid_out
+from ..method import Attribution, Group, Look, Method
+from ..patches import FILLS, Covers, Grid, ImageLayout, PatchedAnswers, answers, change, draws_of, laid_out
 
 
 class Occlusion(Method):
@@ -48,12 +48,12 @@ class Occlusion(Method):
     draws: int = knob(4, "Draws that are averaged with the random fill.", low=1, high=1000)
     limit: int = knob(20000, "The most forward passes that it may take.", low=1, high=100_000_000, log=True)
 
-    def cost(self, look: Looking, x: Nested) -> Cost:
+    def cost(self, look: Look, x: Nested) -> Cost:
         """One pass a window and draw for each example, and one for the whole input."""
         windows = sum(Grid.over(laid, self.size, self.stride).count for laid in laid_out(x, look.kind))
         return Cost(nesting.size(x) * (1 + windows * (self.draws if self.fill == "random" else 1)))
 
-    def attribute(self, look: Looking, x: Nested, target: Target) -> Iterator[Attribution]:
+    def attribute(self, look: Look, x: Nested, target: Target) -> Iterator[Attribution]:
         """Sweep the windows from coarse to fine."""
         affordable(self.cost(look, x), self.limit, lambda: look.timed(x), "take a larger stride, or raise limit=")
         parts = laid_out(x, look.kind)
@@ -80,7 +80,7 @@ class _Sweep:
     """The windows over one tensor of the input, for all its examples."""
 
     def __init__(
-        self, method: Occlusion, look: Looking, x: Nested, target: Target, laid: Laid, value: Tensor, scores: Tensor
+        self, method: Occlusion, look: Look, x: Nested, target: Target, laid: ImageLayout, value: Tensor, scores: Tensor
     ) -> None:
         self.laid, self._look, self._whole = laid, look, value.detach()
         self.grid = Grid.over(laid, method.size, method.stride)
@@ -153,7 +153,7 @@ class _Sweep:
         return found
 
 
-def _classes(target: Target, look: Looking, predicted: Tensor) -> Tensor:
+def _classes(target: Target, look: Look, predicted: Tensor) -> Tensor:
     """The class whose probability is shown for each example: the target's own, or the predicted one."""
     found = []
     for k, answer in enumerate(predicted.tolist()):

@@ -14,7 +14,7 @@ from ..batches import together
 from ..class_activation import ClassActivation
 from ..cost import Cost
 from ..maps import Maps, candidates, resized
-from ..method import Looking
+from ..method import Look
 from ..patches import BATCH
 
 
@@ -35,13 +35,13 @@ class ScoreCam(ClassActivation):
     source: ClassVar[str] = "Wang, Wang, Du, Yang, Zhang, Ding, Mardziel, Hu 2020 (arXiv:1910.01279), algorithm 1"
     sloping: ClassVar[bool] = False
 
-    def cost(self, look: Looking, x: Nested) -> Cost:
+    def cost(self, look: Look, x: Nested) -> Cost:
         """A forward pass a unit."""
         tried = (look.layers[self.layer],) if self.layer is not None else candidates(look, x)
         one = super().cost(look, x) if tried else Cost(1)
         return Cost(one.forward + (tried[0].units if tried else 0), one.backward)
 
-    def heat(self, maps: Maps, look: Looking, x: Nested, target: Target) -> Tensor:
+    def heat(self, maps: Maps, look: Look, x: Nested, target: Target) -> Tensor:
         """Ask the model about the input seen through each map."""
         points = tuple(point.detach() for point in look.points(x))
         a = maps.activations

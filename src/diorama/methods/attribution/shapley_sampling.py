@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...core.knobs import knob
-from ..black_box import BlackBox, PartsAsked
+from ..black_box import BlackBox, PartsScore
 from .kernel_shap import exact
 
 
@@ -30,7 +30,7 @@ class ShapleySampling(BlackBox):
         """One a part and sample, or a set where all of them are tried."""
         return min(parts * self.samples + 1, 1 << min(parts, 30))
 
-    def explain(self, run: PartsAsked, present: Tensor) -> Tensor:
+    def explain(self, run: PartsScore, present: Tensor) -> Tensor:
         """Let the parts come in one by one, in many orders; all sets where that is no more work."""
         count = present.shape[1]
         if 2**count <= count * self.samples + 1:

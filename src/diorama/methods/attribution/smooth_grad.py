@@ -13,7 +13,7 @@ from ...data.nesting import Nested
 from ...model.own_places import Owners
 from ...model.targets import Target
 from ..cost import Cost
-from ..method import Attribution, Group, Looking, Method
+from ..method import Attribution, Group, Look, Method
 from ..paths import averaged
 
 
@@ -37,11 +37,11 @@ class SmoothGrad(Method):
     noise: float = knob(0.15, "The noise's standard deviation.", low=0.0, high=10.0, unit="of the input's range")
     combine: str = knob("mean", "What is made of the gradients.", choices=("mean", "squares", "variance"))
 
-    def cost(self, look: Looking, x: Nested) -> Cost:
+    def cost(self, look: Look, x: Nested) -> Cost:
         """A pass there and back a draw, and one for the target itself."""
         return Cost(self.draws + 1, self.draws)
 
-    def attribute(self, look: Looking, x: Nested, target: Target) -> Iterator[Attribution]:
+    def attribute(self, look: Look, x: Nested, target: Target) -> Iterator[Attribution]:
         """Average over the draws."""
         points = tuple(point.detach() for point in look.points(x))
         owners = Owners(look.kind)

@@ -15,7 +15,7 @@ from ...model.targets import Target
 from ..attribute import only
 from ..batches import together
 from ..cost import Cost
-from ..method import Looking
+from ..method import Look
 from ..patches import BATCH, Covers, laid_out
 
 Fill = Literal["constant", "mean", "blur"]
@@ -41,7 +41,7 @@ def cost(x: Nested, steps: int = 20) -> Cost:
 
 
 def curve(
-    look: Looking, x: Nested, target: Target, values: Nested, *, insert: bool, steps: int, fill: Fill, value: float
+    look: Look, x: Nested, target: Target, values: Nested, *, insert: bool, steps: int, fill: Fill, value: float
 ) -> Curve:
     """Cover (or uncover) the places of highest value first."""
     shares = np.linspace(0.0, 1.0, steps + 1)
@@ -56,7 +56,7 @@ def curve(
 
 
 def _one(
-    look: Looking, x: Nested, target: Target, values: Nested, example: int, shares: np.ndarray, insert: bool,
+    look: Look, x: Nested, target: Target, values: Nested, example: int, shares: np.ndarray, insert: bool,
     fill: Fill, value: float,
 ) -> np.ndarray:
     own = nesting.select(x, [example])

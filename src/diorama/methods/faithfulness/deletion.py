@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from ...data.nesting import Nested
 from ...model.targets import Target
-from ..method import Looking
+from ..method import Look
 from .curve import Curve, Fill, cost, curve
 
 __all__ = ["Curve", "cost", "deletion"]
 
 
 def deletion(
-    look: Looking, x: Nested, target: Target, values: Nested, *, steps: int = 20, fill: Fill = "constant",
+    look: Look, x: Nested, target: Target, values: Nested, *, steps: int = 20, fill: Fill = "constant",
     value: float = 0.0,
 ) -> Curve:
     """The target's value as the places of highest value are covered first; a good map makes it fall at once.

@@ -16,7 +16,7 @@ from ...model.duplicate import duplicate
 from ...model.plain_module import layer_modules
 from ...model.targets import Target
 from ..cost import Cost
-from ..method import Looking, Method
+from ..method import Look, Method
 
 INSENSITIVE = 0.9
 """A rank correlation above this, with half of the layers randomized, means that the map hardly changed."""
@@ -73,13 +73,13 @@ def stages(layers: int) -> tuple[int, ...]:
     return tuple(sorted({1, max(1, -(-layers // 4)), -(-layers // 2), layers}))
 
 
-def cost(method: Method, look: Looking, x: Nested) -> Cost:
+def cost(method: Method, look: Look, x: Nested) -> Cost:
     """What the test takes: the method once for the network as it is, and once a stage."""
     one, times = Cost.of(method, lambda: method.cost(look, x)), 1 + len(stages(len(_weighted(look))))
     return Cost(one.forward * times, one.backward * times)
 
 
-def randomization(look: Looking, x: Nested, target: Target, method: Method) -> Randomization:
+def randomization(look: Look, x: Nested, target: Target, method: Method) -> Randomization:
     """Shuffle the weights of more and more layers from the top, and compare the maps.
 
     *Error* one shuffle a stage, drawn from the look's generator; means over several examples vary less.
@@ -106,15 +106,15 @@ def randomization(look: Looking, x: Nested, target: Target, method: Method) -> R
     return Randomization(counts, layers, np.stack(rows), type(method).name, tuple(maps))
 
 
-def _again(look: Looking, model: nn.Module, x: Nested) -> Looking:
+def _again(look: Look, model: nn.Module, x: Nested) -> Look:
     """The same look at another model, with the same random numbers for the method."""
-    return Looking(
+    return Look(
         model, x=x, kind=look.kind, reading=look.reading, table=look.layers, classes=look.classes, cancel=look.cancel,
         baseline=look.baseline, edits=look.edits, seed=look.seed,
     )
 
 
-def _weighted(look: Looking) -> tuple[str, ...]:
+def _weighted(look: Look) -> tuple[str, ...]:
     """The paths of modules with weights of their own, from the top down."""
     paths = [layer.path for layer in look.layers.with_weights]
     found = tuple(dict.fromkeys(reversed(paths)))

@@ -21,7 +21,7 @@ LARGEST = 256
 
 
 @dataclasses.dataclass(frozen=True)
-class Blocked:
+class BlockGroups:
     """The group of each row and of each column, and the mean of each block, (groups of rows, groups of columns).
 
     ``explained`` is the share of the matrix's variance that the blocks' means explain.
@@ -33,7 +33,7 @@ class Blocked:
     explained: float
 
 
-def biclusters(matrix: Floats, rows: int = 0, columns: int = 0, most: int = 6, seed: int = 0) -> Blocked:
+def biclusters(matrix: Floats, rows: int = 0, columns: int = 0, most: int = 6, seed: int = 0) -> BlockGroups:
     """Group rows and columns so that the matrix is as near as can be to one number a block; signs count.
 
     Double k-means: rows and columns are assigned in turn, from k-means of the singular vectors. Where the numbers of groups are
@@ -45,7 +45,7 @@ def biclusters(matrix: Floats, rows: int = 0, columns: int = 0, most: int = 6, s
     """
     whole = np.nan_to_num(np.asarray(matrix, np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     if not whole.size:
-        return Blocked(np.zeros(whole.shape[0], np.int64), np.zeros(whole.shape[1], np.int64), np.zeros((1, 1)), 0.0)
+        return BlockGroups(np.zeros(whole.shape[0], np.int64), np.zeros(whole.shape[1], np.int64), np.zeros((1, 1)), 0.0)
     steps = [-(-side // LARGEST) for side in whole.shape]
     part = whole[:: steps[0], :: steps[1]]
     draw = np.random.default_rng(seed)
@@ -239,14 +239,14 @@ def _settled(whole: Floats, best: _Fit, steps: list[int]) -> tuple[Whole, Whole]
     return rows, columns
 
 
-def _numbered(whole: Floats, rows: Whole, columns: Whole) -> Blocked:
+def _numbered(whole: Floats, rows: Whole, columns: Whole) -> BlockGroups:
     """Groups without holes, in the order in which they are met, and what they explain."""
     rows, columns = (_met(labels) for labels in (rows, columns))
     k, m = int(rows.max()) + 1, int(columns.max()) + 1
     means = _block_means(whole, rows, columns, k, m)
     total = float(np.square(whole - whole.mean()).sum())
     left = float(np.square(whole - means[rows][:, columns]).sum())
-    return Blocked(rows, columns, means, 1 - left / total if total > 0 else 0.0)
+    return BlockGroups(rows, columns, means, 1 - left / total if total > 0 else 0.0)
 
 
 def _met(labels: Whole) -> Whole:

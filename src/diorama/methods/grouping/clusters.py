@@ -20,7 +20,7 @@ ROUNDS = 50
 
 
 @dataclasses.dataclass(frozen=True)
-class Clustered:
+class Clustering:
     """Which cluster each row belongs to, numbered from 0; −1 for rows that say nothing: constant, or not numbers.
 
     ``silhouette`` is how clearly the rows lie in their clusters, −1 to 1; NaN where there is only one.
@@ -35,7 +35,7 @@ class Clustered:
         return int(self.labels.max(initial=-1)) + 1
 
 
-def clusters(rows: Floats, count: int = 0, most: int = 8) -> Clustered:
+def clusters(rows: Floats, count: int = 0, most: int = 8) -> Clustering:
     """Cluster rows by the shape of their profiles, whatever their level and size.
 
     Each row is centred and brought to length one, so that squared distances are 2 (1 − correlation). Ward's tree is cut
@@ -46,14 +46,14 @@ def clusters(rows: Floats, count: int = 0, most: int = 8) -> Clustered:
     labels = np.full(len(rows), -1, np.int64)
     shapes, said = profiles(rows)
     if not len(said):
-        return Clustered(labels, math.nan)
+        return Clustering(labels, math.nan)
     step = -(-len(said) // LARGEST)
     some = shapes[::step]
     found, clear = _cut(some, min(count, len(some)), most)
     middles = np.stack([some[found == k].mean(0) for k in range(int(found.max()) + 1)])
     whole = _refined(shapes, middles)
     labels[said] = whole
-    return Clustered(labels, clear)
+    return Clustering(labels, clear)
 
 
 def profiles(rows: Floats) -> tuple[Floats, Whole]:

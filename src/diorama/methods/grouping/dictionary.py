@@ -56,7 +56,7 @@ class SparseDictionary:
         return max(1, CHUNK // len(self.encoder))
 
 
-class Learning:
+class LearningDictionary:
     """A dictionary as it learns; each step follows from the one before, the rows and the seed alone.
 
     *Error* the mean squared error of the rows falls; that of rows it does not learn from is for the caller to measure.
@@ -132,9 +132,9 @@ class Learning:
         return SparseDictionary(encoder, offset, decoder, self.mean + self.scale * bias, self.active)
 
 
-def learn(rows: Tensor, features: int, active: int, steps: int, seed: int, begun: Any = None) -> Iterator[Learning]:
+def learn(rows: Tensor, features: int, active: int, steps: int, seed: int, begun: Any = None) -> Iterator[LearningDictionary]:
     """The dictionary of rows (rows, units) after each step."""
-    learning = Learning(rows, features, active, steps, seed, begun)
+    learning = LearningDictionary(rows, features, active, steps, seed, begun)
     while learning.step < steps:
         learning.advance()
         yield learning

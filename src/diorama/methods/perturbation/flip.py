@@ -16,7 +16,7 @@ from ...data import nesting
 from ...data.kinds import Image, Kind
 from ...data.nesting import Nested
 from ..cost import Cost
-from ..method import Looking
+from ..method import Look
 from ..precision import in_float32, narrow
 
 
@@ -62,7 +62,7 @@ Norm = Literal["L2", "Linf"]
 """How the size of a change is measured: its Euclidean length, or the most that any number changes."""
 
 
-def flip(look: Looking, x: Nested, *, to: int | None = None, norm: Norm = "L2", steps: int = 100) -> Flip:
+def flip(look: Look, x: Nested, *, to: int | None = None, norm: Norm = "L2", steps: int = 100) -> Flip:
     """Search the smallest change that makes the model answer otherwise (or ``to`` a class).
 
     *Meaning* decoupling direction and norm: each step moves along the gradient of the difference between the old
@@ -86,7 +86,7 @@ def flip(look: Looking, x: Nested, *, to: int | None = None, norm: Norm = "L2", 
 class FlipSearch:
     """The search step by step, for those who want to see how far it is; what it takes and raises is that of ``flip``."""
 
-    def __init__(self, look: Looking, x: Nested, to: int | None = None, norm: Norm = "L2", steps: int = 100) -> None:
+    def __init__(self, look: Look, x: Nested, to: int | None = None, norm: Norm = "L2", steps: int = 100) -> None:
         if look.function:
             raise NotApplicable(
                 "a plain function has no gradients to follow; cover parts of its input by occlusion instead"

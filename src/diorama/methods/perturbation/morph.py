@@ -18,7 +18,7 @@ from ...data.text_places import last_asked
 from ...model.edits import Edit
 from ...model.layers import Layer, units_first
 from ...model.targets import Target
-from ..method import Looking, Pass
+from ..method import Look, Pass
 
 BATCH = 8
 """So many places of a way go through the model together."""
@@ -39,7 +39,7 @@ class InputWay:
 
     title = "straight way"
 
-    def __init__(self, look: Looking, start: Nested, end: Nested) -> None:
+    def __init__(self, look: Look, start: Nested, end: Nested) -> None:
         shapes = [[tuple(part.shape[1:]) for part in nesting.tensors(x)] for x in (start, end)]
         if shapes[0] != shapes[1]:
             first, last = (", ".join(" × ".join(map(str, shape)) for shape in found) for found in shapes)
@@ -85,7 +85,7 @@ class LayerWay(InputWay):
     *Raises* NotApplicable for a layer that part of the answer goes round.
     """
 
-    def __init__(self, look: Looking, start: Nested, end: Nested, layer: str) -> None:
+    def __init__(self, look: Look, start: Nested, end: Nested, layer: str) -> None:
         super().__init__(look, start, end)
         self.layer = look.layers[layer]
         if not self.layer.each:
@@ -170,7 +170,7 @@ class Crossing:
     after: Tensor
 
 
-def asked_at(look: Looking, *texts: Nested) -> int:
+def asked_at(look: Look, *texts: Nested) -> int:
     """The place at which texts are asked what comes next: their last token, before padding; -1 where none follows, or they are no texts.
 
     *Raises* NotApplicable where the texts end at different tokens, as what lies between them ends nowhere.
@@ -186,7 +186,7 @@ def asked_at(look: Looking, *texts: Nested) -> int:
     return ends.pop() if ends else -1
 
 
-def decided(look: Looking, scores: Tensor, at: int = -1) -> Tensor:
+def decided(look: Look, scores: Tensor, at: int = -1) -> Tensor:
     """What the network answers at each place of the way, texts ``at`` one of theirs: a row that changes where the answer flips, (n, numbers).
 
     The class, the likeliest next token, the labels; nothing for plain numbers. On the CPU.
@@ -199,7 +199,7 @@ def decided(look: Looking, scores: Tensor, at: int = -1) -> Tensor:
     return torch.zeros(len(scores), 1, dtype=torch.long)
 
 
-def answers(look: Looking, scores: Tensor, at: int = -1) -> Tensor:
+def answers(look: Look, scores: Tensor, at: int = -1) -> Tensor:
     """Probabilities of classes, labels or (of texts, ``at`` a place) next tokens, of a segmentation the share of its places that each class has,
     or the numbers of a regression, (n, answers).
     """
@@ -297,7 +297,7 @@ def _repeated(x: Nested, count: int) -> Nested:
     return nesting.select(x, [0] * count)
 
 
-def _edited(look: Looking, edits: Sequence[Edit]) -> Looking:
+def _edited(look: Look, edits: Sequence[Edit]) -> Look:
     if not edits:
         return look
     changed = copy.copy(look)

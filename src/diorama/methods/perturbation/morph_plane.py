@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...core.errors import NotApplicable
 from ...data.nesting import Nested
-from ..method import Looking
+from ..method import Look
 from .morph import InputWay, Points
 
 MOST = 20_000
@@ -27,7 +27,7 @@ class InputPlane:
     """
 
     def __init__(
-        self, look: Looking, start: Nested, end: Nested, third: Nested | None = None, others: Nested | None = None
+        self, look: Look, start: Nested, end: Nested, third: Nested | None = None, others: Nested | None = None
     ) -> None:
         self.way = InputWay(look, start, end)
         self.along = [b - a for a, b in zip(*self.way.ends, strict=True)]

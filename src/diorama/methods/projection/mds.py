@@ -10,7 +10,7 @@ import torch
 
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
-from ..placement import Floats, Placed, Projection, begun_at, principal, sized, usable
+from ..placement import Floats, Placement, Projection, begun_at, principal, sized, usable
 
 CHUNK = 20
 """So many iterations are a stage."""
@@ -34,7 +34,7 @@ class MDS(Projection):
 
     iterations: int = knob(300, "So many iterations at most.", low=1, high=5000)
 
-    def placed(self, rows: Floats, dimensions: int, start: Floats | None, begun: Any) -> Iterator[Placed]:
+    def placed(self, rows: Floats, dimensions: int, start: Floats | None, begun: Any) -> Iterator[Placement]:
         """The rows' places after each 20 iterations, until the stress no longer falls."""
         if len(rows) > MOST:
             raise NotApplicable(f"MDS looks at all pairs, {MOST:,} examples at most, got {len(rows):,}; choose method=tsne or pca")
@@ -50,8 +50,8 @@ class MDS(Projection):
             points, taken = _majorized(apart, points, chunk)
             settled = taken < chunk
             done = self.iterations if settled else done + chunk
-            yield Placed(points * by, done, self.iterations, f"iteration {done}", lambda now=done, at=points: _state(at, now))  # type: ignore[misc]
-        yield Placed(points * by)
+            yield Placement(points * by, done, self.iterations, f"iteration {done}", lambda now=done, at=points: _state(at, now))  # type: ignore[misc]
+        yield Placement(points * by)
 
 
 def _distances(rows: Floats) -> Floats:

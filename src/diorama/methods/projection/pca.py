@@ -9,7 +9,7 @@ import numpy as np
 
 from ...core.errors import NotApplicable
 from ...core.numerals import counted
-from ..placement import Floats, Placed, Projection, principal, sized, usable
+from ..placement import Floats, Placement, Projection, principal, sized, usable
 
 
 class PCA(Projection):
@@ -26,7 +26,7 @@ class PCA(Projection):
     title = "PCA"
     free = True
 
-    def placed(self, rows: Floats, dimensions: int, start: Floats | None, begun: Any) -> Iterator[Placed]:
+    def placed(self, rows: Floats, dimensions: int, start: Floats | None, begun: Any) -> Iterator[Placement]:
         """The rows' places, in one stage."""
         if min(rows.shape) < dimensions:
             out = "ask for fewer dimensions" if min(rows.shape) > 1 else "look at more" if len(rows) == 1 else "choose a layer of more units"
@@ -41,7 +41,7 @@ class PCA(Projection):
         if start is not None:
             points = points @ _held(np.square(points).sum(0) / max(1, len(rows) - 1), points, start)
         points = points * by
-        yield Placed(points)  # not in there: whoever asks for the next stage may be another thread, with settings of its own
+        yield Placement(points)  # not in there: whoever asks for the next stage may be another thread, with settings of its own
 
 
 def confused(variances: Floats, count: int, last: int) -> Floats:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ..neighbours import nearest
-from ..placement import Floats, Placed, Projection, alike, begun_at, own_dice, quiet, sized, usable
+from ..placement import Floats, Placement, Projection, alike, begun_at, own_dice, quiet, sized, usable
 from ..repulsion import Mesh
 
 FEW = 10_000
@@ -67,12 +67,12 @@ class TSNE(Projection):
     initialization: str = knob("pca", "Where points begin: at their principal components, or anywhere.", choices=("pca", "random"))
     seed: int = knob(0, "What chance is drawn from.", low=0, high=2**31 - 1)
 
-    def placed(self, rows: Floats, dimensions: int, start: Floats | None, begun: Any, held: Floats | None = None) -> Iterator[Placed]:
+    def placed(self, rows: Floats, dimensions: int, start: Floats | None, begun: Any, held: Floats | None = None) -> Iterator[Placement]:
         """The rows' places after each 25 iterations; equal to openTSNE's own, however often it is stopped, where none is held."""
         if len(rows) < 4:
             raise NotApplicable(f"t-SNE wants at least 4 examples, got {len(rows)}; choose method=pca")
         if alike(rows):
-            yield Placed(np.zeros((len(rows), dimensions)))
+            yield Placement(np.zeros((len(rows), dimensions)))
             return
         start, rows = usable(start), sized(rows)[0]
         if rows.shape[1] < dimensions:  # the first places are components, which want so many columns
@@ -124,9 +124,9 @@ class TSNE(Projection):
                 if pulled and wide and not strong:
                     _drawn_back(points, origin, LOOSE * few * held[:, None])  # type: ignore[index]
             done += chunk
-            yield Placed(np.array(points), done, total, f"iteration {done} of {total}", lambda now=done: _state(points, now))  # type: ignore[misc]
+            yield Placement(np.array(points), done, total, f"iteration {done} of {total}", lambda now=done: _state(points, now))  # type: ignore[misc]
         if not total:
-            yield Placed(np.array(points))
+            yield Placement(np.array(points))
 
 
 def _searched(rows: Floats, perplexity: float, seed: int) -> Any:

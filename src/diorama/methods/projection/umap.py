@@ -9,7 +9,7 @@ import numpy as np
 
 from ...core.errors import NotApplicable, Unavailable
 from ...core.knobs import knob
-from ..placement import Floats, Placed, Projection, alike, own_dice, principal, quiet, sized, usable
+from ..placement import Floats, Placement, Projection, alike, own_dice, principal, quiet, sized, usable
 
 AGAIN = 0.18
 """From an earlier step so large a part of the epochs is enough."""
@@ -42,15 +42,15 @@ class UMAP(Projection):
     min_dist: float = knob(0.1, "How near points may lie to each other.", low=0.0, high=1.0)
     seed: int = knob(0, "What chance is drawn from.", low=0, high=2**31 - 1)
 
-    def placed(self, rows: Floats, dimensions: int, start: Floats | None, begun: Any, held: Floats | None = None) -> Iterator[Placed]:
+    def placed(self, rows: Floats, dimensions: int, start: Floats | None, begun: Any, held: Floats | None = None) -> Iterator[Placement]:
         """The rows' places, in one stage."""
         if len(rows) < 5:
             raise NotApplicable(f"UMAP wants at least 5 examples, got {len(rows)}; choose method=pca")
         if alike(rows):
-            yield Placed(np.zeros((len(rows), dimensions)))
+            yield Placement(np.zeros((len(rows), dimensions)))
             return
         start, rows = usable(start), sized(rows)[0]
-        yield Placed(
+        yield Placement(
             start if start is not None else principal(rows, dimensions), 0.0, 1.0, "UMAP is compiled when it is first used, some seconds"
         )
         with quiet(), own_dice():
@@ -70,7 +70,7 @@ class UMAP(Projection):
             else:
                 pace = GENTLY if held is not None and len(held) and held.mean() < TURNED else PACE
                 points = self._gone_on(rows, start, near, round(AGAIN * epochs), pace)
-        yield Placed(points)
+        yield Placement(points)
 
     def _gone_on(self, rows: Floats, start: Floats, near: int, epochs: int, pace: float) -> Floats:
         """The library's epochs from a map at its own scale: its own call would stretch that to ten by ten, and points would go to and fro."""

@@ -16,7 +16,7 @@ _PLAIN = ("stride", "padding", "dilation", "groups")
 
 
 @dataclasses.dataclass(frozen=True)
-class Affine:
+class AffineCall:
     """One call of a weighted layer: ``forward(x, w, b)``, and ``adjoint(s, w, x)``, the transpose of its weights.
 
     *Meaning* ``out_axis`` is the axis of the weight that counts outputs, ``bias_axis`` that of the result.
@@ -77,7 +77,7 @@ class Affine:
         """One number an output, shaped so that it broadcasts over a result."""
         return values.reshape([-1] + [1] * (z.ndim - self.bias_axis % z.ndim - 1))
 
-    def scaled(self, scale: Tensor, shift: Tensor) -> Affine | None:
+    def scaled(self, scale: Tensor, shift: Tensor) -> AffineCall | None:
         """This layer and a scale and shift of each of its outputs, as one layer; None where that is not one."""
         if self.kind == "product" or (self.options and self.options[3] and self.options[5] > 1):
             return None
@@ -88,17 +88,17 @@ class Affine:
         return dataclasses.replace(self, scale=own if self.scale is None else self.scale * own, bias=bias)
 
 
-def dense(weight: Tensor, bias: Tensor | None) -> Affine:
+def dense(weight: Tensor, bias: Tensor | None) -> AffineCall:
     """The layer of ``F.linear``."""
-    return Affine("dense", weight, bias, 0, -1)
+    return AffineCall("dense", weight, bias, 0, -1)
 
 
-def product(weight: Tensor, flipped: bool) -> Affine:
+def product(weight: Tensor, flipped: bool) -> AffineCall:
     """The layer of ``x @ w``, or of ``w @ x`` when flipped."""
-    return Affine("product", weight, None, -1, -1, flipped=flipped)
+    return AffineCall("product", weight, None, -1, -1, flipped=flipped)
 
 
-def convolution(name: str, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, Affine]:
+def convolution(name: str, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, AffineCall]:
     """The layer of a convolution, and the input it reads (padded, where its padding is not the same at both ends)."""
     axes = int(name[-2])
     transposed = "transpose" in name
@@ -117,7 +117,7 @@ def convolution(name: str, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, A
     elif padding == "valid":
         padding = 0
     options = (stride, _each(padding, axes), dilation, transposed, output_padding, int(call.get("groups", 1)))
-    return x, Affine("convolution", weight, bias, 1 if transposed else 0, -1 - axes, options)
+    return x, AffineCall("convolution", weight, bias, 1 if transposed else 0, -1 - axes, options)
 
 
 def _each(value: Any, axes: int) -> list[int]:

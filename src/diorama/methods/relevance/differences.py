@@ -15,14 +15,14 @@ from ...model.ops import LINEAR, MOVED, NORMALIZED, PASSED, PRODUCTS, SHARED
 from . import normalization
 from .compound_ops import COMPOSED, in_parts
 from .flow import applied, dependents, put
-from .op_rules import Answering
+from .op_rules import OpRule
 
 SMALL = 1e-10
 """Differences below it have no ratio; the slope itself is used."""
 _POOLS = {f"{kind}max_pool{k}d": k for k in (1, 2, 3) for kind in ("", "adaptive_")}
 
 
-class Differences(Answering):
+class Differences(OpRule):
     """Answers ops twice: on the pass over the baseline it notes what they read, on the pass over the input it compares.
 
     *Meaning* an elementwise function has the ratio of differences (the rescale rule); a product, the mean of its other
@@ -66,14 +66,14 @@ class Differences(Answering):
             return func(*args, **kwargs)
         if name in _POOLS and not kwargs.get("return_indices") and len(parts) == 1:
             ends = self._ends(name, parts)
-            return run(*distinct) if ends is None else applied(Pooled, name, args, kwargs, ends[0], parts[0])
+            return run(*distinct) if ends is None else applied(PoolingDifference, name, args, kwargs, ends[0], parts[0])
         if name in ("softmax", "log_softmax"):
             ends = self._ends(name, parts)
             axis = kwargs.get("dim", args[1] if len(args) > 1 else -1)
-            return run(*distinct) if ends is None else applied(Softmaxed, run, name, axis, ends[0], parts[0])
+            return run(*distinct) if ends is None else applied(SoftmaxDifference, run, name, axis, ends[0], parts[0])
         if (name in PASSED or division) and len(distinct) == 1 and name != "normalize":
             ends = self._ends(name, parts)
-            return run(*distinct) if ends is None else applied(Rescaled, run, ends[0], parts[0])
+            return run(*distinct) if ends is None else applied(RescaleDifference, run, ends[0], parts[0])
         result = func(*args, **kwargs)
         if dependents([result]):
             self.followed.add(name)
@@ -113,7 +113,7 @@ def ratio(rise: Tensor, run: Tensor, slope: Callable[[], Tensor]) -> Tensor:
     return torch.where(still, slope(), rise / torch.where(still, torch.ones_like(run), run))
 
 
-class Rescaled(torch.autograd.Function):
+class RescaleDifference(torch.autograd.Function):
     """An elementwise function by the rescale rule."""
 
     @staticmethod
@@ -164,7 +164,7 @@ class ProductDifference(torch.autograd.Function):
         return None, None, None, None, *(whole.pop(name, None) for name in names)
 
 
-class Softmaxed(torch.autograd.Function):
+class SoftmaxDifference(torch.autograd.Function):
     """A softmax (or its logarithm) as exponentials, a sum and a quotient, each by its own rule."""
 
     @staticmethod
@@ -191,7 +191,7 @@ class Softmaxed(torch.autograd.Function):
         return None, None, None, None, (g * (1 / one + 1 / other) / 2 - back) * slope
 
 
-class Pooled(torch.autograd.Function):
+class PoolingDifference(torch.autograd.Function):
     """A max pooling: the difference goes to the places that hold the maximum of the input and of the baseline."""
 
     @staticmethod

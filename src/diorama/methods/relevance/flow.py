@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...core.errors import NotApplicable
-from .affine import Affine
+from .affine import AffineCall
 from .rules import Rule, RuleSettings, stable
 
 Run = Callable[..., Any]
@@ -22,11 +22,11 @@ def unbroadcast(r: Tensor, like: Tensor) -> Tensor:
     return r if r.shape == like.shape else r.sum_to_size(like.shape)
 
 
-class Weighted(torch.autograd.Function):
+class WeightedFlow(torch.autograd.Function):
     """A weighted layer, whose relevance goes back by a rule."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, run: Run, layer: Affine, choose: Choose, settings: RuleSettings) -> Tensor:
+    def forward(ctx: Any, x: Tensor, run: Run, layer: AffineCall, choose: Choose, settings: RuleSettings) -> Tensor:
         """Run the layer as it is; its result is copied where the rule reads it, as it may be written into later."""
         z: Tensor = run()
         # A dense layer over steps answers with a view, into which an in-place ReLU could not write.
@@ -44,7 +44,7 @@ class Weighted(torch.autograd.Function):
         return rule(layer, x, r if z is None else z, r, settings), None, None, None, None
 
 
-class Passed(torch.autograd.Function):
+class PassedFlow(torch.autograd.Function):
     """An op with one result for each number it reads: relevance passes unchanged."""
 
     @staticmethod
@@ -60,7 +60,7 @@ class Passed(torch.autograd.Function):
         return (r if r.shape == ctx.shape else r.sum_to_size(ctx.shape)), None
 
 
-class Summed(torch.autograd.Function):
+class SumFlow(torch.autograd.Function):
     """A sum or difference of two: each takes its share of the result."""
 
     @staticmethod
@@ -81,7 +81,7 @@ class Summed(torch.autograd.Function):
         return unbroadcast(a * s, a), unbroadcast(part * s, b), None, None, None
 
 
-class Biased(torch.autograd.Function):
+class BiasFlow(torch.autograd.Function):
     """A constant added to a tensor or taken from it: a bias, which takes its share and hands it to nobody."""
 
     @staticmethod
@@ -101,7 +101,7 @@ class Biased(torch.autograd.Function):
         return unbroadcast(torch.where(r == 0, r, r * share), x), None, None, None
 
 
-class Multilinear(torch.autograd.Function):
+class MultilinearFlow(torch.autograd.Function):
     """An op that is linear in each tensor it reads: shares of the result, ``1 / ways`` of it for each of ``ways``."""
 
     @staticmethod
@@ -122,7 +122,7 @@ class Multilinear(torch.autograd.Function):
         return None, None, None, *(None if g is None else g * p.detach() for g, p in zip(found, at, strict=True))
 
 
-class Halved(torch.autograd.Function):
+class ProductFlow(torch.autograd.Function):
     """A product, number by number, of two: half of the relevance each (Achtibat et al. 2024, proposition 3.3)."""
 
     @staticmethod
@@ -139,7 +139,7 @@ class Halved(torch.autograd.Function):
         return r.sum_to_size(first) / 2, r.sum_to_size(second) / 2, None
 
 
-class Softened(torch.autograd.Function):
+class SoftmaxFlow(torch.autograd.Function):
     """A softmax by its first-order expansion (Achtibat et al. 2024, proposition 3.1)."""
 
     @staticmethod
@@ -159,7 +159,7 @@ class Softened(torch.autograd.Function):
         return torch.where(torch.isfinite(x), found, torch.zeros_like(found)), None, None
 
 
-class WithoutRule(torch.autograd.Function):
+class MissingRule(torch.autograd.Function):
     """An op without a rule: an error, but only where relevance reaches it."""
 
     @staticmethod

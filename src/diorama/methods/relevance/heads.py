@@ -14,12 +14,12 @@ from ...data.kinds import Kinds
 from ...data.nesting import Nested
 from ...data.text_places import at_ends, worded
 from ...model.points import points
-from ..method import Looking, Pass
+from ..method import Look, Pass
 
 WAY_OUT = "use lrp, integrated_gradients or occlusion"
 
 
-def patterns(look: Looking, x: Nested) -> list[list[str]]:
+def patterns(look: Look, x: Nested) -> list[list[str]]:
     """The patterns of every self-attention, by layer: a list of what :class:`Capture` keeps for each, heads that run one
     after the other together.
 
@@ -62,7 +62,7 @@ def stacked(weights: list[Tensor], examples: int) -> list[Tensor]:
     return [by_head(part, examples) for part in weights]
 
 
-def without(look: Looking, x: Nested) -> str | None:
+def without(look: Look, x: Nested) -> str | None:
     """None for a model with attention; else why its attention cannot be shown."""
     known = points(look.model, x)
     try:

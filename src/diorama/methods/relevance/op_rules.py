@@ -14,7 +14,7 @@ from ...model.ops import MOVED
 from .flow import dependents, put
 
 
-class Answering:
+class OpRule:
     """A rule for an OpMode that answers each op on the way from the input, as if no op wrote into what it reads."""
 
     forgetful: frozenset[str] = frozenset()

@@ -9,30 +9,30 @@ from typing import Any
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-from ...model.layout import ChannelsLast
+from ...model.layout import ChannelsLastRule
 from ...model.ops import CONVOLUTIONS, GATES, MOVED, NORMALIZED, PASSED, PRODUCTS, SHARED, SOFTMAX
 from . import affine, normalization
-from .affine import Affine
+from .affine import AffineCall
 from .composites import Composite
 from .compound_ops import COMPOSED, in_parts
 from .flow import (
-    Biased,
-    Halved,
-    Multilinear,
-    Passed,
-    Softened,
-    Summed,
-    Weighted,
-    WithoutRule,
+    BiasFlow,
+    MissingRule,
+    MultilinearFlow,
+    PassedFlow,
+    ProductFlow,
+    SoftmaxFlow,
+    SumFlow,
+    WeightedFlow,
     applied,
     dependents,
     put,
 )
-from .op_rules import Answering
+from .op_rules import OpRule
 from .rules import READ_RESULT, RULES, Rule, RuleSettings
 
 
-class Propagation(Answering):
+class Propagation(OpRule):
     """Answers every op that leads from the input to the target with one whose backward pass carries relevance.
 
     *Meaning* a weighted layer follows its rule. A sum shares out in proportion. A product gives half to each factor,
@@ -51,7 +51,7 @@ class Propagation(Answering):
         *,
         hold: bool = True,
         fold: bool = True,
-        layout: ChannelsLast | None = None,
+        layout: ChannelsLastRule | None = None,
     ) -> None:
         self._composite, self._settings, self._hold, self._fold = composite, settings, hold, fold
         self._layout = layout
@@ -92,7 +92,7 @@ class Propagation(Answering):
                     self._gates[part] = True
             return result
         if name in PASSED:
-            return self._gate(name in GATES, applied(Passed, parts[0], run))
+            return self._gate(name in GATES, applied(PassedFlow, parts[0], run))
         if name in SHARED:
             return self._shared(func, args, kwargs, parts)
         if name == "linear" or name in CONVOLUTIONS:
@@ -117,14 +117,14 @@ class Propagation(Answering):
             return self._batch_norm(run, args, kwargs, parts)
         if name in NORMALIZED:
             if not self._hold:
-                return applied(Passed, parts[0], run)
-            return applied(Multilinear, normalization.held(name, func, args, kwargs), 1, self._settings.epsilon, parts[0])
+                return applied(PassedFlow, parts[0], run)
+            return applied(MultilinearFlow, normalization.held(name, func, args, kwargs), 1, self._settings.epsilon, parts[0])
         if name in SOFTMAX:
             return self._softmax(run, args, kwargs, parts)
         if name in COMPOSED:
             return in_parts(self, name, args, kwargs)
         result = run()
-        return applied(WithoutRule, name, run, *parts) if dependents([result]) else result
+        return applied(MissingRule, name, run, *parts) if dependents([result]) else result
 
     # What ops do.
 
@@ -144,14 +144,14 @@ class Propagation(Answering):
             rest = {key: value for key, value in kwargs.items() if key != "input"}
             x, layer = affine.convolution(name, given, (given, *args[1:]), rest)
         if len(parts) > 1 or not x.requires_grad:
-            return applied(WithoutRule, f"{name} with weights that depend on the input", run, *parts)
+            return applied(MissingRule, f"{name} with weights that depend on the input", run, *parts)
         arranged = self._layout.arranged(x, layer.raw) if self._layout is not None and name == "conv2d" else None
         if arranged is not None:
             x, layer = arranged[0], dataclasses.replace(layer, raw=arranged[1])
             return self._follow(x, layer, lambda *_: layer.forward(x, layer.raw, layer.bias))
         return self._follow(x, layer, run)
 
-    def _follow(self, x: Tensor, layer: Affine, run: Callable[..., Any]) -> Tensor:
+    def _follow(self, x: Tensor, layer: AffineCall, run: Callable[..., Any]) -> Tensor:
         """Let a weighted layer follow its rule."""
         first = x not in self._deep
 
@@ -161,7 +161,7 @@ class Propagation(Answering):
             name = self._composite.rule("dense" if single else layer.kind, first)
             return RULES[name], name in READ_RESULT
 
-        result: Tensor = applied(Weighted, x, run, layer, choose, self._settings)
+        result: Tensor = applied(WeightedFlow, x, run, layer, choose, self._settings)
         self._deep[result] = True
         self._layers[result] = (x, layer, result._version)
         return result
@@ -173,21 +173,21 @@ class Propagation(Answering):
         call = dict(zip(names, args, strict=False)) | kwargs
         x, mean, var = parts[0], call.get("running_mean"), call.get("running_var")
         if call.get("training") or mean is None or var is None:
-            return applied(Passed, x, run)
+            return applied(PassedFlow, x, run)
         scale = (var + call.get("eps", 1e-5)).rsqrt()
         scale = scale if call.get("weight") is None else scale * call["weight"]
         shift = -mean * scale if call.get("bias") is None else call["bias"] - mean * scale
         if not self._fold:
             shape = [1, -1] + [1] * (x.ndim - 2)
             return applied(
-                Multilinear, lambda at: at * scale.reshape(shape) + shift.reshape(shape), 1, self._settings.epsilon, x
+                MultilinearFlow, lambda at: at * scale.reshape(shape) + shift.reshape(shape), 1, self._settings.epsilon, x
             )
         before = self._layers.get(x)
         if before is not None and before[2] == x._version and (x.ndim + before[1].bias_axis) % x.ndim == 1:
             folded = before[1].scaled(scale, shift)
             if folded is not None:
                 return self._follow(before[0], folded, run)
-        return applied(Passed, x, run)
+        return applied(PassedFlow, x, run)
 
     def _sum(
         self, name: str, run: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], parts: list[Tensor]
@@ -197,22 +197,22 @@ class Propagation(Answering):
             alpha, first = kwargs.get("alpha", 1), bool(args) and args[0] is parts[0]
             times = -alpha if name == "rsub" and first else 1 if first or name == "rsub" else alpha if name == "add" else -alpha
             absorbs = self._settings.bias
-            result = applied(Biased, parts[0], run, times, self._settings.epsilon) if absorbs else applied(Passed, parts[0], run)
+            result = applied(BiasFlow, parts[0], run, times, self._settings.epsilon) if absorbs else applied(PassedFlow, parts[0], run)
             return self._gate(parts[0] in self._gates, result)
         a, b = parts
         if name == "rsub":
             a, b = b, a
-        return applied(Summed, a, b, run, 1 if name == "add" else -1, self._settings.epsilon)
+        return applied(SumFlow, a, b, run, 1 if name == "add" else -1, self._settings.epsilon)
 
     def _product(self, name: str, run: Callable[..., Any], parts: list[Tensor]) -> Any:
         gates = [part in self._gates for part in parts]
         if len(parts) == 1:
-            return self._gate(gates[0] or name == "rdiv", applied(Passed, parts[0], run))
+            return self._gate(gates[0] or name == "rdiv", applied(PassedFlow, parts[0], run))
         if name in ("div", "divide", "true_divide"):
-            return applied(Passed, parts[0], run)
+            return applied(PassedFlow, parts[0], run)
         if gates[0] != gates[1]:
-            return applied(Passed, parts[1] if gates[0] else parts[0], run)
-        return self._gate(all(gates), applied(Halved, *parts, run))
+            return applied(PassedFlow, parts[1] if gates[0] else parts[0], run)
+        return self._gate(all(gates), applied(ProductFlow, *parts, run))
 
     def _shared(
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], parts: list[Tensor]
@@ -221,7 +221,7 @@ class Propagation(Answering):
             new = {id(part): fresh for part, fresh in zip(parts, at, strict=True)}
             return func(*put(args, new), **put(kwargs, new))
 
-        return applied(Multilinear, run, 1, self._settings.epsilon, *parts)
+        return applied(MultilinearFlow, run, 1, self._settings.epsilon, *parts)
 
     def _matrix(
         self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], parts: list[Tensor]
@@ -229,7 +229,7 @@ class Propagation(Answering):
         if name == "addmm":
             bias, x, weight = args[:3]
             if bias.requires_grad or weight.requires_grad or bias.ndim != 1 or kwargs:
-                return applied(WithoutRule, name, lambda *_: func(*args, **kwargs), *parts)
+                return applied(MissingRule, name, lambda *_: func(*args, **kwargs), *parts)
             return self._follow(x, affine.dense(weight.T, bias), lambda *_: func(*args))
         distinct = {id(part): part for part in parts}
         gated = [part for part in parts if part in self._gates]
@@ -245,12 +245,12 @@ class Propagation(Answering):
             return func(*put(args, new), **put(kwargs, new))
 
         ways = len(takers) if len(distinct) > 1 and len(takers) > 1 else len(parts) if len(distinct) == 1 else 1
-        return applied(Multilinear, run, ways, self._settings.epsilon, *takers)
+        return applied(MultilinearFlow, run, ways, self._settings.epsilon, *takers)
 
     def _softmax(
         self, run: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], parts: list[Tensor]
     ) -> Any:
         axis = kwargs.get("dim", args[1] if len(args) > 1 else -1)
         if self._hold:
-            return self._gate(True, applied(Passed, parts[0], run))
-        return applied(Softened, parts[0], run, -1 if axis is None else axis)
+            return self._gate(True, applied(PassedFlow, parts[0], run))
+        return applied(SoftmaxFlow, parts[0], run, -1 if axis is None else axis)

@@ -13,10 +13,10 @@ from ...model.mode import OpMode, Rule
 from ...model.preservation import weights_held
 from ...model.slopes import slopes
 from ...model.targets import Target
-from ..method import Looking
+from ..method import Look
 
 
-def forward(look: Looking, x: Nested, target: Target, points: Sequence[Tensor], rules: Sequence[Rule]) -> Tensor:
+def forward(look: Look, x: Nested, target: Target, points: Sequence[Tensor], rules: Sequence[Rule]) -> Tensor:
     """The target's value for each example (n,), reached from the points through ops that follow the rules."""
     # Copies of the points go in, as a model may write into its input.
     seen = look.run(x, None, [point.clone() for point in points], keep=target.keep, rules=rules, grad=True)
@@ -27,7 +27,7 @@ def forward(look: Looking, x: Nested, target: Target, points: Sequence[Tensor], 
         return target(seen.output, seen.kept)
 
 
-def relevance(look: Looking, x: Nested, target: Target, rule: Rule) -> tuple[tuple[Tensor, ...], Tensor]:
+def relevance(look: Look, x: Nested, target: Target, rule: Rule) -> tuple[tuple[Tensor, ...], Tensor]:
     """The relevance of the target at each of the input's points, and the target's value (n,).
 
     *Raises* NotApplicable where the target does not depend on the input, or is reached through an op without a rule.

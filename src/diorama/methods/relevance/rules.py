@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .affine import Affine
+from .affine import AffineCall
 
 TINY = 1e-9
 """What keeps a division from being one by zero, in all rules but epsilon."""
@@ -33,7 +33,7 @@ class RuleSettings:
     """Biases take their share, which no input gets."""
 
 
-Rule = Callable[[Affine, Tensor, Tensor, Tensor, RuleSettings], Tensor]
+Rule = Callable[[AffineCall, Tensor, Tensor, Tensor, RuleSettings], Tensor]
 
 
 def stable(z: Tensor, epsilon: float) -> Tensor:
@@ -46,19 +46,19 @@ def shares(r: Tensor, z: Tensor) -> Tensor:
     return torch.where(z == 0, torch.zeros_like(z), r / torch.where(z == 0, torch.ones_like(z), z))
 
 
-def zero(layer: Affine, x: Tensor, z: Tensor, r: Tensor, set_: RuleSettings) -> Tensor:
+def zero(layer: AffineCall, x: Tensor, z: Tensor, r: Tensor, set_: RuleSettings) -> Tensor:
     """Each input gets its share of the result: x·w / z."""
     z = z if set_.bias else layer.without_bias(z)
     return layer.adjoint(shares(r, z), layer.weight, x).mul_(x)
 
 
-def epsilon(layer: Affine, x: Tensor, z: Tensor, r: Tensor, set_: RuleSettings) -> Tensor:
+def epsilon(layer: AffineCall, x: Tensor, z: Tensor, r: Tensor, set_: RuleSettings) -> Tensor:
     """The same with a denominator pushed from zero, which takes relevance from weak results."""
     z = z if set_.bias else layer.without_bias(z)
     return layer.adjoint(r / stable(z, set_.epsilon), layer.weight, x).mul_(x)
 
 
-def gamma(layer: Affine, x: Tensor, z: Tensor, r: Tensor, set_: RuleSettings) -> Tensor:
+def gamma(layer: AffineCall, x: Tensor, z: Tensor, r: Tensor, set_: RuleSettings) -> Tensor:
     """Contributions of the result's own sign count 1 + gamma times, so that no denominator comes near zero."""
     negative = (z if set_.bias else layer.without_bias(z)) < 0
     found = _boosted(layer, x, z, r.masked_fill(negative, 0), set_, 1)
@@ -66,7 +66,7 @@ def gamma(layer: Affine, x: Tensor, z: Tensor, r: Tensor, set_: RuleSettings) ->
     return found + _boosted(layer, x, z, below, set_, -1) if bool(below.any()) else found
 
 
-def _boosted(layer: Affine, x: Tensor, z: Tensor, r: Tensor, set_: RuleSettings, sign: int) -> Tensor:
+def _boosted(layer: AffineCall, x: Tensor, z: Tensor, r: Tensor, set_: RuleSettings, sign: int) -> Tensor:
     """Relevance shared among contributions x·w, those of one sign counting more."""
     g, bias = set_.gamma, _bias(layer, set_)
     bias = bias + g * _half(bias, sign) if bias is not None else None
@@ -87,7 +87,7 @@ def _half(values: Tensor, sign: int) -> Tensor:
     return values.clamp(min=0) if sign > 0 else values.clamp(max=0)
 
 
-def alpha_beta(layer: Affine, x: Tensor, z: Tensor, r: Tensor, set_: RuleSettings) -> Tensor:
+def alpha_beta(layer: AffineCall, x: Tensor, z: Tensor, r: Tensor, set_: RuleSettings) -> Tensor:
     """What speaks for the result gets alpha times the relevance, what speaks against it gets 1 − alpha times."""
     found = set_.alpha * _one_sign(layer, x, r, set_, 1)
     if set_.alpha != 1:
@@ -95,12 +95,12 @@ def alpha_beta(layer: Affine, x: Tensor, z: Tensor, r: Tensor, set_: RuleSetting
     return found
 
 
-def z_plus(layer: Affine, x: Tensor, z: Tensor, r: Tensor, set_: RuleSettings) -> Tensor:
+def z_plus(layer: AffineCall, x: Tensor, z: Tensor, r: Tensor, set_: RuleSettings) -> Tensor:
     """Only what speaks for the result gets relevance."""
     return _one_sign(layer, x, r, set_, 1)
 
 
-def _one_sign(layer: Affine, x: Tensor, r: Tensor, set_: RuleSettings, sign: int) -> Tensor:
+def _one_sign(layer: AffineCall, x: Tensor, r: Tensor, set_: RuleSettings, sign: int) -> Tensor:
     """Relevance shared among the contributions x·w of one sign alone."""
     bias = _bias(layer, set_)
     same = layer.half(sign)
@@ -119,12 +119,12 @@ def _safe(r: Tensor, z: Tensor, sign: int) -> Tensor:
     return torch.div(r, z.add_(sign * TINY), out=z)
 
 
-def w_square(layer: Affine, x: Tensor, z: Tensor, r: Tensor, set_: RuleSettings) -> Tensor:
+def w_square(layer: AffineCall, x: Tensor, z: Tensor, r: Tensor, set_: RuleSettings) -> Tensor:
     """Shares by the squared weights, whatever the input is."""
     return _blind(layer, layer.weight.square(), x, r)
 
 
-def flat(layer: Affine, x: Tensor, z: Tensor, r: Tensor, set_: RuleSettings) -> Tensor:
+def flat(layer: AffineCall, x: Tensor, z: Tensor, r: Tensor, set_: RuleSettings) -> Tensor:
     """Equal shares for all inputs of a unit."""
     if layer.kind != "convolution" or layer.options[5] != 1 or layer.options[3]:
         return _blind(layer, torch.ones_like(layer.raw), x, r)
@@ -136,12 +136,12 @@ def flat(layer: Affine, x: Tensor, z: Tensor, r: Tensor, set_: RuleSettings) -> 
     )
 
 
-def _blind(layer: Affine, weight: Tensor, x: Tensor, r: Tensor) -> Tensor:
+def _blind(layer: AffineCall, weight: Tensor, x: Tensor, r: Tensor) -> Tensor:
     z = layer.forward(torch.ones_like(x[:1]), weight)
     return layer.adjoint(shares(r, z.expand(r.shape)), weight, x)
 
 
-def z_box(layer: Affine, x: Tensor, z: Tensor, r: Tensor, set_: RuleSettings) -> Tensor:
+def z_box(layer: AffineCall, x: Tensor, z: Tensor, r: Tensor, set_: RuleSettings) -> Tensor:
     """For inputs between two bounds: shares by how far each lies from the bound that speaks least for the result."""
     low, high = _bound(x, set_.low, torch.amin), _bound(x, set_.high, torch.amax)
     own, up, down = layer.weight, layer.half(1), layer.half(-1)
@@ -156,7 +156,7 @@ def _bound(x: Tensor, given: Tensor | float | None, own: Callable[..., Tensor]) 
     return torch.as_tensor(given, dtype=x.dtype, device=x.device).expand(x.shape).contiguous()
 
 
-def _bias(layer: Affine, set_: RuleSettings) -> Tensor | None:
+def _bias(layer: AffineCall, set_: RuleSettings) -> Tensor | None:
     return layer.bias if set_.bias else None
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from ...data import nesting
 from ...data.nesting import Nested
 from ...model.layers import by_unit
-from ..method import Looking
-from .engine import Ascent, Formed, form
+from ..method import Look
+from .engine import Ascent, SynthesisState, form
 from .objectives import match
 from .priors import LikenessToExamples, Priors
 from .stage import MadeInput
@@ -29,7 +29,7 @@ _BATCH = 32
 
 
 @dataclasses.dataclass(frozen=True)
-class Inverted:
+class Inversions:
     """Pictures with nearly the code of an example, each from a noise of its own.
 
     *Meaning* errors are distances as a share of the mean distance between two examples: 0 is the same, 1 as unlike as
@@ -62,7 +62,7 @@ class Yardstick:
         return cls(_apart(stage.frame.planes(own)), {name: _apart(code) for name, code in found.items()})
 
 
-def codes(look: Looking, layers: list[str], x: Nested) -> dict[str, Tensor]:
+def codes(look: Look, layers: list[str], x: Nested) -> dict[str, Tensor]:
     """The activations of some layers for examples, as the layers answer, on the CPU."""
     parts: dict[str, list[Tensor]] = {name: [] for name in layers}
     last = max(layers, key=lambda name: look.layers[name].order)
@@ -104,7 +104,7 @@ def climb(stage: MadeInput, steps: int, *, rate: float = 1.0, held: float = 1.0,
 
 def invert(
     stage: MadeInput, layer: str, x: Nested, yard: Yardstick, ascent: Ascent, *, starts: int = 5, seed: int = 0
-) -> Iterator[Inverted]:
+) -> Iterator[Inversions]:
     """Pictures from the code of one example (a batch of one) in a layer, as they form.
 
     *Source* Mahendran & Vedaldi 2015, "Understanding deep image representations by inverting them". Their distance is
@@ -120,11 +120,11 @@ def invert(
 
 
 def _inverted(
-    stage: MadeInput, layer: str, formed: Formed, code: Tensor, wanted: Tensor, yard: Yardstick
-) -> Inverted:
+    stage: MadeInput, layer: str, formed: SynthesisState, code: Tensor, wanted: Tensor, yard: Yardstick
+) -> Inversions:
     planes = stage.frame.planes(list(nesting.tensors(formed.x))[stage.frame.part]).cpu()
     found = codes(stage.look, [layer], formed.x)[layer]
-    return Inverted(
+    return Inversions(
         layer, planes, distances(planes, wanted, yard.pixels), distances(found, code, yard.codes[layer]),
         spread(planes, yard.pixels), formed.step, formed.final, formed.note,
     )
@@ -136,6 +136,6 @@ def spread(planes: Tensor, yard: float) -> float:
     return sum(pairs) / len(pairs) / yard if pairs else 0.0
 
 
-def unit_first(look: Looking, layer: str, code: Tensor) -> Tensor:
+def unit_first(look: Look, layer: str, code: Tensor) -> Tensor:
     """A code with the units on axis 1."""
     return by_unit(look.layers[layer], code)

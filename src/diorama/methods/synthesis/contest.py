@@ -12,9 +12,9 @@ from torch import Tensor
 from ...core.rounding import alike
 from ...data import nesting
 from ...data.nesting import Nested
-from ..method import Looking
+from ..method import Look
 from .canvases import Canvas
-from .engine import Ascent, Formed, form
+from .engine import Ascent, SynthesisState, form
 from .objectives import Objective, SeenPass
 from .stage import MadeInput, Parametrization
 from .transforms import Transforms
@@ -28,7 +28,7 @@ _HELD = "the priors, the range that is kept to, or the network's own slope lead 
 
 
 @dataclasses.dataclass(frozen=True)
-class Strongest:
+class StrongestExamples:
     """Of some examples the one that is worth most to each of several objectives.
 
     *Shapes* ``values`` and ``numbers`` (objectives,); ``starts`` (objectives, …) the made part of their inputs.
@@ -40,7 +40,7 @@ class Strongest:
     asked: int
 
     @classmethod
-    def of(cls, stage: MadeInput, objective: Objective, x: Nested, count: int = 1) -> Strongest:
+    def of(cls, stage: MadeInput, objective: Objective, x: Nested, count: int = 1) -> StrongestExamples:
         """Ask for every example's value; ``count`` objectives, where the objective is one for all.
 
         *Cost* one forward pass an example, down to the objective's layer.
@@ -52,7 +52,7 @@ class Strongest:
         own = list(nesting.tensors(nesting.select(x, numbers.cpu())))[stage.frame.part]
         return cls(best.cpu(), numbers.cpu(), own, len(values))
 
-    def only(self, which: Sequence[bool]) -> Strongest:
+    def only(self, which: Sequence[bool]) -> StrongestExamples:
         """The same, but what is not marked has nothing to reach."""
         values = torch.where(torch.tensor(list(which)), self.values, torch.full_like(self.values, -torch.inf))
         return dataclasses.replace(self, values=values)
@@ -64,7 +64,7 @@ def lower(values: Tensor, than: Tensor) -> Tensor:
     return fewer
 
 
-def worth(look: Looking, objective: Objective, x: Nested) -> Tensor:
+def worth(look: Look, objective: Objective, x: Nested) -> Tensor:
     """What each example is worth to each of the objectives, (examples, objectives)."""
     found = []
     for start in range(0, nesting.size(x), _BATCH):
@@ -75,10 +75,10 @@ def worth(look: Looking, objective: Objective, x: Nested) -> Tensor:
 
 
 def contest(
-    stage: MadeInput, canvas: Canvas, objective: Objective, ascent: Ascent, generator: torch.Generator, strongest: Strongest,
+    stage: MadeInput, canvas: Canvas, objective: Objective, ascent: Ascent, generator: torch.Generator, strongest: StrongestExamples,
     parametrization: Parametrization = "fourier", measure: Objective | None = None, begun: dict[str, Any] | None = None,
     *, at_once: bool = False,
-) -> Iterator[Formed]:
+) -> Iterator[SynthesisState]:
     """What forms from noise and, where that ends below the strongest example, once more from the example.
 
     *Meaning* what comes out last is the better of both; its note says which ones were made twice, and which stay below the
@@ -111,9 +111,9 @@ def contest(
 
 
 def _at_once(
-    stage: MadeInput, canvas: Canvas, objective: Objective, ascent: Ascent, generator: torch.Generator, strongest: Strongest,
+    stage: MadeInput, canvas: Canvas, objective: Objective, ascent: Ascent, generator: torch.Generator, strongest: StrongestExamples,
     measure: Objective | None, begun: dict[str, Any] | None,
-) -> Iterator[Formed]:
+) -> Iterator[SynthesisState]:
     """What forms from noise and, beside it, from the strongest examples."""
     count = len(canvas)
     numbers = [*range(count), *range(count)]
@@ -131,7 +131,7 @@ def _at_once(
         yield _merged(first, _some(formed, [count + k for k in below]), below, strongest, 0) if below else first
 
 
-def _some(formed: Formed, which: Sequence[int]) -> Formed:
+def _some(formed: SynthesisState, which: Sequence[int]) -> SynthesisState:
     """Some of the inputs that formed."""
     index = list(which)
     return dataclasses.replace(
@@ -139,7 +139,7 @@ def _some(formed: Formed, which: Sequence[int]) -> Formed:
     )
 
 
-def _plain(formed: Formed) -> dict[str, Any]:
+def _plain(formed: SynthesisState) -> dict[str, Any]:
     """What ended first, as plain data."""
     return {
         "x": [(part.float() if part.is_floating_point() else part).detach().cpu().numpy() for part in nesting.tensors(formed.x)],
@@ -148,14 +148,14 @@ def _plain(formed: Formed) -> dict[str, Any]:
     }
 
 
-def _of_plain(canvas: Canvas, told: dict[str, Any]) -> Formed:
+def _of_plain(canvas: Canvas, told: dict[str, Any]) -> SynthesisState:
     fresh = iter([torch.from_numpy(part.copy()) for part in told["x"]])
     values, curve = (torch.from_numpy(told[name].copy()) for name in ("values", "curve"))
     x = nesting.each(canvas.shown(), lambda part: next(fresh).to(part))
-    return Formed(x, values, curve, told["step"], told["steps"], told["note"], True)
+    return SynthesisState(x, values, curve, told["step"], told["steps"], told["note"], True)
 
 
-def _merged(first: Formed, second: Formed, below: list[int], strongest: Strongest, more: int | None = None) -> Formed:
+def _merged(first: SynthesisState, second: SynthesisState, below: list[int], strongest: StrongestExamples, more: int | None = None) -> SynthesisState:
     """The better of both, input by input; while the second forms, it. It took so many steps ``more``: all of its own, if not told."""
     better = second.values > first.values[below] if second.final else torch.isfinite(second.values)
     values, curve = first.values.clone(), first.curve.clone()
@@ -176,10 +176,10 @@ def _merged(first: Formed, second: Formed, below: list[int], strongest: Stronges
     told = second.state
     state = None if told is None else lambda: {"noise": _plain(first), "again": told()}
     steps = (second.step, second.steps) if more is None else (more, more)
-    return Formed(x, values, curve, first.step + steps[0], first.steps + steps[1], note, second.final, state)
+    return SynthesisState(x, values, curve, first.step + steps[0], first.steps + steps[1], note, second.final, state)
 
 
-def _told(first: Formed, values: Tensor, below: list[int], strongest: Strongest) -> str:
+def _told(first: SynthesisState, values: Tensor, below: list[int], strongest: StrongestExamples) -> str:
     """Which inputs were made from an example, and which stay below it."""
     if len(values) == 1:
         reached, best, now = float(first.values[0]), float(strongest.values[0]), float(values[0])

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
-from ...model.randomness import RandomKept
+from ...model.randomness import RandomnessKeeper
 
 EVERY = 0.5
 """Seconds between looks at the training."""
@@ -67,7 +67,7 @@ class Decoder(nn.Module):
     @classmethod
     def shapes(cls, code: tuple[int, ...], size: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         """The shapes of its weights, without making them."""
-        with torch.device("meta"), RandomKept():
+        with torch.device("meta"), RandomnessKeeper():
             made = cls(code, size, None)
         return {name: tuple(part.shape) for name, part in made.state_dict().items()}
 
@@ -124,7 +124,7 @@ def teach(
     *Meaning* Adam on the mean squared error, for so many steps or seconds, whichever is over first. ``begun`` is the
     state in which it was stopped.
     """
-    with RandomKept():
+    with RandomnessKeeper():
         decoder = Decoder(tuple(codes.shape[1:]), tuple(planes.shape[1:]), generator)
     decoder.fit(codes)
     weights = list(decoder.parameters())
@@ -222,7 +222,7 @@ def of_plain(value: Any) -> DecoderMoment:
     ):
         raise ValueError("the weights of no decoder")
     loss, held_out = (float(value[name]) for name in ("loss", "held_out"))
-    with RandomKept():
+    with RandomnessKeeper():
         decoder = Decoder(code, size, torch.Generator())
     decoder.load_state_dict({name: torch.from_numpy(np.array(part)) for name, part in weights.items()})
     return DecoderMoment(decoder, int(value["step"]), max(1, int(value["steps"])), loss, held_out, True)

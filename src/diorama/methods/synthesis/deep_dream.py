@@ -20,7 +20,7 @@ _SMALLEST = 8
 
 
 @dataclasses.dataclass(frozen=True)
-class Dreaming:
+class DreamPlan:
     """How a picture is dreamed into.
 
     *Meaning* at each octave (from the coarsest, each ``octave`` times larger than the last) the picture is moved by a
@@ -38,7 +38,7 @@ class Dreaming:
 
 
 @dataclasses.dataclass(frozen=True)
-class Dreamed:
+class DreamFrame:
     """A frame: planes (1, channels, height, width) from 0 to 1, and the objective's value of it."""
 
     planes: Tensor
@@ -49,8 +49,8 @@ class Dreamed:
 
 
 def dream(
-    stage: MadeInput, objective: Objective, planes: Tensor, how: Dreaming, generator: torch.Generator, frames: int
-) -> Iterator[Dreamed]:
+    stage: MadeInput, objective: Objective, planes: Tensor, how: DreamPlan, generator: torch.Generator, frames: int
+) -> Iterator[DreamFrame]:
     """Frame after frame; within the first one, the picture after each octave.
 
     *Source* Mordvintsev, Olah & Tyka 2015, "Inceptionism: going deeper into neural networks".
@@ -69,12 +69,12 @@ def dream(
             detail = resized(grown - small, planes.shape[2:])
             if frame == 0 and number < len(sizes) - 1:
                 whole = (base + detail).clamp(0, 1)
-                yield Dreamed(whole, _value(stage, objective, whole), 0, False, note)
+                yield DreamFrame(whole, _value(stage, objective, whole), 0, False, note)
         planes = (base + detail).clamp(0, 1)
-        yield Dreamed(planes, _value(stage, objective, planes), frame, True, note)
+        yield DreamFrame(planes, _value(stage, objective, planes), frame, True, note)
 
 
-def octave_sizes(size: tuple[int, ...], how: Dreaming) -> list[tuple[int, int]]:
+def octave_sizes(size: tuple[int, ...], how: DreamPlan) -> list[tuple[int, int]]:
     """Height and width of each octave, the coarsest first; none smaller than eight pixels, the last the full size."""
     found = []
     for number in reversed(range(how.octaves)):
@@ -85,7 +85,7 @@ def octave_sizes(size: tuple[int, ...], how: Dreaming) -> list[tuple[int, int]]:
 
 
 def _octave(
-    stage: MadeInput, objective: Objective, planes: Tensor, how: Dreaming, generator: torch.Generator,
+    stage: MadeInput, objective: Objective, planes: Tensor, how: DreamPlan, generator: torch.Generator,
     fixed: tuple[int, ...] | None,
 ) -> Tensor:
     """One octave's steps; a step that leads to numbers that are not finite is not made."""

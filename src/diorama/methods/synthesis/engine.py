@@ -22,7 +22,7 @@ from ...model.capture import Capture
 from ...model.mode import OpMode
 from ...model.preservation import weights_held
 from ...model.slopes import slopes
-from ..method import Looking
+from ..method import Look
 from .canvases import Canvas
 from .objectives import Objective, SeenPass
 from .priors import LikenessToExamples, Priors, slope
@@ -44,7 +44,7 @@ _LARGE = 64 * 64
 
 
 @dataclasses.dataclass(frozen=True)
-class Formed:
+class SynthesisState:
     """What has formed so far.
 
     *Shapes* ``x`` as the model takes it (n, …); ``values`` (n,) the objective of ``x`` as it was looked at in the last
@@ -95,9 +95,9 @@ class Ascent:
 
 
 def form(
-    look: Looking, canvas: Canvas, objective: Objective, ascent: Ascent, generator: torch.Generator,
+    look: Look, canvas: Canvas, objective: Objective, ascent: Ascent, generator: torch.Generator,
     measure: Objective | None = None, begun: dict[str, Any] | None = None,
-) -> Iterator[Formed]:
+) -> Iterator[SynthesisState]:
     """What forms, again and again until the last step; closing the iterator stops the work.
 
     *Meaning* between two looks the model is as it was found: hooks and modes are set, and weights held, only while steps
@@ -131,7 +131,7 @@ def still_steps(steps: int) -> frozenset[int]:
     return frozenset([0, *(step for step in range(steps - every, steps // 2, -every))])
 
 
-def values_of(look: Looking, objective: Objective, x: Nested) -> Tensor:
+def values_of(look: Look, objective: Objective, x: Nested) -> Tensor:
     """The objective's value for each input, as it is, without any change, (n,)."""
     with look.opened(objective.keep, until=objective.until(look.layers)) as capture:
         output = capture(x)
@@ -151,7 +151,7 @@ class _Climb:
     """The state of one synthesis."""
 
     def __init__(
-        self, look: Looking, canvas: Canvas, objective: Objective, ascent: Ascent, generator: torch.Generator,
+        self, look: Look, canvas: Canvas, objective: Objective, ascent: Ascent, generator: torch.Generator,
         measure: Objective | None,
     ) -> None:
         self.look, self.canvas, self.objective, self.ascent, self.generator = look, canvas, objective, ascent, generator
@@ -363,7 +363,7 @@ class _Climb:
             self.taken.fill_(self.step)
             self.ever.fill_(True)
 
-    def formed(self) -> Formed:
+    def formed(self) -> SynthesisState:
         """What stands now; in the end the best."""
         curve = torch.stack(self.curve) if self.curve else torch.zeros(0, len(self.canvas))
         values = self.values
@@ -373,7 +373,7 @@ class _Climb:
             found = torch.isfinite(self.most)
             values = torch.where(found, self.most, values)
             self.canvas.z.copy_(torch.where(found.reshape(-1, *[1] * (self.best.ndim - 1)), self.best, self.canvas.z))
-        return Formed(
+        return SynthesisState(
             nesting.each(self.canvas.shown(), Tensor.clone), values.clone().cpu(), curve.cpu(), self.step,
             self.ascent.steps, self._note(), self.ended, None if self.ended else self.state,
         )

@@ -10,7 +10,7 @@ from torch import Tensor
 from ...data import nesting
 from ...data.nesting import Nested
 from ...model.layers import by_unit
-from ..method import Looking
+from ..method import Look
 from .engine import values_of
 from .objectives import Objective
 
@@ -39,7 +39,7 @@ class Facets:
 
 
 def facets(
-    look: Looking, objective: Objective, x: Nested, part: int, count: int, layer: str | None, *, top: int = TOP
+    look: Look, objective: Objective, x: Nested, part: int, count: int, layer: str | None, *, top: int = TOP
 ) -> Facets:
     """Group the examples that excite most by their codes in a layer (None: by the inputs themselves).
 
@@ -66,7 +66,7 @@ def facets(
     return Facets(tuple(members), torch.stack(starts), apart, layer or "the inputs")
 
 
-def _codes(look: Looking, layer: str, x: Nested) -> Tensor:
+def _codes(look: Look, layer: str, x: Nested) -> Tensor:
     """Each example's activations in a layer, maps averaged over at most 4 × 4 places."""
     with look.opened([layer], until=layer) as capture:
         capture(x)

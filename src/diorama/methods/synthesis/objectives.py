@@ -18,7 +18,7 @@ from ...model.directions import Direction
 from ...model.layers import Layer, LayerTable, by_unit
 from ...model.outputs import Reading
 from ...model.targets import Target, called
-from ..method import Looking
+from ..method import Look
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +27,7 @@ class SeenPass:
 
     output: Any
     look: Capture
-    looking: Looking
+    looking: Look
     """What it was looked with."""
     x: Nested
 

@@ -15,7 +15,7 @@ from ...data import nesting
 from ...data.kinds import Image, Kind, Kinds, Series, Sound, Table
 from ...data.nesting import Nested
 from ...model.plain_module import dtype_of, fed
-from ..method import Looking
+from ..method import Look
 from .canvases import Canvas, Fourier, Frame, Pixels, RowCanvas
 from .colours import Colours
 from .engine import Ascent
@@ -42,7 +42,7 @@ class MadeInput:
     tokens; the others stay as they are in the example at hand.
     """
 
-    look: Looking
+    look: Look
     frame: Frame
     kind: object
     examples: Tensor
@@ -52,7 +52,7 @@ class MadeInput:
     note: str = ""
 
     @classmethod
-    def of(cls, look: Looking, kind: Kinds, examples: Nested, x: Nested, layer: str = "") -> MadeInput:
+    def of(cls, look: Look, kind: Kinds, examples: Nested, x: Nested, layer: str = "") -> MadeInput:
         """Choose the input and measure it; ``x`` is the example that lends the other inputs.
 
         *Cost* where a layer is named, one pass of a few examples, and one for each of several inputs.
@@ -145,7 +145,7 @@ class MadeInput:
         return dataclasses.replace(ascent, transforms=Transforms(by, scale, rotate, crop))
 
 
-def _reached(look: Looking, examples: Nested, layer: str) -> list[bool]:
+def _reached(look: Look, examples: Nested, layer: str) -> list[bool]:
     """Which parts of the input change what a layer answers, tried by giving each example the part of another."""
     some = nesting.select(examples, slice(0, FEW))
     parts = list(nesting.tensors(some))

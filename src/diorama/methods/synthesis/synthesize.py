@@ -23,10 +23,10 @@ from ...model.duplicate import duplicate
 from ...model.input_hints import as_read, with_names
 from ...model.outputs import Wanted
 from ...model.plain_module import device_of, fed, unwrap
-from ..method import Looking
+from ..method import Look
 from .canvases import Canvas
-from .contest import Strongest, contest
-from .engine import Ascent, Formed, form
+from .contest import StrongestExamples, contest
+from .engine import Ascent, SynthesisState, form
 from .objectives import Objective
 from .priors import Priors
 from .stage import START, MadeInput, Parametrization
@@ -120,7 +120,7 @@ def synthesize(
     device: Any = None,
     seed: int = 0,
     cancel: Callable[[], object] | None = None,
-    on_form: Callable[[Formed], object] | None = None,
+    on_form: Callable[[SynthesisState], object] | None = None,
 ) -> Synthesis:
     """Make the input that a unit, a class or any objective asks for.
 
@@ -157,9 +157,9 @@ def synthesize(
 
 def _parts(
     stage: MadeInput, canvas: Canvas, wanted: Objective, ascent: Ascent, parametrization: Parametrization, x: Nested, start: Any
-) -> tuple[Strongest | None, Iterator[Formed]]:
+) -> tuple[StrongestExamples | None, Iterator[SynthesisState]]:
     """The strongest example, and what forms: against it, where it was not told from what to start."""
-    best = None if wanted.absolute else Strongest.of(stage, wanted, fed(stage.look.model, x), len(canvas))
+    best = None if wanted.absolute else StrongestExamples.of(stage, wanted, fed(stage.look.model, x), len(canvas))
     if best is None or start is not None:
         return best, form(stage.look, canvas, wanted, ascent, stage.look.generator)
     return best, contest(stage, canvas, wanted, ascent, stage.look.generator, best, parametrization)
@@ -187,7 +187,7 @@ def _staged(
         module = duplicate(module).to(device)
     ready = fed(module, nesting.to(nesting.as_tensors(with_names(module, x)), device))
     examples = as_read(module, Examples.of(ready, inputs=inputs))
-    look = Looking(
+    look = Look(
         module, x=ready, kind=examples.kind, outputs=outputs, task=task, classes=classes, seed=seed, cancel=cancel
     )
     wanted = Objective.of(objective, look.layers, look.reading, classes)
@@ -205,8 +205,8 @@ def _class(value: Any, classes: Sequence[str]) -> int | None:
 
 
 def _result(
-    stage: MadeInput, objective: Objective, last: Formed, said: Verdict, canvas: Canvas, knobs: dict[str, Any], seed: int,
-    best: Strongest | None,
+    stage: MadeInput, objective: Objective, last: SynthesisState, said: Verdict, canvas: Canvas, knobs: dict[str, Any], seed: int,
+    best: StrongestExamples | None,
 ) -> Synthesis:
     checks = {"value": float(said.value.mean()), "value, moved": float(said.moved.mean())}
     if said.probability is not None and said.moved_probability is not None:

@@ -17,7 +17,7 @@ from ...data.nesting import Nested, each, tensors
 from ...data.padding import pads
 from ...model.mode import OpMode, Rule
 from ..entrance import Entrance
-from ..method import Looking
+from ..method import Look
 from .canvases import Canvas, Frame
 
 
@@ -61,7 +61,7 @@ def _read(
     return None
 
 
-def embedding_table(look: Looking, x: Nested, tokens: Tensor) -> tuple[Tensor, int | None]:
+def embedding_table(look: Look, x: Nested, tokens: Tensor) -> tuple[Tensor, int | None]:
     """The table (tokens, numbers) from which a model reads its tokens, and which of them fills texts up, where the table's reader says so.
 
     *Raises* NotApplicable where it reads them from none.
@@ -87,7 +87,7 @@ class WordsCanvas(Canvas):
     rate = 0.05
     smooth = False
 
-    def __init__(self, look: Looking, frame: Frame, count: int, start: Tensor | None = None, examples: Tensor | None = None) -> None:
+    def __init__(self, look: Look, frame: Frame, count: int, start: Tensor | None = None, examples: Tensor | None = None) -> None:
         self.frame = frame
         table, self.padding = embedding_table(look, frame.x, frame.own)
         self.table = table.float()

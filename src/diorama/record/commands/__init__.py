@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..lineage import Line
 
 
-class Applied(NamedTuple):
+class Outcome(NamedTuple):
     """What a command changed: the value before and after, a sentence for the event, and how it is taken back."""
 
     old: str
@@ -31,9 +31,9 @@ class Applied(NamedTuple):
     """Whether all was so already: then it is no act, and has neither a way back nor a twin."""
 
 
-def applied(command: Any, done: Any) -> Applied:
+def applied(command: Any, done: Any) -> Outcome:
     """What a command did. *Raises* Faulty, which names it, where that cannot be written down, as it would end the record, or not be taken back."""
-    for text in given(command, done, Applied)[:3]:
+    for text in given(command, done, Outcome)[:3]:
         given(command, text, str).encode()
     if given(command, done.reversal, Reversal, NoneType) is not None:
         given(command, done.reversal.size, int)
@@ -142,7 +142,7 @@ class Command(Plugin):
     """Whether a living training applies it; else whoever asks for it does, with :meth:`start`."""
     _asked_with = ("wait", "sender")
 
-    def start(self, record: Line, page: int | None) -> Applied:  # noqa: ARG002 - for those that use them
+    def start(self, record: Line, page: int | None) -> Outcome:  # noqa: ARG002 - for those that use them
         """Do what needs no living training; ``page`` is the process of the page that asks."""
         raise NotApplicable(f"{type(self).name} is applied by a living training")
 
@@ -160,5 +160,5 @@ class Command(Plugin):
         """Raises UsageError or NotApplicable for what only the process that records can tell: of several it is the one that is asked."""
 
     @abstractmethod
-    def apply(self, training: Controls) -> Applied:
+    def apply(self, training: Controls) -> Outcome:
         """Change the training, between two steps, on its own thread; raises UsageError or NotApplicable if it can't."""

@@ -9,7 +9,7 @@ import numpy as np
 from ...core.errors import NotApplicable, UsageError
 from ...core.knobs import knob
 from ...core.numerals import counted
-from . import Applied, Command
+from . import Command, Outcome
 
 if TYPE_CHECKING:
     from ...data.changes import Changes, Numbers, Values
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..training_data import TrainingData
 
 
-class OfExamples(Command):
+class ExampleCommand(Command):
     """A command on examples of the data set that was wrapped with ``diorama.data``, or of a loop of ours."""
 
     family = "data"
@@ -51,14 +51,14 @@ class OfExamples(Command):
             raise NotApplicable(f"no example with the label {self.labelled} was loaded yet; wait, or name examples by their numbers")
         return found
 
-    def given(self, training: Controls, what: str, numbers: Numbers, new: str, more: str = "", **values: Any) -> Applied:
+    def given(self, training: Controls, what: str, numbers: Numbers, new: str, more: str = "", **values: Any) -> Outcome:
         """Give the examples a weight or a label each, and say so, with ``more`` behind it."""
-        from ..training_data import ExamplesBack  # not above: whoever sends a command needs no torch
+        from ..training_data import ExampleReversal  # not above: whoever sends a command needs no torch
 
         data = training.data
         changes = data.changes
         if all(np.array_equal(_held(changes, slot)[numbers], np.broadcast_to(value, len(numbers)), equal_nan=True) for slot, value in values.items()):
-            return Applied(new, new, f"{what} {told(numbers)}, as they were already", unchanged=True)
+            return Outcome(new, new, f"{what} {told(numbers)}, as they were already", unchanged=True)
         before = "; ".join(dict.fromkeys(_old(data, numbers, slot) for slot in values))
         old: dict[str, Values] = {slot: changes.set(slot, numbers, value) for slot, value in values.items()}
         data.write(training.number)
@@ -66,7 +66,7 @@ class OfExamples(Command):
         if changes.passed_by and training.number:
             late = (f"the loop has loaded none of the data in {counted(training.number, 'steps')}, so this changes nothing unless it draws from "
                     "what diorama.data returned")
-        return Applied(before, new, f"{what} {told(numbers)}{more}{'; ' if late else ''}{late}", ExamplesBack(changes, numbers, old))
+        return Outcome(before, new, f"{what} {told(numbers)}{more}{'; ' if late else ''}{late}", ExampleReversal(changes, numbers, old))
 
 
 def told(numbers: Numbers) -> str:

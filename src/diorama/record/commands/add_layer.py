@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...core.knobs import knob
-from . import Applied, Command
+from . import Command, Outcome
 
 if TYPE_CHECKING:
     from ..controls import Controls
@@ -28,7 +28,7 @@ class AddLayerCommand(Command):
     how: str = knob("identity", "What is added.", choices=("identity", "residual"), main=True)
     seed: int = knob(0, "What random numbers begin with.", low=0, high=2**31 - 2)
 
-    def apply(self, training: Controls) -> Applied:
+    def apply(self, training: Controls) -> Outcome:
         """Add it."""
         from .. import structures
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...core.knobs import knob
-from . import Applied, Command
+from . import Command, Outcome
 
 if TYPE_CHECKING:
     from ..controls import Controls
@@ -36,7 +36,7 @@ class AddUnitsCommand(Command):
     how: str = knob("preserve", "How they begin.", choices=("preserve", "split", "gradient", "random"), main=True)
     seed: int = knob(0, "What random numbers begin with.", low=0, high=2**31 - 1)
 
-    def apply(self, training: Controls) -> Applied:
+    def apply(self, training: Controls) -> Outcome:
         """Add them."""
         from ...training.surgery import units
         from .. import shapes

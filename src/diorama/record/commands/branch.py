@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
-from . import Applied, Command
+from . import Command, Outcome
 
 if TYPE_CHECKING:
     from ..controls import Controls
@@ -33,13 +33,13 @@ class BranchCommand(Command):
     called: str = knob("", "What the new run is called; left empty: as this one, with a number.", main=True)
     consent: bool = knob(False, "Start the script's own line again, which writes its own files again.")
 
-    def start(self, record: Line, page: int | None) -> Applied:
+    def start(self, record: Line, page: int | None) -> Outcome:
         """Start it."""
         from .. import branch
 
         started = branch.start(record, self.step, self.factor, consent=self.consent, page=page, name=self.called)
-        return Applied(str(started.step), started.child.name, started.text)
+        return Outcome(str(started.step), started.child.name, started.text)
 
-    def apply(self, training: Controls) -> Applied:
+    def apply(self, training: Controls) -> Outcome:
         """A living training cannot start itself again."""
         raise NotApplicable("branch is started by who asks for it, not by the training")

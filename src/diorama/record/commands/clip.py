@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
 from ..acts import Setting, SettingsReversal
-from . import Applied, Command
+from . import Command, Outcome
 
 if TYPE_CHECKING:
     from ..controls import Controls
@@ -28,7 +28,7 @@ class ClipCommand(Command):
     norm: float | None = knob(None, "The most that all gradients together may be long.", kind="number", low=1e-12, high=1e12, log=True, main=True)
     value: float | None = knob(None, "The most that each of them may be, up or down.", kind="number", low=1e-12, high=1e12, log=True)
 
-    def apply(self, training: Controls) -> Applied:
+    def apply(self, training: Controls) -> Outcome:
         """Clip them."""
         from ..factors import Clip as Limits
         from ..factors import check_followed
@@ -41,7 +41,7 @@ class ClipCommand(Command):
         new = None if self.norm is None and self.value is None else Limits(self.norm, self.value)
         training.set_clip(new)
         undo = SettingsReversal([Setting("clip", partial(training.set_clip), old, new)])
-        return Applied(_shown(old), _shown(new), f"gradients: {_shown(old)} → {_shown(new)}", undo)
+        return Outcome(_shown(old), _shown(new), f"gradients: {_shown(old)} → {_shown(new)}", undo)
 
 
 def _shown(clip: Limits | None) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ...core.errors import UsageError
 from ...core.knobs import knob
 from ..acts import WeightsReversal
-from . import Applied, Command
+from . import Command, Outcome
 
 if TYPE_CHECKING:
     from ..controls import Controls
@@ -27,7 +27,7 @@ class CopyUnitCommand(Command):
     unit: str = knob("", "Which unit is copied, such as conv2/7.", kind="unit", main=True)
     to: str = knob("", "Which unit becomes its copy, such as conv2/9.", kind="unit", main=True)
 
-    def apply(self, training: Controls) -> Applied:
+    def apply(self, training: Controls) -> Outcome:
         """Copy it."""
         from ...training.differences import changed
         from ...training.unit_weights import UnitWeights, pairs
@@ -45,4 +45,4 @@ class CopyUnitCommand(Command):
             raise UsageError(f"{other.name} is the same as {one.name} already")
         new = other.norm()
         text = f"copied {one.name} to {other.name} (its weights' length {old:.4g} → {new:.4g}){other.told()}"
-        return Applied(f"{old:.6g}", f"{new:.6g}", text, WeightsReversal(differences))
+        return Outcome(f"{old:.6g}", f"{new:.6g}", text, WeightsReversal(differences))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import Applied
-from ._example_command import OfExamples
+from . import Outcome
+from ._example_command import ExampleCommand
 
 if TYPE_CHECKING:
     from ..controls import Controls
 
 
-class DropCommand(OfExamples):
+class DropCommand(ExampleCommand):
     """Leave examples out of the training from now on: where one would come, another that is kept takes its place.
 
     *Meaning* the length of an epoch and the sizes of its batches stay; which example comes instead follows from a seed, and is one that
@@ -20,6 +20,6 @@ class DropCommand(OfExamples):
     *Raises* UsageError where none would be left, NotApplicable for an example of the probe set that is not in the data.
     """
 
-    def apply(self, training: Controls) -> Applied:
+    def apply(self, training: Controls) -> Outcome:
         """Give them the weight 0."""
         return self.given(training, "dropped", self.chosen(training), "0", weight=0.0)

@@ -8,7 +8,7 @@ from ...core.errors import NotApplicable, UsageError
 from ...core.knobs import knob
 from ...core.selection import as_key, spoken_weight
 from ..acts import WeightsReversal
-from . import Applied, Command
+from . import Command, Outcome
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +34,7 @@ class EditWeightCommand(Command):
     value: float | None = knob(None, "What they are set to.", kind="number", low=-1e30, high=1e30, main=True)
     scale: float | None = knob(None, "What they are multiplied by.", kind="number", low=-1e6, high=1e6)
 
-    def apply(self, training: Controls) -> Applied:
+    def apply(self, training: Controls) -> Outcome:
         """Edit them."""
         from ...model.edits import parameter_name
         from ...model.plain_module import local, named_modules
@@ -82,7 +82,7 @@ class EditWeightCommand(Command):
             raise UsageError(f"{self.key} is {old} already, so nothing would change")
         new = _shown(tensor[key.index])
         text = f"edited {spoken_weight(key)}: {old} → {new}{tied(subject, [place.name])}"
-        return Applied(old, new, text, WeightsReversal(differences))
+        return Outcome(old, new, text, WeightsReversal(differences))
 
 
 def _shown(numbers: Tensor) -> str:

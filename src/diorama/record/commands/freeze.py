@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ...core.knobs import knob
 from ...core.selection import spoken
 from ..acts import Setting, SettingsReversal
-from . import Applied, Command
+from . import Command, Outcome
 
 if TYPE_CHECKING:
     from ..controls import Controls
@@ -27,9 +27,9 @@ class FreezeCommand(Command):
     shared = True
     layer: str = knob("", "Which layer, or a block with all layers in it.", kind="layer", main=True)
 
-    def apply(self, training: Controls) -> Applied:
+    def apply(self, training: Controls) -> Outcome:
         """Freeze it."""
         count = training.subject.frozen.freeze(self.layer)
         training.tell_frozen()
         undo = SettingsReversal([Setting(("frozen", self.layer), partial(training.set_frozen, self.layer), False, True)])
-        return Applied("learns", "frozen", f"froze {spoken(self.layer)} ({count:,} weights)", undo)
+        return Outcome("learns", "frozen", f"froze {spoken(self.layer)} ({count:,} weights)", undo)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...core.knobs import knob
-from . import Applied, Command
+from . import Command, Outcome
 
 if TYPE_CHECKING:
     from ..controls import Controls
@@ -30,6 +30,6 @@ class GoBackCommand(Command):
     skip: int = knob(0, "So many of the next batches are left out.", low=0, high=1_000_000, unit="batches")
     command: int | None = knob(None, "Before which command, instead of a step.", kind="integer", low=1)
 
-    def apply(self, training: Controls) -> Applied:
+    def apply(self, training: Controls) -> Outcome:
         """Go back."""
-        return Applied(*training.go_back(self.step, self.skip, self.command))
+        return Outcome(*training.go_back(self.step, self.skip, self.command))

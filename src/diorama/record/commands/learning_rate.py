@@ -9,7 +9,7 @@ from ...core.errors import UsageError
 from ...core.knobs import knob
 from ...core.selection import spoken
 from ..acts import Setting, SettingsReversal
-from . import Applied, Command
+from . import Command, Outcome
 
 if TYPE_CHECKING:
     from ..controls import Controls
@@ -35,7 +35,7 @@ class LearningRateCommand(Command):
     layer: str | None = knob(None, "Of which layer alone; of all weights when left out.", kind="layer")
     group: int | None = knob(None, "Which parameter group; all when left out.", kind="integer", low=0)
 
-    def apply(self, training: Controls) -> Applied:
+    def apply(self, training: Controls) -> Outcome:
         """Set the factor of the groups, or of the layer."""
         from ..factors import check_followed
 
@@ -59,9 +59,9 @@ class LearningRateCommand(Command):
             group.factor = factor
         training.tell_optimizer()
         new = _shown([training.factors.rate(group) for group in groups])
-        return Applied(old, new, f"learning rate {old} → {new}", undo)
+        return Outcome(old, new, f"learning rate {old} → {new}", undo)
 
-    def _of_layer(self, training: Controls, layer: str) -> Applied:
+    def _of_layer(self, training: Controls, layer: str) -> Outcome:
         from ..factors import FACTOR
 
         groups = training.groups_of(layer, self.group)
@@ -75,7 +75,7 @@ class LearningRateCommand(Command):
         old, new = (_shown([rate * times for rate in rates]) for times in (1.0 if held is None else held, factor))
         undo = SettingsReversal([Setting((FACTOR, layer), partial(training.set_layer, layer, FACTOR), before, factor)])
         still = training.subject.frozen.told_of(layer, "it does not learn")
-        return Applied(old, new, f"learning rate of {spoken(layer)}: {old} → {new}{still}", undo)
+        return Outcome(old, new, f"learning rate of {spoken(layer)}: {old} → {new}{still}", undo)
 
     def _factor(self, rate: float) -> float:
         if self.factor is not None:

@@ -10,7 +10,7 @@ from ...core.errors import NotApplicable, UsageError, not_found
 from ...core.knobs import knob
 from ...core.selection import spoken
 from ..acts import Setting, SettingsReversal
-from . import Applied, Command
+from . import Command, Outcome
 
 if TYPE_CHECKING:
     from ..controls import Controls
@@ -33,7 +33,7 @@ class OptimizerValueCommand(Command):
     layer: str | None = knob(None, "Of which layer alone; of all weights when left out.", kind="layer")
     group: int | None = knob(None, "Which parameter group; all when left out.", kind="integer", low=0)
 
-    def apply(self, training: Controls) -> Applied:
+    def apply(self, training: Controls) -> Outcome:
         """Set it in the groups, or for the layer."""
         if self.setting == "lr":
             raise UsageError("the learning rate is set by the command learning_rate, which schedulers don't overwrite")
@@ -73,6 +73,6 @@ class OptimizerValueCommand(Command):
         training.tell_optimizer()
         return self._applied(self.setting, olds, undo, brief)
 
-    def _applied(self, what: str, olds: list[float], undo: SettingsReversal, brief: str = "") -> Applied:
+    def _applied(self, what: str, olds: list[float], undo: SettingsReversal, brief: str = "") -> Outcome:
         old = ", ".join(dict.fromkeys(f"{each:.6g}" for each in olds))
-        return Applied(old, f"{self.value:.6g}", f"{what} {old} → {self.value:.6g}{brief}", undo)
+        return Outcome(old, f"{self.value:.6g}", f"{what} {old} → {self.value:.6g}{brief}", undo)

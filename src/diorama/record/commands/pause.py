@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import Applied, Command
+from . import Command, Outcome
 
 if TYPE_CHECKING:
     from ..controls import Controls
@@ -17,8 +17,8 @@ class PauseCommand(Command):
     alone = True
     steers = False
 
-    def apply(self, training: Controls) -> Applied:
+    def apply(self, training: Controls) -> Outcome:
         """Pause."""
         old = training.mood
         training.pause()
-        return Applied(old, training.mood, f"paused after step {training.number}")
+        return Outcome(old, training.mood, f"paused after step {training.number}")

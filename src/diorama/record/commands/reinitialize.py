@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ...core.errors import UsageError
 from ...core.knobs import knob
 from ..acts import WeightsReversal
-from . import Applied, Command
+from . import Command, Outcome
 
 if TYPE_CHECKING:
     from ..controls import Controls
@@ -30,7 +30,7 @@ class ReinitializeCommand(Command):
     layer: str | None = knob(None, "Instead of a unit a whole layer, or a block with all layers in it.", kind="layer")
     seed: int = knob(0, "Another number draws other weights.", low=0, high=2**31 - 1)
 
-    def apply(self, training: Controls) -> Applied:
+    def apply(self, training: Controls) -> Outcome:
         """Draw it anew."""
         from ...training.differences import changed
         from ...training.unit_weights import LayerWeights, UnitWeights, check_forgets, forget, fresh
@@ -56,4 +56,4 @@ class ReinitializeCommand(Command):
         new = unit.norm()
         still = training.subject.frozen.told_of(unit.layer, "they do not learn")
         text = f"reinitialized {unit.name} (its weights' length {old:.4g} → {new:.4g}){unit.told()}{still}"
-        return Applied(f"{old:.6g}", f"{new:.6g}", text, WeightsReversal(differences))
+        return Outcome(f"{old:.6g}", f"{new:.6g}", text, WeightsReversal(differences))

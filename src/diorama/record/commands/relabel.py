@@ -8,15 +8,15 @@ import numpy as np
 
 from ...core.errors import NotApplicable, UsageError
 from ...core.knobs import knob
-from . import Applied
-from ._example_command import OfExamples
+from . import Outcome
+from ._example_command import ExampleCommand
 
 if TYPE_CHECKING:
     from ...data.changes import Numbers, Values
     from ..controls import Controls
 
 
-class RelabelCommand(OfExamples):
+class RelabelCommand(ExampleCommand):
     """Train examples with another label from now on.
 
     *Meaning* the label keeps its type: a class index, a number, or the place of the 1 among zeros. The data set itself is not written to,
@@ -28,7 +28,7 @@ class RelabelCommand(OfExamples):
     label: str | None = knob(None, "The new label of all of them: a class by its index or name, or a number.", kind="class", main=True)
     labels: str = knob("", "Instead: a new label for each, in the order of the examples: 5,3,1, or cat,ship,cat.", kind="labels")
 
-    def apply(self, training: Controls) -> Applied:
+    def apply(self, training: Controls) -> Outcome:
         """Give them the label."""
         if (self.label is None) == (not self.labels):
             raise UsageError("relabel wants either label= or labels=")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...core.knobs import knob
-from . import Applied, Command
+from . import Command, Outcome
 
 if TYPE_CHECKING:
     from ..controls import Controls
@@ -23,7 +23,7 @@ class RemoveLayerCommand(Command):
     previewed = True
     layer: str = knob("", "Which layer or block.", kind="layer", main=True)
 
-    def apply(self, training: Controls) -> Applied:
+    def apply(self, training: Controls) -> Outcome:
         """Remove it."""
         from .. import structures
 

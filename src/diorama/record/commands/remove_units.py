@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...core.knobs import knob
-from . import Applied, Command
+from . import Command, Outcome
 
 if TYPE_CHECKING:
     from ..controls import Controls
@@ -25,7 +25,7 @@ class RemoveUnitsCommand(Command):
     layer: str = knob("", "Which layer.", kind="layer", main=True)
     units: str = knob("", "The numbers of the units.", kind="units", main=True)
 
-    def apply(self, training: Controls) -> Applied:
+    def apply(self, training: Controls) -> Outcome:
         """Remove them."""
         from ...training.surgery import units
         from .. import shapes

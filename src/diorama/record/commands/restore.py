@@ -8,8 +8,8 @@ import numpy as np
 
 from ...core.errors import UsageError
 from ...core.numerals import counted, joined
-from . import Applied
-from ._example_command import OfExamples
+from . import Outcome
+from ._example_command import ExampleCommand
 
 if TYPE_CHECKING:
     from ...data.changes import Numbers
@@ -19,14 +19,14 @@ ACTS = 5
 """So many acts are named."""
 
 
-class RestoreCommand(OfExamples):
+class RestoreCommand(ExampleCommand):
     """Give examples back their own label and weight; all that were changed where none is named.
 
     *Meaning* whatever was changed of them goes, by whichever acts: drops, labels and weights. The answer counts them, and names the acts;
     ``undo`` takes one act back and leaves what others did.
     """
 
-    def apply(self, training: Controls) -> Applied:
+    def apply(self, training: Controls) -> Outcome:
         """Take all changes of them back."""
         now = training.data.changes.changed()
         chosen = self.chosen(training) if self.examples or self.labelled is not None else now.numbers
@@ -45,11 +45,11 @@ class RestoreCommand(OfExamples):
 
     def _acts(self, training: Controls, numbers: Numbers) -> str:
         """Which acts changed them, as far as they are in memory."""
-        from ..training_data import ExamplesBack  # not above: whoever sends a command needs no torch
+        from ..training_data import ExampleReversal  # not above: whoever sends a command needs no torch
 
         mine = [
             f"{act.number} ({act.name})" for act in training.acts.in_force
-            if isinstance(act.reversal, ExamplesBack) and act.name != self.name and np.isin(act.reversal.numbers, numbers).any()
+            if isinstance(act.reversal, ExampleReversal) and act.name != self.name and np.isin(act.reversal.numbers, numbers).any()
         ]
         if len(mine) > ACTS:
             mine = [*mine[:ACTS], counted(len(mine) - ACTS, "others")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...core.knobs import knob
-from . import Applied, Command
+from . import Command, Outcome
 
 if TYPE_CHECKING:
     from ..controls import Controls
@@ -28,7 +28,7 @@ class RewireCommand(Command):
     target: str = knob("", "Which later layer it ends at.", kind="layer", main=True)
     how: str = knob("add", "Whether it comes or goes.", choices=("add", "remove"), main=True)
 
-    def apply(self, training: Controls) -> Applied:
+    def apply(self, training: Controls) -> Outcome:
         """Add or remove it."""
         from .. import structures
 

@@ -13,7 +13,7 @@ from ...core import registry
 from ...core.errors import UsageError, not_found
 from ...core.knobs import build, knob, knobs_of
 from ..acts import Setting, SettingsReversal
-from . import Applied, Command, check_reach
+from . import Command, Outcome, check_reach
 
 if TYPE_CHECKING:
     from ..controls import Controls
@@ -61,7 +61,7 @@ class RuleCommand(Command):
             return dict(knobs)
         return {**{name: value for name, value in knobs.items() if name in own}, "with_knobs": json.dumps(others)}
 
-    def apply(self, training: Controls) -> Applied:
+    def apply(self, training: Controls) -> Outcome:
         """Let it be in force."""
         from ...model.plain_module import processes
         from ..rules import SetRule
@@ -78,7 +78,7 @@ class RuleCommand(Command):
         training.tell_rules()
         undo = SettingsReversal([Setting(("rule", made.number), partial(training.put_rule, made), False, True)])
         on = "; each time it acts on top of the last, without end: times= bounds that" if values.get("again") and self.times is None else ""
-        return Applied("", str(made.number), f"rule {made.number}: {made.told}{on}", undo)
+        return Outcome("", str(made.number), f"rule {made.number}: {made.told}{on}", undo)
 
     def check(self, training: Controls) -> None:
         """A rule that could never come true, or whose command would be refused; series are known where the training is recorded."""

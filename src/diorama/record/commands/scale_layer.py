@@ -8,7 +8,7 @@ from ...core.errors import NotApplicable, UsageError
 from ...core.knobs import knob
 from ...core.selection import own_name, spoken
 from ..acts import WeightsReversal
-from . import Applied, Command
+from . import Command, Outcome
 
 if TYPE_CHECKING:
     from ..controls import Controls
@@ -30,7 +30,7 @@ class ScaleLayerCommand(Command):
     layer: str = knob("", "Which layer, or a block with all layers in it.", kind="layer", main=True)
     factor: float = knob(1.0, "What its weights are multiplied by.", low=-1e6, high=1e6, main=True)
 
-    def apply(self, training: Controls) -> Applied:
+    def apply(self, training: Controls) -> Outcome:
         """Scale it."""
         from ...training.differences import TensorPlace, changed
         from ...training.unit_weights import computed, layer_parameters, owner, same, tied
@@ -70,4 +70,4 @@ class ScaleLayerCommand(Command):
         inverse = (lambda: times(1 / self.factor)) if self.factor else None
         layer = spoken(own_name(self.layer, dict(subject.model.named_modules())))
         text = f"scaled {layer} by {self.factor:g} (its weights' length {old:.4g} → {new:.4g})"
-        return Applied(f"{old:.6g}", f"{new:.6g}", text + tied(subject, [p.name for p in places]), WeightsReversal(differences, inverse))
+        return Outcome(f"{old:.6g}", f"{new:.6g}", text + tied(subject, [p.name for p in places]), WeightsReversal(differences, inverse))

@@ -9,7 +9,7 @@ from ...core.errors import NotApplicable, UsageError
 from ...core.knobs import knob, numbers_listed
 from ...core.numerals import counted
 from ..acts import Setting, SettingsReversal
-from . import Applied, Command
+from . import Command, Outcome
 
 if TYPE_CHECKING:
     from ..controls import Controls
@@ -30,7 +30,7 @@ class ScheduleCommand(Command):
     steps: str | None = knob(None, "Steps from here on, rising: 0,100.", kind="numbers", main=True)
     factors: str | None = knob(None, "The factor at each of them: 1,0.1.", kind="numbers", main=True)
 
-    def apply(self, training: Controls) -> Applied:
+    def apply(self, training: Controls) -> Outcome:
         """Bend it."""
         from ..factors import Bend, check_followed
 
@@ -50,7 +50,7 @@ class ScheduleCommand(Command):
         new = Bend(training.number, tuple(steps), tuple(factors)) if steps else None
         training.set_bend(new)
         undo = SettingsReversal([Setting("schedule", partial(training.set_bend), old, new)])
-        return Applied(_shown(old), _shown(new), f"schedule: {_shown(old)} → {_shown(new)}", undo)
+        return Outcome(_shown(old), _shown(new), f"schedule: {_shown(old)} → {_shown(new)}", undo)
 
 
 def _shown(bend: Bend | None) -> str:

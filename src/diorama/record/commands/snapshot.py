@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import Applied, Command
+from . import Command, Outcome
 
 if TYPE_CHECKING:
     from ..controls import Controls
@@ -17,7 +17,7 @@ class SnapshotCommand(Command):
     alone = True
     steers = False
 
-    def apply(self, training: Controls) -> Applied:
+    def apply(self, training: Controls) -> Outcome:
         """Take it."""
         training.keep()
-        return Applied("", str(training.number), f"kept the weights of step {training.number}")
+        return Outcome("", str(training.number), f"kept the weights of step {training.number}")

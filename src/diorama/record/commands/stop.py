@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import Applied, Command
+from . import Command, Outcome
 
 if TYPE_CHECKING:
     from ..controls import Controls
@@ -22,8 +22,8 @@ class StopCommand(Command):
     plain = True
     steers = False
 
-    def apply(self, training: Controls) -> Applied:
+    def apply(self, training: Controls) -> Outcome:
         """Stop."""
         old = training.mood
         training.stop()
-        return Applied(old, training.mood, f"stopped after step {training.number}")
+        return Outcome(old, training.mood, f"stopped after step {training.number}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ...core.errors import UsageError
 from ...core.knobs import knob
 from ..acts import WeightsReversal
-from . import Applied, Command
+from . import Command, Outcome
 
 if TYPE_CHECKING:
     from ..controls import Controls
@@ -27,7 +27,7 @@ class SwapUnitsCommand(Command):
     unit: str = knob("", "Which unit, such as conv2/7.", kind="unit", main=True)
     to: str = knob("", "The unit with which it changes places, such as conv2/9.", kind="unit", main=True)
 
-    def apply(self, training: Controls) -> Applied:
+    def apply(self, training: Controls) -> Outcome:
         """Swap them."""
         from ...training.differences import changed
         from ...training.unit_weights import UnitWeights, pairs
@@ -45,4 +45,4 @@ class SwapUnitsCommand(Command):
         if not differences:
             raise UsageError(f"{one.name} and {other.name} are the same, so nothing would change")
         text = f"swapped {one.name} and {other.name}{one.told() or other.told()}"
-        return Applied(f"{one.name}, {other.name}", f"{other.name}, {one.name}", text, WeightsReversal(differences, act))
+        return Outcome(f"{one.name}, {other.name}", f"{other.name}, {one.name}", text, WeightsReversal(differences, act))

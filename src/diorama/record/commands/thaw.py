@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ...core.knobs import knob
 from ...core.selection import spoken
 from ..acts import Setting, SettingsReversal
-from . import Applied, Command
+from . import Command, Outcome
 
 if TYPE_CHECKING:
     from ..controls import Controls
@@ -21,9 +21,9 @@ class ThawCommand(Command):
     shared = True
     layer: str = knob("", "Which frozen layer.", kind="layer", main=True)
 
-    def apply(self, training: Controls) -> Applied:
+    def apply(self, training: Controls) -> Outcome:
         """Thaw it."""
         training.subject.frozen.thaw(self.layer)
         training.tell_frozen()
         undo = SettingsReversal([Setting(("frozen", self.layer), partial(training.set_frozen, self.layer), True, False)])
-        return Applied("frozen", "learns", f"thawed {spoken(self.layer)}", undo)
+        return Outcome("frozen", "learns", f"thawed {spoken(self.layer)}", undo)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ...core.errors import NotApplicable, Unavailable, UsageError
 from ...core.knobs import knob
 from ...core.numerals import counted, joined
-from . import Applied, Command
+from . import Command, Outcome
 
 if TYPE_CHECKING:
     from ..controls import Controls
@@ -36,7 +36,7 @@ class TwinCommand(Command):
     )
     consent: bool = knob(False, "Start the script's own line again, which writes its own files again.")
 
-    def start(self, record: Line, page: int | None) -> Applied:
+    def start(self, record: Line, page: int | None) -> Outcome:
         """Start it."""
         from .. import branch, checkpoints
 
@@ -58,8 +58,8 @@ class TwinCommand(Command):
             names = [f"{each['command']} ({each['name']})" for each in after]
             names = [*names[:_NAMED], counted(len(names) - _NAMED, "others")] if len(names) > _NAMED + 1 else names
             text += f" and without what came after it: {joined(names)}"
-        return Applied(str(act["step"]), started.child.name, text)
+        return Outcome(str(act["step"]), started.child.name, text)
 
-    def apply(self, training: Controls) -> Applied:
+    def apply(self, training: Controls) -> Outcome:
         """A living training cannot start itself again."""
         raise NotApplicable("twin is started by who asks for it, not by the training")

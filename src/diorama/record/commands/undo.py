@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...core.knobs import knob
-from . import Applied, Command
+from . import Command, Outcome
 
 if TYPE_CHECKING:
     from ..controls import Controls
@@ -29,8 +29,8 @@ class UndoCommand(Command):
         None, "The number of the command to take back; the newest in force when left out.", kind="integer", low=1, main=True
     )
 
-    def apply(self, training: Controls) -> Applied:
+    def apply(self, training: Controls) -> Outcome:
         """Take it back."""
         act, said = training.take_back(self.command)
         text = f"took back command {act.number}, {act.name} of step {act.step} ({act.text.partition(';')[0]})"
-        return Applied("in force", "taken back", f"{text}; {said}" if said else text)
+        return Outcome("in force", "taken back", f"{text}; {said}" if said else text)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ...core.errors import UsageError
 from ...core.knobs import knob
 from ..acts import Setting, SettingsReversal
-from . import Applied, Command
+from . import Command, Outcome
 
 if TYPE_CHECKING:
     from ..controls import Controls
@@ -23,7 +23,7 @@ class UnruleCommand(Command):
     later = True
     rule: int = knob(1, "The rule's number.", low=1, main=True)
 
-    def apply(self, training: Controls) -> Applied:
+    def apply(self, training: Controls) -> Outcome:
         """Let it be in force no more."""
         known = training.rules.known
         if self.rule not in known:
@@ -31,4 +31,4 @@ class UnruleCommand(Command):
         rule = known[self.rule]
         training.put_rule(rule, False)
         undo = SettingsReversal([Setting(("rule", rule.number), partial(training.put_rule, rule), True, False)])
-        return Applied("in force", "ended", f"ended rule {rule.number} ({rule.told})", undo)
+        return Outcome("in force", "ended", f"ended rule {rule.number} ({rule.told})", undo)

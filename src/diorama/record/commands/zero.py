@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ...core.knobs import knob
 from ..acts import WeightsReversal
-from . import Applied, Command
+from . import Command, Outcome
 
 if TYPE_CHECKING:
     from ..controls import Controls
@@ -26,7 +26,7 @@ class ZeroCommand(Command):
     previewed = True
     unit: str = knob("", "Which unit, such as conv2/7.", kind="unit", main=True)
 
-    def apply(self, training: Controls) -> Applied:
+    def apply(self, training: Controls) -> Outcome:
         """Zero it."""
         from ...training.differences import changed
         from ...training.unit_weights import UnitWeights, check_forgets, forget
@@ -45,4 +45,4 @@ class ZeroCommand(Command):
 
         differences = changed(training.subject, [place for place, _ in unit.weights()], act)
         text = f"zeroed {unit.name} (its weights' length was {old:.4g}){unit.told()}"
-        return Applied(f"{old:.6g}", "0", text, WeightsReversal(differences))
+        return Outcome(f"{old:.6g}", "0", text, WeightsReversal(differences))

@@ -28,7 +28,7 @@ LONG = 48
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class Diagnosis:
     """One diagnosis: what it is, how bad (0 to 1), and what was seen that says so.
 
     All of it is checked when it is taken from a third party's finding: the types, that ``finding`` is the name that its own is registered under
@@ -56,9 +56,9 @@ class Found:
     """The view that shows it."""
 
 
-def checked(finding: Any, one: Any) -> Found:
+def checked(finding: Any, one: Any) -> Diagnosis:
     """What a finding gave. *Raises* Faulty, which names it, for what the page could not show or a person could not use."""
-    found: Found = sound(finding, given(finding, one, Found))
+    found: Diagnosis = sound(finding, given(finding, one, Diagnosis))
     if is_own(finding):
         return found
     try:
@@ -100,7 +100,7 @@ class Finding(Plugin):
         return super().flaw() or ill_formed(cls)
 
     @abstractmethod
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """Everything of this kind that the record shows; nothing when all is well."""
 
 
@@ -143,7 +143,7 @@ _SHIFTED = 0.9
 """Labels of which so many are the token behind the one that is read are next tokens."""
 
 
-class Judged(NamedTuple):
+class Judgement(NamedTuple):
     """How well the model does beside one that gives the same answer to everything."""
 
     learnt: bool | None
@@ -151,7 +151,7 @@ class Judged(NamedTuple):
     told: str = ""
 
 
-def judged(run: RunReader) -> Judged:
+def judged(run: RunReader) -> Judgement:
     """Whether a training has learnt already, by the probe set or by the labels of its batches.
 
     *Meaning* a loss below half of what one answer for all would have, or an accuracy that stands far above that of the most
@@ -160,21 +160,21 @@ def judged(run: RunReader) -> Judged:
     partner learns to be taken for real.
     """
     if len(series(run, "batch/judge")[0]):
-        return Judged(None, "it judges what another network makes, and answers the worse the better that one gets")
+        return Judgement(None, "it judges what another network makes, and answers the worse the better that one gets")
     floor, loss = floor_of(run), last(run, "probe/loss", 3)
     right, most = last(run, "batch/accuracy", 10), last(run, "batch/labels", 10)
     level, chance = (float(np.mean(values)) if len(values) >= 3 else np.nan for values in (right, most))
     told = chance < 0.9  # a batch of one label (a half of what a discriminator is shown) says nothing
     if told and level > chance + 0.5 * (1 - chance):
-        return Judged(True, f"{level:.0%} of the batches' answers are right, {chance:.0%} would be by one answer")
+        return Judgement(True, f"{level:.0%} of the batches' answers are right, {chance:.0%} would be by one answer")
     if isinstance(floor, int | float) and floor > 0 and len(loss):
         share = float(np.median(loss)) / floor
         if blind(run):
-            return Judged(True, "all inputs of the probe set are the same, so that no loss is lower than that of one answer for all")
-        return Judged(share < 0.5, f"the probe loss is {share:.0%} of what one answer for all would have")
+            return Judgement(True, "all inputs of the probe set are the same, so that no loss is lower than that of one answer for all")
+        return Judgement(share < 0.5, f"the probe loss is {share:.0%} of what one answer for all would have")
     if told:
-        return Judged(False, f"{level:.0%} of the batches' answers are right, {chance:.0%} would be by one answer")
-    return Judged(None)
+        return Judgement(False, f"{level:.0%} of the batches' answers are right, {chance:.0%} would be by one answer")
+    return Judgement(None)
 
 
 def floor_of(run: RunReader) -> Any:
@@ -183,7 +183,7 @@ def floor_of(run: RunReader) -> Any:
     return None if run.meta.get("doubt") or otherwise_scaled(run) else (run.meta.get("probe") or {}).get("floor")
 
 
-class Scaled(NamedTuple):
+class OtherScale(NamedTuple):
     """The true values of a regression, in the training's batches and in the probe set: their means and deviations."""
 
     step: int
@@ -191,7 +191,7 @@ class Scaled(NamedTuple):
     probe: tuple[float, float]
 
 
-def otherwise_scaled(run: RunReader) -> Scaled | None:
+def otherwise_scaled(run: RunReader) -> OtherScale | None:
     """That the probe set's true values are of another scale than the training's, as if one of the two alone were scaled; None where they are not,
     or it is not known. It rests on batches of a mean squared error."""
     like = run.meta.get("probe") or {}
@@ -205,7 +205,7 @@ def otherwise_scaled(run: RunReader) -> Scaled | None:
     # What differs from batch to batch as much as from the probe set is no scale.
     if np.ptp(means) > abs(middle - mean) and spreads.max() > spread / _SCALED and spreads.min() < spread * _SCALED:
         return None
-    return Scaled(int(steps[0]), (mean, std), (float(middle), float(spread)))
+    return OtherScale(int(steps[0]), (mean, std), (float(middle), float(spread)))
 
 
 _BATCHES, _SCALED, _SHIFTS = 3, 4.0, 3.0

@@ -9,7 +9,7 @@ import numpy as np
 from ...core.knobs import knob
 from ...core.selection import layer_key
 from ..ranges import LAST_BATCH
-from . import Finding, Found, last, layers_between, named, since, until_looked
+from . import Diagnosis, Finding, last, layers_between, named, since, until_looked
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -39,7 +39,7 @@ class BatchNormMismatch(Finding):
     readings: int = knob(5, "How many readings in a row.", low=2)
     begun: int = knob(50, "The step before which nothing is told.", low=0)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding for all layers that are concerned, the worst first."""
         seen: list[tuple[float, str, int]] = []
         began = _still_begun(run)
@@ -55,7 +55,7 @@ class BatchNormMismatch(Finding):
         names, first = [name for _, name, _ in seen], min(step for _, _, step in seen)
         many, slow = len(names) > 1, [name for name in names if name in began]
         why = f" After {run.last_step:,} steps {max(began[name] for name in slow):.0%} of where they began is in them still." if slow else ""
-        return [Found(
+        return [Diagnosis(
             self.name, 0.7, "Batch norm's running statistics are not the batches'",
             f"In {named(names)} the running mean and spread, which evaluation uses, {'have' if many else 'has'} not been those of the "
             f"training's batches since step {first}, so that the network answers otherwise in evaluation than it learns to.{why}{_harm(run)}",
@@ -65,7 +65,7 @@ class BatchNormMismatch(Finding):
             "Use the usual momentum (0.1), larger or better mixed batches, or estimate the statistics anew at the end.", "curves",
         )]
 
-    def _of_one_batch(self, run: RunReader) -> list[Found]:
+    def _of_one_batch(self, run: RunReader) -> list[Diagnosis]:
         """Statistics that each batch takes the place of: told where batches lie apart, which of the whole data they do not."""
         momenta = {str(layer["name"]): float(layer["momentum"]) for layer in run.meta.get("layers", ()) if layer.get("momentum", 0) >= LAST_BATCH}
         seen = [
@@ -77,7 +77,7 @@ class BatchNormMismatch(Finding):
             return []
         seen.sort(reverse=True)
         names, momentum = [name for _, name, _ in seen], max(momenta.values())
-        return [Found(
+        return [Diagnosis(
             self.name, 0.6, "Batch norm's running statistics are those of the last batch",
             f"In {named(names)} a momentum of {momentum:g} makes the running mean and spread, which evaluation uses, {momentum:.0%} those of the "
             f"last batch: what the network answers hangs on which examples that held.{_harm(run)}",

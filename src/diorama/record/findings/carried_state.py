@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...core.knobs import knob
-from . import Finding, Found, series
+from . import Diagnosis, Finding, series
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -24,13 +24,13 @@ class CarriedState(Finding):
     share: float = knob(0.8, "The share of rows that came again, and behind another row than before, from which on it is told.", low=0.0, high=1.0)
     readings: int = knob(3, "How many readings in a row.", low=1)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding."""
         steps, strange = series(run, "batch/strange")
         carried = series(run, "batch/carried")
         if len(strange) < self.readings or not carried[1][-self.readings :].all() or strange[-self.readings :].min() < self.share:
             return []
-        return [Found(
+        return [Diagnosis(
             self.name, 0.65, "Each text begins with the memory of another one",
             f"A recurrent layer begins each batch in the state in which it ended the one before, but the rows do not go on there: of those that "
             f"came again {strange[-1]:.0%} came behind another row than the first time.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...core.knobs import knob
-from . import Finding, Found, series, since
+from . import Diagnosis, Finding, series, since
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -26,7 +26,7 @@ class CollapsedCode(Finding):
     readings: int = knob(2, "How many readings in a row.", low=1)
     lasting: int = knob(40, "Over how many steps these must lie apart.", low=0)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding."""
         steps, active = series(run, "batch/code")
         if run.last_step < self.steps or len(active) < self.readings or active[-self.readings :].any():
@@ -35,7 +35,7 @@ class CollapsedCode(Finding):
         if steps[-1] - first < self.lasting:
             return []
         flat = int((steps >= first).sum())
-        return [Found(
+        return [Diagnosis(
             self.name, 0.7, "The code says nothing of the input",
             f"Since step {first} not one number of the code differs from example to example by more than its noise: the KL term pulls all "
             "means to 0, so that the decoder gets noise alone and makes much the same of everything.",

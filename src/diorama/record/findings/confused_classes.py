@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from ..misread_classes import LOOKS, Misread, misread, surely
-from . import Finding, Found, last, of_next_tokens, series
+from ..misread_classes import LOOKS, MisreadClass, misread, surely
+from . import Diagnosis, Finding, last, of_next_tokens, series
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -36,11 +36,11 @@ class ConfusedClasses(Finding):
     share: float = knob(0.5, "The share of a class that is answered as the other one.", low=0.1, high=1.0)
     readings: int = knob(12, "How many readings in a row.", low=3)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding, for the worst pair, of the training's batches or of the probe set."""
         return [] if of_next_tokens(run) else self._batches(run) or self._probe(run)
 
-    def _probe(self, run: RunReader) -> list[Found]:
+    def _probe(self, run: RunReader) -> list[Diagnosis]:
         """What the training's own labels call another class is right in its batches, and wrong in a probe set whose labels are right."""
         for one in misread(run, self.share):
             other = one.most
@@ -53,10 +53,10 @@ class ConfusedClasses(Finding):
             return [self._told(run, here, other, shares, here.lasts and sure)]
         return []
 
-    def _told(self, run: RunReader, one: Misread, other: int, shares: Floats, sure: bool) -> Found:
+    def _told(self, run: RunReader, one: MisreadClass, other: int, shares: Floats, sure: bool) -> Diagnosis:
         names = run.meta.get("classes") or []
         said, first, right = (one.said(names), one.said(names, other)), int(one.steps[0]), float(one.rest.min())
-        return Found(
+        return Diagnosis(
             self.name, 0.6 if sure else 0.4, f"{said[0]} is taken for {said[1]}",
             f"From step {first:,} to step {int(one.steps[-1]):,} {shares.min():.0%} or more of the probe set's {one.of} of {said[0]} were answered "
             f"as {said[1]}, {shares[-1]:.0%} at the last look, though {'all' if right == 1 else f'{right:.0%} or more'} of the others were right."
@@ -69,7 +69,7 @@ class ConfusedClasses(Finding):
             f"Look at the training's examples of {said[0]}: are many of them labelled {said[1]}, or are there few of them?", "confusion",
         )
 
-    def _batches(self, run: RunReader) -> list[Found]:
+    def _batches(self, run: RunReader) -> list[Diagnosis]:
         steps, share = series(run, "batch/confused")
         one, other = series(run, "batch/confused/from")[1], series(run, "batch/confused/as")[1]
         if not (self.readings <= len(share) == len(one) == len(other)):
@@ -89,7 +89,7 @@ class ConfusedClasses(Finding):
         lasts = steps[-1] - first >= first - steps[0] and float(np.mean(recent[-3:])) >= _STAYS * float(recent.max())
         beside = "" if lasts else self._beside(run, int(one[-1]), int(other[-1]))
         lasts = lasts or bool(beside)
-        return [Found(
+        return [Diagnosis(
             self.name, 0.6 if lasts else 0.4, f"{said[0]} is taken for {said[1]}",
             f"{share[-1]:.0%} of the examples of {said[0]} in the training's batches are answered as {said[1]}, though {right:.0%} "
             f"of all answers are right.{beside}",

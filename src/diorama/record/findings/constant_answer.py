@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from . import Finding, Found, floor_of, last, series, since
+from . import Diagnosis, Finding, floor_of, last, series, since
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -27,7 +27,7 @@ class ConstantAnswer(Finding):
     share: float = knob(0.98, "The share of one answer from which on it is told.", low=0.5, high=1.0)
     readings: int = knob(10, "How many readings in a row.", low=2)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding."""
         steps, answers = series(run, "batch/answers")
         labels = last(run, "batch/labels", self.readings)
@@ -40,7 +40,7 @@ class ConstantAnswer(Finding):
             return []
         first = since(steps, answers >= 0.9)
         heard = self._heard(run, first)
-        return [Found(
+        return [Diagnosis(
             self.name, 0.3 if heard else 0.75, "It always gives the same answer",
             f"Since step {first} {recent.mean():.0%} of the answers to a batch are the same class, while the most frequent label "
             f"makes up {truth:.0%}." + (f" The input has a say all the same: {heard}." if heard else ""),
@@ -50,12 +50,12 @@ class ConstantAnswer(Finding):
             else "Look for dead or saturated layers and for inputs that are all alike; lower the rate, or begin anew.", "confusion",
         )]
 
-    def _frequent(self, run: RunReader, steps: Steps, answers: Floats, truth: float) -> list[Found]:
+    def _frequent(self, run: RunReader, steps: Steps, answers: Floats, truth: float) -> list[Diagnosis]:
         """One class is most of the labels, and is answered throughout: nothing that is wrong by itself, and nothing of the others is learnt."""
         right, first = last(run, "batch/accuracy", self.readings), since(steps, answers >= 0.9)
         if len(answers) < 2 * self.readings or answers[-2 * self.readings :].min() < self.share or right.mean() > truth + _BETTER * (1 - truth):
             return []
-        return [Found(
+        return [Diagnosis(
             self.name, 0.4, "Only the most frequent class is ever answered",
             f"Since step {first} {answers[-self.readings :].mean():.0%} of the answers to a batch are one class, which {truth:.0%} of the labels "
             f"are: {right.mean():.0%} of the answers are right without the others being told at all.",
@@ -77,7 +77,7 @@ class ConstantAnswer(Finding):
         order = last(run, "batch/order", self.readings)
         return f"right answers are surer than wrong ones in {order.mean():.0%} of all pairs" if len(order) and order.mean() > _SURER else ""
 
-    def _number(self, run: RunReader) -> list[Found]:
+    def _number(self, run: RunReader) -> list[Diagnosis]:
         spread = (run.meta.get("probe") or {}).get("spread")
         steps, within = series(run, "batch/within")
         if not spread:
@@ -85,7 +85,7 @@ class ConstantAnswer(Finding):
         if len(within) < self.readings or not within[-self.readings :].max() < 0.02 * spread:
             return []
         first = since(steps, within < 0.02 * spread)
-        return [Found(
+        return [Diagnosis(
             self.name, 0.7, "It always gives the same answer",
             f"Since step {first} the answers of a batch differ by {within[-1]:.2g} (standard deviation), the true values of the "
             f"probe set by {spread:.2g}.",
@@ -94,7 +94,7 @@ class ConstantAnswer(Finding):
             "Look for dead or saturated layers, for inputs that are all alike, and at the scale of the targets.", "examples",
         )]
 
-    def _made(self, steps: Steps, within: Floats, between: tuple[Steps, Floats]) -> list[Found]:
+    def _made(self, steps: Steps, within: Floats, between: tuple[Steps, Floats]) -> list[Diagnosis]:
         """What a network makes that has no labels, as a picture, is the same for all its inputs; it was not in the beginning."""
         if len(within) < 2 * self.readings or not np.array_equal(steps, between[0]):
             return []
@@ -102,7 +102,7 @@ class ConstantAnswer(Finding):
         if not share[-self.readings :].max() < _SAME or share[:3].max() < _BEGAN * share[-1]:
             return []
         first = since(steps, share < _SAME)
-        return [Found(
+        return [Diagnosis(
             self.name, 0.75, "It makes the same of everything",
             f"Since step {first} what it answers to the examples of a batch differs by {within[-1]:.2g} (standard deviation from example to "
             f"example), the numbers of one answer among each other by {between[1][-1]:.2g}; in the beginning it was {within[:3].max():.2g}.",

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...core.knobs import knob
 from ...core.numerals import plain
-from . import Finding, Found, series
+from . import Diagnosis, Finding, series
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -29,7 +29,7 @@ class CriticNotHeld(Finding):
     grown: float = knob(30.0, "How many times as steep as in the beginning it must have become.", low=1.0)
     readings: int = knob(5, "Of how many readings the median is judged.", low=1)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding."""
         steps, steep = series(run, "batch/steep")
         if len(steep) < 2 * self.readings or not np.isfinite(steep).all():
@@ -38,7 +38,7 @@ class CriticNotHeld(Finding):
         if now < self.steep or now < self.grown * first:
             return []
         since = int(steps[int(np.argmax(steep >= self.steep))])
-        return [Found(
+        return [Diagnosis(
             self.name, 0.7, "Nothing holds the critic's slope",
             plain(
                 f"From one example to the next its score changes {now:,.3g} times as much as the input does, and it did {first:.2g} times in the "

@@ -9,7 +9,7 @@ import numpy as np
 from ...core.knobs import knob
 from ...core.numerals import counted
 from ...core.selection import layer_key
-from . import Finding, Found, floor_of, last, last_made, series, since
+from . import Diagnosis, Finding, floor_of, last, last_made, series, since
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -26,11 +26,11 @@ class CutAnswers(Finding):
     share: float = knob(0.1, "The share of answers from which on it is told.", low=0.0, high=1.0)
     readings: int = knob(5, "How many readings in a row.", low=2)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding."""
         return self._scores(run) or self._bounded(run) or self._values(run)
 
-    def _scores(self, run: RunReader) -> list[Found]:
+    def _scores(self, run: RunReader) -> list[Diagnosis]:
         """The last layer makes a score of each class, a ReLU cuts it at 0, and some classes never come above."""
         classes = len((run.meta.get("probe") or {}).get("balance") or ())
         end = last_made(run)
@@ -41,7 +41,7 @@ class CutAnswers(Finding):
         if len(late) < self.readings or not late.min() * classes > 0.99:
             return []
         first, count = since(steps, dead * classes > 0.99), round(float(late.min()) * classes)
-        return [Found(
+        return [Diagnosis(
             self.name, 0.7, "Scores of classes are cut off",
             f"The scores come out of a ReLU: what lies below 0 is cut off, and since step {first} {counted(count, 'classes')} of {classes} or more "
             "had the score 0 for every example of a batch. No gradient comes back from them, so that they are hardly ever learnt.",
@@ -50,7 +50,7 @@ class CutAnswers(Finding):
             "Leave out the ReLU at the end: a loss over classes wants scores of either sign.", "confusion",
         )]
 
-    def _bounded(self, run: RunReader) -> list[Found]:
+    def _bounded(self, run: RunReader) -> list[Diagnosis]:
         """The numbers come out of a sigmoid or a tanh, and true ones lie beyond its ends."""
         end, probe = last_made(run), run.meta.get("probe") or {}
         low, high = _ENDS.get(str(end.get("squashed")), (-np.inf, np.inf))
@@ -61,7 +61,7 @@ class CutAnswers(Finding):
             return []  # what comes out may still be scaled
         if not ends or not spread or not (ends[0] < low - 0.1 * spread or ends[1] > high + 0.1 * spread):
             return []
-        return [Found(
+        return [Diagnosis(
             self.name, 0.7, "The answers cannot reach the true values",
             f"The answers come out of a {end['squashed']}, so that they lie from {low:g} to {high:g}; the true values of the probe set mostly lie "
             f"from {ends[0]:.3g} to {ends[1]:.3g}.",
@@ -70,7 +70,7 @@ class CutAnswers(Finding):
             "Leave out the function at the end, choose one whose range holds all true values, or scale these into its range.", "examples",
         )]
 
-    def _values(self, run: RunReader) -> list[Found]:
+    def _values(self, run: RunReader) -> list[Diagnosis]:
         """A number that many answers of a regression are, and beyond which there are true ones."""
         steps, part = series(run, "batch/cut")
         at, side, probe = series(run, "batch/cut_at")[1], series(run, "batch/cut_side")[1], run.meta.get("probe") or {}
@@ -83,7 +83,7 @@ class CutAnswers(Finding):
         if not high[-self.readings :].all() or not beyond > 0.1 * spread:
             return []
         first, usual = since(steps, high), float(np.mean(part[-self.readings :]))
-        return [Found(
+        return [Diagnosis(
             self.name, 0.7, "Answers are cut off",
             f"Since step {first} {usual:.0%} of the answers of a batch are exactly {end:.3g}, while true values of the probe set lie "
             f"{'down' if below else 'up'} to {ends[0] if below else ends[1]:.3g} and beyond. No gradient comes back from them.",

@@ -9,7 +9,7 @@ import numpy as np
 from ...core.knobs import knob
 from ...core.numerals import percent
 from ...core.selection import layer_key
-from . import Finding, Found, called, layers_between, named, series, since
+from . import Diagnosis, Finding, called, layers_between, named, series, since
 from . import last as last_of
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class DeadUnits(Finding):
     growth: float = knob(0.05, "By which share of the units it must have grown to be an alarm.", low=0.0, high=1.0)
     readings: int = knob(3, "How many readings in a row.", low=1)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding for each layer in which the units die first."""
         order = {layer["name"]: layer.get("order", 0) for layer in run.meta.get("layers", ())}
         plain = {layer.get("name") for layer in run.meta.get("layers", ()) if not _rectified(layer)}
@@ -83,7 +83,7 @@ class DeadUnits(Finding):
                 continue
             now, first = float(last[-1]), since(steps, values >= lowest)  # of the number that is told, not of the first few units
             gone = lowest >= _ALMOST_ALL and any(weight.startswith(f"{name}.") for weight, *_ in run.meta.get("parameters", ()))
-            found.append(Found(
+            found.append(Diagnosis(
                 self.name, _severity(lowest, grown), f"{percent(now, 3)} of {called(name)} is dead",
                 f"{percent(now, 3)} of the units of {called(name)} answered nothing to all examples that {_came(steps, late)}"
                 + (f", {percent(lowest, 3)} or more since step {first}" if now > lowest else f", and have not since step {first}")
@@ -95,7 +95,7 @@ class DeadUnits(Finding):
             ))
         if calm:
             told = named([f"{called(name)} ({percent(share, 3)})" for name, share in calm])
-            found.append(Found(
+            found.append(Diagnosis(
                 self.name, 0.1, "Some units are silent", f"Units of {told} answered nothing to all examples that were read "
                 f"last: about as many as at the first reading, that of step {began:,}, or fewer. "
                 + ("What died before it is among them and was not seen to: a learning rate that is too high kills units in the first steps. "
@@ -105,11 +105,11 @@ class DeadUnits(Finding):
             ))
         return found
 
-    def _rising(self, name: str, steps: Steps, values: Floats) -> Found:
+    def _rising(self, name: str, steps: Steps, values: Floats) -> Diagnosis:
         """Units that have just fallen silent, and may answer again: told for what it costs so far, which is little."""
         few = slice(-self.readings, None)
         told = ", ".join(f"{percent(float(value), 3)} at step {int(step):,}" for step, value in zip(steps[few], values[few], strict=True))
-        return Found(
+        return Diagnosis(
             self.name, 0.2, f"More units of {called(name)} are silent", f"{percent(float(values[-1]), 3)} of the units of {called(name)} answered "
             f"nothing to all examples that were read last, and {percent(float(values[0]), 3)} at the first reading, that of step {int(steps[0]):,}. "
             f"It is an alarm once {self.readings} readings in a row have it.",

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...core.knobs import knob
 from ...core.selection import layer_key
-from . import ALARM, Finding, Found, last, named, until_looked
+from . import ALARM, Diagnosis, Finding, last, named, until_looked
 from .stalled_learning import StalledLearning
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class DropoutTooStrong(Finding):
     least: float = knob(0.75, "The share that a layer must drop.", low=0.0, high=1.0)
     gap: float = knob(0.2, "By how much fewer answers must be right in training; half as much where nine of ten are dropped.", low=0.0, high=1.0)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding for all layers that are concerned."""
         strong = [(str(name), float(share)) for name, share in run.meta.get("dropouts") or () if share >= self.least]
         right, held = until_looked(run, "batch/accuracy", 10), last(run, "probe/accuracy", 1)
@@ -47,7 +47,7 @@ class DropoutTooStrong(Finding):
             told = ", and nothing is learnt, with it or without"
         else:
             return []
-        return [Found(
+        return [Diagnosis(
             self.name, 0.7, f"{named(names)} {drops} nearly everything",
             f"{named(names)} {drops} {max(share for _, share in strong):.0%} of what {it} given{told}.",
             f"share that is dropped: {', '.join(f'{name} {share:g}' for name, share in strong[:4])}",

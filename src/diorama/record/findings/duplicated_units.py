@@ -12,7 +12,7 @@ from ...core.errors import DioramaError
 from ...core.knobs import knob
 from ...core.selection import number_key
 from ..clipping import clipped_at
-from . import Finding, Found, called, from_zero, layer_of, named, resting
+from . import Diagnosis, Finding, called, from_zero, layer_of, named, resting
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -49,7 +49,7 @@ class DuplicatedUnits(Finding):
 
     share: float = knob(0.2, "The share of a layer's units that must have a twin.", low=0.0, high=1.0)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding for all layers that are concerned."""
         steps = run.snapshots
         sizes = [int(np.prod(shape)) for _, shape, _ in run.meta.get("parameters", ())]
@@ -62,7 +62,7 @@ class DuplicatedUnits(Finding):
         since = _since(run, steps, list(told))
         names = sorted(told, key=lambda name: -told[name])
         worst, layers = names[0], list(dict.fromkeys(name.rpartition(".")[0] or name for name in names))
-        return [Found(
+        return [Diagnosis(
             self.name, 0.5 + 0.3 * told[worst], "Units are copies of each other",
             f"{now[worst][0]} of the {now[worst][1]} units of {called(layers[0])} have {now[worst][2]}, so that their answers tell the next "
             f"layer nothing that the other's do not; concerned {'is' if len(layers) == 1 else 'are'} {named(layers)}.",

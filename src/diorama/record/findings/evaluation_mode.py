@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..facts import learnable
-from . import Finding, Found, series, since
+from . import Diagnosis, Finding, series, since
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -23,7 +23,7 @@ class EvaluationMode(Finding):
 
     rests = ("batch/eval:2",)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding."""
         steps, mode = series(run, "batch/eval")
         # At the third reading in a row, or at the second where there was never another.
@@ -32,7 +32,7 @@ class EvaluationMode(Finding):
         first = since(steps, mode > 0)
         still = len((run.meta.get("held") or {}).get("still", ()))
         tuned = 2 * still > len(learnable(run.meta))  # most of it rests: then this is how one tunes the rest
-        return [Found(
+        return [Diagnosis(
             self.name, 0.3 if tuned else 0.75, "It is trained in evaluation mode",
             f"{'At every reading' if mode.all() else f'Since step {first}'} the network stood in evaluation mode while it was trained: "
             "nothing is dropped, and a batch norm uses its running statistics and no longer renews them.",

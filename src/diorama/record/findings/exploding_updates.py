@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from . import Finding, Found, from_zero, layer_of, matrices, named, series, series_between, since
+from . import Diagnosis, Finding, from_zero, layer_of, matrices, named, series, series_between, since
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -28,7 +28,7 @@ class ExplodingUpdates(Finding):
     readings: int = knob(3, "How many readings in a row.", low=1)
     most: float = knob(0.5, "The ratio from which on it is an alarm even where the loss falls.", low=0.0, log=True)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding for all weights that are concerned."""
         # Biases, and one half of an adapter, start at zero, where any update is large.
         weights = matrices(run).keys() - from_zero(run)
@@ -44,7 +44,7 @@ class ExplodingUpdates(Finding):
         calm = worst < self.most and _falls(run)
         factor = float(f"{min(0.5, 0.01 / worst):.1g}") if np.isfinite(worst) else 0.1
         severity = 0.4 if calm else float(min(1.0, 0.6 + 0.2 * np.log10(max(worst / self.ratio, 1))))
-        return [Found(
+        return [Diagnosis(
             self.name, severity, "Updates are large" if calm else "Updates are too large",
             f"Since step {first} each step changes {named([name for _, name, _ in bad])} by up to {worst:.0%} "
             "of the weights' own "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...core.selection import layer_key
 from ...model.low_rank_pair import pair
-from . import Finding, Found, layer_of, named
+from . import Diagnosis, Finding, layer_of, named
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -23,7 +23,7 @@ class FrozenLayer(Finding):
 
     rests = ("held",)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One calm line for all of them."""
         held = run.meta.get("held") or {}
         tuned = _tuned(run.meta.get("parameters") or (), [str(name) for name in held.get("still", ())])
@@ -35,7 +35,7 @@ class FrozenLayer(Finding):
         be, do, own = ("is", "does", "its") if len(keys) == 1 else ("are", "do", "their")
         if (weights := _weights_alone(run, keys)) is not None:
             return [weights]
-        return [Found(
+        return [Diagnosis(
             self.name, 0.05, f"{names} {be} frozen", f"{names} {do} not learn, on purpose: "
             f"{'by the command freeze' if run.frozen() else f'{own} parameters want no gradient'}.",
             "1 layer is frozen" if len(keys) == 1 else f"{len(keys)} layers are frozen", tuple(keys), None, 0, "Certain.",
@@ -43,7 +43,7 @@ class FrozenLayer(Finding):
         )]
 
 
-def _weights_alone(run: RunReader, keys: Sequence[str]) -> Found | None:
+def _weights_alone(run: RunReader, keys: Sequence[str]) -> Diagnosis | None:
     """Where in each of these layers something still learns (its bias, the scale of a norm): that the weights alone stand still."""
     held = run.meta.get("held") or {}
     still = {str(name) for name in held.get("still", ())}
@@ -53,7 +53,7 @@ def _weights_alone(run: RunReader, keys: Sequence[str]) -> Found | None:
         return None
     names, wanted = named([key.partition(":")[2] for key in keys]), sorted({name.rpartition(".")[2] for name in learning})
     what = "biases" if wanted == ["bias"] else f"parameters named {' and '.join(wanted[:2])}"
-    return Found(
+    return Diagnosis(
         "frozen_layer", 0.05, "Most weights are frozen" if 2 * len(still) >= len(every) else "Some weights are frozen",
         f"In {names} only the {what} learn: the other parameters want no gradient.",
         f"{len(learning)} of {len(every)} parameters want a gradient", tuple(keys), None, 0, "Certain; whether it is meant so cannot be told.",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from . import Finding, Found, series
+from . import Diagnosis, Finding, series
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -26,7 +26,7 @@ class GradientOverflow(Finding):
 
     least: float = knob(1.0, "The scale below which it is told.", low=0.0, log=True)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding."""
         steps, scale = series(run, "loss_scale")
         if len(scale) < 2 or not scale[-1] < self.least:
@@ -34,7 +34,7 @@ class GradientOverflow(Finding):
         with np.errstate(divide="ignore"):
             halved = int(np.round(np.log2(scale.max() / max(scale[-1], 1e-300))))
         first = int(steps[int(np.argmax(scale < self.least))])
-        return [Found(
+        return [Diagnosis(
             self.name, 0.8, "Gradients overflow",
             f"The loss scale fell from {scale.max():g} to {scale[-1]:g}, by about {halved} halvings. Each halving is a step that "
             f"was left out, since its gradients were infinite or NaN.{_place(run)}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import Finding, Found, named
+from . import Diagnosis, Finding, named
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -19,7 +19,7 @@ class IdleOptimizer(Finding):
 
     rests = ("held",)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding for all of them."""
         idle = run.meta.get("idle") or []
         if not idle or not run.last_step > 0:
@@ -27,7 +27,7 @@ class IdleOptimizer(Finding):
         first = min(idle, key=lambda each: int(each["since"]))
         since, latest = int(first["since"]), " at the latest" * bool(first.get("latest"))
         names = named([str(each["optimizer"]) for each in idle])
-        return [Found(
+        return [Diagnosis(
             self.name, 0.8, f"{names} steps no more, and the weights move all the same",
             f"Since step {since}{latest} no step of {names} was seen, and the weights that it holds moved: something else "
             "moves them (another optimizer that the loop made, or the loop by hand), so that learning rate, gradients and updates are not recorded, "

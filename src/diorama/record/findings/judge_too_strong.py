@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from . import Finding, Found, series, since
+from . import Diagnosis, Finding, series, since
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -27,7 +27,7 @@ class JudgeTooStrong(Finding):
     apart: float = knob(0.97, "The share of right answers from which on it is told.", low=0.5, high=1.0)
     readings: int = knob(8, "Of how many readings the medians are judged.", low=1)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding."""
         steps, fooled = series(run, "batch/fooled")
         at, apart = series(run, "batch/apart")
@@ -40,7 +40,7 @@ class JudgeTooStrong(Finding):
         if not bad[-1]:
             return []
         first, last = since(steps[: len(bad)], bad), fooled[-self.readings :]
-        return [Found(
+        return [Diagnosis(
             self.name, 0.6, "The judge is too strong for what it judges",
             f"Since step {first} this network knows what another one makes for what it is: in the median of the last readings it gives it a "
             f"chance of {chance[-1]:.2%} to be real, and answers {right[-1]:.1%} of its own examples rightly. Its partner "

@@ -9,7 +9,7 @@ import numpy as np
 from ...core.knobs import knob
 from ...core.selection import number_key
 from ..misread_classes import surely
-from . import Finding, Found, called, last, of_next_tokens, series
+from . import Diagnosis, Finding, called, last, of_next_tokens, series
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -58,11 +58,11 @@ class LabelNoise(Finding):
     window: int = knob(10, "Readings that are pooled.", low=2)
     looks: int = knob(3, "Looks at a probe set that is trained on, at each of which it must be so.", low=2)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding, at the first readings that show it."""
         return [] if of_next_tokens(run) else self._in_batches(run) or self._in_probe(run)  # of tokens several are right
 
-    def _in_probe(self, run: RunReader) -> list[Found]:
+    def _in_probe(self, run: RunReader) -> list[Diagnosis]:
         """The training's own examples of the probe set: each has an answer of its own, without what training adds to batches."""
         data = run.meta.get("steered") or {}
         if 2 * int(data.get("matched", 0)) <= int(data.get("probe", 0)) or "examples/margin" not in run.row_names or data.get("relabelled"):
@@ -86,7 +86,7 @@ class LabelNoise(Finding):
         suspects = np.argsort(np.where(np.isfinite(margin), margin, np.inf), kind="stable")[: int((margin < 0).sum())]
         share, (sure, firm, order) = len(suspects) / int(np.isfinite(margin).sum()), told[-1]
         near = _sided(run)
-        return [Found(
+        return [Diagnosis(
             self.name, float(min(0.8, 0.5 + share)) if near else _CALM,
             "Some labels are likely wrong" if near else "Some labels may be wrong",
             f"{len(suspects)} of the {int(np.isfinite(margin).sum()):,} examples of the training's own that the probe set holds are answered against "
@@ -98,7 +98,7 @@ class LabelNoise(Finding):
             "Look at the examples with the largest loss, and relabel or drop those whose label is wrong.", "examples",
         )]
 
-    def _in_batches(self, run: RunReader) -> list[Found]:
+    def _in_batches(self, run: RunReader) -> list[Diagnosis]:
         """By the batches of the training."""
         steps, count = series(run, "batch/count")
         places = {int(step): k for k, step in enumerate(steps)}
@@ -137,7 +137,7 @@ class LabelNoise(Finding):
         first = int(at[known][k])
         near = _sided(run) or _held_better(run, first, float(share[hits].mean()))
         apart = "" if near else _answered_otherwise(run)
-        return [Found(
+        return [Diagnosis(
             self.name, float(min(0.85, 0.5 + share[hits].max())) if near else _CALM,
             "Some labels are likely wrong" if near else "Some labels may be wrong",
             f"About {share[k]:.0%} of the training's answers were wrong around step {int(at[known][k + self.window - 1])}, and nearly as sure as the "
@@ -149,7 +149,7 @@ class LabelNoise(Finding):
         )]
 
 
-    def _beside_the_probe(self, run: RunReader, at: np.ndarray, total: dict[str, np.ndarray]) -> list[Found]:
+    def _beside_the_probe(self, run: RunReader, at: np.ndarray, total: dict[str, np.ndarray]) -> list[Diagnosis]:
         """A short training has few readings; there the probe set is the second witness, of which far more is answered right."""
         few = slice(-_FEW, None)
         looks, held = series(run, "probe/accuracy")
@@ -170,7 +170,7 @@ class LabelNoise(Finding):
         if probe - (1 - share) < max(_GAP, 4 * error) or chance >= self.order or sure < _AS_SURE * firm:
             return []
         apart = _answered_otherwise(run)
-        return [Found(
+        return [Diagnosis(
             self.name, _CALM if apart else float(min(0.8, 0.45 + share)), "Some labels may be wrong" if apart else "Some labels are likely wrong",
             f"Since step {int(at[few][0])} {share:.0%} of the training's answers were wrong by their labels, and of the probe set's at most "
             f"{1 - probe:.0%}; the wrong ones were nearly as sure as the right ones ({sure:.0%} against {firm:.0%} on average)"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from . import Finding, Found, floor_of, judged, last, layer_of, matrices, named, series, series_between
+from . import Diagnosis, Finding, floor_of, judged, last, layer_of, matrices, named, series, series_between
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -29,7 +29,7 @@ class LargeFirstWeights(Finding):
     gain: float = knob(4.0, "How many times as large as what keeps a signal's size weights are from which on they are told.", low=1.5, log=True)
     loss: float = knob(10.0, "How many times the loss of one answer for all the first loss is.", low=2.0, log=True)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding for all weights that are concerned."""
         floor = floor_of(run)
         steps, seen = series(run, "probe/loss")
@@ -44,7 +44,7 @@ class LargeFirstWeights(Finding):
             return []
         now = float(np.median(last(run, "probe/loss", 3)))
         names = [name for _, name in gains]
-        return [Found(
+        return [Diagnosis(
             self.name, 0.3 if judged(run).learnt else 0.7 if now > floor else 0.4, "Weights began too large",
             f"{named(names)} began with weights up to {gains[0][0]:.2g} times as large as what keeps a signal's size (0.6 to 1.4 times is usual), so "
             f"that the first answers were far off: the probe loss began at {seen[0]:.3g}, where one answer for all would have {floor:.3g}, and is "

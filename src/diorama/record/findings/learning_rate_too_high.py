@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ...core.knobs import knob
-from . import Finding, Found, floor_of, from_zero, judged, last, learning, matrices, series, series_between
+from . import Diagnosis, Finding, floor_of, from_zero, judged, last, learning, matrices, series, series_between
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -41,7 +41,7 @@ class LearningRateTooHigh(Finding):
     ratio: float = knob(0.02, "The median ratio of update to weights from which on it is told.", low=0.0, log=True)
     steps: int = knob(50, "Steps that a run must have for this to be told.", low=10)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding."""
         table = learning(run, "updates/", "/ratio")
         steps, loss = series(run, "loss")
@@ -81,7 +81,7 @@ class LearningRateTooHigh(Finding):
             seen = f"norm of a weight at the first reading beside that at the beginning: up to {grown:.3g}"
         more = added(run)
         factor = float(f"{min(0.5, 2e-3 / usual):.1g}") if usual > self.ratio else 0.01
-        return [Found(
+        return [Diagnosis(
             self.name, 0.7 if known.learnt is False else 0.4, f"The learning rate {'is' if known.learnt is False else 'may be'} too high",
             f"{told}, and the loss is {now:.3g} where it began "
             f"at {began:.3g}{f', after it had been thrown up to {peak:.3g}' if thrown else ''}"
@@ -101,33 +101,33 @@ def _falls(run: RunReader) -> bool:
     return len(seen) >= _LOOKS and steps[0] <= 1 and bool(np.isfinite(seen).all()) and bool((np.diff(seen) < 0).all())
 
 
-class Added(NamedTuple):
+class StepGain(NamedTuple):
     """What makes steps larger than the rate alone."""
 
     told: str = ""
     helps: str = ""
 
 
-def added(run: RunReader) -> Added:
+def added(run: RunReader) -> StepGain:
     """That a step adds up the losses of many passes, or of all examples of a batch, where their mean is usual: told by what the loss of a pass weighs
     in its gradient."""
     passes, weight, count = (last(run, f"batch/{name}", 10) for name in ("passes", "weight", "count"))
     if not len(passes) or not len(weight) or not len(count):
-        return Added()
+        return StepGain()
     many, usual, rows = float(np.median(passes)), float(np.median(weight)), float(np.median(count))
     alike = np.mean(passes == many) >= _MOSTLY  # a look at other data within a step counts as passes too
     if many >= _MANY and alike and abs(usual - 1) < _EXACT:
-        return Added(
+        return StepGain(
             f" Each step adds up the gradients of {many:.0f} passes, and the loss of a pass is not divided by their number: steps are as large as "
             f"with {many:.0f} times the rate.", f"Divide the loss of each pass by {many:.0f}. ",
         )
     if rows >= _MANY and abs(usual / rows - 1) < _EXACT:
-        return Added(
+        return StepGain(
             f" The loss is the sum over the {rows:.0f} labels of a batch, where their mean is usual: steps are as large as with "
             f"{rows:.0f} times the rate.",
             "Take the mean over the batch. ",
         )
-    return Added()
+    return StepGain()
 
 
 def _inputs(run: RunReader) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from ...core.knobs import knob
 from ...core.numerals import counted
 from ..ranges import NOTHING
-from . import Finding, Found, Judged, acts_between, judged, learning, series, series_between
+from . import Diagnosis, Finding, Judgement, acts_between, judged, learning, series, series_between
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -53,7 +53,7 @@ class LearningRateTooLow(Finding):
     ratio: float = knob(3e-5, "The median ratio of update to weights below which it is told.", low=0.0, log=True)
     steps: int = knob(150, "Steps that a run must have for this to be told.", low=10)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding."""
         table = learning(run, "updates/", "/ratio")
         steps, loss = series(run, "loss")
@@ -79,7 +79,7 @@ class LearningRateTooLow(Finding):
             return self._fallen(run, len(loss), known)
         told = f" {known.told[0].upper()}{known.told[1:]}." if known.told else ""
         if clipped is not None:
-            return [Found(
+            return [Diagnosis(
                 self.name, 0.65, "Gradients are clipped to next to nothing",
                 f"At every reading {clipped.told}, to which something cuts them; so each step "
                 f"changes the weights by {usual:.1g} of their size (0.001 is usual), and in {len(loss)} steps the loss went from "
@@ -96,7 +96,7 @@ class LearningRateTooLow(Finding):
                 f"of {lost[0]}. Weights in float32 (with autocast) keep it."
             )
         sure = nothing or known.learnt is False
-        return [Found(
+        return [Diagnosis(
             self.name, 0.6 if sure else 0.4, f"The learning rate {'is' if sure else 'may be'} too low",
             f"Each step changes the weights by {usual:.1g} of their size (0.001 is usual), and in {len(loss)} steps the loss "
             f"went from {first:.3g} to {now:.3g}.{told}",
@@ -108,7 +108,7 @@ class LearningRateTooLow(Finding):
             f"Try a rate about {min(1000, max(10, 10 ** round(np.log10(1e-3 / max(usual, 1e-9))))):,} times higher.", "curves",
         )]
 
-    def _lowered(self, run: RunReader, values: Floats) -> list[Found]:
+    def _lowered(self, run: RunReader, values: Floats) -> list[Diagnosis]:
         """Commands, by hand or by a rule, brought the rate so low that nothing is learnt any more, whatever was learnt before."""
         steps, rate = series(run, "learning_rate")
         known = values[-3:][:, values.any(0)]
@@ -120,7 +120,7 @@ class LearningRateTooLow(Finding):
             return []
         rules = sorted({event.text.partition(" came true")[0] for event in run.events if event.kind == "rule" and event.name in _RATES})
         who = f"{counted(len(acts), 'commands')}" + (f" (by {', '.join(rules)})" if rules else "")
-        return [Found(
+        return [Diagnosis(
             self.name, 0.6 if rules else 0.4, "The learning rate was brought to next to nothing",
             f"{who} since step {acts[0].step} changed the learning rate, which is {rate[-1]:.2g} now and was {rate.max():.2g}. Each step changes the "
             f"weights by {usual:.1g} of their size (0.001 is usual): nothing is learnt any more.",
@@ -129,7 +129,7 @@ class LearningRateTooLow(Finding):
             "Take the acts back, or set another rate" + (", and end the rule or let it act a number of times (times)." if rules else "."), "curves",
         )]
 
-    def _rising(self, run: RunReader, steps: np.ndarray, moving: np.ndarray, known: Judged) -> list[Found]:
+    def _rising(self, run: RunReader, steps: np.ndarray, moving: np.ndarray, known: Judgement) -> list[Diagnosis]:
         """A warm-up that hardly begins: steps are next to nothing, or would need as many as no training has to become usual. Where nothing is
         learnt yet and steps are a small part of usual ones, it is said calmly how long it takes at that pace."""
         usual, now = float(np.nanmax(np.nanmedian(moving[-3:], 1))), int(steps[-1])
@@ -140,7 +140,7 @@ class LearningRateTooLow(Finding):
             return []
         rate = series(run, "learning_rate")[1]
         times = float(f"{_USUAL / usual:.1g}")
-        return [Found(
+        return [Diagnosis(
             self.name, 0.6 if long else 0.4, "The warm-up takes far too long" if long else "The rate still rises, and little is learnt yet",
             f"The learning rate still rises ({rate[-1]:.2g} after {now:,} steps), and each step changes the weights by {usual:.1g} of their size "
             f"({_USUAL:g} is usual). Where it rises as evenly on, that takes some {times:,.0f} times as many steps.",
@@ -149,7 +149,7 @@ class LearningRateTooLow(Finding):
             "Look over how many steps the schedule warms up, and whether it counts batches or epochs.", "curves",
         )]
 
-    def _fallen(self, run: RunReader, count: int, known: Judged) -> list[Found]:
+    def _fallen(self, run: RunReader, count: int, known: Judgement) -> list[Diagnosis]:
         """A schedule has brought the rate down before anything was learnt."""
         steps, rate = series(run, "learning_rate")
         if known.learnt is not False or len(rate) < self.steps or not rate.max() > 0:
@@ -158,7 +158,7 @@ class LearningRateTooLow(Finding):
         if not low[-1] or np.mean(low) < 0.5 or not low[-int(low.sum()) :].all():
             return []
         first = int(steps[-int(low.sum())])
-        return [Found(
+        return [Diagnosis(
             self.name, 0.7, "The learning rate fell too early",
             f"Since step {first} the rate has been below {_FALLEN:.0%} of its highest ({rate.max():.3g}; now {rate[-1]:.3g}), for "
             f"{np.mean(low):.0%} of all steps, and little is learnt: {known.told}.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import Finding, Found, series, since
+from . import Diagnosis, Finding, series, since
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -19,13 +19,13 @@ class LeftoverGradients(Finding):
 
     rests = ("batch/left:3",)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding."""
         steps, left = series(run, "batch/left")
         if len(left) < 3 or not left[-3:].all():
             return []
         first = since(steps, left > 0)
-        return [Found(
+        return [Diagnosis(
             self.name, 0.85, "Gradients are not set to nothing between steps",
             f"Since step {first} the gradients of the step before were still there when those of the next one came, at each reading: they add up, "
             "and the optimizer steps along the sum of all batches so far.",

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ...core.knobs import knob
 from ...core.selection import number_key
-from . import Finding, Found, acts_between, series
+from . import Diagnosis, Finding, acts_between, series
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -36,7 +36,7 @@ class LossSpikes(Finding):
     rests = ("loss:80",)
     part: float = knob(0.5, "The part of all that was learned by which the loss must rise.", low=0.05, high=1.0)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding, at the first jump."""
         steps, loss = series(run, "loss")
         width = max(10, len(loss) // 200)
@@ -62,7 +62,7 @@ class LossSpikes(Finding):
         severity = (0.7 if lasting else 0.55 if len(starts) > 1 or all_lost else 0.3) if supervised else 0.4
         if acts:
             act, count = acts[-1], len(acts)
-            return [Found(
+            return [Diagnosis(
                 self.name, 0.3, "The loss jumped back up after an act",
                 f"At step {at} the loss rose from {before[starts[0]]:.3g} to {blocks[starts[0]]:.3g}; it began at {first:.3g}. Beside it, after step "
                 f"{act.step}: {act.text.partition(';')[0]}" + (f" ({count} acts in all). " if count > 1 else ". ")
@@ -71,7 +71,7 @@ class LossSpikes(Finding):
                 (number_key("step", at),), None, at, "Sure that it jumped; likely by the act.",
                 "Let it learn on, or take the act back (Acts) where the loss does not come down.", "curves",
             )]
-        return [Found(
+        return [Diagnosis(
             self.name, severity, "The loss jumped back up",
             f"At step {at} the loss rose from {before[starts[0]]:.3g} to {blocks[starts[0]]:.3g}; it began at {first:.3g}. "
             + (f"That happened {len(starts)} times. " if len(starts) > 1 else "")

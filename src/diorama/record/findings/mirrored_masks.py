@@ -8,7 +8,7 @@ import numpy as np
 
 from ...core.knobs import knob
 from ..mirrors import WAYS
-from . import Finding, Found, last, series, since
+from . import Diagnosis, Finding, last, series, since
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -29,7 +29,7 @@ class MirroredMasks(Finding):
     share: float = knob(0.4, "How likely mirror images are answered, beside the masks themselves, from which on it is told.", low=0.0, high=1.0)
     readings: int = knob(8, "Readings that are pooled.", low=2)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding, since the first of an unbroken stretch of readings."""
         steps, shares = series(run, "batch/mirrored")
         ways = last(run, "batch/mirror_way", self.readings)
@@ -40,7 +40,7 @@ class MirroredMasks(Finding):
         way = list(WAYS)[int(np.bincount(ways.astype(np.int64)).argmax())]
         if usual < self.share or np.mean(recent > self.share / 2) < 0.75:
             return []
-        return [Found(
+        return [Diagnosis(
             self.name, 0.65, "Masks do not turn with their pictures",
             f"Where the mirror image of a mask lies ({way} exchanged), the answer is {usual:.0%} as likely as where the mask itself lies, both "
             "beside the places of other examples' masks: as if pictures were turned over and their masks were not.",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from . import Finding, Found, last, series
+from . import Diagnosis, Finding, last, series
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -28,7 +28,7 @@ class MismatchedShapes(Finding):
 
     readings: int = knob(5, "How many readings in a row.", low=2)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding."""
         steps, alike = series(run, "batch/alike")
         spread, within = (run.meta.get("probe") or {}).get("spread"), last(run, "batch/within", self.readings)
@@ -36,7 +36,7 @@ class MismatchedShapes(Finding):
             return []
         if np.mean(alike) < 0.9 or not alike[-self.readings :].all() or within.max() > _WIDE * spread:
             return []
-        return [Found(
+        return [Diagnosis(
             self.name, 0.85, "The loss compares every answer with every true value",
             "The loss pulls at each answer by how large it is and by nothing else, at every reading: each is compared with the true values "
             "of the whole batch, not with its own. All that can be learnt so is one answer for everything.",

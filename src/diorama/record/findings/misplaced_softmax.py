@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from . import Finding, Found, series, since
+from . import Diagnosis, Finding, series, since
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -40,7 +40,7 @@ class MisplacedSoftmax(Finding):
 
     readings: int = knob(5, "How many readings in a row.", low=2)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding."""
         steps, form = series(run, "batch/form")
         if len(form) < self.readings or not form[-1] or (form[-self.readings :] != form[-1]).any():
@@ -49,7 +49,7 @@ class MisplacedSoftmax(Finding):
             return []  # one score an example may lie between 0 and 1 by itself
         title, text, helps = _TOLD[int(form[-1])]
         first = since(steps, form == form[-1])
-        return [Found(
+        return [Diagnosis(
             self.name, 0.8, title, f"Since step {first} {text}.", f"readings at which it was so: {int(np.sum(form == form[-1]))} of {len(form)}",
             (), None, first, "Certain for the batches that were read.", helps, "confusion",
         )]

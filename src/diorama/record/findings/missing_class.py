@@ -8,7 +8,7 @@ import numpy as np
 
 from ...core.knobs import knob
 from ...core.selection import number_key
-from . import Finding, Found, last, series, series_between
+from . import Diagnosis, Finding, last, series, series_between
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -31,7 +31,7 @@ class MissingClass(Finding):
     due: float = knob(12.0, "How often it should have come among the labels that were read, by its share of the probe set.", low=1.0)
     examples: int = knob(5, "Examples of it in the probe set at least.", low=1)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding for all such classes."""
         steps, counts = series(run, "batch/count")
         shown = last(run, "batch/labels", 10)
@@ -47,7 +47,7 @@ class MissingClass(Finding):
             good = int((answers[-1][: len(labels)][there] == labels[there]).sum())
             right = f" Of these {there.sum():,} examples {f'{good:,}' if good else 'none'} {'are' if good > 1 else 'is'} answered rightly."
         said = ", ".join(told[:3]) + (f" and {len(told) - 3} more" if len(told) > 3 else "")
-        return [Found(
+        return [Diagnosis(
             self.name, 0.75, f"{'A class is' if one else 'Classes are'} missing in the training",
             f"{said} {'is' if one else 'are'} the label of {np.isin(labels, list(gone)).mean():.0%} of the probe set, and of none of the "
             f"{int(counts.sum()):,} labels that were read of the training's batches, up to step {int(steps[-1]):,}.{right}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import Finding, Found
+from . import Diagnosis, Finding
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -22,12 +22,12 @@ class MixedExamples(Finding):
 
     rests = ("examples", "steps:1")
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding."""
         told = str(run.meta.get("mixing") or "")
         if not told or run.meta.get("task") not in _EACH or not run.last_step > 0:
             return []
-        return [Found(
+        return [Diagnosis(
             self.name, 0.6, "Examples of a batch mix", f"{told[0].upper()}{told[1:]}.",
             "two examples of the probe set were answered together and alone, before the training", (), None, 0,
             "Certain for these; it may be meant, where a loss compares the examples of a batch.",

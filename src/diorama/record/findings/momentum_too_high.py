@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...core.knobs import knob
-from . import Finding, Found, judged, series
+from . import Diagnosis, Finding, judged, series
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -22,7 +22,7 @@ class MomentumTooHigh(Finding):
 
     least: float = knob(0.995, "The momentum (of Adam its first beta) from which on it is told.", low=0.0, high=1.0)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding."""
         momentum = float((run.meta.get("held") or {}).get("momentum", 0.0))
         count = len(series(run, "loss")[1])
@@ -32,7 +32,7 @@ class MomentumTooHigh(Finding):
         if known.learnt:
             return []
         lasts = f"about {1 / (1 - momentum):,.0f} steps" if momentum < 1 else "ever"
-        return [Found(
+        return [Diagnosis(
             self.name, 0.75 if known.learnt is False else 0.4, "Momentum is too high",
             f"With a momentum of {momentum:g} each gradient counts for {lasts}, and the training has taken {count:,}: it "
             "rushes on where it should have turned.",

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from ...core.selection import as_key, layer_key, number_key
 from ..batch_texts import MASKED
-from . import Finding, Found, layer_of, named, series_between
-from .learning_rate_too_high import Added, added
+from . import Diagnosis, Finding, layer_of, named, series_between
+from .learning_rate_too_high import StepGain, added
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -34,7 +34,7 @@ class NotFinite(Finding):
     broken = True
     rests = ("loss|weights/*/norm|gradients/*/norm|first_bad",)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding for all of them, at the step where the first appeared."""
         seen: list[tuple[int, str, str]] = []
         for name in run.series_names:
@@ -66,9 +66,9 @@ class NotFinite(Finding):
         back = f" The last snapshot before that is at step {before[-1]}." if before else ""
         skipped = fact is not None and bool(fact.get("skipped")) and not others
         empty = "" if fact or any("/" in name for name in others) else _without_labels(run, others, first)
-        more = Added() if empty or skipped else added(run)
+        more = StepGain() if empty or skipped else added(run)
         keys = [str(as_key("op", str(fact["op"])))] if fact and fact.get("op") else []
-        return [Found(
+        return [Diagnosis(
             self.name, 0.7 if skipped else 1.0, "NaN or infinite numbers",
             f"{began}{concerned}{f' {place_told(fact)}' if fact else ''}{f' {empty}' if empty else back}{more.told}",
             ", ".join(f"{name} from step {step}" for step, name, _ in seen[:6] if name),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import Finding, Found, layer_of, named, series
+from . import Diagnosis, Finding, layer_of, named, series
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -20,7 +20,7 @@ class NotInOptimizer(Finding):
 
     rests = ("held", "steps:1")
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding for all of them."""
         held = run.meta.get("held") or {}
         outside = [str(name) for name in held.get("outside", ())]
@@ -29,7 +29,7 @@ class NotInOptimizer(Finding):
             return []
         layers = list(dict.fromkeys(layer_of(name) for name in outside))
         total = len(outside) + int(held.get("count", 0))
-        return [Found(
+        return [Diagnosis(
             self.name, 0.65, f"{named([key.partition(':')[2] for key in layers])} will not learn: no optimizer holds it",
             f"The parameters {named(outside)} want a gradient, but they are in none of the optimizers that watch() was given, so "
             "they stay as they began.",

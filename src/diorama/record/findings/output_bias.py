@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from . import Finding, Found, series, since
+from . import Diagnosis, Finding, series, since
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -26,7 +26,7 @@ class OutputBias(Finding):
     ratio: float = knob(8.0, "How many times more the scores must differ between classes.", low=1.0)
     readings: int = knob(10, "How many readings in a row.", low=1)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding."""
         steps, between = series(run, "batch/between")
         others, within = series(run, "batch/within")
@@ -38,7 +38,7 @@ class OutputBias(Finding):
         if not high[-self.readings :].all():
             return []
         first = since(steps, high)
-        return [Found(
+        return [Diagnosis(
             self.name, 0.65, "A bias decides the answer",
             f"Since step {first} the scores differ {ratio[-1]:.3g} times more between classes than between examples: the "
             "input hardly changes the answer." if within[-1] > 1e-6 * between[-1] else

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...core.knobs import knob
 from ...core.selection import number_key
-from . import Finding, Found, floor_of, otherwise_scaled
+from . import Diagnosis, Finding, floor_of, otherwise_scaled
 from .batch_norm_mismatch import BatchNormMismatch
 from .missing_class import missing
 
@@ -45,7 +45,7 @@ class Overfitting(Finding):
     rise: float = knob(0.1, "By which part of its lowest value the probe loss must have risen.", low=0.0, high=100.0)
     readings: int = knob(3, "How many readings after the lowest one.", low=1)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding, at the step of the lowest probe loss."""
         found = self._found(run)
         if not found or BatchNormMismatch()(run):
@@ -62,7 +62,7 @@ class Overfitting(Finding):
             helps="Measure both from an empty state, or both from the state that goes before.",
         )]
 
-    def _found(self, run: RunReader) -> list[Found]:
+    def _found(self, run: RunReader) -> list[Diagnosis]:
         names = run.series_names
         data = run.meta.get("steered") or {}
         trained_on = 2 * data.get("matched", 0) > data.get("probe", 0)  # it is no measure of this, the less where labels were changed
@@ -84,7 +84,7 @@ class Overfitting(Finding):
         if not now < then:
             return []
         step = int(steps[best])
-        return [Found(
+        return [Diagnosis(
             self.name, _severity(probe[0], probe[best], after), "It overfits" if best else "Nothing learnt holds on the probe set",
             f"The loss on the probe set was lowest at step {step} ({probe[best]:.3g}) and has risen to "
             f"{after[-1]:.3g}, while the "
@@ -96,14 +96,14 @@ class Overfitting(Finding):
             (number_key("step", step),), ("stop", {}), step,
         )]
 
-    def _by_heart(self, run: RunReader, step: int, probe: Floats, now: float) -> list[Found]:
+    def _by_heart(self, run: RunReader, step: int, probe: Floats, now: float) -> list[Diagnosis]:
         """The training's examples are learnt almost wholly, and the probe set's stand where they are far from that."""
         floor = floor_of(run) or np.inf
         if now < 0 < floor or run.meta.get("measure"):
             return []  # a loss that knows no nothing, or another one than the probe set's
         if len(probe) < 5 or not probe[-2:].min() > max(probe[:-2].min(), _FAR * floor) or not now < _NEAR * probe[-2:].min():
             return []
-        return [Found(
+        return [Diagnosis(
             self.name, 0.55, "It overfits",
             f"It knows its training examples by heart (loss {now:.2g}), and the loss on the probe set falls no more: it was lowest at step {step} "
             f"({probe.min():.3g}) and is {probe[-1]:.3g}, {probe[-1] / floor:.0%} of what one answer for all would have.",
@@ -111,7 +111,7 @@ class Overfitting(Finding):
         )]
 
 
-def _otherwise_measured(run: RunReader, found: Found) -> Found | None:
+def _otherwise_measured(run: RunReader, found: Diagnosis) -> Diagnosis | None:
     """What is left of it where the training makes another number small than the probe set's loss; None where the probe set's answers got worse too.
 
     A loss of overlaps (Dice), of margins or of focused classes makes answers ever surer, right ones and wrong ones, and a cross-entropy of those

@@ -9,7 +9,7 @@ import numpy as np
 from ...core.knobs import knob
 from ..batch_texts import MASKED, BatchTexts
 from ..padding import padding
-from . import Finding, Found
+from . import Diagnosis, Finding
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -38,14 +38,14 @@ class Padding(Finding):
 
     share: float = knob(0.05, "The share of labels at padding from which on it is told.", low=0.0, high=1.0)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding for the attention and one for the loss."""
         return [*self._attended(run), *self._learnt(run)]
 
-    def _attended(self, run: RunReader) -> list[Found]:
+    def _attended(self, run: RunReader) -> list[Diagnosis]:
         if not (run.meta.get("probe") or {}).get("turned"):
             return []
-        return [Found(
+        return [Diagnosis(
             self.name, 0.85, "Attention looks at padding alone",
             "An attention of the network gives all of its weight to the padding of a text and none to its tokens, so no token hears of another: "
             "its mask is the wrong way round.",
@@ -54,7 +54,7 @@ class Padding(Finding):
             "scaled_dot_product_attention where one takes part.", "attention",
         )]
 
-    def _learnt(self, run: RunReader) -> list[Found]:
+    def _learnt(self, run: RunReader) -> list[Diagnosis]:
         names = ("texts/tokens", "texts/labels", "texts/losses")
         if not set(names) <= set(run.row_names):
             return []
@@ -88,7 +88,7 @@ class Padding(Finding):
                 f" At step {read[-1][0]:,} the mean loss is {losses[few][mine | rest].mean():.3g}, and {losses[few][rest].mean():.3g} "
                 "without them."
             )
-        return [Found(
+        return [Diagnosis(
             self.name, 0.6 if share >= _LARGE else 0.4, "Padding is learnt",
             f"{share:.0%} of the labels stand at padding{said}, which only fills texts up, and count in the loss like all others.{costs}",
             f"{int(there.sum()):,} of {int(known.sum()):,} labels of the texts that were read", (), None, read[0][0],

@@ -12,7 +12,7 @@ from ...core.numerals import counted
 from ...core.selection import number_key
 from ...data import changes_file
 from .. import files
-from . import Finding, Found, last, series
+from . import Diagnosis, Finding, last, series
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -37,7 +37,7 @@ class ProbeInTraining(Finding):
 
     share: float = knob(0.1, "The share of the probe set from which on it is told.", low=0.0, high=1.0)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One calm line, and another where labels were changed."""
         data = run.meta.get("steered") or {}
         if not data:
@@ -48,7 +48,7 @@ class ProbeInTraining(Finding):
             return found
         whole, total = matched >= probe, int(run.meta.get("examples") or 0)
         compared = probe < total
-        return [*found, Found(
+        return [*found, Diagnosis(
             self.name, 0.2, "The probe set is trained on",
             f"{f'All {probe:,}' if whole else f'{matched:,} of the {probe:,}'} examples of the probe set{' that were compared' * compared} are "
             "among those that the training draws, "
@@ -57,7 +57,7 @@ class ProbeInTraining(Finding):
             _HELPS, "examples",
         )]
 
-    def _met(self, run: RunReader) -> list[Found]:
+    def _met(self, run: RunReader) -> list[Diagnosis]:
         """Rows of the probe set that were met in the batches that were read."""
         steps, met = series(run, "batch/met")
         twins = last(run, "batch/twins", 10)
@@ -71,7 +71,7 @@ class ProbeInTraining(Finding):
         many = again >= self.share
         twice = f" In {which or 'it'}, {again:.0%} of the rows stand there before already: data were multiplied before they were split."
         told, part = twice * many, f" ({which} were compared)" * bool(which)
-        return [Found(
+        return [Diagnosis(
             self.name, 0.6 if many else 0.2,
             "Rows of the probe set are trained on, as they stand there many times over" if many else "The probe set is trained on",
             f"{met[-1]:.0%} of the different rows of the probe set{part} were met in the batches that were read, so its loss and accuracy do not say "
@@ -82,7 +82,7 @@ class ProbeInTraining(Finding):
             "Take away rows that stand there twice, then split." if many else _HELPS, "examples",
         )]
 
-    def _relabelled(self, run: RunReader) -> list[Found]:
+    def _relabelled(self, run: RunReader) -> list[Diagnosis]:
         """Examples that were given another label count as wrong, by the old one, as soon as the new one is learnt."""
         try:
             rows = changes_file.read_rows(files.regular(run.path, changes_file.NAME))
@@ -96,7 +96,7 @@ class ProbeInTraining(Finding):
         first, last = min(map(since.__getitem__, changed)), max(map(since.__getitem__, changed))
         when = "from the beginning" if not last else f"since step {last:,}" if first == last else f"since steps {first:,} to {last:,}"
         few = ", ".join(map(str, changed[:5])) + (", …" if len(changed) > 5 else "")
-        return [Found(
+        return [Diagnosis(
             self.name, 0.25, "The probe set keeps the old labels of relabelled examples",
             f"{counted(len(changed), 'examples')} of the probe set ({few}) {'are' if len(changed) > 1 else 'is'} trained under another label "
             f"{when}. Curves of the probe set go on by the labels it came with: what does right by a new label counts as wrong there.",

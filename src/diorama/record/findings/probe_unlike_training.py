@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...core.knobs import knob
-from . import Finding, Found, floor_of, last, otherwise_scaled, series, until_looked
+from . import Diagnosis, Finding, floor_of, last, otherwise_scaled, series, until_looked
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -46,7 +46,7 @@ class ProbeUnlikeTraining(Finding):
     balance: float = knob(0.4, "How far the classes' shares must lie apart: the share that would have to change class.", low=0.0, high=1.0)
     readings: int = knob(3, "Readings that are compared at least.", low=1)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding for the inputs and one for the classes."""
         like: dict[str, Any] = run.meta.get("probe") or {}
         return [
@@ -54,13 +54,13 @@ class ProbeUnlikeTraining(Finding):
             *self._targets(run),
         ]
 
-    def _targets(self, run: RunReader) -> list[Found]:
+    def _targets(self, run: RunReader) -> list[Diagnosis]:
         """True values of a regression that are scaled on one of the two sides alone."""
         found = otherwise_scaled(run)
         if found is None:
             return []
         (mean, std), (middle, spread) = found.mine, found.probe
-        return [Found(
+        return [Diagnosis(
             self.name, 0.7, "The probe set's true values have another scale than the training's",
             f"True values of the probe set have the mean {middle:.3g} and the deviation {spread:.3g}, those of the training's batches {mean:.3g} and "
             f"{std:.3g}: as if one of the two were scaled and the other not. The loss on the probe set is of that difference, and says nothing of "
@@ -70,7 +70,7 @@ class ProbeUnlikeTraining(Finding):
             "Scale the probe set's true values as the training's are, by the same mean and deviation.", "residuals",
         )]
 
-    def _texts(self, run: RunReader, floor: float | None) -> list[Found]:
+    def _texts(self, run: RunReader, floor: float | None) -> list[Diagnosis]:
         """Tokens of the probe set that stand there as often as those of the training, but are other ones; or a loss of texts that only rises."""
         steps, apart = series(run, "batch/tokens")
         ranked, chance = series(run, "batch/tokens_ranked")[1], series(run, "batch/tokens_chance")[1]
@@ -83,14 +83,14 @@ class ProbeUnlikeTraining(Finding):
             return []
         loss = f" The probe loss rose from {held[0]:.3g} to {held[-1]:.3g}{told}." if rises else ""
         if not renumbered:
-            return [Found(
+            return [Diagnosis(
                 self.name, 0.65, "What is learnt does not hold on the probe set",
                 f"The training loss falls, and the probe loss has risen since its first reading.{loss} Texts of the probe set are made otherwise "
                 "than the training's, or nothing that is learnt helps with others.",
                 f"probe/loss {held[0]:.3g} at step {int(looks[0]):,}, {held[-1]:.3g} at step {int(looks[-1]):,}", (), None, int(looks[0]),
                 "Sure that it does not hold.", "Look at texts of the probe set beside the training's, token by token.", "learns_from",
             )]
-        return [Found(
+        return [Diagnosis(
             self.name, 0.8 if rises else 0.6, "The probe set numbers its tokens otherwise",
             f"{apart[-1]:.0%} of the probe set's tokens would have to be others, for each to stand there as often as in the training's batches; of "
             f"the most frequent token of each, the second and so on, whichever they are, only {ranked[-1]:.0%}: the same shares under other numbers, "
@@ -100,7 +100,7 @@ class ProbeUnlikeTraining(Finding):
             "Make the probe set's tokens with the vocabulary of the training.", "learns_from",
         )]
 
-    def _inputs(self, run: RunReader, probe: Any) -> list[Found]:
+    def _inputs(self, run: RunReader, probe: Any) -> list[Diagnosis]:
         passes = last(run, "batch/passes", 10)
         names = ("batch/low", "batch/high", "batch/mean", "batch/std")
         seen = [last(run, name, 200) for name in names]
@@ -115,7 +115,7 @@ class ProbeUnlikeTraining(Finding):
         scaled = _scaled(probe, (low, high, mean, std))
         if 1 / self.factor < ratio < self.factor and shift < 1.5 and not scaled:
             return []
-        return [Found(
+        return [Diagnosis(
             self.name, 0.7, "The probe set is unlike the training's inputs",
             f"Inputs of the probe set lie from {probe[0]:.3g} to {probe[1]:.3g} (mean {probe[2]:.3g}), those of the training's "
             f"batches from {low:.3g} to {high:.3g} (mean {mean:.3g}).{scaled}",
@@ -124,7 +124,7 @@ class ProbeUnlikeTraining(Finding):
             "Prepare the probe set as the training's examples are prepared.", "examples",
         )]
 
-    def _classes(self, run: RunReader, like: dict[str, Any]) -> list[Found]:
+    def _classes(self, run: RunReader, like: dict[str, Any]) -> list[Diagnosis]:
         steps, apart = series(run, "batch/balance")
         seen = float(series(run, "batch/count")[1].sum())
         classes = len(like.get("balance") or ())
@@ -135,7 +135,7 @@ class ProbeUnlikeTraining(Finding):
         by_chance = 0.8 * np.sqrt((classes - 1) / labels) if labels < 20 * classes else 0.0
         if apart[-1] < self.balance + by_chance:
             return []
-        return [Found(
+        return [Diagnosis(
             self.name, 0.55, "The probe set has other shares of classes than the training",
             f"{apart[-1]:.0%} of the probe set's labels would have to change for its classes to be shared out as in the "
             "training's batches.",
@@ -144,7 +144,7 @@ class ProbeUnlikeTraining(Finding):
             "Draw the probe set as the training's examples are drawn, or read its accuracy class by class.", "confusion",
         )]
 
-    def _answers(self, run: RunReader, like: dict[str, Any]) -> list[Found]:
+    def _answers(self, run: RunReader, like: dict[str, Any]) -> list[Diagnosis]:
         """What holds in the training does not hold on the probe set at all, or does under other numbers of the classes."""
         labels = np.array(like.get("labels") or (), np.int64)
         right, held = until_looked(run, "batch/accuracy", 5), series(run, "probe/accuracy")
@@ -161,7 +161,7 @@ class ProbeUnlikeTraining(Finding):
             "Inputs of the probe set are prepared otherwise than the training's, or labels of one of the two do not belong to their inputs (where "
             "the training's do not, it can only learn them by heart)."
         )
-        return [Found(
+        return [Diagnosis(
             self.name, 0.9 if renamed else 0.65,
             "The probe set numbers its classes otherwise" if renamed else "What is learnt does not hold on the probe set",
             f"{np.mean(right):.0%} of the training's answers are right and {now:.0%} of the probe set's, of which {most:.0%} would be by "

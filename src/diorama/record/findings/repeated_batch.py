@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from . import ALARM, Finding, Found, floor_of, last, series
+from . import ALARM, Diagnosis, Finding, floor_of, last, series
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -31,7 +31,7 @@ class RepeatedBatch(Finding):
     rests = ("batch/again:readings",)
     readings: int = knob(5, "How many readings in a row.", low=2)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding, at the first reading."""
         steps, again = series(run, "batch/again")
         rows = last(run, "batch/again_rows", self.readings)
@@ -45,7 +45,7 @@ class RepeatedBatch(Finding):
         told, sure = self._apart(run, count)
         if data > count:
             told, sure = f" The data that are drawn from hold {data:,}.", True
-        return [Found(
+        return [Diagnosis(
             self.name, 0.75 if sure else ALARM - 0.1, "Every batch is the same" if sure else "Every batch holds the same examples",
             f"{f'All {len(again) + 1}' if whole else f'The last {self.readings}'} batches that were read hold the very same {count:,} examples.{told}"
             + ("" if sure else " Nothing is wrong where these are all that there is to train on."),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ...core.knobs import knob
 from ...core.selection import layer_key
-from . import Finding, Found, called, judged, last_made, layers_between, since
+from . import Diagnosis, Finding, called, judged, last_made, layers_between, since
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -31,7 +31,7 @@ class SaturatedUnits(Finding):
     share: float = knob(0.5, "The share of activations from which on it is told.", low=0.0, high=1.0)
     readings: int = knob(3, "How many readings in a row.", low=1)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding for each layer."""
         found = []
         # The last layer's answers are meant to come to an end: a sure classifier's do.
@@ -48,7 +48,7 @@ class SaturatedUnits(Finding):
             fixed = lowest >= _ALL and name in squashed and _one_end(run, name, self.readings)
             came = bool(known.learnt) and first > steps[0]
             if fixed and came:
-                found.append(Found(
+                found.append(Diagnosis(
                     self.name, _CALM, f"{called(name)} always answers the same end",
                     f"{lowest:.0%} of {told} have been at one and the same end of their range since step {first}: they answer the same to "
                     "everything, and no gradient passes. Where they are answers of the network, true values may lie beyond what they can reach.",
@@ -57,7 +57,7 @@ class SaturatedUnits(Finding):
                     "Scale what they are compared with into their range, or leave out the function.", "health",
                 ))
                 continue
-            found.append(Found(
+            found.append(Diagnosis(
                 self.name, min(_CALM if came else 1.0, 0.2 + 0.6 * lowest), f"{called(name)} is saturated",
                 f"{lowest:.0%} of {told} have been at the ends of their range since step {first}, where hardly any gradient passes. "
                 + (f"They came there while it learnt ({known.told}): a task that is learnt may want it so." if came else

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...core.knobs import knob
-from . import Finding, Found, series, since
+from . import Diagnosis, Finding, series, since
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -29,11 +29,11 @@ class Shortcut(Finding):
     cut: float = knob(0.99, "The share of examples that one column of a table must tell by one cut a class.", low=0.5, high=1.0)
     beyond: float = knob(4.0, "How many standard deviations of two neighbouring classes, added up, their means must lie apart in it.", low=1.0)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding, for the place that tells most."""
         return self._place(run) or self._column(run) or self._cuts(run) or self._value(run)
 
-    def _cuts(self, run: RunReader) -> list[Found]:
+    def _cuts(self, run: RunReader) -> list[Diagnosis]:
         """A column of a small table that tells all classes by one cut each, with much room at each, where no other column comes near."""
         steps, right = series(run, "batch/parted")
         second, at, apart = (series(run, f"batch/parted_{name}")[1] for name in ("next", "at", "apart"))
@@ -42,7 +42,7 @@ class Shortcut(Finding):
         told = (right >= self.cut) & (apart >= self.beyond) & (second < _NEAR) & (at == at[-1])
         if not told[-self.readings :].all():
             return []
-        return [Found(
+        return [Diagnosis(
             self.name, 0.65, "A column of the table gives the class away",
             f"{_column(run, int(at[-1]))} alone tells {100 * right[-1]:.3g}% of the examples rightly, by one cut between each class and the next; "
             f"the next best column tells {second[-1]:.0%}. So much room lies at each cut that it looks made from the label, "
@@ -52,7 +52,7 @@ class Shortcut(Finding):
             "Leave the column out if it is not known when an answer is asked for.", "attribution",
         )]
 
-    def _column(self, run: RunReader) -> list[Found]:
+    def _column(self, run: RunReader) -> list[Diagnosis]:
         """A column of a small table that has one number for each class, or for one class and for all others."""
         steps, apart = series(run, "batch/column")
         at, one = series(run, "batch/column_at")[1], series(run, "batch/column_class")[1]
@@ -62,7 +62,7 @@ class Shortcut(Finding):
             return []
         k = int(one[-1])
         told = "the class" if k < 0 else _class(run, k)
-        return [Found(
+        return [Diagnosis(
             self.name, 0.75, f"{'A column of the table' if _small(run) else 'One place of the input'} gives {told} away",
             f"{_column(run, int(at[-1]))} has, as good as, "
             + ("one number for each class" if k < 0 else f"one number for {told} and another for all other classes")
@@ -73,12 +73,12 @@ class Shortcut(Finding):
             f"Leave {'the column' if _small(run) else 'it'} out if it is not known when an answer is asked for.", "attribution",
         )]
 
-    def _value(self, run: RunReader) -> list[Found]:
+    def _value(self, run: RunReader) -> list[Diagnosis]:
         """A column of the probe set that is the true value of a regression, but for a shift and a factor."""
         at = (run.meta.get("probe") or {}).get("copied")
         if at is None:
             return []
-        return [Found(
+        return [Diagnosis(
             self.name, 0.75, "A column of the table is the answer",
             f"{_column(run, at)} of the probe set is the true value itself, shifted and scaled: nothing else need be learnt, and nothing is once it "
             "is not there.",
@@ -86,7 +86,7 @@ class Shortcut(Finding):
             "Leave the column out if it is not known when an answer is asked for.", "attribution",
         )]
 
-    def _place(self, run: RunReader) -> list[Found]:
+    def _place(self, run: RunReader) -> list[Diagnosis]:
         steps, apart = series(run, "batch/place")
         place, one = series(run, "batch/place/at")[1], series(run, "batch/place/class")[1]
         if len(apart) < self.readings or not len(apart) == len(place) == len(one):
@@ -95,7 +95,7 @@ class Shortcut(Finding):
             return []
         k = int(one[-1])
         named = _class(run, k)
-        return [Found(
+        return [Diagnosis(
             self.name, 0.75, f"One place of the input gives {named} away",
             f"The number at place {int(place[-1])} of the input (counted from 0 along all its axes) alone keeps {named} from all "
             f"other classes: their means lie {_deviations(apart[-1])} standard deviations apart.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ...core.knobs import knob
-from . import Finding, Found, last, series
+from . import Diagnosis, Finding, last, series
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -27,7 +27,7 @@ class ShuffledPictures(Finding):
     smooth: float = knob(0.75, "How much they differ in the other direction, at most.", low=0.1, high=1.0)
     readings: int = knob(3, "Readings that there must be.", low=1)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding."""
         if min(len(last(run, f"batch/{name}", self.readings)) for name in ("rows", "columns")) < self.readings:
             return []
@@ -46,10 +46,10 @@ class ShuffledPictures(Finding):
 
     def _told(
         self, run: RunReader, whose: str, which: str, other: str, rough: float, smooth: float, elsewhere: float | None,
-    ) -> Found:
+    ) -> Diagnosis:
         others = "the probe set" if "training" in whose else "the training"
         beside = "" if elsewhere is None else f" Those of {others} are in order ({elsewhere:.2f})."
-        return Found(
+        return Diagnosis(
             self.name, 0.75 if elsewhere is not None else 0.4,
             f"{whose} pictures {'have' if elsewhere is not None else 'may have'} their {which} out of order",
             f"Neighbouring {which} of {whose[0].lower()}{whose[1:]} pictures differ as much as any two of a picture ({rough:.2f} of it), "

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...core.knobs import knob
 from ..ranges import UPDATE_RATIO_BESIDE
-from . import Finding, Found, layer_of, learning, named, since
+from . import Diagnosis, Finding, layer_of, learning, named, since
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -26,7 +26,7 @@ class SmallUpdates(Finding):
 
     readings: int = knob(5, "How many readings in a row.", low=1)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding for all weights that are concerned."""
         table = learning(run, "updates/", "/ratio")
         if table is None or len(table.names) < 3 or len(table.steps) < self.readings:
@@ -41,7 +41,7 @@ class SmallUpdates(Finding):
         names = [table.names[k] for k in found]
         first = min(since(table.steps, low[:, k]) for k in found)
         least = float(beside[-1, found].min())
-        return [Found(
+        return [Diagnosis(
             self.name, 0.5, f"{named(names)} hardly moves",
             f"Since step {first} each step changes {named(names)} {1 / max(least, 1e-12):,.0f} times less than it changes the "
             "median weight, beside their own size.",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from . import Finding, Found, blind, floor_of, judged
+from . import Diagnosis, Finding, blind, floor_of, judged
 from . import last as newest
 from .collapsed_code import CollapsedCode
 
@@ -28,7 +28,7 @@ class StalledLearning(Finding):
     steps: int = knob(200, "Steps that a run must have for this to be told.", low=10)
     gain: float = knob(0.05, "The part of the first loss by which it should have fallen.", low=0.0, high=1.0)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding."""
         if not run.has_series("loss"):
             return []
@@ -41,7 +41,7 @@ class StalledLearning(Finding):
         if last < (1 - self.gain) * middle:
             return []
         if blind(run):
-            return [Found(
+            return [Diagnosis(
                 self.name, 0.6, "All inputs are the same",
                 f"After {len(loss)} steps the loss is {last:.3g}, and on the probe set about what one answer for all would have: the inputs of all "
                 "its examples are the same, so that no network could tell them apart.",
@@ -62,7 +62,7 @@ class StalledLearning(Finding):
             return self._by_code(run, last, int(steps[0]), known.learnt is None)
         # A loss with a further term (a code's divergence) may be fallen as far as that one lets it, before the code says anything.
         unknown = known.learnt is None or (run.meta.get("task") == "reconstruction" and bool(run.meta.get("measure")))
-        return [Found(
+        return [Diagnosis(
             self.name, 0.4 if unknown else 0.6, "The loss does not fall" if unknown else "It does not learn",
             f"After {len(loss)} steps the loss is {last:.3g}"
             + (", which is no more than to answer everything alike" if fallen else "")
@@ -78,14 +78,14 @@ class StalledLearning(Finding):
         )]
 
 
-    def _by_code(self, run: RunReader, loss: float, first: int, unknown: bool) -> list[Found]:
+    def _by_code(self, run: RunReader, loss: float, first: int, unknown: bool) -> list[Diagnosis]:
         """Of a code that is flat, and of which there are too few readings to be told by itself, no other cause is named."""
         if CollapsedCode()(run):
             told = "The code says nothing of the input, so that one answer is made for all."
         else:
             count = len(run.series("batch/code")[1])
             told = f"The code said nothing of the input when it was read last; there are too few readings ({count}) to say whether it stays so."
-        return [Found(
+        return [Diagnosis(
             self.name, 0.4 if unknown else 0.6, "The loss does not fall" if unknown else "It does not learn",
             f"The loss no longer falls, and is {loss:.3g}. {told}",
             "share of the code's numbers that are active: 0 at the last reading", (), None, first, "Sure of the loss.",

@@ -9,7 +9,7 @@ import numpy as np
 from ...core.errors import DioramaError
 from ...core.knobs import knob
 from ...core.numerals import counted
-from . import Finding, Found, SeriesTable, last, layer_of, learning, matrices, named, series, series_between, since
+from . import Diagnosis, Finding, SeriesTable, last, layer_of, learning, matrices, named, series, series_between, since
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -42,7 +42,7 @@ class StoppedLayer(Finding):
     readings: int = knob(3, "How many readings in a row.", low=1)
     asleep: int = knob(5, "How many readings in a row, where no step of an optimizer was seen.", low=2)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding for all layers that stand still."""
         table = learning(run, "updates/", "/norm")
         if table is None:
@@ -77,7 +77,7 @@ class StoppedLayer(Finding):
         slow = table.values.shape[1] - len(found)
         return [self._told(run, table, still, np.array(group, int), slow, first=first) for group, first in ((never, True), (settled, False)) if group]
 
-    def _told(self, run: RunReader, table: SeriesTable, still: np.ndarray, found: np.ndarray, others: int, *, first: bool) -> Found:
+    def _told(self, run: RunReader, table: SeriesTable, still: np.ndarray, found: np.ndarray, others: int, *, first: bool) -> Diagnosis:
         """What is said of weights that stand still: of those that never moved (``first``), or of those that did before."""
         names = [table.names[k] for k in found]
         began = min(since(table.steps, still[:, k]) for k in found)
@@ -97,7 +97,7 @@ class StoppedLayer(Finding):
             severity = 0.4 if rates else 0.6
             why = f"A gradient comes to {it}, but the optimizer does not move {it}{': a learning rate is 0' if rates else ''}."
             helps = "Look at the learning rate of its group; to freeze it, turn requires_grad off."
-        return Found(
+        return Diagnosis(
             self.name, severity, f"{told} {'never moved' if first else 'stopped'}",
             f"{told} {when}, while {counted(others, 'other weights')} {'learns' if others == 1 else 'learn'}. {why}",
             f"update of {names[0]}: {table.values[-1, found[0]]:.2g} at the last reading, the largest elsewhere {table.values[-1].max():.2g}",
@@ -105,7 +105,7 @@ class StoppedLayer(Finding):
             helps, "health",
         )
 
-    def _asleep(self, run: RunReader) -> list[Found]:
+    def _asleep(self, run: RunReader) -> list[Diagnosis]:
         """No optimizer has ever stepped, and no weight has changed by itself."""
         held = int((run.meta.get("held") or {}).get("count") or 0)
         norms = [norms for _, _, norms in series_between(run, "weights/", "/norm")]
@@ -115,7 +115,7 @@ class StoppedLayer(Finding):
             return []
         kept = last(run, "batch/kept", self.asleep)
         lost = len(kept) >= self.asleep and not kept.any()
-        return [Found(
+        return [Diagnosis(
             self.name, 0.85 if lost else 0.6 if run.last_step >= _NEVER else 0.4,
             "No weight moves" if lost else f"No step in {run.last_step:,} steps of the loop",
             f"In {run.last_step:,} steps of the loop no step of the optimizer was seen, and none of the {counted(held, 'parameters')} that it holds "
@@ -128,7 +128,7 @@ class StoppedLayer(Finding):
             "Call optimizer.step() after backward(); where gradients are added up over many steps, look after how many it steps.", "health",
         )]
 
-    def _none(self, run: RunReader, count: int, readings: int) -> list[Found]:
+    def _none(self, run: RunReader, count: int, readings: int) -> list[Diagnosis]:
         """No weight has ever moved."""
         slopes, rate = learning(run, "gradients/", "/norm"), series(run, "learning_rate")[1]
         if len(rate) and not rate.any():
@@ -139,7 +139,7 @@ class StoppedLayer(Finding):
         else:
             why = "there are gradients, but the optimizer does nothing with them"
             helps = "Look at the optimizer's settings, and whether a gradient scaler skips its steps."
-        return [Found(
+        return [Diagnosis(
             self.name, 0.85, "No weight moves", f"None of the {count} weights that the optimizer holds has changed at any reading: {why}.",
             f"update of every weight at {readings} readings: 0", (), None, 0, "Certain for the steps that were read.", helps, "health",
         )]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from . import Finding, Found, series, since
+from . import Diagnosis, Finding, series, since
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -30,16 +30,16 @@ class TurnedLoss(Finding):
     near: float = knob(0.25, "How near the training's first loss must lie to the probe set's, turned, as a part of it.", low=0.0, high=1.0)
     readings: int = knob(3, "Of a judge, how many readings in a row.", low=1)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding."""
         return self._own(run) or self._judge(run)
 
-    def _judge(self, run: RunReader) -> list[Found]:
+    def _judge(self, run: RunReader) -> list[Diagnosis]:
         """A judge pulls at what another network makes the same way as that one does: they work together, and nothing keeps them to the data."""
         steps, turned = series(run, "batch/turned")
         if len(turned) < self.readings or not turned[-self.readings :].all():
             return []
-        return [Found(
+        return [Diagnosis(
             self.name, 0.8, "The judge and what it judges pull the same way",
             "The loss of this network moves its scores of what another one makes the same way as that one's own loss does. They should pull "
             "against each other: so what is made goes ever further where both want it, whatever the data are. "
@@ -50,7 +50,7 @@ class TurnedLoss(Finding):
             "curves",
         )]
 
-    def _own(self, run: RunReader) -> list[Found]:
+    def _own(self, run: RunReader) -> list[Diagnosis]:
         steps, loss = series(run, "loss")
         probe = series(run, "probe/loss")[1]
         # Uphill there is no end but infinity: what came before the first bad number tells.
@@ -62,7 +62,7 @@ class TurnedLoss(Finding):
             return []
         if abs(first + probe[0]) > self.near * probe[0]:
             return self._downhill(steps, first, now, probe) if run.meta.get("measure") else []
-        return [Found(
+        return [Diagnosis(
             self.name, 0.85, "The loss has the wrong sign",
             f"The training's loss began at {first:.3g}, the probe set's at {probe[0]:.3g}: the same with the other sign. Making it smaller makes "
             f"answers worse; the probe set's is {probe[-1]:.3g} now.",
@@ -70,11 +70,11 @@ class TurnedLoss(Finding):
             "Sure, where the training's loss is meant to be the probe set's.", "Take away the minus (or maximize=True).", "curves",
         )]
 
-    def _downhill(self, steps: Steps, first: float, now: float, probe: Floats) -> list[Found]:
+    def _downhill(self, steps: Steps, first: float, now: float, probe: Floats) -> list[Diagnosis]:
         """A loss in another measure than the probe set's is below nothing from its beginning on, and the further it falls the worse answers are."""
         if not now < _FURTHER * first or not probe[-1] > -_FURTHER * first or not probe[-1] > _FURTHER * probe[0] or not (np.diff(probe) > 0).all():
             return []
-        return [Found(
+        return [Diagnosis(
             self.name, 0.8, "The loss has the wrong sign",
             f"The training's loss is below 0 from its beginning on ({first:.3g}) and has fallen to {now:.3g}, and the probe set's has risen at each "
             f"look, from {probe[0]:.3g} to {probe[-1]:.3g}: making the one smaller makes answers worse.",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ...core.knobs import knob
 from ..misread_classes import LOOKS, misread, surely
-from . import Finding, Found
+from . import Diagnosis, Finding
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -28,7 +28,7 @@ class UnlearntClass(Finding):
     wrong: float = knob(0.5, "The share of the class that is answered wrongly, at least.", low=0.1, high=1.0)
     rest: float = knob(0.8, "The share of the others that is answered rightly, at least.", low=0.5, high=1.0)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding, for the class of which least is right."""
         for one in misread(run, self.wrong, self.rest):
             right = one.shares[:, one.label]
@@ -40,7 +40,7 @@ class UnlearntClass(Finding):
             names, kinds = run.meta.get("classes") or [], int((others > 0).sum())
             said = one.said(names)
             first = int(one.steps[0])
-            return [Found(
+            return [Diagnosis(
                 self.name, 0.6 if sure else 0.4, f"{said} is not learnt",
                 f"From step {first:,} to step {int(one.steps[-1]):,} at most {right.max():.0%} of the probe set's {one.of} of {said} were answered "
                 f"rightly, though {one.rest.min():.0%} or more of the others were; their wrong answers are {kinds} different classes"

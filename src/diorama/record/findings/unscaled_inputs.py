@@ -8,7 +8,7 @@ import numpy as np
 
 from ...core.knobs import knob
 from ...core.numerals import plain
-from . import Finding, Found, judged, last, series
+from . import Diagnosis, Finding, judged, last, series
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -30,7 +30,7 @@ class UnscaledInputs(Finding):
     steps: int = knob(100, "Steps that a run must have for this to be told.", low=10)
     readings: int = knob(5, "Readings of the inputs at least.", low=1)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding."""
         low, high, std = (last(run, f"batch/{name}", 200) for name in ("low", "high", "std"))
         which = last(run, "batch/input", 200)
@@ -46,7 +46,7 @@ class UnscaledInputs(Finding):
         small = far < self.small
         name, layer = _behind(run, int(which[-1])) if len(which) else ("", "")
         what = f"All numbers of the input {name!r}{f', which goes into {layer},' if layer else ''}" if name else "All inputs that were read"
-        return [Found(
+        return [Diagnosis(
             self.name, 0.8, f"{f'The input {name!r} is' if name else 'The inputs are'} very {'small' if small else 'large'}, and little is learnt",
             plain(
                 f"{what} lie from {np.min(low):.2g} to {np.max(high):.2g} (standard deviation {apart:.2g}). Networks learn from "

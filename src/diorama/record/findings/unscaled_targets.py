@@ -8,7 +8,7 @@ import numpy as np
 
 from ...core.knobs import knob
 from ...core.numerals import plain
-from . import Finding, Found, floor_of, last, series
+from . import Diagnosis, Finding, floor_of, last, series
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -32,7 +32,7 @@ class UnscaledTargets(Finding):
     apart: float = knob(2.0, "How far the mean answer lies from the mean true value, in standard deviations of these.", low=0.5)
     steps: int = knob(100, "Steps that a run must have for this to be told, where its loss is finite.", low=1)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding."""
         like = run.meta.get("probe") or {}
         floor, ends = floor_of(run), like.get("ends")
@@ -67,7 +67,7 @@ class UnscaledTargets(Finding):
         low, high = (f"{end:.3g}" for end in ends)
         if low == high and ends[0] != ends[1]:
             low, high = (f"{end:,.6g}" for end in ends)
-        return [Found(
+        return [Diagnosis(
             self.name, 0.8, "The true values are not scaled",
             plain(
                 f"Nine tenths of the probe set's true values lie from {low} to {high}, and at step {at:,} the mean answer was about "

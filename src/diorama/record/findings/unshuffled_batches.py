@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from . import Finding, Found, last, series
+from . import Diagnosis, Finding, last, series
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -26,7 +26,7 @@ class UnshuffledBatches(Finding):
     share: float = knob(0.6, "The share of a batch's most frequent label from which on it is told.", low=0.0, high=1.0)
     readings: int = knob(5, "Readings that are looked at.", low=2)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding."""
         steps, most = series(run, "batch/labels")
         overall, count = last(run, "batch/most", 1), last(run, "batch/count", self.readings)
@@ -35,7 +35,7 @@ class UnshuffledBatches(Finding):
         usual = float(np.mean(most[-self.readings :]))
         if usual < self.share or usual < 2 * overall[-1]:
             return []
-        return [Found(
+        return [Diagnosis(
             self.name, 0.8, "Batches hold one class each",
             f"The most frequent label makes up {usual:.0%} of a batch, and {overall[-1]:.0%} of all batches that were read together: the training is "
             "shown one class after the other.",

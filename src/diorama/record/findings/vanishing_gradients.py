@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from . import Finding, Found, judged, layer_of, matrices, named, series_between, since
+from . import Diagnosis, Finding, judged, layer_of, matrices, named, series_between, since
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -25,7 +25,7 @@ class VanishingGradients(Finding):
     ratio: float = knob(1e-4, "How small an element's gradient must be beside the largest layer's.", low=0, log=True)
     readings: int = knob(3, "How many readings in a row.", low=1)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding for all layers that are concerned."""
         sizes, each = matrices(run), {}
         for name, steps, values in series_between(run, "gradients/", "/norm"):
@@ -50,7 +50,7 @@ class VanishingGradients(Finding):
         learns = "This layer hardly learns" if len(layers) == 1 else "These layers hardly learn"
         # What has learnt all has little left to learn, in one layer less than in another.
         known = judged(run)
-        return [Found(
+        return [Diagnosis(
             self.name, 0.4 if known.learnt else 0.7, "Gradients vanish",
             f"Since step {first} the gradients of {named([name for _, name, _ in bad])} are {_less(bad)}. {learns}"
             + (f" any more; the training has learnt all the same: {known.told}." if known.learnt else "."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...core.knobs import knob
-from . import Finding, Found, last, series
+from . import Diagnosis, Finding, last, series
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -24,7 +24,7 @@ class VisibleLabels(Finding):
     share: float = knob(0.95, "The share of labels that are the token at their own place from which on it is told.", low=0.5, high=1.0)
     readings: int = knob(3, "How many readings in a row.", low=1)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding."""
         if run.meta.get("task") != "next_token" or not run.last_step > 0:
             return []
@@ -32,7 +32,7 @@ class VisibleLabels(Finding):
         if len(alike) >= self.readings and alike.min() >= self.share:
             which = last(run, "batch/copied_input", 1)
             told = f" They stand in input {int(which[-1]) + 1} of those that are tokens." if len(which) else ""
-            return [Found(
+            return [Diagnosis(
                 self.name, 0.8, "The labels are the tokens that are read",
                 f"{alike[-1]:.0%} of the labels are the very token that the model reads at their place: it is asked to repeat, not to go on.{told}",
                 f"at the last {self.readings} readings at least {alike.min():.3f}", (), None, int(series(run, "batch/copied")[0][0]),
@@ -42,7 +42,7 @@ class VisibleLabels(Finding):
             )]
         if not (run.meta.get("probe") or {}).get("ahead"):
             return []
-        return [Found(
+        return [Diagnosis(
             self.name, 0.8, "Answers look ahead",
             "The answers to the first half of a text change when its second half is another one: the model sees the tokens that it is to tell, "
             "and what it has learnt does not help where they are not there yet.",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ...core.knobs import knob
-from . import Finding, Found, floor_of, judged, last, matrices, resting, series, series_between
+from . import Diagnosis, Finding, floor_of, judged, last, matrices, resting, series, series_between
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -22,7 +22,7 @@ _CHANCE = 0.1
 """Of the way from one answer for all to all right, no more than this is gone where nothing is learnt."""
 
 
-class _Decaying(NamedTuple):
+class _DecayingGroup(NamedTuple):
     """A group of parameters whose weights decay."""
 
     decay: float
@@ -50,7 +50,7 @@ class WeightDecayTooStrong(Finding):
     steps: int = knob(250, "Steps within which half of a weight is gone, at most.", low=1)
     shrunk: float = knob(0.5, "To what share of their first size weights shrink where decay decides, at most.", low=0.0, high=1.0)
 
-    def __call__(self, run: RunReader) -> list[Found]:
+    def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding."""
         if len(series(run, "learning_rate")[0]) < _READINGS:
             return []
@@ -63,7 +63,7 @@ class WeightDecayTooStrong(Finding):
         if not held and judged(run).learnt:
             return []
         counted = " (momentum counted in)" if group.momentum else ""
-        return [Found(
+        return [Diagnosis(
             self.name, 0.75 if held else 0.4, "Weight decay is too strong" if held else "Weight decay may be too strong",
             f"A weight decay of {group.decay:.3g} at a rate of {group.rate:.3g} takes {100 * min(group.share, 1.0):.3g} % off the weights at "
             f"each step{counted}: but for what they learn, half of them is gone within {max(1, round(half))} step{'s' if half >= 1.5 else ''}."
@@ -75,7 +75,7 @@ class WeightDecayTooStrong(Finding):
         )]
 
 
-def _decaying(run: RunReader) -> list[_Decaying]:
+def _decaying(run: RunReader) -> list[_DecayingGroup]:
     """The groups whose weights decay at a rate that is known, by the decay, rate and momentum of each."""
     held = run.meta.get("held") or {}
     kinds, groups = list(held.get("kinds") or []), held.get("groups")
@@ -89,7 +89,7 @@ def _decaying(run: RunReader) -> list[_Decaying]:
         if not decay or len(rates) < _READINGS or kind not in ("SGD", *_APART) or not 0 <= momentum < 1:
             continue
         rate, longer = float(np.median(rates)), momentum if kind == "SGD" else 0.0
-        found.append(_Decaying(decay, rate, longer, rate * decay / (1 - longer), set(groups[k]) if groups else None))
+        found.append(_DecayingGroup(decay, rate, longer, rate * decay / (1 - longer), set(groups[k]) if groups else None))
     return found
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...core.errors import NotApplicable, UsageError
 from ...model.tracks import Whole
-from .widths import Along, Role, Widths
+from .widths import AxisUnits, Role, Widths
 
 NEW = -1
 """In an order: a place that held nothing before."""
@@ -126,7 +126,7 @@ def without(widths: Widths, layer: str, units: Iterable[int]) -> Arrangement:
 
 
 def _arranged(
-    widths: Widths, layer: str, change: Callable[[Along], tuple[Whole, NDArray[np.int64]]], sets: int
+    widths: Widths, layer: str, change: Callable[[AxisUnits], tuple[Whole, NDArray[np.int64]]], sets: int
 ) -> Arrangement:
     weights: dict[str, dict[int, Order]] = {}
     before: dict[str, dict[int, Whole]] = {}
@@ -161,7 +161,7 @@ def _arranged(
     return Arrangement(layer, weights, layers, before, groups, counts, heads, sets)
 
 
-def _with_more(units: Along, last: int, sets: int) -> tuple[Whole, NDArray[np.int64]]:
+def _with_more(units: AxisUnits, last: int, sets: int) -> tuple[Whole, NDArray[np.int64]]:
     """After each run of places of a set so many more of the same length; a run ends where its first member comes again, and where the
     next group of a convolution begins, as that reads as many of each group."""
     if not (units.sets == last).any():
@@ -194,7 +194,7 @@ def _whole(old: Whole, size: int) -> bool:
     return bool((was | (groups == NEW).all(1)).all())
 
 
-def _with_less(units: Along, gone: set[int]) -> tuple[Whole, NDArray[np.int64]]:
+def _with_less(units: AxisUnits, gone: set[int]) -> tuple[Whole, NDArray[np.int64]]:
     return np.flatnonzero(~np.isin(units.sets, list(gone))), np.zeros((0, 0), np.int64)
 
 

@@ -20,7 +20,7 @@ Births = dict[str, Spans]
 """The numbers along the units of a layer (``layer:conv1``) or an axis of a weight (``weight:conv1.weight:1``); others have 0, 1, 2, …"""
 
 
-class Rearranged(msgspec.Struct):
+class Rearrangement(msgspec.Struct):
     """Where the units of one layer, or along one axis of a weight, were before an act."""
 
     before: int
@@ -58,7 +58,7 @@ def numbers(runs: Iterable[Sequence[int]]) -> Ints:
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
 
-def after(births: Mapping[str, Spans], moved: Mapping[str, Rearranged], born: int) -> Births:
+def after(births: Mapping[str, Spans], moved: Mapping[str, Rearrangement], born: int) -> Births:
     """The numbers after an act whose new units are born with ``born`` and those that follow it."""
     found = dict(births)
     for place, change in moved.items():

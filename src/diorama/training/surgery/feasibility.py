@@ -13,7 +13,7 @@ from ...data import nesting
 from ...data.nesting import Nested
 from ...model.batch_size import fitting
 from ...model.plain_module import dtype_of, fed, quantized, spread, unwrap
-from ...model.preservation import Untouched
+from ...model.preservation import Preservation
 from ...model.surroundings import as_built
 from .averages import averages
 
@@ -52,5 +52,5 @@ def ready(
 
 def ran(model: nn.Module, few: Nested) -> None:
     """The look that only runs the model."""
-    with Untouched(model), torch.no_grad(), as_built(dtype_of(model)):
+    with Preservation(model), torch.no_grad(), as_built(dtype_of(model)):
         nesting.call(model, few)

@@ -21,7 +21,7 @@ _SIZES = ("in_features", "out_features", "in_channels", "out_channels", "groups"
 """What modules of torch tell of their width."""
 
 
-class _Before(NamedTuple):
+class _FormerWeight(NamedTuple):
     """A weight as it was, with its gradient and what each optimizer remembered of it."""
 
     data: Tensor
@@ -46,7 +46,7 @@ class Graft:
         """Whether what was before is needed to take it back: not where units were added and no survivor changed."""
         owned = tensors_of(model)
         self._tensors = {name: owned[name] for name in change.weights}
-        self._before: dict[str, _Before] = {}
+        self._before: dict[str, _FormerWeight] = {}
         self._after: dict[str, tuple[tuple[int, ...], int]] = {}
         self._told: list[tuple[nn.Module, str, Any]] = []
 
@@ -90,7 +90,7 @@ class Graft:
                     if kind in copied:
                         state[kind] = torch.where(moved(tensor.data, orders) == values[name], state[kind], values[name].to(value.dtype))
             grad = tensor.grad if tensor.is_leaf else None
-            self._before[name] = _Before(tensor.data, grad, kept) if self._keep else _Before(tensor.data.to("meta"), None, [])
+            self._before[name] = _FormerWeight(tensor.data, grad, kept) if self._keep else _FormerWeight(tensor.data.to("meta"), None, [])
             _given(tensor, values[name].to(tensor.dtype), None if grad is None else moved(grad, orders))
         self._tell()
         self._after = self._sums()

@@ -12,7 +12,7 @@ from torch import nn
 from ...core.errors import Damaged, NotApplicable
 from ...model.plain_module import named_modules, unwrap
 from . import layers
-from .births import Births, Rearranged, after, layer_place, spans, weight_place
+from .births import Births, Rearrangement, after, layer_place, spans, weight_place
 from .graft import Graft, given_shape
 from .recipe import LayerRecipe
 from .starts import tensors_of
@@ -35,14 +35,14 @@ class Revision(msgspec.Struct):
     recipe: LayerRecipe | None = None
     groups: list[tuple[int, int]] = []
     """Of each parameter that came or went, the optimizer and the group in which it learns."""
-    moved: dict[str, Rearranged] = {}
+    moved: dict[str, Rearrangement] = {}
     """Where units were before, of each layer and along each axis of a weight."""
     born: int = 0
     """The number with which the first new unit of each is born."""
 
 
 @dataclasses.dataclass(eq=False)
-class _InForce:
+class _LiveRevision:
     """A revision, and what went with it, where it went from the model that is there."""
 
     revision: Revision
@@ -53,9 +53,9 @@ def of_units(graft: Graft) -> Revision:
     """What a change of shape did."""
     tensors = {name: (list(before), list(after)) for name, (before, after) in graft.shapes.items()}
     change = graft.change
-    moved = {layer_place(name): Rearranged(change.counts[name], spans(old)) for name, old in {**change.layers, **change.heads}.items()}
+    moved = {layer_place(name): Rearrangement(change.counts[name], spans(old)) for name, old in {**change.layers, **change.heads}.items()}
     for name, orders in change.weights.items():
-        moved |= {weight_place(name, axis): Rearranged(len(change.before[name][axis]), spans(order.old)) for axis, order in orders.items()}
+        moved |= {weight_place(name, axis): Rearrangement(len(change.before[name][axis]), spans(order.old)) for axis, order in orders.items()}
     return Revision("units", tensors, graft.sizes, moved=moved)
 
 
@@ -90,7 +90,7 @@ class Journal:
     """The acts of structure in force of one training, oldest first."""
 
     def __init__(self) -> None:
-        self._kept: list[_InForce] = []
+        self._kept: list[_LiveRevision] = []
         self._born = 0
         """The number with which the next unit is born."""
 
@@ -101,7 +101,7 @@ class Journal:
             changed = dataclasses.replace(changed, memories=memories)
         revision.born = max((self._born, *(_next(each) for each in self.revisions), *(each.before for each in revision.moved.values())))
         self._born = _next(revision)
-        self._kept.append(_InForce(revision, changed))
+        self._kept.append(_LiveRevision(revision, changed))
 
     @property
     def births(self) -> Births:
@@ -131,7 +131,7 @@ class Journal:
         for revision in then:
             left |= {name: None if becomes is None else tuple(becomes) for name, (_, becomes) in revision.tensors.items()}
         if not self._kept and left and all(now.get(name) == shape for name, shape in left.items()):
-            self._kept = [_InForce(each) for each in then]
+            self._kept = [_LiveRevision(each) for each in then]
 
     def shapes(self, model: nn.Module, then: Sequence[Revision]) -> Shapes:
         """Of every weight and buffer the shape that it would have under other revisions.
@@ -171,14 +171,14 @@ class Journal:
         for each in reversed(back):
             _back(plain, each, optimizers)
         for revision in ahead:
-            kept.append(_InForce(revision, _done(plain, revision, optimizers)))
+            kept.append(_LiveRevision(revision, _done(plain, revision, optimizers)))
         for name, tensor in tensors_of(plain).items():
             if name in shapes and tuple(tensor.shape) != shapes[name]:
                 given_shape(tensor, shapes[name])
         self._kept = kept
         return True
 
-    def _way(self, then: Sequence[Revision]) -> tuple[list[_InForce], list[Revision]]:
+    def _way(self, then: Sequence[Revision]) -> tuple[list[_LiveRevision], list[Revision]]:
         """What is to be taken back, and what is to be done after that."""
         same = 0
         while same < min(len(then), len(self._kept)) and self._kept[same].revision == then[same]:
@@ -222,7 +222,7 @@ def _done(model: nn.Module, revision: Revision, optimizers: Sequence[Any]) -> la
     return None
 
 
-def _back(model: nn.Module, kept: _InForce, optimizers: Sequence[Any]) -> None:
+def _back(model: nn.Module, kept: _LiveRevision, optimizers: Sequence[Any]) -> None:
     revision = kept.revision
     if revision.kind == "came":
         layers.go(model, revision.layer, optimizers)

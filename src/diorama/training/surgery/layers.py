@@ -15,7 +15,7 @@ from ...data import nesting
 from ...data.nesting import Nested
 from ...model.axes import likely_unit_axis, unit_axis
 from ...model.plain_module import named_modules
-from ...model.preservation import Untouched
+from ...model.preservation import Preservation
 from ..optimizers import check_apart, check_elsewhere, check_steps
 from .feasibility import ran, ready
 from .followed import Skip, alone, follow, followed, hear, owner_of, unheard
@@ -285,7 +285,7 @@ def seen_in(model: nn.Module, modules: Sequence[nn.Module], x: Nested) -> list[_
 
     handles = [module.register_forward_hook(seen, with_kwargs=True) for module in modules]
     try:
-        with Untouched(model), torch.no_grad():
+        with Preservation(model), torch.no_grad():
             nesting.call(model, x)
     finally:
         for handle in handles:

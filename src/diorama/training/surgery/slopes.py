@@ -13,7 +13,7 @@ from ...core.errors import NotApplicable
 from ...data import nesting
 from ...data.nesting import Nested
 from ...model.mode import OpMode
-from ...model.preservation import Untouched
+from ...model.preservation import Preservation
 from .arrangement import Arrangement, Order, moved
 from .dropout import without_dropout
 from .graft import Graft
@@ -49,7 +49,7 @@ def steepest(model: nn.Module, change: Arrangement, taught: TaughtExamples, seed
         _silence(model, values, change, wake)
         other = copied(model)
         Graft(other, (), change).put(values)
-        ready = _Outgoing(other, change, taught)
+        ready = _OutgoingWeights(other, change, taught)
         found = ready.leading(draw)
         if found is not None:
             ready.write(values, found, _length(model, change))
@@ -75,7 +75,7 @@ def _silence(model: nn.Module, values: dict[str, Tensor], change: Arrangement, w
                 tensor.index_fill_(axis, index, wake)
 
 
-class _Outgoing:
+class _OutgoingWeights:
     """The outgoing weights of new units as rows of one matrix, and the map from them to gradients."""
 
     def __init__(self, model: nn.Module, change: Arrangement, taught: TaughtExamples) -> None:
@@ -128,7 +128,7 @@ class _Outgoing:
             self._put([parameter for _, parameter, _, _ in self.readers], rows)
         targets = list(dict.fromkeys([p for _, p, _, _ in self.makers]))
         sources = list(dict.fromkeys([p for _, p, _, _ in self.readers]))
-        with Untouched(self.model, "train"), torch.enable_grad(), OpMode().replace(without_dropout):
+        with Preservation(self.model, "train"), torch.enable_grad(), OpMode().replace(without_dropout):
             loss = self.taught.loss(nesting.call(self.model, self.taught.x))
             slopes = torch.autograd.grad(loss, targets, create_graph=True, allow_unused=True)
             found = dict(zip(map(id, targets), slopes, strict=True))

@@ -13,7 +13,7 @@ from ...data.nesting import Nested
 from ...model.axes import tensors_in
 from ...model.duplicate import duplicate
 from ...model.mode import OpMode
-from ...model.preservation import Mode, Untouched, grads_asked
+from ...model.preservation import Mode, Preservation, grads_asked
 from .dropout import without_dropout
 
 _ROUNDING = {torch.float64: 1e-9, torch.complex128: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
@@ -33,7 +33,7 @@ def copied(model: nn.Module) -> nn.Module:
 
 def answers(model: nn.Module, x: Nested, mode: Mode) -> list[Tensor]:
     """What a model answers, with dropout left out, as its draws follow the shapes."""
-    with Untouched(model, mode), torch.no_grad(), OpMode().replace(without_dropout):
+    with Preservation(model, mode), torch.no_grad(), OpMode().replace(without_dropout):
         return [part.detach().clone() for part in tensors_in(nesting.call(model, x))]
 
 
@@ -97,7 +97,7 @@ def _learns(model: nn.Module, x: Nested, before: Mapping[str, torch.Size]) -> li
     if len(still) == len(before) == sum(1 for _ in model.parameters()):
         still = []  # without vectors nothing else tells that gradients flow
     asked = grads_asked([parameter for parameter in still if parameter.is_leaf], False)
-    with asked, Untouched(model, "train"), torch.enable_grad(), OpMode().replace(without_dropout):
+    with asked, Preservation(model, "train"), torch.enable_grad(), OpMode().replace(without_dropout):
         found = list(tensors_in(nesting.call(model, x)))
         parts = [part for part in found if part.requires_grad]
         if parts:

@@ -15,7 +15,7 @@ from ...core.selection import spoken
 from ...data import nesting
 from ...data.nesting import Nested
 from ...model.axes import tensors_in
-from ...model.preservation import Untouched
+from ...model.preservation import Preservation
 from ...model.tracks import Whole
 from .starts import tensors_of
 from .trial import MODES
@@ -47,7 +47,7 @@ def check_ran(model: nn.Module, few: Nested, widths: Widths, layer: str) -> None
         )
 
 
-class _Unfollowed(NamedTuple):
+class _UnfollowedWeight(NamedTuple):
     """A weight or buffer whose axes were not followed, with the module that it is of; itself where that is the whole model."""
 
     name: str
@@ -55,19 +55,19 @@ class _Unfollowed(NamedTuple):
     sizes: frozenset[int]
 
 
-def _unfollowed(model: nn.Module, widths: Widths) -> list[_Unfollowed]:
+def _unfollowed(model: nn.Module, widths: Widths) -> list[_UnfollowedWeight]:
     known, found = {name for name, _ in widths.uses}, []
-    with Untouched(model):  # wrappers within have no names there, as in the pass that was followed
+    with Preservation(model):  # wrappers within have no names there, as in the pass that was followed
         for name, tensor in tensors_of(model).items():
             if name in known or not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool):
                 continue
             path = name.rpartition(".")[0]
             axes = 2 if isinstance(model.get_submodule(path), nn.modules.conv._ConvNd) else tensor.ndim
-            found.append(_Unfollowed(name, path or name, frozenset(tensor.shape[:axes])))
+            found.append(_UnfollowedWeight(name, path or name, frozenset(tensor.shape[:axes])))
     return found
 
 
-def _as_wide(weights: Sequence[_Unfollowed], widths: Widths, layer: str) -> list[str]:
+def _as_wide(weights: Sequence[_UnfollowedWeight], widths: Widths, layer: str) -> list[str]:
     """The modules of these weights of which one is as wide as something that the units of a layer lie along."""
     wide = set(_wide(widths, np.unique(widths.places(layer)))) if weights else set()
     return list(dict.fromkeys(each.module for each in weights if wide & each.sizes))
@@ -83,7 +83,7 @@ def _wide(widths: Widths, mine: Whole) -> Iterable[int]:
                     yield tensor[0].numel()
 
 
-class _Given(TorchFunctionMode):
+class _GivenTensors(TorchFunctionMode):
     """Which of some tensors any op was given."""
 
     def __init__(self, names: dict[int, str]) -> None:
@@ -103,9 +103,9 @@ def _given(model: nn.Module, few: Nested) -> set[str]:
     """The weights and buffers that some op of a pass in eval or train mode was given."""
     found: set[str] = set()
     for mode in MODES:
-        with Untouched(model, mode), torch.no_grad():
+        with Preservation(model, mode), torch.no_grad():
             names = {id(tensor): name for name, tensor in tensors_of(model).items()}  # buffers are others within
-            with _Given(names) as given:
+            with _GivenTensors(names) as given:
                 nesting.call(model, few)
             found |= given.found
     return found

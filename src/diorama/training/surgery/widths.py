@@ -20,7 +20,7 @@ from ...model.layers import recurrent_parts
 from ...model.mode import OpMode, Trail
 from ...model.ops import axis_of, named
 from ...model.plain_module import layer_modules
-from ...model.preservation import Untouched
+from ...model.preservation import Preservation
 from ...model.tracks import Axis, Tracks, Whole, varying
 from .dropout import without_dropout
 from .recurrence import Recurrence
@@ -35,7 +35,7 @@ _MIXED = named("softmax", "along")
 _SAME = named("cast", "handed_on") | frozenset(("transpose", "permute", "t", "T", "mT", "view", "reshape", "unsqueeze", "squeeze"))
 
 
-class Along(NamedTuple):
+class AxisUnits(NamedTuple):
     """The units along an axis: ``sets[place]`` is the set that comes and goes together, ``members[place]`` the unit of it, ``first[place]``
     whether a group of a convolution begins with it."""
 
@@ -50,7 +50,7 @@ class UnitAxis:
 
     name: str
     axis: int
-    units: Along
+    units: AxisUnits
     role: Role
 
 
@@ -130,10 +130,10 @@ class Widths(Recurrence, Tracks):
             flat = units.reshape(-1).tolist()
             self.pairs += zip(flat[:-1], flat[1:], strict=True)
 
-    def along(self, units: Whole) -> Along:
+    def along(self, units: Whole) -> AxisUnits:
         """The sets and the members along an axis, after the pass."""
         members = self._all_members[units]
-        return Along(self._all_sets[units], members, np.isin(members, [self.root(unit) for unit in self.firsts]))
+        return AxisUnits(self._all_sets[units], members, np.isin(members, [self.root(unit) for unit in self.firsts]))
 
     def _set(self, unit: int) -> int:
         """The unit that stands for the set of a unit."""
@@ -430,7 +430,7 @@ def follow(model: nn.Module, x: Nested, axes: Mapping[str, int], split: Split = 
     """Follow every axis through one pass in eval mode, with what the model answered. *Cost* one forward pass."""
     widths = Widths(model, axes, split)
     trail = widths.trail = Trail(layer_modules(model), closed=widths.closed)
-    with Untouched(model), trail, torch.no_grad(), OpMode().replace(without_dropout).on_op(widths.ran):
+    with Preservation(model), trail, torch.no_grad(), OpMode().replace(without_dropout).on_op(widths.ran):
         widths.begin()
         output = nesting.call(model, x)
     widths.end(output)

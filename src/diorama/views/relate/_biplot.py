@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.selection import spoken
-from ...derive.derivation import Derived
+from ...derive.derivation import DerivedValue
 
 LONGEST = 0.45
 """An arrow of a unit that the places tell wholly is as long as this part of the picture."""
@@ -38,7 +38,7 @@ class Biplot:
         return f"Arrows lead to where units answer more; the longer, the better places tell it (R² {low:.2f} to {high:.2f})."
 
 
-def biplot(derived: Derived, points: NDArray[np.float64], count: int) -> Biplot:
+def biplot(derived: DerivedValue, points: NDArray[np.float64], count: int) -> Biplot:
     """The units whose answers a plane over the places tells best, by least squares.
 
     *Source* Gabriel 1971 for components; Gower & Hand 1996 for other maps (regression biplots).
@@ -63,7 +63,7 @@ def biplot(derived: Derived, points: NDArray[np.float64], count: int) -> Biplot:
     return Biplot(ends, tuple(labels[moving[k]] for k in order), tuple(map(float, middle)), told[order])
 
 
-def _names(derived: Derived, layers: list[str]) -> list[str]:
+def _names(derived: DerivedValue, layers: list[str]) -> list[str]:
     """What the columns of a map's rows are called: units by their numbers, of several layers with the layer."""
     found = []
     for name in layers:

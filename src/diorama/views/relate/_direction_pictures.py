@@ -18,7 +18,7 @@ from ...methods.synthesis.engine import Ascent, form
 from ...methods.synthesis.priors import Priors
 from ...model.layers import by_unit
 from ...scene import Scene
-from ...scene.input import Current, pictured
+from ...scene.input import CurrentInput, pictured
 from .. import crops
 from ..crops import box_of
 from ..unit._made_inputs import shown as decoded
@@ -42,7 +42,7 @@ class Pictures:
     said: str
 
 
-def from_examples(scene: Scene, one: ShownLayer, ways: np.ndarray, current: Current) -> Iterator[Progress | Pictures]:
+def from_examples(scene: Scene, one: ShownLayer, ways: np.ndarray, current: CurrentInput) -> Iterator[Progress | Pictures]:
     """For each direction (directions, units) the part of another example that goes furthest that way, and no other way."""
     asked = torch.tensor(ways, dtype=torch.float32)
     lengths = asked.norm(dim=1).clamp_min(1e-12)

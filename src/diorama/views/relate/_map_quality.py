@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ...core.picture import Check
 from ...core.rounding import alike
-from ...derive.derivation import Derived
+from ...derive.derivation import DerivedValue
 from ...methods.neighbours import MOST, continuity, hit, judged, nearest, shared, trust, trust_of, trustworthiness
 from ...methods.placement import unplaced, variances
 from ...scene.sets import classes_of
@@ -38,13 +38,13 @@ class MeasuredMap:
     """Whether the layer answers the same to all, or with no numbers, so that no map of it says anything."""
 
 
-def measured(derived: Derived) -> MeasuredMap:
+def measured(derived: DerivedValue) -> MeasuredMap:
     """The numbers of a map, remembered as long as the scene."""
     kept: MeasuredMap = derived.scene.once(f"measured/{derived.key}", lambda: _measured(derived))
     return kept
 
 
-def _measured(derived: Derived) -> MeasuredMap:
+def _measured(derived: DerivedValue) -> MeasuredMap:
     points = np.asarray(derived.value, np.float64)
     rows = derived.derivation.rows(derived.scene)  # type: ignore[attr-defined]
     if len(rows) > 1 and np.all(alike(rows.min(0), rows.max(0))):
@@ -101,7 +101,7 @@ def _measured(derived: Derived) -> MeasuredMap:
     return MeasuredMap(checks, doubtful if doubtful.any() else None, over_time, sentence)
 
 
-def _stood_in(derived: Derived, rows: NDArray[np.float64], points: NDArray[np.float64]) -> str:
+def _stood_in(derived: DerivedValue, rows: NDArray[np.float64], points: NDArray[np.float64]) -> str:
     """That other directions than the first components are shown, where these few examples do not tell them apart from others."""
     if derived.before is None or derived.derivation.method != "pca":  # type: ignore[attr-defined]
         return ""
@@ -119,7 +119,7 @@ def _judged(value: float, well: float, ill: float) -> bool | None:
     return True if value >= well else None if value > ill else False
 
 
-def temporal(derived: Derived, near: int = NEAR) -> float | None:
+def temporal(derived: DerivedValue, near: int = NEAR) -> float | None:
     """How well points move only where the network did: the correlation, over a training's snapshots, of the neighbours that an example
     keeps in the layer with how far its point moves; the mean over examples. None for fewer than four snapshots.
 
@@ -143,7 +143,7 @@ def temporal(derived: Derived, near: int = NEAR) -> float | None:
     return _correlated(np.array(kept, np.float64), np.array(moved))
 
 
-def _near(derived: Derived, near: int, which: NDArray[np.int64]) -> NDArray[np.int64]:
+def _near(derived: DerivedValue, near: int, which: NDArray[np.int64]) -> NDArray[np.int64]:
     """The nearest of some examples in the layer, kept for all moments of the run: each step after looks at the snapshots before."""
     kept: NDArray[np.int64] = derived.scene.keep(
         f"near/{derived.key}/{near}/{len(which)}", lambda: nearest(derived.derivation.rows(derived.scene), near, which)  # type: ignore[attr-defined]
@@ -160,7 +160,7 @@ def _correlated(one: NDArray[np.float64], other: NDArray[np.float64]) -> float |
 
 
 def _over_time(
-    derived: Derived, there: NDArray[np.int64], here: NDArray[np.int64], near: int, which: NDArray[np.int64],
+    derived: DerivedValue, there: NDArray[np.int64], here: NDArray[np.int64], near: int, which: NDArray[np.int64],
 ) -> str:
     """How much of the neighbours stayed since the step before, in the layer and in the picture."""
     before = derived.before

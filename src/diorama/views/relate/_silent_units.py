@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ...core.numerals import counted
 from ...core.picture import MapPlaces
-from ...derive.derivation import Derived
+from ...derive.derivation import DerivedValue
 from ...scene import Scene
 from ..samples import part
 
@@ -27,7 +27,7 @@ def closed(scene: Scene, one: Mapping[str, Any]) -> NDArray[np.bool_]:
     return ~one["profile"].any(1) if source.rectified else np.zeros(len(one["units"]), bool)
 
 
-def stand(derived: Derived, scene: Scene, reached: int | None) -> MapPlaces | None:
+def stand(derived: DerivedValue, scene: Scene, reached: int | None) -> MapPlaces | None:
     """At which step the points of a map that follows the training stand: an earlier one that was reached, else the scene's; None without a run."""
     at = scene.step if reached is None else reached
     return None if at is None else MapPlaces(of=derived.line, step=at)

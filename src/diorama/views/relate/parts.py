@@ -15,7 +15,7 @@ from ...core.picture import Check, Picture, Progress
 from ...core.selection import Selection, spoken, unit_key
 from ...derive.derivations.parts import decomposed, unmapped
 from ...scene import Scene
-from ...scene.input import Current
+from ...scene.input import CurrentInput
 from ...scene.sets import named
 from .. import crops, inputs
 from ..samples import looked_at, noted
@@ -138,7 +138,7 @@ class PartsView(View):
         count = min(self.layers - 1, len(others))
         return [others[k] for k in sorted({round(k) for k in np.linspace(0, len(others) - 1, count)})] if count > 0 else []
 
-    def _held(self, scene: Scene, current: Current, one: ShownLayer, answer: int | None) -> Iterator[_HeldExamples]:
+    def _held(self, scene: Scene, current: CurrentInput, one: ShownLayer, answer: int | None) -> Iterator[_HeldExamples]:
         if current.index is None:
             stages = decomposed(scene, current.x, one.name, answer, self.groups)
         else:
@@ -152,14 +152,14 @@ class PartsView(View):
             yield _HeldExamples(one, stage.value, np.nan_to_num(grid, nan=0.0, posinf=0.0, neginf=0.0), flat)
 
     def _asked_for(
-        self, scene: Scene, selection: Selection, one: ShownLayer, ways: np.ndarray, current: Current
+        self, scene: Scene, selection: Selection, one: ShownLayer, ways: np.ndarray, current: CurrentInput
     ) -> Iterator[Progress | Pictures]:
         if self.made == "examples":
             yield from from_examples(scene, one, ways, current)
         else:
             yield from formed(scene, selection, one, ways, self.steps, self.seed)
 
-    def _grid(self, scene: Scene, current: Current, held: _HeldExamples, grid: Pictures) -> Group:
+    def _grid(self, scene: Scene, current: CurrentInput, held: _HeldExamples, grid: Pictures) -> Group:
         """The input, and beside it one picture a place."""
         rows, columns = held.grid.shape[1:]
         by = held.attribution if self._attributed(held) else np.linalg.norm(held.grid, axis=0)
@@ -186,7 +186,7 @@ class PartsView(View):
         )
         return Group(children=(inputs.drawn(scene, current, 150), mosaic), direction="row")
 
-    def _groups(self, current: Current, part: _HeldExamples, found: Pictures) -> Tiles:
+    def _groups(self, current: CurrentInput, part: _HeldExamples, found: Pictures) -> Tiles:
         """Of each group where it lies on the input, and the picture that its units ask for."""
         value = part.value
         share = value["weights"].sum((1, 2)) * value["groups"].sum(1)
@@ -214,7 +214,7 @@ class PartsView(View):
         return self.sized == "attribution" and held.attribution.size > 0
 
     def _picture(
-        self, scene: Scene, selection: Selection, current: Current, held: _HeldExamples, grid: Pictures, marks: list[Node], *, final: bool
+        self, scene: Scene, selection: Selection, current: CurrentInput, held: _HeldExamples, grid: Pictures, marks: list[Node], *, final: bool
     ) -> Picture:
         value = held.value
         rows, columns = held.grid.shape[1:]
@@ -281,7 +281,7 @@ def _binned(values: np.ndarray, most: int, *, mean: bool) -> np.ndarray:
     return values
 
 
-def _image(current: Current) -> Any:
+def _image(current: CurrentInput) -> Any:
     shown_ = current.shown
     if isinstance(shown_, dict):
         return next(part for part in shown_.values() if np.ndim(part) in (2, 3))

@@ -17,7 +17,7 @@ from ...core.picture import Draft, Picture, Progress
 from ...core.registry import projections
 from ...core.selection import Selection, spoken
 from ...data.melodies import is_mark
-from ...derive.derivation import Derived
+from ...derive.derivation import DerivedValue
 from ...methods.placement import laid_onto, unplaced
 from ...scene import Scene
 from ...scene.directions import lacking
@@ -26,7 +26,7 @@ from ..samples import broken, first_examples, looking, noted
 from ..view import View
 from ._biplot import Biplot, biplot
 from ._examples import COLOURS, ShownExamples
-from ._interim_map import OnWay, on_way
+from ._interim_map import InterimMap, on_way
 from ._map_quality import MeasuredMap, measured
 from ._silent_units import stand
 
@@ -40,8 +40,8 @@ class _Map:
     """One of the maps that stand side by side."""
 
     title: str
-    derived: Derived
-    way: OnWay | None = None
+    derived: DerivedValue
+    way: InterimMap | None = None
     """What is shown until the places of the wanted step are there."""
 
     @property
@@ -155,7 +155,7 @@ class ProjectionView(View):
             found[0] = _Map(scene.name if scene.others[0].name != scene.name else f"step {scene.step}", main.derived)
         return found
 
-    def _derived(self, scene: Scene, more: Mapping[str, Any]) -> Derived:
+    def _derived(self, scene: Scene, more: Mapping[str, Any]) -> DerivedValue:
         told = {"perplexity": self.perplexity, "seed": self.seed, **more}
         known = knobs_of(projections[self.method])
         options: dict[str, Any] = {
@@ -237,7 +237,7 @@ class ProjectionView(View):
             **(ways.told() if ways is not None else {}), **shown.told(),
         )
 
-    def _note(self, scene: Scene, shown: ShownExamples, names: list[str], way: OnWay | None) -> str:
+    def _note(self, scene: Scene, shown: ShownExamples, names: list[str], way: InterimMap | None) -> str:
         said = list(filter(None, (shown.note, broken(scene, names))))
         if way is not None:
             said.insert(0, noted(way.said(scene.step)))

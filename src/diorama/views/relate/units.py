@@ -14,7 +14,7 @@ from ...core.picture import Check, Draft, Picture, Progress
 from ...core.registry import projections
 from ...core.rounding import deviations
 from ...core.selection import Selection, spoken, unit_key
-from ...derive.derivation import Derived
+from ...derive.derivation import DerivedValue
 from ...methods.correlation import as_rows
 from ...methods.neighbours import trustworthiness
 from ...methods.placement import unplaced
@@ -24,7 +24,7 @@ from ...scene.sets import members, named, words
 from .. import planes
 from ..samples import broken, first_examples, looked_at, noted, part, single
 from ..view import View
-from ._interim_map import OnWay, on_way
+from ._interim_map import InterimMap, on_way
 from ._silent_units import CLOSED, stand, unheard
 
 NEAR = 10
@@ -91,7 +91,7 @@ class UnitsView(View):
                 yield Draft(lambda value=stage.value: self._picture(scene, selection, derived, value, final=False))  # type: ignore[misc]
 
     def _picture(
-        self, scene: Scene, selection: Selection, derived: Derived, value: dict[str, Any], *, final: bool, way: OnWay | None = None,
+        self, scene: Scene, selection: Selection, derived: DerivedValue, value: dict[str, Any], *, final: bool, way: InterimMap | None = None,
     ) -> Picture:
         made: Any = derived.derivation
         names = made.layers(scene)

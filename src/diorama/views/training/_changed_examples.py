@@ -9,13 +9,13 @@ import numpy as np
 from ...core.errors import NotApplicable
 from ...core.marks import Column, Table
 from ...core.selection import number_key
-from ._followed_examples import Told
+from ._followed_examples import PictureParts
 
 if TYPE_CHECKING:
     from ...scene import Scene
 
 
-def changed(scene: Scene, limit: int) -> Told:
+def changed(scene: Scene, limit: int) -> PictureParts:
     """The changed examples with their weight and label. *Raises* NotApplicable where none is, with the way."""
     run = scene.run
     rows = run.changes if run is not None else []
@@ -39,7 +39,7 @@ def changed(scene: Scene, limit: int) -> Told:
         f"Changed in the training's data now: {len(rows)} of its examples, {dropped} of them dropped, {relabelled} relabelled. The run lists them "
         "in changes.csv; run.save_changes(path) writes them to a file that diorama.data(dataset, changes=path) reads again."
     )
-    return Told("Changed examples", table, caption, f"{len(shown)} of {len(rows)} shown" if len(shown) < len(rows) else "")
+    return PictureParts("Changed examples", table, caption, f"{len(shown)} of {len(rows)} shown" if len(shown) < len(rows) else "")
 
 
 def _label(scene: Scene, label: float | None, otherwise: float | None) -> str:

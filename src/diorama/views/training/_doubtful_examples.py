@@ -16,7 +16,7 @@ from ...core.numerals import counted, joined
 from ..changed_labels import steered_probe
 
 if TYPE_CHECKING:
-    from ...derive.derivations.margins import LikelyWrong
+    from ...derive.derivations.margins import LikelyErrors
     from ...scene import Scene
 
 
@@ -33,7 +33,7 @@ HARD = "A hard example looks the same as a mislabelled one: look at it before yo
 Ints = NDArray[np.int64]
 
 
-def estimated(found: LikelyWrong, doubtful: int, name: Callable[[int], str]) -> str:
+def estimated(found: LikelyErrors, doubtful: int, name: Callable[[int], str]) -> str:
     """How many of the doubtful are likely wrong, in a sentence."""
     if not doubtful:
         return ""

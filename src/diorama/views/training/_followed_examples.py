@@ -33,7 +33,7 @@ Ints = NDArray[np.int64]
 
 
 @dataclasses.dataclass
-class Told:
+class PictureParts:
     """A picture's title, body and words."""
 
     title: str
@@ -115,7 +115,7 @@ class FollowedExamples:
 
     # The pictures.
 
-    def history(self, order: Ints, measure: str, limit: int) -> Told:
+    def history(self, order: Ints, measure: str, limit: int) -> PictureParts:
         """Each example's loss, margin or likelihood at every look, and how many were learnt, forgotten, never learnt."""
         if measure != "loss" and not self.judged:
             raise NotApplicable(f"the answers of this network are numbers, which have no {measure}; choose measure=loss")
@@ -134,7 +134,7 @@ class FollowedExamples:
             caption += self._became()
             body = Group(children=(self._shares(), heat))
         more = f"{len(shown)} of {counted(len(order), 'examples')} shown" if len(shown) < len(order) else ""
-        return Told("Examples over the training", body, caption.rstrip(), more)
+        return PictureParts("Examples over the training", body, caption.rstrip(), more)
 
     def _looks(self) -> str:
         steps = self.steps[self.steps > 0] if self.steps.max() > 0 else self.steps
@@ -174,7 +174,7 @@ class FollowedExamples:
             height=130,
         )
 
-    def map(self, order: Ints) -> Told:
+    def map(self, order: Ints) -> PictureParts:
         """The map of the data: how sure the network was of each label, against how much that changed."""
         self._classes_only("the map of the data tells how sure a network is of its labels")
         value = self.value
@@ -197,9 +197,9 @@ class FollowedExamples:
             "spread above 0.25). The colour says "
             "what became of each; crossed out is what is answered wrongly at the last look."
         )
-        return Told("Map of the data", plane, caption)
+        return PictureParts("Map of the data", plane, caption)
 
-    def mislabelled(self, order: Ints, limit: int, chosen: Collection[int] = ()) -> Told:
+    def mislabelled(self, order: Ints, limit: int, chosen: Collection[int] = ()) -> PictureParts:
         """The examples whose label the training worked against, most doubtful first, and how many of each class; what may be done with the chosen."""
         self._classes_only("a likely wrong label is one that is less likely than another class")
         value, labels = self.value, self._labels()
@@ -258,7 +258,7 @@ class FollowedExamples:
         more += [f"{len(self.known) - total} examples have no label"] if total < len(self.known) else []
         if len(labels) < len(self.scene.examples):
             more.append(f"the first {len(labels)} of {len(self.scene.examples):,} examples are looked at; among=all looks at all, in every snapshot")
-        return Told("Likely mislabelled", body, caption, "; ".join(more))
+        return PictureParts("Likely mislabelled", body, caption, "; ".join(more))
 
     def _class(self, name: str, indices: Ints) -> Column:
         texts = tuple(self._name(int(k)) if k >= 0 else "" for k in indices)

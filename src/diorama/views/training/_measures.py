@@ -17,7 +17,7 @@ from ...derive.columns import answers
 from ...methods.attribute import attribute
 from ...model.layers import Layer
 from ...model.plain_module import fed
-from ...model.surroundings import Neutral
+from ...model.surroundings import NeutralSurroundings
 from ...model.weight_modules import answering
 from ...run import Run
 from ...scene import Scene
@@ -48,7 +48,7 @@ class MeasuredModel:
 def measured(run: Run) -> MeasuredModel:
     """Measure the newest snapshot on the run's own probe set, at most its first 512 examples."""
     try:
-        with Neutral():
+        with NeutralSurroundings():
             scene = run.scene()
             if scene.missing is not None:
                 return MeasuredModel(why=scene.missing)

@@ -68,7 +68,7 @@ class Walker:
         return mean_loss(there, self.counted), answers.accuracy
 
 
-class Places:
+class GridPlaces:
     """What is known of the places of a grid so far: by a few examples, then by all. Who comes back goes on from here."""
 
     def __init__(self, extent: tuple[float, float, float, float], resolution: int) -> None:
@@ -101,7 +101,7 @@ class Places:
         seen[row, column] = True
 
 
-def walked(walker: Walker, places: Places) -> Iterator[tuple[Slice | None, float, float]]:
+def walked(walker: Walker, places: GridPlaces) -> Iterator[tuple[Slice | None, float, float]]:
     """How many examples were asked of how many, before each place, and the plane whenever there is more to see of it: a grid of places is whole,
     coarse to fine; each place, once all of them are known by a few examples.
 

@@ -23,7 +23,7 @@ from ...scene import Scene
 from ...scene.sets import named
 from .. import inputs, run_series
 from ..changed_labels import called, changed_of_probe, wrong
-from ..validation_measures import HeldBack, held_back
+from ..validation_measures import PassedValue, held_back
 from ..view import View
 from ._other_network import OtherNetwork, done_apart, mean
 from .curves import CurvesView
@@ -176,7 +176,7 @@ class _ComparedRow:
     relabelled: float
     parameters: float
     differ: float
-    held_back: dict[str, HeldBack]
+    held_back: dict[str, PassedValue]
 
 
 def _numbers(scene: Scene, beside: list[OtherNetwork]) -> Node:

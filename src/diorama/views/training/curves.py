@@ -69,7 +69,7 @@ class CurvesView(View):
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """One picture: a chart for each kind of number."""
-        runs = [_Overlaid(run, number, self) for number, run in enumerate(run_series.overlaid(scene, self.runs))]
+        runs = [_ChartRun(run, number, self) for number, run in enumerate(run_series.overlaid(scene, self.runs))]
         wanted = {name: None for one in runs for name in run_series.chosen(one.run.series_names, self.show, self.series)}
         if not wanted:
             raise NotApplicable(f"nothing was recorded for {self.show!r}: {run_series.lacking(runs[0].run, self.show)}")
@@ -101,7 +101,7 @@ class CurvesView(View):
         yield self.picture(scene, selection, "Curves", body, caption, note=note, hint="Click a step to see the whole network as it was then.")
 
     def _lines(
-        self, scene: Scene, chart: str, members: Sequence[RecordedSeries], runs: Sequence[_Overlaid], layers: set[str]
+        self, scene: Scene, chart: str, members: Sequence[RecordedSeries], runs: Sequence[_ChartRun], layers: set[str]
     ) -> Lines:
         series: list[Series] = []
         for one in runs:
@@ -126,7 +126,7 @@ class CurvesView(View):
         """Ratios and gradients of several layers lie powers of ten apart."""
         return self.log_y or chart in ("updates/ratio", "updates/norm", "gradients/norm")
 
-    def _caption(self, scene: Scene, one: _Overlaid, members: Sequence[RecordedSeries]) -> str:
+    def _caption(self, scene: Scene, one: _ChartRun, members: Sequence[RecordedSeries]) -> str:
         """What was recorded at the slider's step (of the probe set at the last look before it), as it was recorded."""
         now = one.run.last_step if scene.step is None else scene.step
         told: dict[str, list[str]] = {}
@@ -161,7 +161,7 @@ def _straight(run: Run, members: Sequence[RecordedSeries]) -> str:
 
 
 @dataclasses.dataclass
-class _Overlaid:
+class _ChartRun:
     """One run among those in a chart."""
 
     run: Run

@@ -26,7 +26,7 @@ from ..changed_labels import called, of_numbers, relabelled, wrong
 from ..samples import few, first_examples, looking, unanswered
 from ..view import View
 from ._changed_examples import changed
-from ._followed_examples import MEASURES, FollowedExamples, Told
+from ._followed_examples import MEASURES, FollowedExamples, PictureParts
 
 SORTS = ("auto", "index", "loss", "margin", "class", "change", "direction", "doubt")
 SHOWN = ("answers", "history", "map", "mislabelled", "changed")
@@ -138,7 +138,7 @@ class ExamplesView(View):
     def _by(self) -> str:
         return "loss" if self.sort == "auto" else self.sort
 
-    def _told(self, found: FollowedExamples, order: NDArray[np.int64], selection: Selection) -> Told:
+    def _told(self, found: FollowedExamples, order: NDArray[np.int64], selection: Selection) -> PictureParts:
         if self.show == "history":
             return found.history(order, self.measure, self.limit)
         chosen = {number for key in selection.all("example") for number in key.numbers}

@@ -16,8 +16,8 @@ from ...record.past import Past
 from ..view import View
 
 if TYPE_CHECKING:
-    from ...record.evidence import Unjudged
-    from ...record.findings import Found
+    from ...record.evidence import UnjudgedFinding
+    from ...record.findings import Diagnosis
     from ...scene import Scene
 
 _EARLY = 50
@@ -76,14 +76,14 @@ class FindingsView(View):
         yield self.picture(scene, selection, title, body, caption, note=note, hint=_hint(found, run.alive))
 
 
-def _hint(found: Sequence[Found], alive: bool) -> str:
+def _hint(found: Sequence[Diagnosis], alive: bool) -> str:
     """What can be done with the findings in the page."""
     if not found:
         return ""
     return "Click one to see the layer or step it is about." + ("" if alive else " The training has ended, so nothing can be changed any more.")
 
 
-def _mark(one: Found, alive: bool) -> Number:
+def _mark(one: Diagnosis, alive: bool) -> Number:
     """A finding as a mark: its tone says how bad it is, its actions are offered while the training runs."""
     tone = "bad" if one.severity >= 0.7 else "warn" if one.severity >= 0.3 else "plain"
     note = " ".join(filter(None, [_ended(one.text), _ended(_begun(one.evidence)), _ended(one.sure), _seen(one), _ended(one.helps)]))
@@ -93,13 +93,13 @@ def _mark(one: Found, alive: bool) -> Number:
     )
 
 
-def _seen(one: Found) -> str:
+def _seen(one: Diagnosis) -> str:
     """At which step it was seen, where its words do not say so."""
     told = {word.strip(".,;:()") for word in f"{one.title} {one.text} {one.evidence}".replace("–", " ").split()}
     return "" if one.step < 1 or {str(one.step), f"{one.step:,}"} & told else f"Seen at step {one.step:,}."
 
 
-def _actions(one: Found) -> tuple[Action, ...]:
+def _actions(one: Diagnosis) -> tuple[Action, ...]:
     """What the finding proposes, and for a serious one a pause to look around."""
     made = []
     if one.action is not None:
@@ -128,7 +128,7 @@ def _label(command: str, values: Mapping[str, Any]) -> str:
     return f"{word}: {told}" if told else word
 
 
-def _calm(last_step: int, lacks: Sequence[Unjudged], ended: bool) -> Number:
+def _calm(last_step: int, lacks: Sequence[UnjudgedFinding], ended: bool) -> Number:
     """Nothing was found: said calmly, with what was looked for."""
     lacking, asked = {lack.finding for lack in lacks}, sum(lack.about for lack in lacks)
     looked_for = [title_of(finding).lower() for name, finding in registry.findings.items() if name not in lacking]
@@ -145,14 +145,14 @@ def _calm(last_step: int, lacks: Sequence[Unjudged], ended: bool) -> Number:
     return Number(label="All is well so far", tone="good", note=note)
 
 
-def _open(lacks: Sequence[Unjudged], ended: bool) -> tuple[Number, ...]:
+def _open(lacks: Sequence[UnjudgedFinding], ended: bool) -> tuple[Number, ...]:
     """Which faults could not be looked for, and why: one line, whose note unfolds where there is no room for it."""
     count = sum(lack.about for lack in lacks)
     all_ = len(registry.findings) - len(lacks) + count
     return (Number(label=f"{count} of {counted(all_, 'faults')} could not be looked for", note=_why(lacks, ended)),) if count else ()
 
 
-def _why(lacks: Sequence[Unjudged], ended: bool) -> str:
+def _why(lacks: Sequence[UnjudgedFinding], ended: bool) -> str:
     told = evidence.told(lacks, lambda name: title_of(registry.findings[name]), ended)
     looks = any(lack.why == evidence.TOO_FEW and _LOOKS & set(_asked(lack.finding)) for lack in lacks)
     return f"{told} {_MORE}" if looks else told

@@ -24,7 +24,7 @@ from ...record.lineage import neighbours
 from ...run import Run, open_run
 from .. import run_series
 from ..changed_labels import of_numbers
-from ..validation_measures import HeldBack, better, held_back
+from ..validation_measures import PassedValue, better, held_back
 from ..view import View
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class _RankedRow:
     accuracy: float
     examples: int
     seen: MeasuredModel | None = None
-    held_back: dict[str, HeldBack] = dataclasses.field(default_factory=dict)
+    held_back: dict[str, PassedValue] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(cls, run: Run, name: str) -> _RankedRow:

@@ -49,14 +49,14 @@ class InspectorView(View):
         """First what one forward pass tells; then what the probe set tells."""
         key = self._chosen(scene, selection)
         if key is not None and key.kind == "unit":
-            unit = sections.AboutUnit(scene, key, selection)
+            unit = sections.UnitSection(scene, key, selection)
             quick = unit.quick()
             yield self._picture(scene, selection, unit.title, quick, unit.caption(), final=False)
             yield Progress(done=0, total=1, note="one pass over the probe set, for the strongest examples")
             probed = [*quick, *unit.probed(self.count)]
             yield from self._with_acts(scene, selection, unit.title, probed, unit.caption(True))
         elif key is not None and key.kind == "layer":
-            layer = sections.AboutLayer(scene, key.name)
+            layer = sections.LayerSection(scene, key.name)
             quick = layer.quick()
             yield self._picture(scene, selection, key.name, quick, layer.caption(), final=False)
             yield Progress(done=0, total=1, note="one pass over the probe set, for what each unit does")

@@ -18,7 +18,7 @@ from ...scene.turned_answers import turned
 from ...scene.weight_planes import WeightPlane
 from ..view import View
 from ._mean_loss import uncounted
-from ._slice import FEW, Places, Slice, Walker, outline, walked
+from ._slice import FEW, GridPlaces, Slice, Walker, outline, walked
 
 MANY = 12
 """At most so many examples with another answer are named."""
@@ -84,7 +84,7 @@ class LossSliceView(View):
         walker = Walker(scene, plane, self.statistics == "anew")
         beside = scene.other.fingerprint if scene.other is not None and self.directions == "between" else ""
         name = f"loss_slice/{self.directions}/{self.to}/{self.seed}/{resolution}/{self.reach}/{self.statistics}/{beside}"
-        places: Places = scene.once(name, lambda: Places(plane.extent, resolution))
+        places: GridPlaces = scene.once(name, lambda: GridPlaces(plane.extent, resolution))
 
         def shown(found: Slice, tried: Node | None = None) -> Picture:
             return self._picture(scene, selection, plane, walker, found, place, tried)

@@ -16,7 +16,7 @@ from ...core.marks import Series as Line
 from ...core.selection import number_key
 from ...data.kinds import Series, Sound, Table
 from ...scene import Scene
-from ...scene.input import Current, decoded
+from ...scene.input import CurrentInput, decoded
 from .. import answers, inputs, planes
 from ._live_codes import LiveCodes, generates
 
@@ -32,13 +32,13 @@ SIDE = 300
 
 
 @dataclasses.dataclass(frozen=True)
-class Looked:
+class CodeLook:
     """What is looked at: two of a code's numbers, the example, and perhaps a place of the plane."""
 
     scene: Scene
     code: LiveCodes
     pair: tuple[int, int]
-    current: Current
+    current: CurrentInput
     own: Tensor
     base: Tensor
     there: Tensor | None
@@ -76,7 +76,7 @@ class Looked:
 
 
 @dataclasses.dataclass(frozen=True)
-class Drawn:
+class CodeDrawing:
     """What the network draws: from the places of the plane, and from each number moved alone."""
 
     board: Tensor | None
@@ -84,7 +84,7 @@ class Drawn:
     side: int
 
 
-def plane(looked: Looked, drawn: Drawn | None) -> Node:
+def plane(looked: CodeLook, drawn: CodeDrawing | None) -> Node:
     """The examples at their codes, over what lies densest there."""
     labels, both = looked.labels, looked.code.codes[:, list(looked.pair)].double().numpy()
     at = looked.place or (float(looked.own[looked.pair[0]]), float(looked.own[looked.pair[1]]))
@@ -112,7 +112,7 @@ def plane(looked: Looked, drawn: Drawn | None) -> Node:
     )
 
 
-def _speed(drawn: Drawn) -> NDArray[np.float64]:
+def _speed(drawn: CodeDrawing) -> NDArray[np.float64]:
     """How much the answer changes from one place of the board to the next, (side, side)."""
     assert drawn.board is not None
     whole = drawn.board.double().flatten(1).reshape(drawn.side, drawn.side, -1).numpy()
@@ -121,7 +121,7 @@ def _speed(drawn: Drawn) -> NDArray[np.float64]:
     return found
 
 
-def board(looked: Looked, drawn: Drawn) -> Node:
+def board(looked: CodeLook, drawn: CodeDrawing) -> Node:
     """The pictures from all places of the plane, the highest on top, with a frame where the place is."""
     assert drawn.board is not None
     shown = answers.pictures(looked.scene, drawn.board)
@@ -141,7 +141,7 @@ def board(looked: Looked, drawn: Drawn) -> Node:
     )
 
 
-def places(looked: Looked) -> Node:
+def places(looked: CodeLook) -> Node:
     """The example, what comes back of it, and what the network draws from the place."""
     scene, code = looked.scene, looked.code
     marks: list[Node] = []
@@ -154,17 +154,17 @@ def places(looked: Looked) -> Node:
     return Group(children=tuple(marks), direction="row")
 
 
-def _answer(looked: Looked, scores: Tensor, title: str) -> Node:
+def _answer(looked: CodeLook, scores: Tensor, title: str) -> Node:
     if looked.pictures:
         return msgspec.structs.replace(answers.drawn(looked.scene, scores, size=72), title=title)
     if looked.scene.task == "reconstruction":
         shown = decoded(looked.scene.kind, scores)
-        return inputs.drawn(looked.scene, Current(scores, title, shown=shown), 72)
+        return inputs.drawn(looked.scene, CurrentInput(scores, title, shown=shown), 72)
     values = _numbers(looked, scores)[0]
     return Bars(values=values, labels=_names(looked, len(values)), limits=symmetric(values), title=title)
 
 
-def _numbers(looked: Looked, scores: Tensor) -> NDArray[np.float64]:
+def _numbers(looked: CodeLook, scores: Tensor) -> NDArray[np.float64]:
     """Answers that are no pictures as rows of numbers, in the inputs' own units where they are such rows."""
     kind = looked.scene.kind
     if isinstance(kind, Table) and scores.ndim == 2 and scores.shape[1] == len(kind.columns):
@@ -172,14 +172,14 @@ def _numbers(looked: Looked, scores: Tensor) -> NDArray[np.float64]:
     return scores.double().flatten(1).numpy()[:, :MANY]
 
 
-def _names(looked: Looked, count: int) -> tuple[str, ...]:
+def _names(looked: CodeLook, count: int) -> tuple[str, ...]:
     kind = looked.scene.kind
     if isinstance(kind, Table) and len(kind.columns) >= count and not looked.pictures:
         return tuple(kind.columns[:count])
     return tuple(str(k) for k in range(count))
 
 
-def traversals(looked: Looked, drawn: Drawn) -> list[Node]:
+def traversals(looked: CodeLook, drawn: CodeDrawing) -> list[Node]:
     """One row for each number of the code: what is drawn as it goes from low to high."""
     idle, found = unused(drawn), list[Node]()
     for number, scores in drawn.moved.items():
@@ -213,7 +213,7 @@ def _signed(value: float, plus: str = "") -> str:
     return f"{'−' if value < 0 else plus if value > 0 else ''}{abs(value):.3g}"
 
 
-def unused(drawn: Drawn) -> list[int]:
+def unused(drawn: CodeDrawing) -> list[int]:
     """Numbers of the code whose moves change next to nothing."""
     change = {number: float(scores.double().std(0, correction=0).square().mean().sqrt()) for number, scores in drawn.moved.items()}
     most = max(change.values(), default=0.0)

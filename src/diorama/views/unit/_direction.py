@@ -16,7 +16,7 @@ from ...model.layers import by_unit
 from ...model.own_places import Owners
 from ...scene import Scene
 from ...scene.directions import codes, recipes
-from ...scene.input import Current, last
+from ...scene.input import CurrentInput, last
 from ...scene.sets import words
 from .. import answers, crops, sections
 from ..sets import Sets
@@ -28,10 +28,10 @@ TOLD = 4
 BINS = 30
 
 
-class Moved:
+class MovedExample:
     """An example moved along a direction, to several places at once."""
 
-    def __init__(self, scene: Scene, current: Current, direction: Direction, by: float) -> None:
+    def __init__(self, scene: Scene, current: CurrentInput, direction: Direction, by: float) -> None:
         self.scene, self.current, self.direction, self.by = scene, current, direction, by
         layer = scene.layers[direction.layer]
         raw: Tensor = scene.kept(current.x, [direction.layer])[direction.layer]

@@ -16,10 +16,10 @@ from ...data.kinds import Image as ImageKind
 from ...data.nesting import Nested, to
 from ...derive.derivations.patch_index import PatchIndexDerivation
 from ...model.fields import ReceptiveField
-from ...model.nearest_index import Compared, Index, directed
+from ...model.nearest_index import ExactIndex, Index, directed
 from ...model.plain_module import fed
 from ...scene import Scene
-from ...scene.input import Current
+from ...scene.input import CurrentInput
 from ...scene.other_data import prepared
 from .. import crops
 from ..units import ShownLayer, look
@@ -108,11 +108,11 @@ class PlaceGrid:
         return padded[top : top + side, left : left + side]
 
 
-class Rebuilding:
+class Patchwork:
     """The nearest patches found so far, and the image made of them."""
 
     def __init__(
-        self, scene: Scene, current: Current, one: ShownLayer, given: Examples | None, most: int, k: int, size: int | None
+        self, scene: Scene, current: CurrentInput, one: ShownLayer, given: Examples | None, most: int, k: int, size: int | None
     ) -> None:
         self.scene, self.one, self.current, self.k = scene, one, current, k
         self.given = given
@@ -147,7 +147,7 @@ class Rebuilding:
     def compared(self) -> Iterator[Progress]:
         """Find the nearest among all, batch by batch; after each batch those found so far stand."""
         kept = max(self.k, 9)
-        search = Compared(self.query, kept)
+        search = ExactIndex(self.query, kept)
         together = max(1, min(BATCH, ROOM // max(1, self.count**2)))
         total = len(self.examples)
         for start in range(0, total, together):

@@ -14,7 +14,7 @@ from ...core.colour import Limits, symmetric
 from ...core.marks import Bars, Node
 from ...core.rounding import deviations
 from ...data.kinds import Table
-from ...derive.derivation import Derived, Plain
+from ...derive.derivation import DerivedValue, Plain
 from ...derive.derivations.preferred import ROWS_AT_ONCE, PreferredDerivation
 from ...derive.synthesis_stage import staged
 from ...derive.windows import MiddlePlace
@@ -30,7 +30,7 @@ COLUMNS = 12
 
 
 @dataclasses.dataclass(frozen=True)
-class Made:
+class PreferredInput:
     """One input that was asked for: what is shown of it, and what the network makes of it."""
 
     shown: Any
@@ -38,11 +38,11 @@ class Made:
 
 
 @dataclasses.dataclass(frozen=True)
-class Preferred:
+class PreferredInputs:
     """The inputs that units or directions ask for, as far as they have formed; those that have not begun are None."""
 
     stage: MadeInput
-    inputs: tuple[Made | None, ...]
+    inputs: tuple[PreferredInput | None, ...]
     step: float
     steps: float
     said: str = ""
@@ -93,13 +93,13 @@ def mark(stage: MadeInput, value: Any, title: str, caption: str = "", *, size: i
     )
 
 
-def of_units(scene: Scene, layer: str, units: Sequence[int]) -> Iterator[Preferred]:
+def of_units(scene: Scene, layer: str, units: Sequence[int]) -> Iterator[PreferredInputs]:
     """What units of a layer ask for, as it forms; those that have formed before come at once.
 
     A unit that sees a part of the picture is asked at the place in the middle, and what it sees there is shown.
     """
     stage, window = _staged(scene, layer), MiddlePlace.of(scene, scene.layers[layer])
-    found: dict[int, Made] = {}
+    found: dict[int, PreferredInput] = {}
     parts = _asked(scene, stage, scene.layers[layer], units)
     said: list[str] = []
     for number, (derived, numbers) in enumerate(parts):
@@ -111,17 +111,17 @@ def of_units(scene: Scene, layer: str, units: Sequence[int]) -> Iterator[Preferr
                 said.append(one.value["note"])
                 continue
             share = (number + one.done / max(one.total, 1e-9)) / len(parts)
-            yield Preferred(stage, tuple(found.get(unit) for unit in units), min(share, 0.999), 1.0)
-    yield Preferred(stage, tuple(found.get(unit) for unit in units), 1.0, 1.0, " ".join(dict.fromkeys(filter(None, said))))
+            yield PreferredInputs(stage, tuple(found.get(unit) for unit in units), min(share, 0.999), 1.0)
+    yield PreferredInputs(stage, tuple(found.get(unit) for unit in units), 1.0, 1.0, " ".join(dict.fromkeys(filter(None, said))))
 
 
-def so_far(scene: Scene, layer: str, unit: int) -> Preferred | None:
+def so_far(scene: Scene, layer: str, unit: int) -> PreferredInputs | None:
     """What a unit asks for as far as it has formed, without a step more; None where nothing has."""
-    kept: dict[int, Made] = scene.memory.get(_name(scene, layer)) or {}
-    return Preferred(_staged(scene, layer), (kept[unit],), 0.0, 1.0) if unit in kept else None
+    kept: dict[int, PreferredInput] = scene.memory.get(_name(scene, layer)) or {}
+    return PreferredInputs(_staged(scene, layer), (kept[unit],), 0.0, 1.0) if unit in kept else None
 
 
-def of_directions(scene: Scene, directions: Sequence[Direction]) -> Iterator[Preferred]:
+def of_directions(scene: Scene, directions: Sequence[Direction]) -> Iterator[PreferredInputs]:
     """What directions of one layer ask for."""
     stage = _staged(scene, directions[0].layer)
     derived = PreferredDerivation(layer=directions[0].layer, units="", seed=0, given=tuple(directions)).at(scene)
@@ -129,10 +129,10 @@ def of_directions(scene: Scene, directions: Sequence[Direction]) -> Iterator[Pre
         found = _read(stage, None, one.value) if one.value is not None else []
         inputs = (*found, *[None] * (len(directions) - len(found)))
         share = 1.0 if one.final else min(one.done / max(one.total, 1e-9), 0.999)
-        yield Preferred(stage, inputs, share, 1.0, one.value["note"] if one.final else "")
+        yield PreferredInputs(stage, inputs, share, 1.0, one.value["note"] if one.final else "")
 
 
-def _asked(scene: Scene, stage: MadeInput, layer: Layer, units: Sequence[int]) -> list[tuple[Derived, list[int]]]:
+def _asked(scene: Scene, stage: MadeInput, layer: Layer, units: Sequence[int]) -> list[tuple[DerivedValue, list[int]]]:
     """The derivations in which units are asked: as many at once as a batch holds; one alone, where that is not known."""
     size = stage.together if stage.image else ROWS_AT_ONCE
     found = []
@@ -156,11 +156,11 @@ def _name(scene: Scene, layer: str) -> str:
     return f"preferred/{layer}"
 
 
-def _read(stage: MadeInput, window: MiddlePlace | None, value: Plain) -> list[Made]:
+def _read(stage: MadeInput, window: MiddlePlace | None, value: Plain) -> list[PreferredInput]:
     """Derived inputs as they are shown."""
     own = torch.from_numpy(np.array(value["inputs"])).to(stage.frame.own.device)
     shown = _made_inputs.shown(stage, stage.frame.around(own))
     if window is not None:
         box = crops.box_of(window.field, window.place)
         shown = [crops.crop(np.asarray(one), box, window.largest) for one in shown]
-    return [Made(one, float(number)) for one, number in zip(shown, value["values"], strict=True)]
+    return [PreferredInput(one, float(number)) for one, number in zip(shown, value["values"], strict=True)]

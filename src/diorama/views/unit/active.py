@@ -13,7 +13,7 @@ from ...core.numerals import counted
 from ...core.picture import Picture, Progress
 from ...core.selection import Selection, layer_key, spoken
 from ...scene import Scene
-from ...scene.input import Current
+from ...scene.input import CurrentInput
 from ...scene.probe import Responses
 from ..units import ShownLayer, look, main_layers, own, responses, without_numbers
 from ..view import View
@@ -69,7 +69,7 @@ class ActiveView(View):
         )
         yield self.picture(scene, selection, "Units that are on", Group(children=tuple(marks)), caption, note=without_numbers(seen.values()))
 
-    def _second(self, scene: Scene, selection: Selection) -> Current:
+    def _second(self, scene: Scene, selection: Selection) -> CurrentInput:
         if self.against is not None:
             return scene.current(example=self.against)
         chosen = next((key for key in reversed(selection.b) if key.kind == "example"), None)
@@ -83,7 +83,7 @@ class ActiveView(View):
             other = next((k for k in range(len(y)) if known[k] and y[k] != y[mine]), other)
         return scene.current(example=other)
 
-    def _curves(self, first: Current, second: Current, on: list[list[np.ndarray]], whole: list[np.ndarray]) -> Lines:
+    def _curves(self, first: CurrentInput, second: CurrentInput, on: list[list[np.ndarray]], whole: list[np.ndarray]) -> Lines:
         x = np.arange(1, len(whole) + 1, dtype=np.float64)
         low, high = (np.array([np.quantile(part, q) for part in whole]) for q in (0.05, 0.95))
         mean = np.array([part.mean() for part in whole])
@@ -96,7 +96,7 @@ class ActiveView(View):
         )
 
     def _table(
-        self, layers: Sequence[ShownLayer], first: Current, second: Current, on: list[list[np.ndarray]],
+        self, layers: Sequence[ShownLayer], first: CurrentInput, second: CurrentInput, on: list[list[np.ndarray]],
         whole: list[np.ndarray],
     ) -> Table:
         a, b = on
@@ -119,7 +119,7 @@ class ActiveView(View):
         )
 
     def _steps(
-        self, layers: Sequence[ShownLayer], first: Current, second: Current, values: list[dict[str, Tensor]],
+        self, layers: Sequence[ShownLayer], first: CurrentInput, second: CurrentInput, values: list[dict[str, Tensor]],
         bars: dict[str, float],
     ) -> Iterator[Lines]:
         """How many units are on at each place of a sequence."""

@@ -26,7 +26,7 @@ from ..units import ShownLayer, running, unfilled, unit_of
 from ..view import View
 from . import _preferred_inputs
 from ._facts import listed, off, profiled, selective
-from ._preferred_inputs import Preferred
+from ._preferred_inputs import PreferredInputs
 
 SATURATING = {"Tanh": 2.65, "Sigmoid": 4.6, "Hardtanh": 1.0, "Softsign": 99.0}
 """Beyond these inputs the activation is within 1 % of its end."""
@@ -127,7 +127,7 @@ class _Card:
         self.scene, self.view = scene, view
         self.key = unit_of(scene, selection)
         self.unit = self.key.number
-        self.about = sections.AboutUnit(scene, self.key, selection)
+        self.about = sections.UnitSection(scene, self.key, selection)
         self.one: ShownLayer = self.about.shown
         asked = self.about.current
         self.current, self.values = running(scene, self.one, asked)
@@ -147,7 +147,7 @@ class _Card:
         self.top: ChosenExamples | None = None
         self.low: ChosenExamples | None = None
         self.back: dict[str, np.ndarray] = {}
-        self.formed: Preferred | None = None
+        self.formed: PreferredInputs | None = None
         self.note = "" if self.current is asked else (
             f"The network does not run {self.one.source.name} for {asked.label}, so {self.current.label} stands in for it."
         )

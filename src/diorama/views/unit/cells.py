@@ -23,7 +23,7 @@ from ...derive.labels import answers_on
 from ...derive.texts import MUSIC, PROPERTIES, told_of
 from ...model.layers import Layer
 from ...scene import Scene
-from ...scene.input import Current
+from ...scene.input import CurrentInput
 from ...scene.layer_text import legible, looks_ahead, misplaced, tags, text_at
 from ...scene.restarts import Restarts
 from ...scene.states import STATES, hidden, keeps, memory, told
@@ -181,7 +181,7 @@ class CellsView(View):
         each = [match for match in each if match.first]
         return sorted(dict.fromkeys(each), key=lambda match: -abs(match.first))
 
-    def _seen(self, scene: Scene, layer: Layer, current: Current, kept: bool) -> Generator[Progress, None, SeenText]:
+    def _seen(self, scene: Scene, layer: Layer, current: CurrentInput, kept: bool) -> Generator[Progress, None, SeenText]:
         """What all cells of a layer hold at the tokens of a text; of a long one, whose memory is read on, of those that are shown."""
         restarts = Restarts.of(scene, current.x) if kept and self.property != CHOSEN else None
         if restarts is None or not restarts.holds(scene):
@@ -250,7 +250,7 @@ class SeenText:
     """What all cells of a layer hold at the tokens of a text."""
 
     layer: Layer
-    current: Current
+    current: CurrentInput
     values: Tensor
     """(cells, tokens)."""
     kept: bool

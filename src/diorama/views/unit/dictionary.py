@@ -23,10 +23,10 @@ from ...model.layers import Layer, units_first
 from ...model.own_places import Owners
 from ...scene import Scene
 from ...scene.directions import default_layer, feature
-from ...scene.input import Current, last
+from ...scene.input import CurrentInput, last
 from .. import sections, texts
 from ..view import View
-from ._direction import Moved
+from ._direction import MovedExample
 
 BEFORE, AFTER = 20, 6
 """So many tokens are shown before the place where a feature is strongest, and behind it."""
@@ -84,7 +84,7 @@ class DictionaryView(View):
         for stage in scene.derive("dictionary", layer=layer.name).stream():
             if not stage.final:
                 yield stage.progress
-        shown = _Shown(scene, scene.current(selection), layer, stage.value)
+        shown = _ShownDictionary(scene, scene.current(selection), layer, stage.value)
         marks = tuple(self._marks(shown, number))
         first = scene.steps[0] if scene.steps else None
         before = first if self.beside and first is not None and scene.step is not None and first < scene.step else None
@@ -108,20 +108,20 @@ class DictionaryView(View):
             return default_layer(scene)
         return scene.layer(self.layer, selection, lambda one: unfit(one) is None, wanted="layer with several units for each example")
 
-    def _marks(self, shown: _Shown, number: int | None) -> Iterator[Node]:
+    def _marks(self, shown: _ShownDictionary, number: int | None) -> Iterator[Node]:
         order = shown.order(self.search)
         if number is None:
             number = int(order[0]) if len(order) else int(shown.order("")[0])
         yield shown.table(order[: self.limit], self.search)
         direction = feature(shown.scene, shown.layer.name, number, shown.value)
         yield from shown.one(number)
-        moved = shown.moved = Moved(shown.scene, shown.current, direction, self.by)
+        moved = shown.moved = MovedExample(shown.scene, shown.current, direction, self.by)
         title = f"Feature {number} turned up or down at all places: what the network answers"
         yield Group(children=(moved.curves(), moved.answered()), direction="row", title=title)
         shown.number = number
 
     def _drawn(
-        self, selection: Selection, shown: _Shown, marks: tuple[Node, ...], before: int | None, fresh: Any, *, final: bool,
+        self, selection: Selection, shown: _ShownDictionary, marks: tuple[Node, ...], before: int | None, fresh: Any, *, final: bool,
     ) -> Picture:
         found, count = shown.value["measures"], len(shown.value["encoder"])
         words = f"{count} features of {spoken(shown.layer.name)}, at most {shown.value['active']} of them on at a place. "
@@ -144,10 +144,10 @@ class DictionaryView(View):
         return self.picture(shown.scene, selection, f"Features of {spoken(shown.layer.name)}", body, words, checks=checks, final=final)
 
 
-class _Shown:
+class _ShownDictionary:
     """A dictionary, and what its features say of one input."""
 
-    def __init__(self, scene: Scene, current: Current, layer: Layer, value: Any) -> None:
+    def __init__(self, scene: Scene, current: CurrentInput, layer: Layer, value: Any) -> None:
         self.scene, self.current, self.layer, self.value = scene, current, layer, value
         raw = scene.kept(current.x, [layer.name])[layer.name]
         found, owners = features(layer, of_plain(value), raw)[:1], Owners(scene.kind)

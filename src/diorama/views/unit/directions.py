@@ -22,8 +22,8 @@ from .. import crops, inputs
 from ..sets import Sets, two_sets
 from ..view import View
 from . import _preferred_inputs
-from ._direction import Moved, along, crops_of, ends, kept, parts, spread
-from ._preferred_inputs import Preferred
+from ._direction import MovedExample, along, crops_of, ends, kept, parts, spread
+from ._preferred_inputs import PreferredInputs
 
 
 class DirectionsView(View):
@@ -116,14 +116,14 @@ class DirectionsView(View):
     def _one(
         self, scene: Scene, selection: Selection, direction: Direction, sets: Sets | None
     ) -> Iterator[Picture | Progress]:
-        moved = Moved(scene, scene.current(selection), direction, self.by)
+        moved = MovedExample(scene, scene.current(selection), direction, self.by)
         rest = tuple(self._marks(scene, direction, sets, moved))
         whole = self.synthesize
         yield self._pictured(scene, selection, direction, moved, rest, None, final=not whole)
         if not whole:
             return
         both = [direction, _turned(direction)]
-        formed: Preferred | None = None
+        formed: PreferredInputs | None = None
         note = ""
         try:
             for formed in _preferred_inputs.of_directions(scene, both):
@@ -134,7 +134,7 @@ class DirectionsView(View):
             note = str(error)
         yield self._pictured(scene, selection, direction, moved, rest, formed, note, final=True)
 
-    def _marks(self, scene: Scene, direction: Direction, sets: Sets | None, moved: Moved) -> Iterator[Node]:
+    def _marks(self, scene: Scene, direction: Direction, sets: Sets | None, moved: MovedExample) -> Iterator[Node]:
         yield Group(children=(moved.curves(), moved.answered()), direction="row")
         yield moved.neighbours()
         yield from ends(scene, direction)
@@ -144,8 +144,8 @@ class DirectionsView(View):
             yield table
 
     def _pictured(
-        self, scene: Scene, selection: Selection, direction: Direction, moved: Moved, rest: tuple[Node, ...],
-        formed: Preferred | None, note: str = "", *, final: bool = False,
+        self, scene: Scene, selection: Selection, direction: Direction, moved: MovedExample, rest: tuple[Node, ...],
+        formed: PreferredInputs | None, note: str = "", *, final: bool = False,
     ) -> Picture:
         first: list[Node] = []
         stage = formed.stage if formed is not None else None
@@ -190,7 +190,7 @@ class DirectionsView(View):
             yield self._based(scene, selection, layer, how, (body,), about, final=True)
             return
         groups = [crops_of(scene, one, high[:, k], place[:, k]) for k, one in enumerate(found)]
-        formed: Preferred | None = None
+        formed: PreferredInputs | None = None
         try:
             if self.synthesize:
                 yield self._based(scene, selection, layer, how, _tiles(scene, found, groups, None), about)
@@ -258,7 +258,7 @@ def _shares(found: list[Direction]) -> tuple[str, ...]:
 
 
 def _tiles(
-    scene: Scene, found: list[Direction], groups: list[crops.ChosenExamples], formed: Preferred | None
+    scene: Scene, found: list[Direction], groups: list[crops.ChosenExamples], formed: PreferredInputs | None
 ) -> tuple[Node, ...]:
     labels = tuple(one.name.rpartition("/")[2] for one in found)
     first = []

@@ -16,7 +16,7 @@ from ...core.picture import Picture, Progress
 from ...core.selection import Key, Selection
 from ...data.kinds import Image as ImageKind
 from ...methods.synthesis import objectives
-from ...methods.synthesis.deep_dream import Dreamed, Dreaming, dream, resized
+from ...methods.synthesis.deep_dream import DreamFrame, DreamPlan, dream, resized
 from ...methods.synthesis.engine import values_of
 from ...methods.synthesis.objectives import Objective
 from ...methods.synthesis.stage import MadeInput
@@ -78,7 +78,7 @@ class DreamView(View):
         objective = self._objective(scene, stage, selection)
         planes, label = self._begin(scene, stage, selection)
         begun = planes
-        how = Dreaming(self.octaves, self.octave, self.steps, self.rate, self.zoom, self.turn, self.smooth)
+        how = DreamPlan(self.octaves, self.octave, self.steps, self.rate, self.zoom, self.turn, self.smooth)
         kept: list[tuple[np.ndarray, float]] = []
         first = self._first_value(stage, objective, begun)
         for made in dream(stage, objective, planes, how, stage.look.generator, self.frames):
@@ -123,7 +123,7 @@ class DreamView(View):
 
     def _drawn(
         self, scene: Scene, selection: Selection, stage: MadeInput, objective: Objective,
-        shown: tuple[np.ndarray, Tensor, str], values: list[float], made: Dreamed, kept: list[tuple[np.ndarray, float]],
+        shown: tuple[np.ndarray, Tensor, str], values: list[float], made: DreamFrame, kept: list[tuple[np.ndarray, float]],
         final: bool,
     ) -> Picture:
         pixels, begun, label = shown

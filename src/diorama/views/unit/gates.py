@@ -20,7 +20,7 @@ from ...data.text_places import ends
 from ...model.layers import Layer
 from ...model.recurrent_kernels import States
 from ...scene import Scene
-from ...scene.input import Current
+from ...scene.input import CurrentInput
 from ...scene.layer_text import misplaced, text_at
 from ...scene.restarts import Restarts
 from ...scene.states import parts, states
@@ -98,7 +98,7 @@ class GatesView(View):
                     yield stage.progress
             yield self._drawn(scene, selection, seen, stage.value, final=True)
 
-    def _taken(self, scene: Scene, selection: Selection, current: Current, restarts: Restarts) -> Iterator[Progress]:
+    def _taken(self, scene: Scene, selection: Selection, current: CurrentInput, restarts: Restarts) -> Iterator[Progress]:
         """Take the states that are kept with the run, as far as the places shown; read on and keep them where nobody has."""
         start = self._window(selection, restarts.total, _end(scene, current, restarts.total))[1]
         for stage in scene.derive("restarts", example=current.index).stream():
@@ -109,7 +109,7 @@ class GatesView(View):
             else:
                 yield Progress(done=stage.done, total=start, note=stage.note)
 
-    def _seen(self, scene: Scene, selection: Selection, layer: Layer, current: Current) -> SeenCell:
+    def _seen(self, scene: Scene, selection: Selection, layer: Layer, current: CurrentInput) -> SeenCell:
         """One cell of the layer on the whole of the current input."""
         layer, asked = self._part(scene, selection, layer)
         found = states(scene, layer.name, current.x)
@@ -123,7 +123,7 @@ class GatesView(View):
         return SeenCell(layer, current, found, values, cell, moment, steps, 0, _gap(own, values["h"]))
 
     def _stretch(
-        self, scene: Scene, selection: Selection, layer: Layer, current: Current, restarts: Restarts, moment: int, places: range
+        self, scene: Scene, selection: Selection, layer: Layer, current: CurrentInput, restarts: Restarts, moment: int, places: range
     ) -> SeenCell:
         """One cell of the layer on a stretch of a long text, read on from the nearest kept state."""
         layer, asked = self._part(scene, selection, layer)
@@ -218,7 +218,7 @@ class SeenCell:
     """One cell of a recurrent layer on one input."""
 
     layer: Layer
-    current: Current
+    current: CurrentInput
     states: States
     values: dict[str, Floats]
     cell: int
@@ -271,7 +271,7 @@ def _values(found: States) -> dict[str, Floats]:
     return {name: value[0][ran].double().numpy() for name, value in found.items()}
 
 
-def _end(scene: Scene, current: Current, steps: int) -> int | None:
+def _end(scene: Scene, current: CurrentInput, steps: int) -> int | None:
     """The place of the text's last token, where padding follows it and the layer reads place by place."""
     found = ends(scene.kind, current.x, steps)
     return found[0] if found else None

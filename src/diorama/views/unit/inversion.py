@@ -19,7 +19,7 @@ from ...data import nesting
 from ...data.kinds import Image as ImageKind
 from ...data.nesting import Nested
 from ...derive.derivations.decoder import taught
-from ...methods.synthesis.code_inversion import Inverted, Yardstick, climb, codes, distances, invert, unit_first
+from ...methods.synthesis.code_inversion import Inversions, Yardstick, climb, codes, distances, invert, unit_first
 from ...methods.synthesis.decoder import Decoder, DecoderMoment
 from ...methods.synthesis.priors import Priors
 from ...methods.synthesis.stage import MadeInput
@@ -34,7 +34,7 @@ _YARD = 64
 
 
 @dataclasses.dataclass(frozen=True)
-class _Drawn:
+class _DecodedPicture:
     """What a decoder made of the example's code."""
 
     planes: Tensor
@@ -92,8 +92,8 @@ class InversionView(View):
         few = nesting.to(scene.live.batch(list(range(min(_YARD, len(scene.live))))), scene.device)
         yard = Yardstick.of(stage, chosen, few)
         ascent = climb(stage, self.steps, rate=self.rate, held=self.likeness, priors=Priors(natural=self.natural))
-        done: dict[str, Inverted] = {}
-        drawn: dict[str, _Drawn] = {}
+        done: dict[str, Inversions] = {}
+        drawn: dict[str, _DecodedPicture] = {}
         total = len(chosen) * (1 + self.decoder)
         for number, layer in enumerate(chosen):
             last = number == len(chosen) - 1 and not self.decoder
@@ -132,7 +132,7 @@ class InversionView(View):
             if stage.value is not None:
                 yield dataclasses.replace(taught(stage.value), final=stage.final)
 
-    def _decode(self, stage: MadeInput, layer: str, x: Nested, yard: Yardstick, lesson: DecoderMoment) -> _Drawn:
+    def _decode(self, stage: MadeInput, layer: str, x: Nested, yard: Yardstick, lesson: DecoderMoment) -> _DecodedPicture:
         code = codes(stage.look, [layer], x)[layer].nan_to_num(0, 0, 0)
         with torch.no_grad():
             planes = _answer(lesson.decoder, unit_first(stage.look, layer, code))
@@ -140,13 +140,13 @@ class InversionView(View):
         again = stage.frame.around(stage.frame.as_input(planes.to(stage.frame.own.device)))
         far = distances(codes(stage.look, [layer], again)[layer], code, yard.codes[layer])
         words = "" if lesson.final else f"{lesson.step} of {lesson.steps}"
-        return _Drawn(planes, float(distances(planes, wanted, yard.pixels)[0]), float(far[0]), words)
+        return _DecodedPicture(planes, float(distances(planes, wanted, yard.pixels)[0]), float(far[0]), words)
 
     # The picture.
 
     def _pictured(
         self, scene: Scene, selection: Selection, stage: MadeInput, x: Nested, chosen: list[str],
-        done: dict[str, Inverted], drawn: dict[str, _Drawn], final: bool,
+        done: dict[str, Inversions], drawn: dict[str, _DecodedPicture], final: bool,
     ) -> Picture:
         current = scene.current(selection)
         original = stage.frame.planes(_made_inputs.own_part(stage, x))[0].cpu()
@@ -165,7 +165,7 @@ class InversionView(View):
         )
 
     def _columns(
-        self, stage: MadeInput, original: Tensor, label: str, key: str, done: dict[str, Inverted], drawn: dict[str, _Drawn]
+        self, stage: MadeInput, original: Tensor, label: str, key: str, done: dict[str, Inversions], drawn: dict[str, _DecodedPicture]
     ) -> Tiles:
         """The original, then a column a layer: the decoder's picture, where there is one, and below it the starts."""
         rows: list[list[tuple[Tensor, str, str]]] = []
@@ -217,7 +217,7 @@ def _mean(values: Tensor) -> float:
     return float(values.mean())
 
 
-def _table(chosen: list[str], done: dict[str, Inverted], drawn: dict[str, _Drawn]) -> Table:
+def _table(chosen: list[str], done: dict[str, Inversions], drawn: dict[str, _DecodedPicture]) -> Table:
     names = [name for name in chosen if name in done]
     columns = [
         Column(name="layer", kind="text", texts=tuple(name or spoken("") for name in names)),
@@ -232,7 +232,7 @@ def _table(chosen: list[str], done: dict[str, Inverted], drawn: dict[str, _Drawn
     return Table(columns=tuple(columns), row_keys=tuple(layer_key(name) for name in names))
 
 
-def _depth(done: dict[str, Inverted], drawn: dict[str, _Drawn]) -> Lines:
+def _depth(done: dict[str, Inversions], drawn: dict[str, _DecodedPicture]) -> Lines:
     at = np.arange(1, len(done) + 1, dtype=np.float64)
     rows = [("pixel error", [_mean(one.pixel_error) for one in done.values()], 0, False),
             ("code error", [_mean(one.code_error) for one in done.values()], 1, False)]
@@ -246,7 +246,7 @@ def _depth(done: dict[str, Inverted], drawn: dict[str, _Drawn]) -> Lines:
     return Lines(series=lines, x_title=f"layer: {layers}", x_kind="number", y_title="error, %", height=120)
 
 
-def _checks(done: dict[str, Inverted]) -> tuple[Check, ...]:
+def _checks(done: dict[str, Inversions]) -> tuple[Check, ...]:
     worst = max((_mean(made.code_error) for made in done.values() if made.final), default=math.nan)
     if not math.isfinite(worst):
         return ()

@@ -17,7 +17,7 @@ from ...scene import Scene
 from ...scene.code_means import draws, joint_layer
 from ..view import View
 from . import _code_marks as drawing
-from ._code_marks import STEPS, Looked
+from ._code_marks import STEPS, CodeLook
 from ._live_codes import ROUND, LiveCodes, broken, generates, kept, reason
 
 ROWS, BESIDE = 8, 3
@@ -74,7 +74,7 @@ class LatentView(View):
         own = code.code(current.x)
         mean = code.spread()[0]
         base = own if self.others == "example" else mean
-        looked = Looked(scene, code, pair, current, own, base, *self._place(pair, base))
+        looked = CodeLook(scene, code, pair, current, own, base, *self._place(pair, base))
         if not self._ready(looked):
             yield self._picture(scene, selection, looked, None, final=False)
             yield Progress(done=0, total=1, note=f"drawing {self._side(looked) ** 2} places of the plane")
@@ -108,34 +108,34 @@ class LatentView(View):
 
     # What is kept.
 
-    def _side(self, looked: Looked) -> int:
+    def _side(self, looked: CodeLook) -> int:
         return min(self.board, max(2, drawing.LARGEST // max(1, looked.height)))
 
-    def _name(self, looked: Looked) -> str:
+    def _name(self, looked: CodeLook) -> str:
         base = looked.current.key or looked.current.label if self.others == "example" else "mean"
         if looked.scene.custom and self.others == "example":
             base = ",".join(f"{float(value):.9g}" for value in looked.base)
         return f"latent/board/{self.layer}/{looked.pair}/{self._side(looked)}/{base}/{looked.code.around}"
 
-    def _ready(self, looked: Looked) -> bool:
+    def _ready(self, looked: CodeLook) -> bool:
         return looked.scene.memory.has(self._name(looked))
 
-    def _board(self, looked: Looked) -> drawing.Drawn:
-        found: drawing.Drawn = looked.scene.once(self._name(looked), lambda: self._drawn(looked))
+    def _board(self, looked: CodeLook) -> drawing.CodeDrawing:
+        found: drawing.CodeDrawing = looked.scene.once(self._name(looked), lambda: self._drawn(looked))
         return found
 
-    def _drawn(self, looked: Looked) -> drawing.Drawn:
+    def _drawn(self, looked: CodeLook) -> drawing.CodeDrawing:
         code, side = looked.code, self._side(looked)
         across, up = looked.axes(side)
         rows = code.spread()[1].nan_to_num(0).argsort(descending=True, stable=True)[:ROWS].sort().values
         steps = torch.tensor(STEPS)
         moved = {int(number): code.traversal(int(number), steps, looked.base) for number in rows}
-        return drawing.Drawn(code.grid(looked.pair, across, up, looked.base) if looked.pictures else None, moved, side)
+        return drawing.CodeDrawing(code.grid(looked.pair, across, up, looked.base) if looked.pictures else None, moved, side)
 
     # The picture.
 
     def _picture(
-        self, scene: Scene, selection: Selection, looked: Looked, drawn: drawing.Drawn | None, *, final: bool
+        self, scene: Scene, selection: Selection, looked: CodeLook, drawn: drawing.CodeDrawing | None, *, final: bool
     ) -> Picture:
         first: list[Node] = [drawing.plane(looked, drawn)]
         if drawn is not None and drawn.board is not None:
@@ -165,7 +165,7 @@ class LatentView(View):
             checks=self._checks(looked), note=note.strip(), final=final,
         )
 
-    def _caption(self, looked: Looked) -> str:
+    def _caption(self, looked: CodeLook) -> str:
         code, count = looked.code, looked.code.count
         numbers = "one number" if count == 1 else f"{count} numbers"
         if generates(looked.scene) and code.layer is None:
@@ -183,7 +183,7 @@ class LatentView(View):
             told += f" The other {'number stays' if one else f'{count - 2} numbers stay'} at {where}."
         return told
 
-    def _checks(self, looked: Looked) -> tuple[Check, ...]:
+    def _checks(self, looked: CodeLook) -> tuple[Check, ...]:
         found: list[Check] = []
         if not generates(looked.scene):
             sentence = "The share of the examples' variance that comes back through the code; 0 is no better than their mean."
@@ -198,7 +198,7 @@ class LatentView(View):
         return tuple(found)
 
 
-def _joint(looked: Looked) -> bool:
+def _joint(looked: CodeLook) -> bool:
     """Whether the code's layer is, or ends in, the one that gives means and log-variances in one."""
     held, own = joint_layer(looked.scene), looked.code.layer
     return held is not None and own is not None and (held.name == own.name or held.name.startswith(f"{own.name}."))

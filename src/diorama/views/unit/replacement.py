@@ -18,7 +18,7 @@ from ...scene import Scene
 from .. import crops
 from ..units import ShownLayer, shown, telling_layers
 from ..view import View
-from ._patchwork import Rebuilding
+from ._patchwork import Patchwork
 
 
 class ReplacementView(View):
@@ -65,7 +65,7 @@ class ReplacementView(View):
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Draft | Progress]:
         """The image as rebuilt from the examples seen so far."""
         one = self._layer(scene, selection)
-        work = Rebuilding(scene, scene.current(selection), one, self._given(scene), self.examples, self.k, self.size)
+        work = Patchwork(scene, scene.current(selection), one, self._given(scene), self.examples, self.k, self.size)
         for progress in work.compared() if len(work.examples) <= len(scene.live) else work.indexed():
             yield progress
             if work.ready:
@@ -83,7 +83,7 @@ class ReplacementView(View):
         more = found is not None and found.numbers is None and len(found.examples) > len(scene.examples)
         return found.examples if found is not None and more and found.source != PROBE else None
 
-    def _picture(self, scene: Scene, selection: Selection, work: Rebuilding, final: bool) -> Picture:
+    def _picture(self, scene: Scene, selection: Selection, work: Patchwork, final: bool) -> Picture:
         rebuilt = work.rebuilt()
         marks: list[Node] = [Group(children=tuple(work.marks(rebuilt)), direction="row"), work.neighbours()]
         name, label = work.one.name, work.current.label

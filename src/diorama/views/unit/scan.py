@@ -18,7 +18,7 @@ from ...core.rounding import alike
 from ...core.selection import Selection, spoken, unit_key
 from ...derive.scans import known, seen
 from ...scene import Scene
-from ...scene.input import Current
+from ...scene.input import CurrentInput
 from .. import crops, scales
 from ..units import ShownLayer, look, main_layers, maps, off, responses, shown, strength
 from ..view import View
@@ -125,7 +125,7 @@ class ScanView(View):
         )
 
     def _images(
-        self, scene: Scene, selection: Selection, one: ShownLayer, current: Current, values: Tensor, order: Tensor
+        self, scene: Scene, selection: Selection, one: ShownLayer, current: CurrentInput, values: Tensor, order: Tensor
     ) -> Iterator[tuple[np.ndarray, Limits | None, str, bool]]:
         """The squares with their scale, a note, and whether they stay: those that form come several times."""
         units = [int(unit) for unit in order]
@@ -140,7 +140,7 @@ class ScanView(View):
             yield maps(values[units]), one.limits(values.numpy(), self._scale(scene, one)), str(error), True
 
     def _still(
-        self, scene: Scene, one: ShownLayer, current: Current, values: Tensor, units: list[int]
+        self, scene: Scene, one: ShownLayer, current: CurrentInput, values: Tensor, units: list[int]
     ) -> tuple[np.ndarray, Limits | None]:
         if self.show == "top":
             found = seen(scene, one.source)
@@ -170,7 +170,7 @@ class ScanView(View):
         return limit if limit else None
 
     def _large(
-        self, scene: Scene, one: ShownLayer, current: Current, values: Tensor, locked: int | None
+        self, scene: Scene, one: ShownLayer, current: CurrentInput, values: Tensor, locked: int | None
     ) -> Iterator[Node]:
         pixels = np.asarray(current.shown)
         boxes = ()

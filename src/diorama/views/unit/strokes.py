@@ -20,8 +20,8 @@ from ...data import strokes as pen
 from ...data.kinds import Strokes
 from ...model.mixtures import PARTS, NextStep, curves
 from ...scene import Scene
-from ...scene.input import Current
-from ...scene.made_strokes import Penned, penning
+from ...scene.input import CurrentInput
+from ...scene.made_strokes import WrittenStrokes, penning
 from .. import inputs
 from ..view import View
 
@@ -89,7 +89,7 @@ class StrokesView(View):
         """This moment first, point by point; then the others, the oldest first."""
         current = scene.current(selection)
         begin, kind = self._begin(scene, current), _kind(scene)
-        found: dict[int | None, Penned] = {}
+        found: dict[int | None, WrittenStrokes] = {}
         papers: dict[int, _Paper] = {}
         moments: list[int | None] = [scene.step, *(step for step in self._moments(scene) if step != scene.step)]
         for number, step in enumerate(moments):
@@ -109,7 +109,7 @@ class StrokesView(View):
         wanted = np.geomspace(1, 1 + steps[-1] - steps[0], self.count) - 1 + steps[0]
         return sorted({min(steps, key=lambda step: abs(step - one)) for one in wanted})
 
-    def _begin(self, scene: Scene, current: Current) -> Tensor:
+    def _begin(self, scene: Scene, current: CurrentInput) -> Tensor:
         """What it begins with, (1, places, 3): the line that was drawn, an input that was given, or the beginning of the example."""
         x: Tensor = current.x  # type: ignore[assignment]
         if self.line:
@@ -122,7 +122,7 @@ class StrokesView(View):
             raise UsageError(f"parts wants each of {' '.join(PARTS)} once, in the order in which the network tells them, got {self.parts!r}")
         return named
 
-    def _penned(self, scene: Scene, begin: Tensor, kind: Strokes) -> Iterator[Penned]:
+    def _penned(self, scene: Scene, begin: Tensor, kind: Strokes) -> Iterator[WrittenStrokes]:
         """What a moment writes; the whole at once where it was written before."""
         length = self.length if self.length is not None else max(int(kind.length or 0) - begin.shape[1], 0)
         told = (self.temperature, length, self.samples, self.seed, self._order(), self.lifting)
@@ -131,7 +131,7 @@ class StrokesView(View):
         if key in memory.kept:
             yield memory.kept[key]
             return
-        one: Penned | None = None
+        one: WrittenStrokes | None = None
         for one in penning(
             scene, begin, length=length, samples=self.samples, temperature=self.temperature, seed=self.seed, parts=self._order(),
             probability=self.lifting == "probability",
@@ -141,7 +141,7 @@ class StrokesView(View):
             memory.put(key, one)
 
     def _picture(
-        self, scene: Scene, selection: Selection, kind: Strokes, found: dict[int | None, Penned], papers: dict[int, _Paper], *, final: bool,
+        self, scene: Scene, selection: Selection, kind: Strokes, found: dict[int | None, WrittenStrokes], papers: dict[int, _Paper], *, final: bool,
     ) -> Picture:
         own, half = found[scene.step], float(kind.half or 1.0)
         paper = papers.setdefault(own.rows.shape[1], _Paper(own, half, NEAR * (kind.step or 1.0)))
@@ -208,7 +208,7 @@ class StrokesView(View):
 class _Paper:
     """The first sample on its paper: where its points lie, and what is said behind each."""
 
-    def __init__(self, own: Penned, half: float, near: float) -> None:
+    def __init__(self, own: WrittenStrokes, half: float, near: float) -> None:
         self.rows, self.said, self.begun = own.rows[0], own.said, own.begun
         self.at = pen.points(self.rows)
         self.half, self.near = half, near
@@ -282,9 +282,9 @@ class _PennedStrokes:
     """Strokes that were written before, the newest few."""
 
     def __init__(self) -> None:
-        self.kept: dict[str, Penned] = {}
+        self.kept: dict[str, WrittenStrokes] = {}
 
-    def put(self, key: str, one: Penned) -> None:
+    def put(self, key: str, one: WrittenStrokes) -> None:
         """Keep one more; the oldest goes."""
         self.kept[key] = one
         while len(self.kept) > 60:
@@ -307,7 +307,7 @@ def _chosen(selection: Selection, paper: _Paper) -> int:
     return min(max(at, 0), paper.last)
 
 
-def _tiles(one: Penned, half: float, step: int | None, now: int | None) -> Tiles:
+def _tiles(one: WrittenStrokes, half: float, step: int | None, now: int | None) -> Tiles:
     """All samples of a moment."""
     images = np.stack([pen.inked(pen.lines(rows), half) for rows in one.rows])
     title = "now" if step is None else f"step {step:,}" + (" (the first is shown above)" if step == now else "")

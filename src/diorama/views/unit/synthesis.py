@@ -17,8 +17,8 @@ from ...core.picture import Check, Picture, Progress
 from ...core.selection import Key, Selection, number_key, spoken, unit_key
 from ...data import nesting
 from ...methods.synthesis import objectives
-from ...methods.synthesis.contest import Strongest, contest
-from ...methods.synthesis.engine import Ascent, Formed
+from ...methods.synthesis.contest import StrongestExamples, contest
+from ...methods.synthesis.engine import Ascent, SynthesisState
 from ...methods.synthesis.facets import Facets, facets
 from ...methods.synthesis.objectives import Objective
 from ...methods.synthesis.priors import Priors
@@ -169,7 +169,7 @@ class SynthesisView(View):
         return torch.stack([middle if wish.facet is None else means[wish.facet] for wish in wishes])
 
     def _pictured(
-        self, scene: Scene, selection: Selection, stage: MadeInput, key: Key, wishes: list[_Wish], formed: Formed,
+        self, scene: Scene, selection: Selection, stage: MadeInput, key: Key, wishes: list[_Wish], formed: SynthesisState,
         signs: Tensor, objective: Objective, made: str, said: Verdict | None = None, grouped: Facets | None = None,
         best: float = math.nan,
     ) -> Picture:
@@ -210,7 +210,7 @@ class SynthesisView(View):
         return f"{told}; below, how its response grew. Made {made}."
 
     def _told(
-        self, scene: Scene, key: Key, objective: Objective, k: int, formed: Formed, signs: Tensor, said: Verdict | None
+        self, scene: Scene, key: Key, objective: Objective, k: int, formed: SynthesisState, signs: Tensor, said: Verdict | None
     ) -> str:
         if said is None:
             return f"{float(formed.values[k] * signs[k].cpu()):.3g}" if bool(formed.values[k].isfinite()) else ""
@@ -239,11 +239,11 @@ class SynthesisView(View):
         sentence = f"The largest {measure} that any of the examples reaches."
         return (Check(name="strongest example", value=best, sentence=sentence, good=bool(float(said.value[0]) >= best - 1e-5 * abs(best))),)
 
-    def _strongest(self, scene: Scene, stage: MadeInput, name: str, objective: Objective, count: int) -> Strongest:
-        def ask() -> Strongest:
-            return Strongest.of(stage, objective, nesting.to(scene.live.x, scene.device), count)
+    def _strongest(self, scene: Scene, stage: MadeInput, name: str, objective: Objective, count: int) -> StrongestExamples:
+        def ask() -> StrongestExamples:
+            return StrongestExamples.of(stage, objective, nesting.to(scene.live.x, scene.device), count)
 
-        found: Strongest = scene.once(f"synthesis/{name}", ask)
+        found: StrongestExamples = scene.once(f"synthesis/{name}", ask)
         return found
 
     # A whole layer, or all classes.
@@ -253,7 +253,7 @@ class SynthesisView(View):
         keys = keys[: self.units]
         if not stage.image:
             keys = keys[: min(self.units, 12)]
-        size, done = stage.together, list[tuple[Formed, Verdict | None]]()
+        size, done = stage.together, list[tuple[SynthesisState, Verdict | None]]()
         waves = [keys[k : k + size] for k in range(0, len(keys), size)]
         ascent = self._ascent(stage)
         for number, wave in enumerate(waves):
@@ -277,7 +277,7 @@ class SynthesisView(View):
 
     def _gridded(
         self, scene: Scene, selection: Selection, stage: MadeInput, keys: list[Key],
-        done: list[tuple[Formed, Verdict | None]], total: int, made: str, *, final: bool = False,
+        done: list[tuple[SynthesisState, Verdict | None]], total: int, made: str, *, final: bool = False,
     ) -> Picture:
         values = [value for formed, _ in done for value in _made_inputs.shown(stage, formed.x)]
         notes = [note for formed, said in done for note in _notes(formed, said)]
@@ -307,7 +307,7 @@ class SynthesisView(View):
         )
 
 
-def _notes(formed: Formed, said: Verdict | None) -> list[str]:
+def _notes(formed: SynthesisState, said: Verdict | None) -> list[str]:
     if said is None:
         return [f"{float(value):.3g}" if bool(value.isfinite()) else "" for value in formed.values]
     if said.probability is not None:

@@ -21,9 +21,9 @@ from ...data.text_places import last_asked, worded
 from ...derive.heads import token_input
 from ...derive.labels import role
 from ...scene import Scene
-from ...scene.input import Current
+from ...scene.input import CurrentInput
 from ...scene.layer_text import source_texts, tags, text_at
-from ...scene.made_text import Written, WrittenToken, writing
+from ...scene.made_text import WrittenText, WrittenToken, writing
 from ...scene.states import told
 from .. import answers, melodies, texts
 from ..samples import noted
@@ -85,7 +85,7 @@ class WritesView(View):
         """This moment first, symbol by symbol; then the others, the oldest first."""
         current = scene.current(selection)
         unit = _unit(scene, selection)
-        found: dict[int | None, Written] = {}
+        found: dict[int | None, WrittenText] = {}
         moments: list[int | None] = [scene.step, *(step for step in self._moments(scene) if step != scene.step)]
         for number, step in enumerate(moments):
             at = scene if step == scene.step else scene.at(int(step or 0))
@@ -104,7 +104,7 @@ class WritesView(View):
         near = [min(steps, key=lambda step: abs(step - one)) for one in wanted]
         return sorted(set(near))
 
-    def _written(self, scene: Scene, current: Current, unit: Key | None) -> Iterator[Written]:
+    def _written(self, scene: Scene, current: CurrentInput, unit: Key | None) -> Iterator[WrittenText]:
         """What a moment writes; the whole at once where it was written before."""
         name, kind = _written_text(scene) or ("", texts.kind(scene))
         ids = named(current.x)[name]
@@ -130,7 +130,7 @@ class WritesView(View):
         if key in memory.texts:
             yield memory.texts[key]
             return
-        text: Written | None = None
+        text: WrittenText | None = None
         # What is said is read whole from its beginning on, so that it ends where those of the examples do.
         most = min(self.length, max(1, window - len(first) + 1)) if others else self.length
         for text in writing(
@@ -141,7 +141,7 @@ class WritesView(View):
             memory.put(key, text)
 
     def _picture(
-        self, scene: Scene, selection: Selection, current: Current, unit: Key | None, found: dict[int | None, Written], *, final: bool,
+        self, scene: Scene, selection: Selection, current: CurrentInput, unit: Key | None, found: dict[int | None, WrittenText], *, final: bool,
     ) -> Picture:
         own = found[scene.step]
         name, kind = _written_text(scene) or ("", texts.kind(scene))
@@ -177,7 +177,7 @@ class WritesView(View):
         return self.picture(scene, selection, "What the network writes", Group(children=tuple(marks)), caption, note=note, final=final)
 
     def _shorter(
-        self, kind: Tokens, current: Current, own: Written, found: dict[int | None, Written], *, final: bool, translates: bool = False,
+        self, kind: Tokens, current: CurrentInput, own: WrittenText, found: dict[int | None, WrittenText], *, final: bool, translates: bool = False,
     ) -> Iterator[str]:
         """Why texts are shorter than they were asked for."""
         if any(text.broken for text in found.values()):
@@ -198,7 +198,7 @@ class WritesView(View):
             at = f" at step{'s' if len(steps) > 1 else ''} {joined(steps)} of the training" if steps else ""
             yield f"A text ends where {which} is drawn, as it is before {self.length} symbols{at}."
 
-    def _chosen(self, selection: Selection, own: Written) -> int | None:
+    def _chosen(self, selection: Selection, own: WrittenText) -> int | None:
         """Which written place is looked into: the chosen token's, else the last."""
         if not own.places:
             return None
@@ -206,7 +206,7 @@ class WritesView(View):
         at = key.number - len(own.begin) if key is not None else -1
         return at if 0 <= at < len(own.places) else len(own.places) - 1
 
-    def _text(self, scene: Scene, own: Written, unit: Key | None) -> Text:
+    def _text(self, scene: Scene, own: WrittenText, unit: Key | None) -> Text:
         kind = _said(scene)
         words = tuple(kind.token(place.token) for place in own.places)
         values, limits = _values(own, unit)
@@ -222,7 +222,7 @@ class WritesView(View):
             keys=tuple(number_key("token", len(own.begin) + k) for k in range(len(words))), characters=texts.single(words), title=_when(scene.step),
         )
 
-    def _sample(self, scene: Scene, text: Written, unit: Key | None, step: int) -> Text:
+    def _sample(self, scene: Scene, text: WrittenText, unit: Key | None, step: int) -> Text:
         kind = _said(scene)
         words = tuple(kind.token(place.token) for place in text.places)
         values, limits = _values(text, unit)
@@ -230,7 +230,7 @@ class WritesView(View):
         return Text(tokens=words, values=values, limits=limits, characters=texts.single(words), title=said)
 
 
-    def _roll(self, scene: Scene, text: Written, unit: Key | None, step: int | None, pitches: tuple[float, float]) -> Roll:
+    def _roll(self, scene: Scene, text: WrittenText, unit: Key | None, step: int | None, pitches: tuple[float, float]) -> Roll:
         """What it wrote, to be heard: the notes of the beginning are the reader's, and stand in the text alone."""
         values, limits = _values(text, unit)
         words = _words(_said(scene), text)
@@ -257,9 +257,9 @@ class _WrittenTexts:
     """Texts that were written before, the newest few."""
 
     def __init__(self) -> None:
-        self.texts: dict[str, Written] = {}
+        self.texts: dict[str, WrittenText] = {}
 
-    def put(self, key: str, text: Written) -> None:
+    def put(self, key: str, text: WrittenText) -> None:
         """Keep one more; the oldest goes."""
         self.texts[key] = text
         while len(self.texts) > 120:
@@ -273,7 +273,7 @@ def _ends(kind: Tokens, size: int, melodic: bool) -> frozenset[int]:
     return frozenset(number for number in range(size) if role(kind, number) == "end" or (melodic and is_mark(kind.token(number))))
 
 
-def _says_its_end(kind: Tokens, current: Current) -> bool:
+def _says_its_end(kind: Tokens, current: CurrentInput) -> bool:
     """Whether a token of an input ends a text, so that it is written on from before its last word."""
     numbers = {int(number) for part in named(current.x).values() if not part.is_floating_point() for number in part.unique()}
     return any(kind.ends(number) for number in numbers)
@@ -289,7 +289,7 @@ def _unit(scene: Scene, selection: Selection) -> Key | None:
     return key
 
 
-def _values(text: Written, unit: Key | None) -> tuple[np.ndarray, Limits]:
+def _values(text: WrittenText, unit: Key | None) -> tuple[np.ndarray, Limits]:
     """A value for each symbol that was written."""
     if unit is not None:
         values = np.array([float(place.units[unit.number]) if place.units is not None else math.nan for place in text.places])
@@ -299,7 +299,7 @@ def _values(text: Written, unit: Key | None) -> tuple[np.ndarray, Limits]:
     return values, magnitude(values, 0.0, 1.0, "probability", unit="probability")
 
 
-def _words(kind: Tokens, text: Written) -> list[str]:
+def _words(kind: Tokens, text: WrittenText) -> list[str]:
     return [kind.token(place.token) for place in text.places]
 
 

@@ -27,7 +27,7 @@ from ...methods.faithfulness.insertion import insertion
 from ...methods.faithfulness.randomization import Randomization, randomization
 from ...methods.method import Attribution
 from ...model.targets import Target
-from ._question import Asked, ChosenMethod, total
+from ._question import ChosenMethod, InputQuestion, total
 
 STEPS = 20
 DRAWS = 3
@@ -67,10 +67,10 @@ class Belief:
         return f"changes with what was learned (rank correlation {test.score:.2f})"
 
 
-class Believing:
+class MapChecks:
     """The checks of the maps of one input."""
 
-    def __init__(self, asked: Asked, checks: str, fill: str) -> None:
+    def __init__(self, asked: InputQuestion, checks: str, fill: str) -> None:
         self.asked = asked
         self.covers = checks in ("deletion and insertion", "all")
         self.shuffles = checks in ("randomization", "all")
@@ -159,7 +159,7 @@ def _numbers(curve: Curve) -> Floats:
     return np.asarray(curve.values[0], np.float64)
 
 
-def _colours(asked: Asked) -> bool:
+def _colours(asked: InputQuestion) -> bool:
     return isinstance(asked.scene.kind, ImageKind)
 
 

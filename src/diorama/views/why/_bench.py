@@ -19,9 +19,9 @@ from ...methods.attribution_picture import by_place, doubted, gap, missed, pictu
 from ...methods.baseline import measured_from, slight
 from ...methods.method import Attribution
 from .. import answers, inputs
-from ._belief import Belief, Believing, table
+from ._belief import Belief, MapChecks, table
 from ._other_parts import other_parts
-from ._question import Asked, ChosenMethod
+from ._question import ChosenMethod, InputQuestion
 
 Floats = NDArray[np.floating]
 SIDE = 120
@@ -52,7 +52,7 @@ class MethodMap:
 class Bench:
     """All maps so far."""
 
-    def __init__(self, rows: list[Asked], believing: list[Believing], style: MapStyle) -> None:
+    def __init__(self, rows: list[InputQuestion], believing: list[MapChecks], style: MapStyle) -> None:
         self.rows, self.believing, self.style = rows, believing, style
         self.cells: dict[tuple[str, int], MethodMap] = {}
         self.beliefs: dict[tuple[str, int], Belief] = {}
@@ -278,12 +278,12 @@ def caption(bench: Bench, methods: int | None) -> str:
     return f"{told} {scale} {_scores(asked) if one else ''}".strip()
 
 
-def _scores(asked: Asked) -> str:
+def _scores(asked: InputQuestion) -> str:
     value = next(iter(_target(asked)), "")
     return f"The network answers {asked.answered}{value}."
 
 
-def _target(asked: Asked) -> Iterator[str]:
+def _target(asked: InputQuestion) -> Iterator[str]:
     if answers.answerless(asked.scene, asked.scores):
         return
     if asked.number is not None:

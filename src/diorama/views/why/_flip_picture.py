@@ -15,10 +15,10 @@ from ...core.selection import Key, number_key
 from ...data.kinds import Image as ImageKind
 from ...data.kinds import Table
 from ...methods.attribution_picture import channels_summed
-from ...methods.method import Looking
+from ...methods.method import Look
 from ...methods.perturbation.flip import Flip
 from ...scene import Scene
-from ...scene.input import Current, decoded
+from ...scene.input import CurrentInput, decoded
 from .. import answers, inputs
 
 Floats = NDArray[np.floating]
@@ -32,10 +32,10 @@ MOST = 24
 """So many columns of a table are shown, those that changed most."""
 
 
-class Turned:
+class FoundFlip:
     """What was found, and what is measured of it."""
 
-    def __init__(self, scene: Scene, current: Current, look: Looking, flip: Flip, norm: str, wanted: int | None) -> None:
+    def __init__(self, scene: Scene, current: CurrentInput, look: Look, flip: Flip, norm: str, wanted: int | None) -> None:
         self.scene, self.current, self.look, self.flip, self.norm, self.wanted = scene, current, look, flip, norm, wanted
         self.found = bool(flip.flipped[0])
         self.before, self.after = int(flip.before[0]), int(flip.after[0])
@@ -86,7 +86,7 @@ class Turned:
         return self.scene.reading.predictions(self.look.scores(x).cpu()).reshape(-1)
 
 
-def body(turned: Turned) -> Node:
+def body(turned: FoundFlip) -> Node:
     """The input, the changed one and the change; below them the answers and the way."""
     first = inputs.drawn(turned.scene, turned.current, SIDE)
     if not turned.found:
@@ -98,7 +98,7 @@ def body(turned: Turned) -> Node:
         return Group(children=(_columns(turned, kind), Group(children=(*_numbers(turned), _bars(turned), *_way(turned)))),
                      direction="row")
     assert not isinstance(kind, dict)
-    shown = Current(turned.flip.x, "changed", shown=decoded(kind, turned.flip.x))
+    shown = CurrentInput(turned.flip.x, "changed", shown=decoded(kind, turned.flip.x))
     second = inputs.drawn(turned.scene, shown, SIDE)
     pictures = (
         msgspec.structs.replace(first, title=f"{turned.current.label}: {turned.name(turned.before)}"),
@@ -114,7 +114,7 @@ def body(turned: Turned) -> Node:
     )
 
 
-def _change(turned: Turned, kind: ImageKind | None) -> Node:
+def _change(turned: FoundFlip, kind: ImageKind | None) -> Node:
     if kind is not None:
         values = channels_summed(turned.change, kind)
         pixels = np.asarray(turned.current.shown)
@@ -131,7 +131,7 @@ def _change(turned: Turned, kind: ImageKind | None) -> Node:
     return Heatmap(values=values, limits=symmetric(values), title="the change")
 
 
-def _columns(turned: Turned, kind: Table) -> Node:
+def _columns(turned: FoundFlip, kind: Table) -> Node:
     """A row's columns: what changed, and from what to what in the table's own units."""
     before, after = (np.asarray(kind.decode(x)[0], np.float64).reshape(-1) for x in (turned.x, turned.flip.x))
     change = turned.change.reshape(-1)
@@ -146,7 +146,7 @@ def _columns(turned: Turned, kind: Table) -> Node:
     )
 
 
-def _numbers(turned: Turned) -> tuple[Number, ...]:
+def _numbers(turned: FoundFlip) -> tuple[Number, ...]:
     share = turned.share
     of = f"{100 * share:.2g} % of the input's own" if np.isfinite(share) else "the input itself is zero"
     of = f"in the model's numbers, {_levels(turned)}{of}"
@@ -158,7 +158,7 @@ def _numbers(turned: Turned) -> tuple[Number, ...]:
     return (Number(label=word, value=turned.size, note=of), again)
 
 
-def _levels(turned: Turned) -> str:
+def _levels(turned: FoundFlip) -> str:
     """The largest change of an image's number also in the levels that a screen knows."""
     kind = turned.scene.kind
     if not isinstance(kind, ImageKind) or turned.norm != "Linf":
@@ -168,18 +168,18 @@ def _levels(turned: Turned) -> str:
     return f"up to {float(planes.max()):.2g} of 255 levels, "
 
 
-def _said(turned: Turned) -> str:
+def _said(turned: FoundFlip) -> str:
     return answers.said(turned.scene, turned.scores[0])
 
 
-def _bars(turned: Turned) -> Node:
+def _bars(turned: FoundFlip) -> Node:
     bars = answers.bars(turned.scene, turned.scores[1], horizontal=True)
     numbers = [Key.parse(key).number for key in bars.keys]
     reference = turned.chances[0][numbers].numpy()
     return msgspec.structs.replace(bars, reference=reference, title="Answer to the changed input (tick: before)")
 
 
-def _way(turned: Turned) -> tuple[Node, ...]:
+def _way(turned: FoundFlip) -> tuple[Node, ...]:
     if turned.way is None:
         return ()
     places, chances = turned.way
@@ -195,7 +195,7 @@ def _way(turned: Turned) -> tuple[Node, ...]:
     )
 
 
-def caption(turned: Turned) -> str:
+def caption(turned: FoundFlip) -> str:
     """What is seen, and how far to believe it."""
     label = turned.current.label
     to = f" to {turned.name(turned.wanted)}" if turned.wanted is not None else ""
@@ -220,7 +220,7 @@ def caption(turned: Turned) -> str:
     return said
 
 
-def checks(turned: Turned) -> tuple[Check, ...]:
+def checks(turned: FoundFlip) -> tuple[Check, ...]:
     """Whether it flips when it is run again, and whether any change of that size would."""
     found = [
         Check(

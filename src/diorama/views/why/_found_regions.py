@@ -22,7 +22,7 @@ from ...methods.patches import BATCH, Covers, draws_of, laid_out
 from ...methods.proposals import Region, apart, segments, windows
 from ...model.layers import by_unit
 from ...scene import Scene
-from ...scene.input import Current, decoded
+from ...scene.input import CurrentInput, decoded
 from ..crops import Place, box_of, field_of, limits_of, strongest_place
 from ..units import ShownLayer
 from ._question import looking
@@ -35,7 +35,7 @@ SMALL = 84
 class FoundRegion:
     """A region of an example, and what was answered to it alone."""
 
-    current: Current
+    current: CurrentInput
     region: Region
     value: float
     rank: float
@@ -49,7 +49,7 @@ class FoundRegion:
 
 
 @dataclasses.dataclass(frozen=True)
-class Scored:
+class RegionScores:
     """What is asked of each region: the probability of a class, or the strongest place of a unit's map."""
 
     scene: Scene
@@ -91,10 +91,10 @@ def proposed(generator: str, pixels: NDArray[np.uint8], count: int) -> list[Regi
     return windows(rows, columns) if generator == "windows" else segments(pixels, count)
 
 
-class Picked:
+class RegionImage:
     """One picture of which regions are shown alone: all else is covered where it stands."""
 
-    def __init__(self, scored: Scored, current: Current, fill: str) -> None:
+    def __init__(self, scored: RegionScores, current: CurrentInput, fill: str) -> None:
         self.scored, self.current = scored, current
         self.look = looking(scored.scene, current)
         self._laid = laid_out(current.x, self.look.kind)[0]
@@ -136,7 +136,7 @@ class Picked:
         ]
 
 
-def body(scored: Scored, best: Sequence[FoundRegion]) -> Node:
+def body(scored: RegionScores, best: Sequence[FoundRegion]) -> Node:
     """The pictures with the regions boxed, and below them what the network received."""
     boxed = tuple(_boxed(scored, one) for one in best)
     rows: list[Node] = [Group(children=boxed, direction="grid", title=f"Highest for {scored.name}")]
@@ -153,7 +153,7 @@ def body(scored: Scored, best: Sequence[FoundRegion]) -> Node:
     return Group(children=tuple(rows))
 
 
-def _boxed(scored: Scored, one: FoundRegion) -> Image:
+def _boxed(scored: RegionScores, one: FoundRegion) -> Image:
     pixels = np.asarray(one.current.shown)
     top, left, height, width = one.region
     boxes = [Box(x=left, y=top, width=width, height=height)]

@@ -13,7 +13,7 @@ from ...core.errors import NotApplicable
 from ...core.marks import Heatmap, Lines, Series
 from ...core.picture import Progress
 from ...core.selection import Key, Selection
-from ...derive.derivation import Derived
+from ...derive.derivation import DerivedValue
 from ...derive.heads import MEANINGS, MEASURES
 from ...scene import Scene
 
@@ -22,7 +22,7 @@ SNAPSHOTS, COLOURED = 24, 8
 Floats = NDArray[np.float64]
 
 
-def kinds_of_heads(scene: Scene, measure: str) -> Derived:
+def kinds_of_heads(scene: Scene, measure: str) -> DerivedValue:
     """The measures of all heads: without that of induction, which costs four passes more, unless it is the one that is shown, or known."""
     whole = scene.derive("heads")
     return whole if measure == "induction" or whole.known else scene.derive("heads", induction=False)

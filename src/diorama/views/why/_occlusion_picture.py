@@ -16,7 +16,7 @@ from ...core.picture import Check
 from ...core.selection import number_key, spoken, unit_key
 from ...data import nesting
 from .. import answers, inputs
-from ._sweep import Floats, Occluded, Sweep, answered
+from ._sweep import Floats, OccludedImage, Sweep, answered
 
 SIDE = 160
 COLOURED = 10
@@ -28,7 +28,7 @@ LISTED = 6
 class OccludedPlace:
     """The patch at a place, and the sweep so far."""
 
-    occluded: Occluded
+    occluded: OccludedImage
     unit: int
     number: int
     """The answer that is followed."""

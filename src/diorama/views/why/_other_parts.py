@@ -14,14 +14,14 @@ from ...data import kinds, nesting
 from ...methods.attribution_picture import by_place, part_mark, silent
 from ...methods.method import Attribution
 from ...scene import Scene
-from ...scene.input import Current
+from ...scene.input import CurrentInput
 from .. import inputs
 
 SIDE = 136
 """Of a picture on screen."""
 
 
-def other_parts(scene: Scene, current: Current, found: Attribution, text: str | None = None, size: int = SIDE) -> list[Node]:
+def other_parts(scene: Scene, current: CurrentInput, found: Attribution, text: str | None = None, size: int = SIDE) -> list[Node]:
     """A mark for each part of the input but the one named ``text``, and masks of which nothing is said; none where that is all."""
     values, x = nesting.named(found.values), nesting.named(current.x)
     marks, left = list[Node](), silent(found)
@@ -39,7 +39,7 @@ def other_parts(scene: Scene, current: Current, found: Attribution, text: str | 
     return marks
 
 
-def plain_pictures(scene: Scene, current: Current) -> list[Node]:
+def plain_pictures(scene: Scene, current: CurrentInput) -> list[Node]:
     """The pictures of an input of several parts as they are: under heat they have no colours."""
     images = [name for name, kind in scene.kinds.items() if isinstance(kind, kinds.Image)] if len(scene.kinds) > 1 else []
     return [_picture(np.asarray(current.shown[name]), current.key, f"{name} as it is", SIDE) for name in images]

@@ -19,10 +19,10 @@ from ...data.kinds import Image as ImageKind
 from ...data.kinds import Table, Tokens
 from ...data.padding import folded, pads
 from ...methods.attribution_picture import by_place, channels_summed
-from ...methods.method import Attribution, Looking
+from ...methods.method import Attribution, Look
 from ...model.plain_module import fed
 from ...scene import Scene
-from ...scene.input import Current
+from ...scene.input import CurrentInput
 from .. import inputs
 
 Floats = NDArray[np.float64]
@@ -33,11 +33,11 @@ DRAWS = 5
 BINS = 24
 
 
-class Gathered:
+class PairMaps:
     """The maps so far: one row an example, in the shape that is shown (places, columns, or words)."""
 
     def __init__(
-        self, scene: Scene, current: Current, a: int, b: int, why: str, method: str, mine: Attribution
+        self, scene: Scene, current: CurrentInput, a: int, b: int, why: str, method: str, mine: Attribution
     ) -> None:
         self.scene, self.current, self.a, self.b, self.why, self.method, self.mine = (
             scene, current, a, b, why, method, mine,
@@ -114,7 +114,7 @@ def cosine(a: Floats, b: Floats) -> float:
     return float(a.ravel() @ b.ravel()) / length if length > 0 and np.isfinite(length) else float("nan")
 
 
-def hidden(look: Looking, gathered: Gathered) -> tuple[float, float, float] | None:
+def hidden(look: Look, gathered: PairMaps) -> tuple[float, float, float] | None:
     """How far the difference of the scores goes towards the other class when parts of the inputs are hidden.
 
     *Meaning* the strongest tenth of the mean map is filled with the mean of all examples, in every example at once; the
@@ -147,7 +147,7 @@ def hidden(look: Looking, gathered: Gathered) -> tuple[float, float, float] | No
     return found[0], float(np.mean(found[1:])), float(np.max(found[1:]))
 
 
-def _difference(scores: torch.Tensor, gathered: Gathered) -> torch.Tensor:
+def _difference(scores: torch.Tensor, gathered: PairMaps) -> torch.Tensor:
     rows = scores.reshape(len(scores), -1).float()
     if rows.shape[1] == 1:
         return 2 * rows[:, 0] * (1 if gathered.a == 1 else -1)
@@ -163,7 +163,7 @@ def _spread(mask: NDArray[np.bool_], shape: tuple[int, ...], kind: Any) -> NDArr
     return np.broadcast_to(mask, shape).copy()
 
 
-def body(gathered: Gathered, shown: int) -> Node:
+def body(gathered: PairMaps, shown: int) -> Node:
     """The pair's picture, the current input's, and how far single examples agree."""
     top = _pair(gathered)
     rows: list[Node] = [Group(children=tuple(top), direction="row")]
@@ -174,7 +174,7 @@ def body(gathered: Gathered, shown: int) -> Node:
     return Group(children=tuple(rows))
 
 
-def _pair(gathered: Gathered) -> list[Node]:
+def _pair(gathered: PairMaps) -> list[Node]:
     kind, mean = gathered.scene.kind, gathered.mean
     first, second = gathered.names
     title = f"{first} (blue) against {second} (orange), {counted(len(gathered.rows), 'examples')}"
@@ -211,7 +211,7 @@ def _pair(gathered: Gathered) -> list[Node]:
     return [Heatmap(values=flat, limits=limits, title=title)]
 
 
-def _words(gathered: Gathered, title: str, own: str, near: str) -> list[Node]:
+def _words(gathered: PairMaps, title: str, own: str, near: str) -> list[Node]:
     kind, mean = gathered.scene.kind, gathered.mean
     assert isinstance(kind, Tokens)
     # What fills a text up is no word of it.
@@ -232,7 +232,7 @@ def _words(gathered: Gathered, title: str, own: str, near: str) -> list[Node]:
     ]
 
 
-def _spread_of(gathered: Gathered, agreement: Floats) -> Node:
+def _spread_of(gathered: PairMaps, agreement: Floats) -> Node:
     edges = np.linspace(-1, 1, BINS + 1)
     series = []
     for k, name in zip((gathered.a, gathered.b), gathered.names, strict=True):
@@ -248,7 +248,7 @@ def _spread_of(gathered: Gathered, agreement: Floats) -> Node:
     )
 
 
-def _extremes(gathered: Gathered, agreement: Floats, shown: int) -> list[Node]:
+def _extremes(gathered: PairMaps, agreement: Floats, shown: int) -> list[Node]:
     order = [int(k) for k in np.argsort(-np.where(np.isfinite(agreement), agreement, -2), kind="stable")]
     order = [k for k in order if np.isfinite(agreement[k])]
     count = min(shown, max(1, len(order) // 2))
@@ -263,7 +263,7 @@ def _extremes(gathered: Gathered, agreement: Floats, shown: int) -> list[Node]:
 
 
 def _tiles(
-    gathered: Gathered, rows: list[int], indices: list[int], keys: tuple[str, ...], labels: tuple[str, ...],
+    gathered: PairMaps, rows: list[int], indices: list[int], keys: tuple[str, ...], labels: tuple[str, ...],
     notes: tuple[str, ...], title: str,
 ) -> Node:
     scene = gathered.scene
@@ -287,7 +287,7 @@ def _tiles(
     return Group(children=(whole, own))
 
 
-def caption(gathered: Gathered) -> str:
+def caption(gathered: PairMaps) -> str:
     """What is seen, in sentences."""
     first, second = gathered.names
     counts = [gathered.own.count(k) for k in (gathered.a, gathered.b)]
@@ -306,7 +306,7 @@ def caption(gathered: Gathered) -> str:
     return said.rstrip()
 
 
-def checks(gathered: Gathered) -> tuple[Check, ...]:
+def checks(gathered: PairMaps) -> tuple[Check, ...]:
     """How far to believe it."""
     found = []
     agreement = gathered.agreement[np.isfinite(gathered.agreement)]

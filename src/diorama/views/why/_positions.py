@@ -18,7 +18,7 @@ from ...data.text_places import beside
 from ...data.tokens import visible
 from ...derive.heads import stretch
 from ...scene import Scene
-from ...scene.input import Current
+from ...scene.input import CurrentInput
 from ...scene.layer_text import text_at
 from ..answers import token
 
@@ -68,7 +68,7 @@ class Positions:
         return tuple(str(start) if stop - start == 1 else f"{start}–{stop - 1}" for start, stop in zip(edges[:-1], edges[1:], strict=True))
 
 
-def positions(scene: Scene, current: Current, count: int, inputs: tuple[str, ...] = ()) -> Positions:
+def positions(scene: Scene, current: CurrentInput, count: int, inputs: tuple[str, ...] = ()) -> Positions:
     """What stands at so many positions; ``inputs`` are those that they may be of, by name."""
     parts, masks = nesting.named(current.x), beside(scene.kinds)
     for name, kind in scene.kinds.items():
@@ -87,7 +87,7 @@ def positions(scene: Scene, current: Current, count: int, inputs: tuple[str, ...
     return Positions(tuple(str(k) for k in range(count)))
 
 
-def said_at(scene: Scene, current: Current, count: int, point: str = "") -> Positions:
+def said_at(scene: Scene, current: CurrentInput, count: int, point: str = "") -> Positions:
     """What stands at the positions of an answer, or at those of a ``point`` on the way to it: the tokens of the text that it goes along with;
     places that are nobody's tokens have their numbers."""
     if translates(scene) == count:
@@ -113,13 +113,13 @@ def of_features(scene: Scene, x: Nested, point: str, width: int) -> bool:
         return False
 
 
-def along(current: Current, count: int) -> bool:
+def along(current: CurrentInput, count: int) -> bool:
     """Whether some input has so many places on its first axis, but for a few of the network's own in front."""
     parts = (part for part in nesting.named(current.x).values() if isinstance(part, Tensor) and part.ndim > 1)
     return any(0 <= count - part.shape[1] <= EXTRA for part in parts)
 
 
-def answered(scene: Scene, current: Current) -> Positions:
+def answered(scene: Scene, current: CurrentInput) -> Positions:
     """The places of the answer of a network that translates, named by what it answers there."""
     scores = scene.scores(current.x)[0]
     return Positions(tuple(token(scene, int(k)) for k in scores.nan_to_num(0).argmax(-1)))

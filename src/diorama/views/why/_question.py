@@ -22,12 +22,12 @@ from ...data.text_places import ends
 from ...data.tokens import visible
 from ...methods.attribute import EachClass, aim, attributions
 from ...methods.cost import Cost
-from ...methods.method import Attribution, Looking, Method
+from ...methods.method import Attribution, Look, Method
 from ...model.mixtures import curves
 from ...model.plain_module import fed
 from ...model.targets import Target, called
 from ...scene import Scene
-from ...scene.input import Current, ending
+from ...scene.input import CurrentInput, ending
 from .. import answers
 
 KINDS = ("class", "unit", "layer", "direction")
@@ -65,10 +65,10 @@ class ChosenMethod:
         return self.method.name
 
 
-class Asked:
+class InputQuestion:
     """One input, and what is asked about it."""
 
-    def __init__(self, scene: Scene, selection: Selection, current: Current) -> None:
+    def __init__(self, scene: Scene, selection: Selection, current: CurrentInput) -> None:
         self.scene, self.current = scene, current
         self.look = looking(scene, current)
         self.seconds = float("inf")
@@ -97,7 +97,7 @@ class Asked:
         self.seconds = min(self.seconds, time.perf_counter() - begun)
         return scores
 
-    def looking_for(self, method: Method) -> Looking:
+    def looking_for(self, method: Method) -> Look:
         """What a method looks with: other inputs beside this one where it cannot do without."""
         if method.fits(self.look, self.current.x) is None:
             return self.look
@@ -136,11 +136,11 @@ class Asked:
         return answers.said(self.scene, self.scores if self.end is None else self.scores[:, : self.end + 1])
 
 
-def looking(scene: Scene, current: Current, *, compared: bool = False) -> Looking:
+def looking(scene: Scene, current: CurrentInput, *, compared: bool = False) -> Look:
     """What methods look with; ``compared`` gives them examples of the probe set to compare with."""
     live = scene.live
     others = fed(scene.model, live.batch(list(range(min(COMPARED, len(live)))))) if compared else None
-    look = Looking(
+    look = Look(
         scene.model, x=current.x, kind=scene.kind, reading=scene.reading, classes=scene.classes, table=scene.layers,
         cancel=scene.cancel, edits=scene.edits, baseline=others,
     )
@@ -148,7 +148,7 @@ def looking(scene: Scene, current: Current, *, compared: bool = False) -> Lookin
     return look
 
 
-def explained(look: Looking, x: Nested, target: Any, method: Method) -> tuple[Method, Attribution, str]:
+def explained(look: Look, x: Nested, target: Any, method: Method) -> tuple[Method, Attribution, str]:
     """What the default method of a view says; where it does not fit, the first that only asks the model, and why."""
     try:
         *_, found = attributions(look, x, target, method)
@@ -228,7 +228,7 @@ def _named(scene: Scene, number: int) -> str:
     return answers.token(scene, number) if scene.task == "next_token" else called(number, scene.classes, scene.task)
 
 
-def currents(scene: Scene, selection: Selection, count: int) -> list[Current]:
+def currents(scene: Scene, selection: Selection, count: int) -> list[CurrentInput]:
     """The inputs: the drawn one or all chosen examples, and the next ones of the probe set up to ``count``."""
     chosen = list(dict.fromkeys(number for key in selection.all("example") for number in key.numbers))[:MOST]
     found = [scene.current(selection)] if scene.custom else []
@@ -283,7 +283,7 @@ def _short(name: str) -> str:
     return "LRP" if name == "lrp" else title
 
 
-def of_group(group: str, asked: Asked) -> list[ChosenMethod]:
+def of_group(group: str, asked: InputQuestion) -> list[ChosenMethod]:
     """The methods of a group, in the order of their families and from the cheapest on."""
     if group == "few":
         return [ChosenMethod(registry.methods[name](), _short(name)) for name in FEW if name in registry.methods]

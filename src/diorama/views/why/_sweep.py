@@ -15,11 +15,11 @@ from torch import Tensor
 
 from ...data import nesting
 from ...data.nesting import Nested
-from ...methods.method import Looking
-from ...methods.patches import BATCH, Covers, Grid, Laid, PatchedAnswers, draws_of, laid_out
+from ...methods.method import Look
+from ...methods.patches import BATCH, Covers, Grid, ImageLayout, PatchedAnswers, draws_of, laid_out
 from ...model.layers import by_unit
 from ...scene import Scene
-from ...scene.input import Current
+from ...scene.input import CurrentInput
 from ..units import ShownLayer
 
 Floats = NDArray[np.floating]
@@ -36,12 +36,12 @@ class Patch:
     draws: int
 
 
-class Occluded:
+class OccludedImage:
     """One image of which parts are covered: the scores and a layer's maps that the network answers with."""
 
-    def __init__(self, scene: Scene, current: Current, look: Looking, patch: Patch, layer: ShownLayer) -> None:
+    def __init__(self, scene: Scene, current: CurrentInput, look: Look, patch: Patch, layer: ShownLayer) -> None:
         self.scene, self.current, self.look, self.patch, self.layer = scene, current, look, patch, layer
-        self.laid: Laid = laid_out(current.x, look.kind)[0]
+        self.laid: ImageLayout = laid_out(current.x, look.kind)[0]
         self.shape: tuple[int, int] = (self.laid.image.shape[2], self.laid.image.shape[3])
         self._covers = Covers(
             patch.fill, self.laid.image, value=patch.value, sigma=max(1.0, patch.size / 2), draws=patch.draws,
@@ -124,7 +124,7 @@ class Sweep:
         """Every window was visited."""
         return bool(self.done.all())
 
-    def advance(self, occluded: Occluded, unit: int) -> Iterator[int]:
+    def advance(self, occluded: OccludedImage, unit: int) -> Iterator[int]:
         """Visit what is left, from coarse to fine; says how many are done after each batch."""
         changed = occluded.changed(unit)
         for step, numbers in self.grid.levels():

@@ -35,7 +35,7 @@ from ...derive.heads import (
 )
 from ...model.points import points
 from ...scene import Scene
-from ...scene.input import Current
+from ...scene.input import CurrentInput
 from .. import inputs
 from ..view import View
 from ._head_kinds import curves, kinds_of_heads, measured_over_training, overview, risen
@@ -125,7 +125,7 @@ class AttentionView(View):
                 yield stage.progress
 
     def _seen(
-        self, scene: Scene, current: Current, layers: Sequence[AttentionLayer], layer: AttentionLayer, chosen: int | None, opened: bool = False,
+        self, scene: Scene, current: CurrentInput, layers: Sequence[AttentionLayer], layer: AttentionLayer, chosen: int | None, opened: bool = False,
         newest: bool = False,
     ) -> _ShownWeights:
         found = self._found(scene, current, layers, layer)
@@ -172,7 +172,7 @@ class AttentionView(View):
         return layer, self.head if self.head is not None else head
 
     def _found(
-        self, scene: Scene, current: Current, layers: Sequence[AttentionLayer], layer: AttentionLayer
+        self, scene: Scene, current: CurrentInput, layers: Sequence[AttentionLayer], layer: AttentionLayer
     ) -> NDArray[np.float32]:
         """The weights (heads, to, from), or the rollout as one head."""
         if self.show == "weights":
@@ -243,7 +243,7 @@ class AttentionView(View):
         )
 
     def _caption(
-        self, current: Current, found: NDArray[np.float32], head: int, asking: Positions, asked: Positions, place: int | None,
+        self, current: CurrentInput, found: NDArray[np.float32], head: int, asking: Positions, asked: Positions, place: int | None,
         kinds: Any, measure: str,
     ) -> str:
         what = asked.word
@@ -267,7 +267,7 @@ class AttentionView(View):
 class _ShownWeights:
     """One layer's weights of an input, and what stands at their positions."""
 
-    current: Current
+    current: CurrentInput
     layer: AttentionLayer
     found: NDArray[np.float32]
     head: int
@@ -305,14 +305,14 @@ def most_telling(kinds: Any, layers: Sequence[AttentionLayer]) -> int:
     return int(telling(kinds["values"], layers).argmax())
 
 
-def _weights(scene: Scene, current: Current, layer: AttentionLayer) -> NDArray[np.float32]:
+def _weights(scene: Scene, current: CurrentInput, layer: AttentionLayer) -> NDArray[np.float32]:
     """Of an example of the probe set the derivation, which is kept; of an input of one's own at once."""
     if current.index is None:
         return weights(scene, current.x, layer, MOST)
     return np.asarray(scene.derive("attention", layer=layer.name, example=current.index, most=MOST).value)
 
 
-def _told(scene: Scene, current: Current, layer: AttentionLayer, found: NDArray[np.float32]) -> tuple[Positions, Positions]:
+def _told(scene: Scene, current: CurrentInput, layer: AttentionLayer, found: NDArray[np.float32]) -> tuple[Positions, Positions]:
     """What asks and what is asked: two sequences where they are of different inputs."""
     full = attention_sides(layer)
     of: tuple[tuple[str, ...], ...] = ((), ())

@@ -14,9 +14,9 @@ from ...methods.cost import Cost
 from ...methods.relevance.composites import COMPOSITES
 from ...scene import Scene
 from ..view import View
-from ._belief import Believing
+from ._belief import MapChecks
 from ._bench import Bench, MapStyle, caption
-from ._question import GROUPS, Asked, ChosenMethod, currents, named, of_group, ruled, total
+from ._question import GROUPS, ChosenMethod, InputQuestion, currents, named, of_group, ruled, total
 
 LONG = 2.0
 """Work that is expected to take longer, in seconds, says so before it begins."""
@@ -79,7 +79,7 @@ class AttributionView(View):
 
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Draft | Progress]:
         """The maps as they are done, then the same with what was measured of them."""
-        rows = [Asked(scene, selection, current) for current in currents(scene, selection, self.inputs)]
+        rows = [InputQuestion(scene, selection, current) for current in currents(scene, selection, self.inputs)]
         chosen = named(self.method) if self.method else of_group(self.group, rows[0])
         if self.rule != "auto" and (self.method or self.group != "relevance"):
             chosen = [ruled(one, self.rule) for one in chosen]
@@ -92,7 +92,7 @@ class AttributionView(View):
             raise NotApplicable(next(iter(refused.values())))
         fitting = [one for one in chosen if one.title not in refused]
         style = MapStyle(self.overlay, self.sign == "positive", self.scale, self.contour)
-        bench = Bench(rows, [Believing(row, self.checks, self.fill) for row in rows], style)
+        bench = Bench(rows, [MapChecks(row, self.checks, self.fill) for row in rows], style)
         work = _Work(bench, fitting, refused, self.checks != "none")
         if work.whole.seconds(rows[0].seconds) > LONG:
             rows[0].timed()

@@ -18,7 +18,7 @@ from ...scene import Scene
 from ...scene.sets import classless
 from .. import pairs
 from ..view import View
-from ._pair_maps import Gathered, body, caption, checks, hidden
+from ._pair_maps import PairMaps, body, caption, checks, hidden
 from ._question import explained, looking
 
 BATCH = 16
@@ -90,7 +90,7 @@ class ContrastView(View):
         else:
             *_, mine = attributions(look, current.x, target, method)
         name = title_of(type(method)) + "".join(f" ({count} steps)" for count in steps.values() if type(method) is kind)
-        gathered = Gathered(scene, current, a, b, why, name, mine)
+        gathered = PairMaps(scene, current, a, b, why, name, mine)
         gathered.note = note
         for first in range(0, len(order), BATCH):
             chunk = order[first : first + BATCH]
@@ -102,7 +102,7 @@ class ContrastView(View):
         gathered.hidden = hidden(look, gathered)
         yield self._picture(scene, selection, gathered, final=True)
 
-    def _picture(self, scene: Scene, selection: Selection, gathered: Gathered, *, final: bool) -> Picture:
+    def _picture(self, scene: Scene, selection: Selection, gathered: PairMaps, *, final: bool) -> Picture:
         first, second = (scene.classes[k] for k in (gathered.a, gathered.b))
         return self.picture(
             scene, selection, f"What separates {first} from {second}?", body(gathered, self.shown), caption(gathered),

@@ -14,7 +14,7 @@ from ...core.picture import Check, Picture, Progress
 from ...core.selection import Key, Selection
 from ...derive.derivations.contributions import added
 from ...scene import Scene
-from ...scene.input import Current
+from ...scene.input import CurrentInput
 from .. import answers
 from ..view import View
 
@@ -70,7 +70,7 @@ class ContributionsView(View):
                 yield stage.progress
         yield self._picture(scene, selection, current, value, final=True)
 
-    def _picture(self, scene: Scene, selection: Selection, current: Current, value: Any, *, final: bool) -> Picture:
+    def _picture(self, scene: Scene, selection: Selection, current: CurrentInput, value: Any, *, final: bool) -> Picture:
         name = _name(scene, value["answer"])
         terms = value["values"]
         order = np.sort(np.argsort(-np.abs(np.nan_to_num(terms)), kind="stable")[:LISTED])

@@ -18,7 +18,7 @@ from ...methods.perturbation.flip import FlipSearch, cost
 from ...scene import Scene
 from .. import pairs
 from ..view import View
-from ._flip_picture import Turned, body, caption, checks
+from ._flip_picture import FoundFlip, body, caption, checks
 from ._question import looking
 
 
@@ -72,7 +72,7 @@ class FlipView(View):
         search = FlipSearch(look, current.x, wanted, _norm(self.norm), self.steps)
 
         def draft() -> Picture | None:
-            turned = Turned(scene, current, look, search.found(), self.norm, wanted)
+            turned = FoundFlip(scene, current, look, search.found(), self.norm, wanted)
             return self._picture(scene, selection, turned, final=False) if turned.found else None
 
         left = cost(self.steps).seconds(one)
@@ -84,12 +84,12 @@ class FlipView(View):
             yield Progress(done=done, total=self.steps, seconds=left, note=f"step {done} of {self.steps}")
             if done < self.steps:
                 yield Draft(draft)
-        turned = Turned(scene, current, look, search.found(), self.norm, wanted)
+        turned = FoundFlip(scene, current, look, search.found(), self.norm, wanted)
         if turned.found:
             turned.measure()
         yield self._picture(scene, selection, turned, final=True)
 
-    def _picture(self, scene: Scene, selection: Selection, turned: Turned, *, final: bool) -> Picture:
+    def _picture(self, scene: Scene, selection: Selection, turned: FoundFlip, *, final: bool) -> Picture:
         return self.picture(
             scene, selection, "How little flips the answer?", body(turned), caption(turned), checks=checks(turned), final=final
         )

@@ -20,7 +20,7 @@ from ...derive.derivations.lens import scores
 from ...derive.streams import divergence, log_chances, residual_stream, without_stream
 from ...model.stream import Stream
 from ...scene import Scene
-from ...scene.input import Current, ending, stretches
+from ...scene.input import CurrentInput, ending, stretches
 from .. import answers
 from ..view import View
 from ._positions import Positions, said_at, translates
@@ -87,7 +87,7 @@ class LensView(View):
         yield self._picture(scene, selection, current, _scores(scene, current, self.kind, learnt), learnt, final=True)
 
     def _picture(
-        self, scene: Scene, selection: Selection, current: Current, found: NDArray[np.float32], learnt: Any, *, final: bool,
+        self, scene: Scene, selection: Selection, current: CurrentInput, found: NDArray[np.float32], learnt: Any, *, final: bool,
     ) -> Picture:
         line = residual_stream(scene, current.x)
         chances = log_chances(scene)(torch.tensor(found))
@@ -127,7 +127,7 @@ class LensView(View):
         stop = end if place is None else max(place + 1, min(end, first + self.limit))
         return slice(max(first, stop - self.limit), stop), place
 
-    def _heat(self, scene: Scene, current: Current, rows: tuple[str, ...], shown: Tensor, answered: int, told: slice) -> Heatmap:
+    def _heat(self, scene: Scene, current: CurrentInput, rows: tuple[str, ...], shown: Tensor, answered: int, told: slice) -> Heatmap:
         clean = shown.nan_to_num(-np.inf)
         best = clean.argmax(-1)
         final = best[-1]
@@ -145,7 +145,7 @@ class LensView(View):
         )
 
 
-def _scores(scene: Scene, current: Current, kind: str, learnt: Any) -> NDArray[np.float32]:
+def _scores(scene: Scene, current: CurrentInput, kind: str, learnt: Any) -> NDArray[np.float32]:
     """Of an example of the probe set the derivation; of an input of one's own at once."""
     if current.index is None:
         return scores(scene, current.x, learnt if kind == "tuned" else None)
@@ -160,7 +160,7 @@ def _further(line: Stream) -> str:
     )
 
 
-def _columns(scene: Scene, current: Current, answered: int, told: slice) -> tuple[str, ...]:
+def _columns(scene: Scene, current: CurrentInput, answered: int, told: slice) -> tuple[str, ...]:
     """What is read at each shown position; nothing for a single answer."""
     if answered == 1:
         return ()
@@ -174,7 +174,7 @@ def _name(scene: Scene, number: int) -> str:
     return answers.token(scene, number)
 
 
-def _words(scene: Scene, current: Current, count: int) -> int:
+def _words(scene: Scene, current: CurrentInput, count: int) -> int:
     """Behind which of so many positions no word of the text stands; 0 where they are none of its tokens, or that is not known."""
     found = stretches(scene.kind, current.x)
     return 0 if found is None or translates(scene) == count else min(found[0].stop, count)

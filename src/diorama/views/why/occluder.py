@@ -24,7 +24,7 @@ from ..units import shown
 from ..view import View
 from ._occlusion_picture import OccludedPlace, body, caption, checks
 from ._question import looking
-from ._sweep import Occluded, Patch, Sweep, answered
+from ._sweep import OccludedImage, Patch, Sweep, answered
 
 KEPT = 8
 """So many sweeps are kept per set of weights."""
@@ -108,7 +108,7 @@ class OccluderView(View):
 
     # What is covered, and what is followed.
 
-    def _occluded(self, scene: Scene, selection: Selection) -> tuple[Occluded, int]:
+    def _occluded(self, scene: Scene, selection: Selection) -> tuple[OccludedImage, int]:
         current = scene.current(selection)
         look = looking(scene, current)
         followed = candidates(look, current.x)
@@ -117,13 +117,13 @@ class OccluderView(View):
         layer = scene.layer(self.layer if chosen else last, selection, lambda one: bool(one.shape))
         side = min(laid_out(current.x, scene.kind)[0].image.shape[2:])
         patch = Patch(self.patch or max(1, side // 4), self.fill, self.value, self.draws)
-        occluded = Occluded(scene, current, look, patch, shown(scene, layer))
+        occluded = OccludedImage(scene, current, look, patch, shown(scene, layer))
         key = selection.one("unit")
         own = key is not None and key.name == layer.name and (self.layer is None or self.layer == key.name)
         return occluded, key.number if own and key is not None else occluded.strongest()
 
     @staticmethod
-    def _number(scene: Scene, selection: Selection, occluded: Occluded) -> int:
+    def _number(scene: Scene, selection: Selection, occluded: OccludedImage) -> int:
         """The answer that is followed: the chosen class, else the likeliest one."""
         chosen = selection.one("class")
         chances = answered(scene, occluded.scores)[0]
@@ -133,7 +133,7 @@ class OccluderView(View):
             return chosen.number
         return int(chances.nan_to_num(0).argmax()) if scene.task in ("classification", "multi_label") else 0
 
-    def _sweep(self, scene: Scene, occluded: Occluded, unit: int) -> Sweep:
+    def _sweep(self, scene: Scene, occluded: OccludedImage, unit: int) -> Sweep:
         rows, columns = occluded.shape
         step = self.stride or max(1, round(min(rows, columns) / 24))
         grid = Grid.over(occluded.laid, occluded.patch.size, step)
@@ -153,7 +153,7 @@ class OccluderView(View):
         kept[known] = found = found or Sweep(grid, answered(scene, occluded.scores).shape[1])
         return found
 
-    def _hand(self, occluded: Occluded, sweep: Sweep | None, number: int) -> tuple[int, int]:
+    def _hand(self, occluded: OccludedImage, sweep: Sweep | None, number: int) -> tuple[int, int]:
         """Where the patch stands: where it was put, else where the finished sweep hurts most, else in the middle."""
         rows, columns = occluded.shape
         if not self.at.strip():
@@ -169,7 +169,7 @@ class OccluderView(View):
         return row, column
 
 
-def _mark(occluded: Occluded) -> str:
+def _mark(occluded: OccludedImage) -> str:
     """A short name of the image."""
     array = nesting.first(occluded.current.x).detach().cpu().contiguous()
     return hashlib.sha1(array.view(torch.uint8).numpy().tobytes(), usedforsecurity=False).hexdigest()

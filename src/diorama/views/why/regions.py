@@ -15,11 +15,11 @@ from ...core.selection import Selection
 from ...methods.cost import lasting
 from ...methods.maps import candidates
 from ...scene import Scene
-from ...scene.input import Current
+from ...scene.input import CurrentInput
 from ..crops import only_pictures
 from ..units import responses, shown
 from ..view import View
-from ._found_regions import FoundRegion, Picked, Scored, body, checks, proposed
+from ._found_regions import FoundRegion, RegionImage, RegionScores, body, checks, proposed
 from ._question import looking
 
 
@@ -84,7 +84,7 @@ class RegionsView(View):
         best: list[FoundRegion] = []
         done = 0
         for k, (current, own) in enumerate(zip(chosen, regions, strict=True)):
-            best += Picked(scored, current, self.fill).found(own, self.overlap, self.shown)
+            best += RegionImage(scored, current, self.fill).found(own, self.overlap, self.shown)
             best = sorted(best, key=lambda found: -found.rank)[: self.shown]
             done += len(own)
             yield Progress(done=done, total=passes, note=f"{k + 1} of {len(chosen)} pictures")
@@ -93,7 +93,7 @@ class RegionsView(View):
         yield self._picture(scene, selection, scored, best, passes, len(chosen), final=True)
 
     def _picture(
-        self, scene: Scene, selection: Selection, scored: Scored, best: list[FoundRegion], passes: int, pictures: int, *, final: bool
+        self, scene: Scene, selection: Selection, scored: RegionScores, best: list[FoundRegion], passes: int, pictures: int, *, final: bool
     ) -> Picture:
         title = "Which regions drive it?"
         made = "windows of several sizes and shapes" if self.generator == "windows" else "segments of like colours, joined"
@@ -108,22 +108,22 @@ class RegionsView(View):
             caption += " The box “sees” is what the answering place of the unit's map can see."
         return self.picture(scene, selection, title, body(scored, best), caption, checks=checks(best), final=final)
 
-    def _scored(self, scene: Scene, selection: Selection) -> Scored:
+    def _scored(self, scene: Scene, selection: Selection) -> RegionScores:
         """The class or unit that was chosen last, else the answer's class, else the strongest unit of the last maps."""
         key = next((key for key in reversed(selection.a) if key.kind in ("class", "unit")), None)
         if key is not None and key.kind == "unit":
-            return Scored(scene, key.number, shown(scene, scene.layers[key.name]))
+            return RegionScores(scene, key.number, shown(scene, scene.layers[key.name]))
         if scene.task == "classification":
             number = key.number if key is not None else int(scene.reading.predictions(scene.scores(scene.current(selection).x))[0])
             if number >= len(scene.classes):
                 raise UsageError(f"the model has classes 0 to {len(scene.classes) - 1}, got {number}")
-            return Scored(scene, number)
+            return RegionScores(scene, number)
         current = scene.current(selection)
         found = candidates(looking(scene, current), current.x)
         layer = shown(scene, scene.layer(found[0].name if found else None, selection, lambda one: bool(one.shape)))
-        return Scored(scene, int(responses(scene, [layer])[layer.name].high.nan_to_num(0).mean(0).argmax()), layer)
+        return RegionScores(scene, int(responses(scene, [layer])[layer.name].high.nan_to_num(0).mean(0).argmax()), layer)
 
-    def _strongest(self, scene: Scene, scored: Scored) -> list[Current]:
+    def _strongest(self, scene: Scene, scored: RegionScores) -> list[CurrentInput]:
         """The pictures of the set that drive it most."""
         if scored.layer is not None:
             values = responses(scene, [scored.layer])[scored.layer.name].high[:, scored.number]

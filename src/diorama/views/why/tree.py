@@ -86,7 +86,7 @@ class TreeView(View):
         note = _unread(kind, spoken) if self.brackets.strip() or current.index is not None else _read_as(kind, spoken)
         yield self._picture(scene, selection, spoken, chances, label, note)
 
-    def _picture(self, scene: Scene, selection: Selection, spoken: Spoken, chances: Tensor, label: str, note: str) -> Picture:
+    def _picture(self, scene: Scene, selection: Selection, spoken: SpokenTree, chances: Tensor, label: str, note: str) -> Picture:
         count = chances.shape[1]
         ordered = self.colour == "order" or (self.colour == "auto" and count in (2, 3, 5))
         best = [int(k) for k in chances.nan_to_num(-1).argmax(1)]
@@ -117,7 +117,7 @@ class TreeView(View):
 
 
 @dataclasses.dataclass(frozen=True)
-class Spoken:
+class SpokenTree:
     """A tree with the numbers of each of its words' tokens, from left to right; ``first`` are their places in the input, where it is one."""
 
     tree: trees.Tree
@@ -125,14 +125,14 @@ class Spoken:
     first: tuple[int, ...] = ()
 
 
-def _spoken(kind: Tokens, tree: trees.Tree) -> Spoken:
+def _spoken(kind: Tokens, tree: trees.Tree) -> SpokenTree:
     """A typed tree: every word encoded by itself."""
     words = tree.words()
     apart = "" if kind.apart else " "
-    return Spoken(tree, tuple(tuple(kind.encode(apart * bool(k) + word)[0].tolist()) for k, word in enumerate(words)))
+    return SpokenTree(tree, tuple(tuple(kind.encode(apart * bool(k) + word)[0].tolist()) for k, word in enumerate(words)))
 
 
-def _unread(kind: Tokens, spoken: Spoken) -> str:
+def _unread(kind: Tokens, spoken: SpokenTree) -> str:
     """Which words of a tree the network does not read, as its vocabulary lacks them."""
     found: dict[str, str] = {}
     for word, ids in zip(spoken.tree.words(), spoken.ids, strict=True):
@@ -142,14 +142,14 @@ def _unread(kind: Tokens, spoken: Spoken) -> str:
     return f"The vocabulary lacks {joined(list(found))}: the network reads {next(iter(found.values()))} there." if found else ""
 
 
-def _read_as(kind: Tokens, spoken: Spoken) -> str:
+def _read_as(kind: Tokens, spoken: SpokenTree) -> str:
     """That what was typed holds words which the network does not read: how they were written is no longer known."""
     stands = [token for ids in spoken.ids for token in map(kind.token, ids) if token in UNKNOWN]
     count = "a word" if len(stands) == 1 else f"{len(stands)} words"
     return f"The vocabulary lacks {count} of it: the network reads {stands[0]} there." if stands else ""
 
 
-def _parsed(kind: Tokens, given: Tensor) -> Spoken:
+def _parsed(kind: Tokens, given: Tensor) -> SpokenTree:
     """The words of the input that is looked at, without what fills it up."""
     numbers = [int(number) for number in given[0].reshape(-1)]
     tokens = [kind.token(number) for number in numbers]
@@ -159,7 +159,7 @@ def _parsed(kind: Tokens, given: Tensor) -> Spoken:
     if not words:
         raise NotApplicable("this text holds no word; choose another example")
     tree = trees.parsed([word.text.strip() for word in words])
-    return Spoken(tree, tuple(tuple(numbers[word.first : word.last + 1]) for word in words), tuple(word.first for word in words))
+    return SpokenTree(tree, tuple(tuple(numbers[word.first : word.last + 1]) for word in words), tuple(word.first for word in words))
 
 
 def _spans(tree: trees.Tree, start: int = 0) -> Iterator[tuple[int, int]]:
@@ -170,7 +170,7 @@ def _spans(tree: trees.Tree, start: int = 0) -> Iterator[tuple[int, int]]:
         start += len(part.words())
 
 
-def _chances(scene: Scene, name: str, kind: Tokens, spoken: Spoken) -> Tensor:
+def _chances(scene: Scene, name: str, kind: Tokens, spoken: SpokenTree) -> Tensor:
     """The probabilities of the classes for every phrase, (phrases, classes): filled up as the examples are, else alone.
 
     Where a mask or the like goes along with a text, a phrase stands alone, and all of it is seen.
@@ -200,7 +200,7 @@ def _name(scene: Scene, number: int) -> str:
 
 
 def _drawn(
-    scene: Scene, spoken: Spoken, best: Sequence[int], chances: Tensor, values: np.ndarray, limits: Limits, title: str,
+    scene: Scene, spoken: SpokenTree, best: Sequence[int], chances: Tensor, values: np.ndarray, limits: Limits, title: str,
 ) -> Blocks:
     """The phrases as blocks: words from left to right, each phrase above the middle of its parts."""
     phrases = list(spoken.tree.phrases())

@@ -27,11 +27,11 @@ from ...data.tokens import visible
 from ...methods.attribute import aim, attributions
 from ...methods.attribution_picture import doubted, silent
 from ...methods.baseline import measured_from, slight, slight_note
-from ...methods.method import Attribution, Looking
+from ...methods.method import Attribution, Look
 from ...model.capture import Capture
 from ...model.targets import Target, called
 from ...scene import Scene
-from ...scene.input import Current, ending, text_input
+from ...scene.input import CurrentInput, ending, text_input
 from ...scene.layer_text import tags, text_at
 from .. import answers
 from ..view import View
@@ -116,7 +116,7 @@ class WordsView(View):
         check = _hidden(scene, look, current, asked, found, self._words(scene, current, asked, found))
         yield self._picture(scene, selection, current, scores, asked, found, check, second, missing, final=True)
 
-    def _attributed(self, scene: Scene, look: Looking, current: Current, asked: ExplainedTarget) -> Iterator[Attribution]:
+    def _attributed(self, scene: Scene, look: Look, current: CurrentInput, asked: ExplainedTarget) -> Iterator[Attribution]:
         """By the method; by itself a quick one, or occlusion where no gradient leads back to the words."""
         name, instead = self.method, ""
         if name == "auto":
@@ -134,7 +134,7 @@ class WordsView(View):
             yield dataclasses.replace(found, note=" ".join(filter(None, (found.note, instead))))
 
     def _second(
-        self, scene: Scene, look: Looking, current: Current, asked: ExplainedTarget, found: Attribution
+        self, scene: Scene, look: Look, current: CurrentInput, asked: ExplainedTarget, found: Attribution
     ) -> tuple[Attribution | None, str]:
         """What the second method says; where it does not fit, why not."""
         name = self.beside if self.beside != "auto" else "occlusion" if len(scene.kinds) - len(stand_beside(scene.kinds)) > 1 else "none"
@@ -147,7 +147,7 @@ class WordsView(View):
         return second, ""
 
     def _asked(
-        self, scene: Scene, selection: Selection, current: Current, look: Looking, scores: Tensor
+        self, scene: Scene, selection: Selection, current: CurrentInput, look: Look, scores: Tensor
     ) -> ExplainedTarget:
         ids = _ids(scene, current)
         chosen = selection.one("class")
@@ -179,7 +179,7 @@ class WordsView(View):
             raise UsageError(f"the model knows tokens 0 to {scores.shape[-1] - 1}, got {number}")
         return ExplainedTarget(_next(look, place - 1, number), answers.token(scene, number), place, place)
 
-    def _tag(self, scene: Scene, selection: Selection, look: Looking, scores: Tensor, length: int, until: int) -> ExplainedTarget:
+    def _tag(self, scene: Scene, selection: Selection, look: Look, scores: Tensor, length: int, until: int) -> ExplainedTarget:
         """What is answered at a token itself, or at a place of a translation, for which every word of the text may speak."""
         key, chosen = selection.one("token"), selection.one("class")
         place = min(max(0, self.place if self.place is not None else key.number if key is not None else length - 1), scores.shape[1] - 1)
@@ -194,7 +194,7 @@ class WordsView(View):
         # Nothing comes before the first token.
         return min(max(1, place), last)
 
-    def _words(self, scene: Scene, current: Current, asked: ExplainedTarget, found: Attribution) -> list[Word]:
+    def _words(self, scene: Scene, current: CurrentInput, asked: ExplainedTarget, found: Attribution) -> list[Word]:
         kind = _kind(scene)
         tokens = [kind.token(number) for number in _ids(scene, current)]
         return grouped(tokens, _values(scene, current, found), None if self._single(scene) else kind)
@@ -203,7 +203,7 @@ class WordsView(View):
         return self.group == "tokens" or (self.group == "auto" and scene.task == "next_token")
 
     def _picture(
-        self, scene: Scene, selection: Selection, current: Current, scores: Tensor, asked: ExplainedTarget, found: Attribution,
+        self, scene: Scene, selection: Selection, current: CurrentInput, scores: Tensor, asked: ExplainedTarget, found: Attribution,
         check: tuple[float, float, float] | None, second: Attribution | None = None, missing: str = "", *, final: bool,
     ) -> Picture:
         words = self._words(scene, current, asked, found)
@@ -237,7 +237,7 @@ class WordsView(View):
         )
 
     def _shown(
-        self, scene: Scene, current: Current, words: Sequence[Word], asked: ExplainedTarget, found: Attribution, limits: Limits
+        self, scene: Scene, current: CurrentInput, words: Sequence[Word], asked: ExplainedTarget, found: Attribution, limits: Limits
     ) -> tuple[Text | Group, str]:
         """The text with what else the network takes below it, and what of the text is cut."""
         text, cut = self._text(scene, words, asked, limits, pale=doubted(found))
@@ -299,11 +299,11 @@ def _part(scene: Scene, x: nesting.Nested) -> Tensor:
     return found
 
 
-def _ids(scene: Scene, current: Current) -> list[int]:
+def _ids(scene: Scene, current: CurrentInput) -> list[int]:
     return [int(number) for number in _part(scene, current.x)[0].reshape(-1)]
 
 
-def _values(scene: Scene, current: Current, found: Attribution) -> NDArray[np.float64]:
+def _values(scene: Scene, current: CurrentInput, found: Attribution) -> NDArray[np.float64]:
     values = _part(scene, found.values)[0].detach().double().cpu().reshape(-1).numpy()
     return np.asarray(values, np.float64)
 
@@ -314,7 +314,7 @@ def _best(scene: Scene, scores: Tensor) -> int:
     return int(scene.reading.predictions(scores).reshape(-1)[0])
 
 
-def _output(look: Looking, number: int, at: int | None) -> Target:
+def _output(look: Look, number: int, at: int | None) -> Target:
     """One of the numbers that are answered, of those at each token ``at`` one of these."""
 
     def take(output: Any, kept: Capture) -> Tensor:
@@ -325,7 +325,7 @@ def _output(look: Looking, number: int, at: int | None) -> Target:
     return Target("the answer", (), take)
 
 
-def _next(look: Looking, row: int, number: int) -> Target:
+def _next(look: Look, row: int, number: int) -> Target:
     """The score of a token at one place of the output."""
 
     def take(output: Any, kept: Capture) -> Tensor:
@@ -405,7 +405,7 @@ def _table(rows: Sequence[Row], title: str) -> Table:
 
 
 def _hidden(
-    scene: Scene, look: Looking, current: Current, asked: ExplainedTarget, found: Attribution, words: Sequence[Word]
+    scene: Scene, look: Look, current: CurrentInput, asked: ExplainedTarget, found: Attribution, words: Sequence[Word]
 ) -> tuple[float, float, float] | None:
     """How far the target falls when the embeddings of the words that speak most for it are zeros, and random ones.
 
@@ -456,7 +456,7 @@ def _checks(found: Attribution, hidden: tuple[float, float, float] | None) -> tu
 
 
 def _caption(
-    scene: Scene, current: Current, asked: ExplainedTarget, found: Attribution, second: Attribution | None, before: Sequence[Word], noun: str
+    scene: Scene, current: CurrentInput, asked: ExplainedTarget, found: Attribution, second: Attribution | None, before: Sequence[Word], noun: str
 ) -> str:
     name = title_of(registry.methods[found.method])
     others = [part for part in scene.kinds if part != _name(scene) and part not in silent(found)]

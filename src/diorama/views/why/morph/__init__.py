@@ -17,7 +17,7 @@ from ....core.knobs import knob
 from ....core.picture import Picture, Progress
 from ....core.selection import Selection
 from ....data import nesting
-from ....methods.method import Looking
+from ....methods.method import Look
 from ....methods.perturbation.morph import InputWay, answers, asked_at, parsed
 from ....methods.perturbation.morph_plane import DrawnWay, InputPlane
 from ....model.plain_module import fed
@@ -27,7 +27,7 @@ from ...view import View
 from .._question import looking
 from . import measured_way
 from .marks import body, caption, checks
-from .stops import Morphed, Stops
+from .stops import MorphResults, Stops
 
 KEPT = 8
 """So many ways are kept per set of weights, so that a slider moves without a new computation."""
@@ -109,7 +109,7 @@ class MorphView(View):
     def pictures(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:
         """The answer along the straight way first; then the other way, what is inside, the maps, and the plane."""
         stops = self._stops(scene, selection)
-        drawing = Morphed(self, scene, stops)
+        drawing = MorphResults(self, scene, stops)
         stages = self._stages(scene, stops, drawing)
         total = 7
         for number, (worked, note) in enumerate(stages):
@@ -119,7 +119,7 @@ class MorphView(View):
                     yield self._picture(scene, selection, drawing, final=False)
         yield self._picture(scene, selection, drawing, final=True)
 
-    def _picture(self, scene: Scene, selection: Selection, drawing: Morphed, *, final: bool) -> Picture:
+    def _picture(self, scene: Scene, selection: Selection, drawing: MorphResults, *, final: bool) -> Picture:
         return self.picture(
             scene, selection, drawing.title, body(drawing, self.at, self.show), caption(drawing),
             checks=checks(drawing), note=" ".join(drawing.notes), final=final,
@@ -155,7 +155,7 @@ class MorphView(View):
 
     # The stages of the work: each says whether it had anything to do.
 
-    def _stages(self, scene: Scene, stops: Stops, drawing: Morphed) -> Iterator[tuple[bool, str]]:
+    def _stages(self, scene: Scene, stops: Stops, drawing: MorphResults) -> Iterator[tuple[bool, str]]:
         kept: dict[Any, Any] = scene.once("morph/kept", dict)
         straight = InputWay(stops.look, stops.start.x, stops.end.x)
         drawing.more = self.way != "straight"
@@ -180,7 +180,7 @@ class MorphView(View):
         if self.show in ("all", "plane"):
             yield from self._plane(kept, stops, drawing)
 
-    def _travel(self, kept: dict[Any, Any], name: str, way: InputWay, stops: Stops, drawing: Morphed) -> bool:
+    def _travel(self, kept: dict[Any, Any], name: str, way: InputWay, stops: Stops, drawing: MorphResults) -> bool:
         """Put a way's answers into the drawing; True where they were known."""
         known = (name, stops.mark, self.places, self.method, self.window, self.third)
         told = kept.pop(known, None)
@@ -195,7 +195,7 @@ class MorphView(View):
         drawing.told.append(told)
         return not fresh
 
-    def _other(self, stops: Stops, drawing: Morphed) -> InputWay | None:
+    def _other(self, stops: Stops, drawing: MorphResults) -> InputWay | None:
         drawn = parsed(self.path)
         wanted = self.way if self.way != "auto" else "drawn" if drawn else "layer"
         if wanted == "straight":
@@ -216,7 +216,7 @@ class MorphView(View):
             drawing.notes.append(f"There is the straight way alone: {error}.")
             return None
 
-    def _inside(self, scene: Scene, stops: Stops, drawing: Morphed, layers: list[Any]) -> bool:
+    def _inside(self, scene: Scene, stops: Stops, drawing: MorphResults, layers: list[Any]) -> bool:
         missing = [told for told in drawing.told if not told.active]
         if missing and layers:
             without = [one.index for one in (stops.start, stops.end) if one.index is not None]
@@ -226,7 +226,7 @@ class MorphView(View):
                 told.known = known
         return bool(missing)
 
-    def _maps(self, stops: Stops, drawing: Morphed) -> bool:
+    def _maps(self, stops: Stops, drawing: MorphResults) -> bool:
         worked = False
         for told in drawing.told:
             if told.maps is not None:
@@ -248,7 +248,7 @@ class MorphView(View):
         others = None if third is not None else fed(stops.scene.model, live.batch(list(range(min(few, len(live))))))
         return InputPlane(stops.look, stops.start.x, stops.end.x, third, others)
 
-    def _plane(self, kept: dict[Any, Any], stops: Stops, drawing: Morphed) -> Iterator[tuple[bool, str]]:
+    def _plane(self, kept: dict[Any, Any], stops: Stops, drawing: MorphResults) -> Iterator[tuple[bool, str]]:
         try:
             plane = self._span(stops)
         except NotApplicable as error:
@@ -284,7 +284,7 @@ def _extent(plane: InputPlane, drawn: list[tuple[float, float]]) -> tuple[float,
     return tuple(round(float(v) + (room if k % 2 else -room) * (len(whole) > 2), 4) for k, v in enumerate(found))  # type: ignore[return-value]
 
 
-def _values(look: Looking, plane: InputPlane, extent: tuple[float, float, float, float], size: int) -> NDArray[np.float32]:
+def _values(look: Look, plane: InputPlane, extent: tuple[float, float, float, float], size: int) -> NDArray[np.float32]:
     """The answers on a grid, (size, size, answers), the lowest y first."""
     x, y = np.linspace(*extent[:2], size), np.linspace(*extent[2:], size)
     grid = np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)

@@ -19,17 +19,17 @@ from ....data.kinds import Image as ImageKind
 from ....methods.attribution_picture import by_place, picture
 from ....methods.perturbation.morph import LayerWay
 from ....methods.perturbation.morph_plane import DrawnWay
-from ....scene.input import Current, asked, decoded
+from ....scene.input import CurrentInput, asked, decoded
 from ... import answers, inputs
 from . import measured_way
 from .measured_way import MeasuredWay
-from .stops import CLASSED, Morphed, Stops
+from .stops import CLASSED, MorphResults, Stops
 
 MANY = 12
 """Of more classes only those that are answered somewhere have a colour on the plane."""
 
 
-def body(drawing: Morphed, at: float, show: str) -> Node:
+def body(drawing: MorphResults, at: float, show: str) -> Node:
     """All that was found, ways side by side; the first one stands where it will stand beside the second, which may still come."""
     rows: list[Node] = []
     if show in ("all", "answer"):
@@ -60,7 +60,7 @@ def _rows(made: list[Node | None], more: bool) -> list[Node]:
     return [_row(there, more)] if there else []
 
 
-def _here(drawing: Morphed, at: float) -> list[Node]:
+def _here(drawing: MorphResults, at: float) -> list[Node]:
     stops, made = drawing.stops, list[Node]()
     for one, found, word in ((stops.start, stops.found[0], "start"), (stops.end, stops.found[1], "end")):
         mark = inputs.drawn(drawing.scene, one)
@@ -71,7 +71,7 @@ def _here(drawing: Morphed, at: float) -> list[Node]:
             mark = Text(tokens=place.words, characters=all(len(word) == 1 for word in place.words))
             caption += "; the tokens nearest to the mixed embeddings"
         elif place.x is not None:
-            mark = inputs.drawn(drawing.scene, Current(place.x, title, shown=decoded(drawing.scene.kind, place.x)))
+            mark = inputs.drawn(drawing.scene, CurrentInput(place.x, title, shown=decoded(drawing.scene.kind, place.x)))
             if place.gap is not None and np.isfinite(place.gap):
                 caption += f"; its activations miss the mixed ones by {100 * place.gap:.0f} %"
         else:
@@ -84,7 +84,7 @@ def _here(drawing: Morphed, at: float) -> list[Node]:
     return [Group(children=tuple(made), direction="column" if isinstance(made[0], Text) else "row")]
 
 
-def _curve(drawing: Morphed, told: MeasuredWay, at: float, *, first: bool) -> Node:
+def _curve(drawing: MorphResults, told: MeasuredWay, at: float, *, first: bool) -> Node:
     stops = drawing.stops
     shown = list(dict.fromkeys([*stops.pair, *drawing.others]))
     plain = stops.scene.task in CLASSED
@@ -109,7 +109,7 @@ def _curve(drawing: Morphed, told: MeasuredWay, at: float, *, first: bool) -> No
     )
 
 
-def _decision(drawing: Morphed, row: Tensor) -> str:
+def _decision(drawing: MorphResults, row: Tensor) -> str:
     if drawing.scene.task == "multi_label":
         return ", ".join(drawing.stops.name(int(k)) for k in row.nonzero().reshape(-1)) or "none"
     if int(row[0]) < 0:
@@ -117,7 +117,7 @@ def _decision(drawing: Morphed, row: Tensor) -> str:
     return drawing.stops.name(int(row[0]))
 
 
-def _strip(drawing: Morphed, told: MeasuredWay) -> Node | None:
+def _strip(drawing: MorphResults, told: MeasuredWay) -> Node | None:
     if told.strip is None or not isinstance(drawing.scene.kind, ImageKind):
         return None
     images = inputs.thumbnails(np.asarray(drawing.scene.kind.decode(told.strip[: measured_way.STRIP])))
@@ -131,7 +131,7 @@ def _strip(drawing: Morphed, told: MeasuredWay) -> Node | None:
     )
 
 
-def _maps(drawing: Morphed, told: MeasuredWay) -> Node | None:
+def _maps(drawing: MorphResults, told: MeasuredWay) -> Node | None:
     stops = drawing.stops
     low, high = told.sides(drawing.view.window)
     if told.maps is None:
@@ -164,7 +164,7 @@ def _maps(drawing: Morphed, told: MeasuredWay) -> Node | None:
     return Group(children=tuple(made), direction="row", title=f"What speaks for {stops.target}: {told.way.title}")
 
 
-def _depth(drawing: Morphed, told: MeasuredWay) -> Node | None:
+def _depth(drawing: MorphResults, told: MeasuredWay) -> Node | None:
     stops, (a, b) = drawing.stops, drawing.stops.pair
     rows, names = [], []
     if not told.depth:
@@ -202,7 +202,7 @@ def _ticks(told: MeasuredWay) -> tuple[str, ...]:
     return tuple(f"{p:.3g}" if k % every == 0 else "" for k, p in enumerate(told.places))
 
 
-def _units(drawing: Morphed, told: MeasuredWay) -> Node | None:
+def _units(drawing: MorphResults, told: MeasuredWay) -> Node | None:
     if not told.units:
         return None
     low, high = told.sides(drawing.view.window)
@@ -227,7 +227,7 @@ def _units(drawing: Morphed, told: MeasuredWay) -> Node | None:
     )
 
 
-def _along(drawing: Morphed, told: MeasuredWay) -> Node | None:
+def _along(drawing: MorphResults, told: MeasuredWay) -> Node | None:
     chosen = [unit for unit in told.units if unit.layer in told.means]
     if not chosen:
         return None
@@ -255,7 +255,7 @@ def _active(told: MeasuredWay, at: float) -> Node | None:
     )
 
 
-def _field(drawing: Morphed) -> Node:
+def _field(drawing: MorphResults) -> Node:
     stops, plane = drawing.stops, drawing.plane
     assert plane is not None
     assert drawing.field is not None
@@ -300,7 +300,7 @@ def _winners(
     return found, (*(names[k] for k in kept), "others"), np.array([kept.index(k) for k in classes], np.float64)
 
 
-def caption(drawing: Morphed) -> str:
+def caption(drawing: MorphResults) -> str:
     """What is seen, in sentences."""
     stops = drawing.stops
     said = f"The way from {stops.start.label} to {stops.end.label}, place by place. "
@@ -331,7 +331,7 @@ def _goes(stops: Stops, told: MeasuredWay) -> str:
     return "the answer never flips. " if stops.unit else f"{stops.name(stops.pair[1])} goes from {first:.3g} to {last:.3g}. "
 
 
-def checks(drawing: Morphed) -> tuple[Check, ...]:
+def checks(drawing: MorphResults) -> tuple[Check, ...]:
     """How far to believe it."""
     found = []
     for told in drawing.told:

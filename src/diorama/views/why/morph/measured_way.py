@@ -15,7 +15,7 @@ from ....core.errors import NotApplicable
 from ....core.rounding import summed
 from ....data import nesting
 from ....methods.attribute import attributions
-from ....methods.method import Looking, Method
+from ....methods.method import Look, Method
 from ....methods.perturbation.morph import (
     Crossing,
     InputWay,
@@ -259,7 +259,7 @@ def between(strip: Tensor, at: float) -> Tensor:
     return (1 - share) * strip[left : left + 1] + share * strip[left + 1 : left + 2]
 
 
-def nearest_tokens(look: Looking, points: Tensor, like: Tensor, size: int) -> list[int]:
+def nearest_tokens(look: Look, points: Tensor, like: Tensor, size: int) -> list[int]:
     """The tokens whose embeddings lie nearest to given ones (tokens, width)."""
     length = like.shape[1]
     rows = -(-size // length)
@@ -268,7 +268,7 @@ def nearest_tokens(look: Looking, points: Tensor, like: Tensor, size: int) -> li
     return [int(k) for k in torch.cdist(points.float(), table.float()).argmin(1)]
 
 
-def carried(look: Looking, start: Any, end: Any, layer: Layer | None, table: Sequence[Layer]) -> LayerWay:
+def carried(look: Look, start: Any, end: Any, layer: Layer | None, table: Sequence[Layer]) -> LayerWay:
     """The way through the named layer, else through an early one that everything goes through.
 
     *Raises* NotApplicable where there is none.

@@ -16,14 +16,14 @@ from ....core.numerals import percent
 from ....core.selection import number_key
 from ....data import nesting
 from ....data.kinds import Tokens
-from ....methods.method import Looking
+from ....methods.method import Look
 from ....methods.perturbation.morph import LayerWay
 from ....methods.perturbation.morph import answers as answered
 from ....methods.perturbation.morph_plane import InputPlane
 from ....model.capture import Capture
 from ....model.targets import Target
 from ....scene import Scene
-from ....scene.input import Current
+from ....scene.input import CurrentInput
 from ... import answers
 from . import measured_way
 from .measured_way import MeasuredWay
@@ -37,10 +37,10 @@ class Stops:
     """Start and end, perhaps a third input, and the two answers that are followed."""
 
     scene: Scene
-    look: Looking
-    start: Current
-    end: Current
-    third: Current | None
+    look: Look
+    start: CurrentInput
+    end: CurrentInput
+    third: CurrentInput | None
     found: tuple[NDArray[np.float64], NDArray[np.float64]]
     place: int = -1
     """At which of its places a text is asked."""
@@ -122,7 +122,7 @@ class Stops:
 
 
 @dataclasses.dataclass
-class Standing:
+class SliderPlace:
     """Where the slider stands on one way: the answer, and the input where there is one."""
 
     found: NDArray[np.float64]
@@ -131,7 +131,7 @@ class Standing:
     words: tuple[str, ...] = ()
 
 
-class Morphed:
+class MorphResults:
     """Everything that has been gathered so far."""
 
     def __init__(self, view: Any, scene: Scene, stops: Stops) -> None:
@@ -140,7 +140,7 @@ class Morphed:
         self.more = False
         """Whether a second way is still to come."""
         self.notes: list[str] = []
-        self.standing: list[Standing] = []
+        self.standing: list[SliderPlace] = []
         self.plane: InputPlane | None = None
         self.field: NDArray[np.float32] | None = None
         self.extent = (0.0, 1.0, 0.0, 1.0)
@@ -164,7 +164,7 @@ class Morphed:
         self.standing, searched = [], False
         for told in self.told:
             scores = told.way.run([at]).scores.detach()
-            place = Standing(answered(self.stops.look, scores, self.stops.place)[0].double().cpu().numpy())
+            place = SliderPlace(answered(self.stops.look, scores, self.stops.place)[0].double().cpu().numpy())
             self.standing.append(place)
             if isinstance(told.way, LayerWay) and pictures:
                 if told.strip is None and (found := told.way.found(measured_way.strip_places(told, window))) is not None:
