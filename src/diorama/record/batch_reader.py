@@ -154,6 +154,7 @@ class BatchReader:
         self._take_off()
         self._judging.disarm()
         self._carried.disarm()
+        self._memory.disarm()
 
     def _take_off(self) -> None:
         if self._handle is not None:
@@ -182,11 +183,14 @@ class BatchReader:
         self._beside_scores = False
         """Whether there are other outputs beside the scores, for which the loss may ask as well."""
 
+    def _first(self, args: Any, kwargs: Any) -> Tensor | None:
+        """The first input of a call; inputs may come by name alone."""
+        tensor = first_tensor(args)
+        return first_tensor(in_order(kwargs, self._names)) if tensor is None else tensor
+
     def _see(self, args: Any, kwargs: Any, output: Any) -> None:
         self._passes += 1
-        tensor = first_tensor(args)
-        if tensor is None:  # inputs may come by name alone
-            tensor = first_tensor(in_order(kwargs, self._names))
+        tensor = self._first(args, kwargs)
         scores = self._reading.given(output) if self._reading is not None else first_tensor(output)
         there = scores is not None and scores.is_floating_point() and scores.ndim > 0 and scores.numel() > 0
         if scores is not None and there:
@@ -255,7 +259,8 @@ class BatchReader:
         tokens, whole, habits, beside = self._tokens, self._whole, self._habits, self._beside_scores
         if (left := self._leftovers.found(1 if self._idle else passes)) is not None:
             habits["kept" if self._idle else "left"] = float(left)
-        habits |= self._judging.finish(self._model) | self._codes.finish() | self._beside.told(asked) | self._memory.told(asked)
+        habits |= self._judging.finish(self._model) | self._codes.finish() | self._beside.told(asked)
+        habits |= self._memory.told(asked, self._model, self._first)
         self._leftovers.arm(None)
         self._clear()
         if rows is None:

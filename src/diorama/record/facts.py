@@ -136,7 +136,8 @@ class Parent(msgspec.Struct):
 TYPES: dict[str, Any] = {
     "name": str, "model": str, "task": str, "model_error": str | None, "classes": list[str], "examples": Count,
     "parameters": list[tuple[str, list[int], str]], "buffers": list[str] | None, "layers": list[LayerFact], "guessed": list[str],
-    "form": str, "ahead": bool, "reread": Count, "doubt": str, "measure": str, "mixing": str, "dropouts": list[tuple[str, float]],
+    "form": str, "ahead": bool, "reread": Count, "unasked": list[Count], "doubt": str, "measure": str, "mixing": str,
+    "dropouts": list[tuple[str, float]],
     "inputs": dict[str, Any] | None, "optimizer": list[Any], "architecture": Count, "dropped": Count,
     "versions": dict[str, Any], "command": list[str], "parent": Parent | None,
     "frozen": list[tuple[str, Count, Count | None]], "left_out": list[str], "held": HeldParameters | None,

@@ -100,9 +100,10 @@ class Setup(NamedTuple):
 
     def reread(self, reading: Reading, number: int) -> dict[str, Any]:
         """How outputs are read from this step on, since they are no probabilities as those of the steps before: facts of the run."""
-        self.content.reading = reading
-        self.content.facts |= read_as(self.examples, reading) | {"reread": number}
-        return {name: self.content.facts[name] for name in ("guessed", "form", "ahead", "reread")}
+        before, self.content.reading = self.content.reading, reading
+        new = [label for label in reading.filling if before is None or label not in before.filling]
+        self.content.facts |= read_as(self.examples, reading) | {"reread": number} | ({"unasked": new} if new else {})
+        return {name: self.content.facts[name] for name in ("guessed", "form", "ahead", "reread", "unasked") if name in self.content.facts}
 
     def tabled(self) -> LayerTable | None:
         """The layers as they are now; None where the model cannot take the probe set (any more)."""

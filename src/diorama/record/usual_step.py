@@ -36,7 +36,7 @@ def usual_step(recorder: Recorder, lines: StepLines, otherwise: Callable[..., No
         try:
             number = recorder.number + 1
             if (
-                number < recorder._rest and (now := time.monotonic()) < rounds.until and not passes and not waits
+                recorder._lines is lines and number < recorder._rest and (now := time.monotonic()) < rounds.until and not passes and not waits
                 and len(steps) < room and tuple(scalars) == told
             ):
                 line: list[Any] = [number, BEGAN + now, names]

@@ -221,6 +221,10 @@ class _Recorded:
         """Steps and values."""
         return self._steps[name], self._found[name]
 
+    def has_series(self, name: str) -> bool:
+        """Whether there is one of that name."""
+        return name in self._found
+
 
 @pytest.mark.parametrize("lowest", [3, 6])
 def test_overfitting_is_told_at_the_step_of_the_lowest_probe_loss(lowest: int) -> None:
@@ -246,10 +250,6 @@ class _Told(_Recorded):
         length = max(map(len, series.values()))
         self._steps = {name: np.arange(1, len(values) + 1) * (length // len(values)) for name, values in series.items()}
         self.series_names, self.row_names = tuple(series), tuple(self._rows)  # type: ignore[assignment]
-
-    def has_series(self, name: str) -> bool:
-        """Whether there is one of that name."""
-        return name in self._found
 
     def rows(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Steps and what was recorded of each example."""

@@ -17,7 +17,7 @@ class _Told:
 
     def __init__(self, series: dict[str, Any], **meta: object) -> None:
         self.meta: dict[str, Any] = {"probe": meta, "layers": [{"name": "a"}, {"name": "b"}]}
-        self._found, self.series_names = series, tuple(series)
+        self._found, self.series_names, self.row_names = series, tuple(series), ()
         self.last_step = max(map(len, series.values()))
 
     def has_series(self, name: str) -> bool:

@@ -154,7 +154,7 @@ def test_rankings_and_chance_are_those_of_all_characters_at_once(monkeypatch: py
     late, cells = features[:, half:], values[:, half:]
     np.testing.assert_allclose(found["held_out"], wanted(late, cells), atol=1e-9)
     starts = np.cumsum([0, *map(len, few.shown())]) - half
-    moved = deriving.Shifted(late, starts)
+    moved = deriving.ShiftedRows(late, starts)
     assert len(moved.starts) == (starts[:-1] > 0).sum() + 1
     best = []
     for whole, own in zip(deriving.shifts(late.shape[1]), moved.own, strict=True):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from . import ALARM, Diagnosis, Finding, floor_of, last, series
+from . import Diagnosis, Finding, floor_of, last, series
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -19,10 +19,10 @@ _FAR = 0.1
 
 
 class RepeatedBatch(Finding):
-    """Every batch that was read holds the very same examples.
+    """Every batch that was read holds the very same examples, and the one behind it too.
 
     *Meaning* the loop takes one batch again and again (``next(iter(loader))`` within the loop with a fixed order, a batch that is loaded outside of
-    it), or the batch is the whole training set, with which nothing is wrong. It is an alarm where the data are known to hold more examples, or
+    it). Where the batch is the whole training set nothing is wrong, so it is told only where the data are known to hold more examples, or
     where the batch is smaller than the probe set and what is learnt from it does not hold there.
     *Error* rows that are augmented differ, and are not known again.
     """
@@ -45,13 +45,15 @@ class RepeatedBatch(Finding):
         told, sure = self._apart(run, count)
         if data > count:
             told, sure = f" The data that are drawn from hold {data:,}.", True
+        if not sure:
+            return []
         return [Diagnosis(
-            self.name, 0.75 if sure else ALARM - 0.1, "Every batch is the same" if sure else "Every batch holds the same examples",
-            f"{f'All {len(again) + 1}' if whole else f'The last {self.readings}'} batches that were read hold the very same {count:,} examples.{told}"
-            + ("" if sure else " Nothing is wrong where these are all that there is to train on."),
-            f"share of a batch's examples that stood in the one read before: 100% at the last {self.readings} readings",
+            self.name, 0.75, "Every batch is the same",
+            f"{f'All {len(again) + 1}' if whole else f'The last {self.readings}'} batches that were read, and those right behind them, "
+            f"hold the very same {count:,} examples.{told}",
+            f"share of a batch's examples that stood in the one read before, and in the one behind that: 100% at the last {self.readings} readings",
             (), None, first,
-            f"Certain for the batches that were read{'; likely that there are more examples' if sure and data <= count else ''}.",
+            "Certain for the batches that were read" + ("." if data > count else ", not that there are more: where these are all, they are too few."),
             "Look at where the loop takes its batch: for batch in loader, not next(iter(loader)) or a batch taken before the loop.", "curves",
         )]
 

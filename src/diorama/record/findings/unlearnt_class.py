@@ -19,7 +19,8 @@ class UnlearntClass(Finding):
     """Examples of one class get all sorts of answers, though the rest is right.
 
     *Meaning* nothing that the training's labels say of them holds for the class as a whole: its labels were mixed with those of others (a wrong
-    join of two tables, a file that was sorted on one side alone), it is rare, or its examples have nothing in common.
+    join of two tables, a file that was sorted on one side alone), it is rare, or its examples have nothing in common. Or the loss leaves the class
+    out: by its weight, or by ``ignore_index``, with which nothing is wrong where it is meant.
     """
 
     steady = True
@@ -29,7 +30,10 @@ class UnlearntClass(Finding):
     rest: float = knob(0.8, "The share of the others that is answered rightly, at least.", low=0.5, high=1.0)
 
     def __call__(self, run: RunReader) -> list[Diagnosis]:
-        """One finding, for the class of which least is right."""
+        """One finding, for the class that the loss leaves out, else for the one of which least is right."""
+        looked = {"examples/answer", "classes/confusion"} & set(run.row_names)
+        if looked and (left := run.meta.get("unasked")) and run.meta.get("task") in ("classification", "segmentation"):
+            return [self._left_out(run, int(left[0]))]
         for one in misread(run, self.wrong, self.rest):
             right = one.shares[:, one.label]
             others = one.shares[-1].copy()
@@ -53,3 +57,18 @@ class UnlearntClass(Finding):
                 f"Look at the training's examples of {said}: are their labels mixed up with others', or are there few of them?", "confusion",
             )]
         return []
+
+    def _left_out(self, run: RunReader, label: int) -> Diagnosis:
+        names = run.meta.get("classes") or []
+        said = str(names[label]) if label < len(names) else f"class {label}"
+        why = next((one for one in run.meta.get("guessed") or [] if one.startswith(f"label {label} is left out")), "")
+        return Diagnosis(
+            self.name, 0.5, f"The loss leaves {said} out",
+            "The training's loss pulls at no answer whose label it is, so nothing is learnt of it, though the probe set has it; it is left out of "
+            "the probe set's loss and accuracy too. Nothing is wrong where it is a label that means \"ignore\".",
+            why or f"label {label} never came among those that the gradient tells",
+            (f"class:{label}",), None, int(run.meta.get("reread") or 0),
+            "Sure that batches that were read never asked for it, not whether that is meant.",
+            "Look at the loss: is the weight of this class 0, or is it its ignore_index? Where it is to be ignored, give the probe set −100 there.",
+            "confusion",
+        )

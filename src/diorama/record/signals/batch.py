@@ -42,7 +42,8 @@ class BatchSignal(Signal):
     ``batch/strange`` the share of rows that came again behind another one. ``batch/column`` is how much further classes lie apart in
     one column of a small table than one of them is wide, ``batch/parted`` the share of examples that one column alone tells by one cut a class.
     ``batch/twins`` is the share of rows that are rows of the probe set, ``batch/met`` the share of the probe set's that were met so far;
-    ``batch/again`` the share of a batch's rows that stood in the batch read before, and ``batch/again_rows`` how many rows it has;
+    ``batch/again`` the share of a batch's rows that stood in the batch read before and in the one behind that, and ``batch/again_rows`` how many
+    rows it has;
     ``batch/unasked`` is the share of answers at which the loss does not pull at all though they are not sure, ``batch/mirrored`` how likely a
     segmentation answers at the mirror image of a mask, beside the mask (``batch/mirror_way`` 0: left and right exchanged, 1: top and bottom);
     ``batch/wanted`` and ``batch/wanted_std`` are mean and deviation of a regression's true values;
