@@ -184,6 +184,8 @@ export interface Image {
   readonly place_key: string;
   readonly patches: readonly [number, number] | null;
   readonly patch_keys: readonly string[];
+  readonly meant: NdArray | null;
+  readonly names: readonly string[];
   readonly size: number;
 }
 
@@ -710,6 +712,8 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "place_key": "",
    "patches": null,
    "patch_keys": [],
+   "meant": null,
+   "names": [],
    "size": 96
   },
   "nested": {

@@ -6,6 +6,7 @@ import { flowsBetween, thickness, unitAt } from "../src/marks/blocks.ts";
 import { sparkPath } from "../src/marks/card.ts";
 import { Chosen, kindOf, numberOf } from "../src/marks/context.ts";
 import { outline } from "../src/marks/contour.ts";
+import { pixelAt } from "../src/marks/image.ts";
 import { HALVES } from "../src/marks/halves.ts";
 import { drawPicture } from "../src/marks/index.ts";
 import { namedRows, under } from "../src/marks/heatmap.ts";
@@ -16,7 +17,7 @@ import { spread } from "../src/marks/lineplan.ts";
 import { order } from "../src/marks/table.ts";
 import { visible, wordStarts } from "../src/marks/text.ts";
 import { choose } from "../src/own.ts";
-import type { Bars, Blocks, Heatmap, NdArray, Table } from "../src/types.ts";
+import type { Bars, Blocks, Heatmap, Image, NdArray, Table } from "../src/types.ts";
 
 function array(values: number[]): NdArray {
   return { dtype: "f8", shape: [values.length], data: new Float64Array(values) };
@@ -203,4 +204,14 @@ test("a half that throws is told by its mark's name in its place, the others are
     Object.assign(halves, before);
     delete page.document;
   }
+});
+
+test("a pixel that is painted for something tells that, and others their numbers", () => {
+  const pixels: NdArray = { dtype: "u1", shape: [2, 2, 3], data: Uint8Array.from({ length: 12 }, (_, i) => i) };
+  const meant: NdArray = { dtype: "i4", shape: [2, 2], data: Int32Array.from([0, 1, -1, 1]) };
+  const plain = { pixels, limits: null, meant: null, names: [] as readonly string[] } as Image;
+  const painted = { ...plain, meant, names: ["sky", "a red car"] };
+  assert.equal(pixelAt(plain, { x: 0.9, y: 0.1 }), "row 0, column 1: 3, 4, 5");
+  assert.deepEqual([0.1, 0.9].map((x) => pixelAt(painted, { x, y: 0.1 })), ["row 0, column 0: sky", "row 0, column 1: a red car"]);
+  assert.deepEqual([0.1, 0.9].map((x) => pixelAt(painted, { x, y: 0.9 })), ["row 1, column 0: nothing", "row 1, column 1: a red car"]);
 });

@@ -55,19 +55,21 @@ def _segments(scene: Scene, scores: Tensor, truth: Any, size: int) -> Node:
     shares = _shares(scene, scores)
     if given.ndim != 2:
         return shares
-    found: list[Node] = [_chosen_by_place(given, "answer", size)]
+    names = tuple(_class_name(scene, k) for k in range(scene.reading.width(scores)))
+    found: list[Node] = [_chosen_by_place(given, "answer", size, names)]
     if truth is not None and truth.shape == given.shape:
-        found.append(_chosen_by_place(truth, "truth", size))
+        found.append(_chosen_by_place(truth, "truth", size, names))
     return Group(children=(*found, shares), direction="row")
 
 
-def _chosen_by_place(classes: Tensor, title: str, size: int) -> Image:
-    """A class for each place as a picture, of which a click chooses the class that stands there."""
+def _chosen_by_place(classes: Tensor, title: str, size: int, names: tuple[str, ...]) -> Image:
+    """A class for each place as a picture, which names the class that stands under the pointer, and of which a click chooses it."""
     rows, columns = (min(side, PATCHES) for side in classes.shape)
     # Of a larger picture the class in the middle of each patch.
     down, over = ((2 * torch.arange(many) + 1) * side // (2 * many) for many, side in zip((rows, columns), classes.shape, strict=True))
     keys = tuple(number_key("class", k) if k >= 0 else "" for k in classes[down][:, over].flatten().tolist())
-    return Image(pixels=painted(classes), title=title, size=size, patches=(rows, columns), patch_keys=keys)
+    meant = classes.to(torch.int32).numpy()
+    return Image(pixels=painted(classes), title=title, size=size, patches=(rows, columns), patch_keys=keys, meant=meant, names=names)
 
 
 def painted(classes: Tensor) -> np.ndarray:

@@ -235,3 +235,18 @@ def test_a_place_of_a_segmentation_chooses_its_class(shape: tuple[int, int]) -> 
         for k, key in enumerate(shown.patch_keys):
             middle = told[int((k // columns + 0.5) * shape[0] / rows), int((k % columns + 0.5) * shape[1] / columns)]
             assert key == (f"class:{middle}" if middle >= 0 else "")
+
+
+def test_a_place_of_a_segmentation_is_named() -> None:
+    """Each pixel of the answer and the truth says its class, by name or number; an ignored one none."""
+    torch.manual_seed(0)
+    model = nn.Conv2d(1, 3, 3, padding=1)
+    x, y = torch.rand(1, 1, 6, 5), torch.randint(0, 3, (1, 6, 5))
+    y[0, 0] = -100
+    for names in (("sky", "road", "a red car"), ("sky",)):
+        picture = Scene(model, x, y, task="segmentation", classes=names).view("answer")
+        answer, truth = (mark for mark in picture.marks() if isinstance(mark, Image) and mark.title in ("answer", "truth"))
+        for shown, told in ((answer, model(x).argmax(1)[0]), (truth, y[0])):
+            assert shown.names == (*names, *map(str, range(len(names), 3)))
+            assert shown.meant is not None
+            assert np.array_equal(shown.meant, told.numpy())

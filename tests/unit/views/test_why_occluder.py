@@ -61,6 +61,8 @@ def test_a_sweep_is_a_plain_loop() -> None:
             colours = found["Likeliest class"].pixels
             wanted = ((63, 144, 218), (255, 169, 14), (189, 31, 1))[int(chances.argmax())]
             assert tuple(colours[at]) == wanted
+            named = found["Likeliest class"]
+            assert named.names[named.meant[at]] == scene.classes[int(chances.argmax())]
 
 
 def test_the_patch_stands_where_the_sweep_hurts_most() -> None:

@@ -117,11 +117,19 @@ function pixelUnder(event: PointerEvent, canvases: readonly HTMLElement[], mark:
   return null;
 }
 
-/** The number at a pixel: the heat's where there is heat, else the picture's own. */
+/** What is told at a pixel: the heat's number where there is heat, else what it is painted for, else the picture's own numbers. */
 function told(mark: Image, at: Pixel): string {
-  const shown = mark.heat ?? mark.pixels;
-  const unit = (mark.heat ? mark.heat_limits : mark.limits)?.unit ?? "";
-  return valueAt(shown, { x: (at.column + 0.5) / at.width, y: (at.row + 0.5) / at.height }, unit).split(": ")[1] ?? "";
+  const under = { x: (at.column + 0.5) / at.width, y: (at.row + 0.5) / at.height };
+  const line = mark.heat ? valueAt(mark.heat, under, mark.heat_limits?.unit ?? "") : pixelAt(mark, under);
+  return line.slice(line.indexOf(": ") + 2);
+}
+
+/** The place under the pointer, and what is painted there: its name, or its numbers. */
+export function pixelAt(mark: Image, at: { x: number; y: number }): string {
+  if (!mark.meant) return valueAt(mark.pixels, at, mark.limits?.unit ?? "");
+  const [height = 1, width = 1] = mark.meant.shape;
+  const [y, x] = [Math.min(height - 1, Math.floor(at.y * height)), Math.min(width - 1, Math.floor(at.x * width))];
+  return `row ${y}, column ${x}: ${mark.names[Number(mark.meant.data[y * width + x])] ?? "nothing"}`;
 }
 
 function part(mark: Image): Part {
@@ -131,8 +139,7 @@ function part(mark: Image): Part {
     describe(at) {
       const name = mark.label || mark.title || "picture";
       if (!at) return [name, `${mark.pixels.shape[1]} by ${mark.pixels.shape[0]} pixels`];
-      const read = valueAt(mark.pixels, at, mark.limits?.unit ?? "");
-      return [name, read, mark.heat ? `heat ${valueAt(mark.heat, at, mark.heat_limits?.unit ?? "").split(": ")[1]}` : ""];
+      return [name, pixelAt(mark, at), mark.heat ? `heat ${valueAt(mark.heat, at, mark.heat_limits?.unit ?? "").split(": ")[1]}` : ""];
     },
   };
   if (mark.patches) return patched(base, mark.patches, mark.patch_keys);

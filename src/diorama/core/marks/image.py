@@ -34,6 +34,8 @@ class Image(Mark, frozen=True, kw_only=True, omit_defaults=True):
     place_key: str = ""  # a unit's key: clicking a pixel selects that unit at that place
     patches: tuple[int, int] | None = None  # rows and columns of equal patches that are pointed at and chosen one by one
     patch_keys: tuple[str, ...] = ()  # of each patch, row by row
+    meant: Array | None = None  # (height, width): which of `names` a pixel is painted for, told instead of its colour; below 0 none
+    names: tuple[str, ...] = ()
     size: int = 96  # wanted width on screen, CSS pixels
 
     def __post_init__(self) -> None:
@@ -42,5 +44,7 @@ class Image(Mark, frozen=True, kw_only=True, omit_defaults=True):
             raise UsageError(f"an image has 3 or 4 colours, got shape {self.pixels.shape}")
         if self.heat is not None:
             check_length(self, "heat", self.heat.shape, self.pixels.shape[:2])
+        if self.meant is not None:
+            check_length(self, "meant", self.meant.shape, self.pixels.shape[:2])
         if self.patches is not None:
             check_length(self, "patch_keys", len(self.patch_keys), self.patches[0] * self.patches[1])

@@ -165,7 +165,11 @@ def _labels(place: OccludedPlace, sweep: Sweep) -> list[Node]:
     fine = np.isfinite(values)
     counted = np.bincount(values[fine].astype(int), minlength=sweep.answers.shape[1])
     order = [int(k) for k in np.argsort(-counted, kind="stable")[:LISTED] if counted[k]]
-    picture = Image(pixels=_coloured(values), title="Likeliest class", size=SIDE, label=_said(place, order), boxes=_box(place))
+    meant = np.where(np.isfinite(values), np.nan_to_num(values), -1).astype(np.int32)
+    picture = Image(
+        pixels=_coloured(values), title="Likeliest class", size=SIDE, label=_said(place, order), boxes=_box(place), meant=meant,
+        names=tuple(scene.classes),
+    )
     shares = counted[order] / max(1, int(fine.sum()))
     legend = Bars(
         values=shares, labels=tuple(scene.classes[k] for k in order), colours=tuple(order), unit="share",
