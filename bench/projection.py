@@ -13,7 +13,7 @@ once they are laid onto one another is told beside it.
 In t-SNE 0.11 of all attraction joins points to those of the ten beside whom they stood on the map before that the layer counts as neighbours
 too. Over nine snapshots of 1,500 points it keeps 0.799 of the neighbours that the layer keeps (a thousandth less than asked), with 0.973 of a
 cold map's recall and 0.0050 less trustworthiness, and moves 0.192 as far as independent maps, at 0.226 of a cold map's cost; UMAP: recall 1.030
-of a cold map's, moved 0.145, cost 0.089 ± 0.002, and 0.140 ± 0.016 with other work beside. (A cost of 0.238 was told with more threads: all is measured with
+of a cold map's, moved 0.145, cost 0.089 ± 0.002, and 0.140 ± 0.016 with other work beside. (0.238 was told with more threads: all is measured with
 one since, as threads of a search that wait for one another are time of the processor too: 0.5 to 0.85 s for a map that goes on, which takes
 0.33 s with one.)
 What else was tried stands in ``docs/decisions/`` 0117, 0141, 0150, 0174, 0175, 0199, 0217, 0226 and 0264.

@@ -82,6 +82,8 @@ def test_a_unit_stands_with_the_text_that_drives_it(scene: Scene) -> None:
     # Classes of a network that writes are its tokens, by their text.
     named = [visible(letter) for letter in LETTERS]
     assert scene.derive("clusters").value["columns"] == named
+    given = diorama.Scene(scene.model, scene.examples.x, scene.examples.y, inputs=scene.kind, task="next_token", classes=LETTERS)
+    assert given.derive("clusters").value["columns"] == named, "also where the classes were given with their names"
     assert {part for vertex in network.vertices if vertex.colour is not None for part in vertex.label.split(", ")} <= set(named)
 
 

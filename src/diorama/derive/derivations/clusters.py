@@ -56,7 +56,7 @@ class ClustersDerivation(Derivation):
     """
 
     on = "examples"
-    version = 5
+    version = 6
 
     layers: str | None = knob(None, "Several layers with + between; by itself up to eight that stand for the whole network.")
     inside: str = knob("", "A module: layers inside it alone.")
@@ -340,7 +340,7 @@ class SeenAnswers:
         """What a class is called: of a network that writes, the token."""
         names = self.scene.classes
         if number < len(names):
-            return names[number]
+            return visible(names[number])
         read = text_input(self.scene.kind)
         kind = read[1] if read is not None else next((kind for kind in self.scene.kinds.values() if isinstance(kind, Tokens)), None)
         return visible(kind.token(number)) if kind is not None and self.scene.task == "next_token" else str(number)

@@ -45,7 +45,7 @@ class CommunitiesDerivation(ClustersDerivation):
     *Source* Newman & Girvan 2004 for modularity; lesions as in Morcos et al. 2018.
     """
 
-    version = 5
+    version = 6
 
     count: int = knob(0, "Regions, or as near to so many as comes; 0: as many as have the largest modularity, up to ten.", low=0, high=24)
     units: int = knob(256, "The most units of a layer that are told: those that vary most.", low=1, high=100_000)
