@@ -23,17 +23,19 @@ def strengths(scene: Scene, found: Mapping[str, Any], edges: str) -> Iterator[di
     are always told, others where the one reads the other directly.
     """
     layers = found["layers"]
-    names, weights = [one["layer"] for one in layers], scene.parameters()
+    handed, weights = {one["layer"]: wiring.handed(scene, scene.layers[one["layer"]]) for one in layers}, scene.parameters()
+    names = {*handed, *handed.values()}
     for number, after in enumerate(layers[1:], 1):
         by_weights = edges == "weights" and not heads_of([after["layer"]])
         wired = wiring.reads(scene, scene.layers[after["layer"]], names, weights) if by_weights else {}
         for earlier in layers[:number]:
             # Of the first examples alone it is not told yet what goes together.
-            direct, beside = earlier["layer"] in wired, earlier is layers[number - 1] and len(found["together"]) >= number
+            known = next((name for name in (earlier["layer"], handed[earlier["layer"]]) if name in wired), None)
+            direct, beside = known is not None, earlier is layers[number - 1] and len(found["together"]) >= number
             if not (direct or beside):
                 continue
             targets, sources = after["units"][:JOINED], earlier["units"][:JOINED]
-            told = wired[earlier["layer"]][np.ix_(targets, sources)].astype(np.float32) if direct else found["together"][number - 1]
+            told = found["together"][number - 1] if known is None else wired[known][np.ix_(targets, sources)].astype(np.float32)
             yield {
                 "source": earlier["layer"], "target": after["layer"], "sources": sources, "targets": targets,
                 "how": "weights" if direct else "together", "strengths": np.ascontiguousarray(told),

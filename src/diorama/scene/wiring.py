@@ -106,6 +106,14 @@ def lost(scene: Scene, layer: Layer, weights: Mapping[str, np.ndarray] | None = 
     return tuple(name for name, feeds in zip(wired.layers, wired.feeds[place], strict=True) if feeds and name not in known)
 
 
+def handed(scene: Scene, layer: Layer) -> str:
+    """The name by which :func:`reads` tells of the units of a layer: of a block of layers in a row those of the last one in it."""
+    if layer.leaf:
+        return layer.name
+    last = _origin(scene, layer)
+    return last.name if last.units == layer.units else layer.name
+
+
 def looks_up(scene: Scene, layer: Layer) -> bool:
     """Whether a layer reads rows of a table that is no layer's, which each example chooses: they have no units that could be joined to it."""
     if scene.missing is not None or scene.function or not scene.kinds:

@@ -195,6 +195,17 @@ def test_what_lies_between_two_layers_is_not_skipped() -> None:
     assert "could be followed" in picture.note or "could not be followed" in picture.note
 
 
+class _Around(nn.Module):
+    """A dense layer and a way round it."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.fc = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.fc(x))
+
+
 class _Two(nn.Module):
     """Two blocks, one behind the other."""
 
@@ -214,3 +225,25 @@ def test_what_a_block_hands_on_are_its_last_layers_units() -> None:
     scene = diorama.Scene(_Two(block, behind), torch.rand(30, 8), torch.arange(30) % 3)
     pairs = [(pair["source"], pair["target"], pair["how"]) for pair in scene.derive("biclusters").value["pairs"]]
     assert pairs == [("e.0", "e.2", "weights"), ("e.2", "d.0", "weights"), ("d.0", "d.2", "weights")]
+    # Also where the block is the column: its units are those of the last layer in it.
+    found = scene.derive("biclusters", layers="e+d.0").value["pairs"]
+    alone = scene.derive("biclusters", layers="e.2+d.0").value["pairs"]
+    assert [(pair["source"], pair["how"]) for pair in found] == [("e", "weights")]
+    units = np.argsort(found[0]["sources"]), np.argsort(alone[0]["sources"])
+    rows = np.argsort(found[0]["targets"]), np.argsort(alone[0]["targets"])
+    np.testing.assert_array_equal(found[0]["strengths"][np.ix_(rows[0], units[0])], alone[0]["strengths"][np.ix_(rows[1], units[1])])
+    # What puts maps in a row has other units than the layer in front of it.
+    flat = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten())
+    scene = diorama.Scene(_Two(flat, nn.Linear(8, 3)), torch.rand(30, 1, 4, 4), torch.arange(30) % 3)
+    assert [pair["how"] for pair in scene.derive("biclusters", layers="e+d").value["pairs"]] == ["together"]
+
+
+def test_blocks_in_a_row_hand_on_the_last_ones_answer() -> None:
+    """What reads the last of several residual blocks is joined to the module that holds them by its weights."""
+    torch.manual_seed(0)
+    blocks = nn.Sequential(*(_Around(6) for _ in range(2)))
+    scene = diorama.Scene(_Two(blocks, nn.Linear(6, 3)), torch.rand(30, 6), torch.arange(30) % 3)
+    pair = scene.derive("biclusters", layers="e+d").value["pairs"][0]
+    assert pair["how"] == "weights"
+    weight = scene.model.d.weight.detach().numpy()
+    np.testing.assert_allclose(pair["strengths"], weight[np.ix_(pair["targets"], pair["sources"])], rtol=1e-6)

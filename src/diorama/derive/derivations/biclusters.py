@@ -29,7 +29,7 @@ class BiclustersDerivation(ClustersDerivation):
     *Source* Liu et al. 2017, CNNVis, section 5.3; Govaert & Nadif 2003; Keribin et al. 2015.
     """
 
-    version = 6
+    version = 7
 
     edges: str = knob("weights", "What connects units: the weights between them where there are some, or how they go together.",
                       choices=("weights", "together"))
