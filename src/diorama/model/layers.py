@@ -89,7 +89,7 @@ class LayerTable(Sequence[Layer]):
 
     def __init__(
         self, layers: Iterable[Layer], find: Callable[[str], Layer] | None = None, notes: tuple[str, ...] = (), mixing: str = "",
-        steps: frozenset[int] = frozenset(),
+        steps: frozenset[int] = frozenset(), dropped: tuple[tuple[str, float], ...] = (),
     ) -> None:
         self._layers, self._find = tuple(layers), find
         self.notes = notes
@@ -98,6 +98,8 @@ class LayerTable(Sequence[Layer]):
         """That the answer to an example depends on what else is in its batch, in a sentence; empty where it does not."""
         self.steps = steps
         """How many steps the sequences had that came in while the layers were found."""
+        self.dropped = dropped
+        """Modules in whose own forward pass a function drops in training, and which share; the model itself has no name."""
         self._by_name = {layer.name: layer for layer in self._layers}
 
     @overload

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 from torch.overrides import TorchFunctionMode
 
 from ..core.errors import DioramaError
@@ -54,7 +55,7 @@ def _table(plain: nn.Module, more: Nested, few: Nested, look: LayerSurvey) -> La
         "some inputs do not run": [one.name for one in found if one.sometimes],
     }
     notes = (*look.notes(), *([said(size)] if size is not None else []), *company.said(reasons), *([mixes] if mixes else []))
-    return LayerTable(found, Finder(plain, few), notes, mixes, nesting.steps(few))
+    return LayerTable(found, Finder(plain, few), notes, mixes, nesting.steps(few), look.dropped())
 
 
 def _looked(plain: nn.Module, x: Nested, like: LayerSurvey | None = None) -> LayerSurvey:
@@ -248,6 +249,8 @@ class _FollowedLayers(TorchFunctionMode):
         """The network runs: what is asked before and after is none of its ops."""
         self.rows: RowFollower | None = None
         """While the network runs: whether its ops surely answer each example for itself."""
+        self.dropped: list[tuple[nn.Module | None, float]] = []
+        """What drops by a function and in training alone, and which share."""
         self.picks = self.chooses = self.draws = False
         """Rows were picked or sorted; Python was told computed numbers, and may have gone another way by them; random ones were drawn."""
 
@@ -281,6 +284,8 @@ class _FollowedLayers(TorchFunctionMode):
             if bare in _SQUASHING and not (self.open and isinstance(self.open[-1], (nn.Tanh, nn.Sigmoid))):
                 self.squashed.update(dict.fromkeys(self.made_by.get(state(args[0]), ()), bare))
             self.picks = self.picks or (bare in ops.PICKS and _picked(bare, args, kwargs))
+            if bare in ops.DROPOUT and not (self.open and isinstance(self.open[-1], _DropoutNd)):
+                self.dropped += [(self.open[-1] if self.open else None, share) for share in _share_dropped(args, kwargs)]
         self.draws = self.draws or (name in ops.DRAWS and ops.draws(name, args, kwargs))
         self.chooses = self.chooses or getattr(func, "__name__", "") in ops.TELLS
         if self.rows is None or not self.rows.sure:
@@ -289,6 +294,13 @@ class _FollowedLayers(TorchFunctionMode):
         result = run(name, func, args, kwargs)
         self.rows.ran(name, args, kwargs, given, result)
         return result
+
+
+def _share_dropped(args: Any, kwargs: Any) -> list[float]:
+    """Which share a function is told to drop; nothing where it is not told that it is for training alone."""
+    share = args[1] if len(args) > 1 else kwargs.get("p", 0.5)
+    told = len(args) > 2 or "training" in kwargs
+    return [float(share)] if told and isinstance(share, int | float) and share > 0 else []
 
 
 def _picked(name: str, args: Any, kwargs: Any) -> bool:
@@ -421,6 +433,11 @@ class LayerSurvey:
         for order, layer in enumerate(self.found):
             rectified, squashed = order in self.followed.layers, self.followed.squashed.get(order, "")
             yield dataclasses.replace(layer, rectified=rectified, squashed=squashed) if rectified or squashed else layer
+
+    def dropped(self) -> tuple[tuple[str, float], ...]:
+        """Which modules drop by a function of their own and in training alone, and which share; the model itself without a name."""
+        names = {id(module): path for path, module in self.modules.items()}
+        return tuple(dict.fromkeys((names.get(id(module), ""), share) for module, share in self.followed.dropped))
 
     def notes(self) -> Iterator[str]:
         """What a person should know of how the model is built."""

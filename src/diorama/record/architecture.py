@@ -10,6 +10,7 @@ import sys
 import zlib
 from typing import TYPE_CHECKING, Any
 
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.parameter import is_lazy
@@ -67,9 +68,26 @@ def structure_of(content: Content) -> dict[str, Any]:
             }
             for layer in content.table or ()
         ],
-        "dropouts": [(name, float(m.p)) for name, m in content.model.named_modules() if isinstance(m, _DropoutNd)],
+        "dropouts": _dropouts(content),
         "mixing": content.table.mixing if content.table is not None else "",
     }
+
+
+def _dropouts(content: Content) -> list[tuple[str, float]]:
+    """What drops in training, and which share: modules of their own, parts of an attention or a recurrent layer, functions in a forward pass."""
+    found = []
+    for name, module in content.model.named_modules():
+        share = module.p if isinstance(module, _DropoutNd) else module.dropout if _drops_within(module) else None
+        if isinstance(share, int | float):
+            found.append((name, float(share)))
+    table = content.table
+    return [*found, *((name or type(content.model).__name__, share) for name, share in (table.dropped if table is not None else ()))]
+
+
+def _drops_within(module: Any) -> bool:
+    """Whether a module drops by its own ``dropout``; a recurrent one does so between its layers."""
+    between = isinstance(module, nn.RNNBase) and module.num_layers > 1
+    return between and module.dropout > 0 or isinstance(module, nn.MultiheadAttention) and module.dropout > 0
 
 
 def _groups(module: Any) -> int:

@@ -39,7 +39,7 @@ class DropoutTooStrong(Finding):
         gap = self.gap / 2 if any(share >= _NEARLY for _, share in strong) else self.gap
         if not strong:
             return []
-        names = [name for name, _ in strong]
+        names, known = [name for name, _ in strong], {str(layer["name"]) for layer in run.meta.get("layers", ())}
         drops, it = ("drop", "they are") if len(names) > 1 else ("drops", "it is")
         if len(right) >= 5 and len(held) and held[0] - np.mean(right) >= gap:
             told = f": in training {np.mean(right):.0%} of the answers are right, on the probe set, where nothing is dropped, {held[0]:.0%}"
@@ -51,7 +51,7 @@ class DropoutTooStrong(Finding):
             self.name, 0.7, f"{named(names)} {drops} nearly everything",
             f"{named(names)} {drops} {max(share for _, share in strong):.0%} of what {it} given{told}.",
             f"share that is dropped: {', '.join(f'{name} {share:g}' for name, share in strong[:4])}",
-            tuple(layer_key(name) for name in names[:8]), None, 1,
+            tuple(layer_key(name) for name in names[:8] if name in known), None, 1,
             "Sure of the shares; other things that are done to training inputs alone may add to the gap.",
             "Drop 0.1 to 0.5; Dropout takes the share to drop, not the share to keep.", "curves",
         )]
