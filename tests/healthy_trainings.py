@@ -264,8 +264,74 @@ KINDS: tuple[Draw, ...] = (
 )
 
 
+class _Segmenting(nn.Module):
+    """Maps of two scales, joined before each place is answered."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.fine, self.coarse = nn.Conv2d(1, width, 3, padding=1), nn.Conv2d(width, 2 * width, 3, 2, 1)
+        self.join, self.leave = nn.Conv2d(3 * width, width, 3, padding=1), nn.Conv2d(width, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        fine = F.relu(self.fine(x))
+        coarse = F.interpolate(F.relu(self.coarse(fine)), scale_factor=2)
+        return self.leave(F.relu(self.join(torch.cat([fine, coarse], 1))))
+
+
+def segmented(path: Path, generator: torch.Generator) -> None:
+    """A square in noise, found place by place; pictures and masks turned over together, or not."""
+    x, y = 0.3 * torch.randn(400, 1, 12, 12, generator=generator), torch.zeros(400, 12, 12, dtype=torch.long)
+    for k, (a, b) in enumerate(torch.randint(0, 9, (400, 2), generator=generator).tolist()):
+        y[k, a : a + 4, b : b + 4] = 1
+        x[k, 0, a : a + 4, b : b + 4] += 1.5
+    if _one(generator, True, False):
+        over = torch.rand(400, generator=generator) < 0.5
+        x, y = torch.where(over[:, None, None, None], x.flip(-1), x), torch.where(over[:, None, None], y.flip(-1), y)
+    model = _Segmenting(_one(generator, 8, 12))
+    _train(path, model, _optimizer(model.parameters(), generator), (x[:320], y[:320], x[320:], y[320:]), generator, 150, 16)
+
+
+class _Translating(nn.Module):
+    """Reads a text, and writes another from what it has written."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Embedding(10, width), nn.Linear(width, 10)
+        self.reader, self.writer = nn.GRU(width, width, batch_first=True), nn.GRU(width, width, batch_first=True)
+
+    def forward(self, source: Tensor, written: Tensor) -> Tensor:
+        out: Tensor = self.head(self.writer(self.embed(written), self.reader(self.embed(source))[1])[0])
+        return out
+
+
+def translated(path: Path, generator: torch.Generator) -> None:
+    """A text is written in its order or turned round, from what was written before each place."""
+    source = torch.randint(1, 10, (800, 6), generator=generator)
+    wanted = _one(generator, source, source.flip(1))
+    written = torch.cat([torch.zeros(800, 1, dtype=torch.long), wanted[:, :-1]], 1)
+    model = _Translating(_one(generator, 24, 32))
+    optimizer = _one(generator, torch.optim.Adam, torch.optim.AdamW)(model.parameters(), _one(generator, 3e-3, 5e-3))
+    probe = (source[700:], written[700:]), wanted[700:]
+    with diorama.watch(model, path, probe=probe, optimizer=optimizer, every=10) as recorder:
+        for rows in _batches(700, 32, 200, generator):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(source[rows], written[rows]).flatten(0, 1), wanted[rows].flatten())
+            loss.backward()
+            optimizer.step()
+            recorder.step(loss=loss)
+
+
+MORE: tuple[Draw, ...] = (segmented, translated)
+"""Kinds of the numbers from a hundred on, which leave the first hundred what they were."""
+
+
+def kind_of(number: int) -> Draw:
+    """The kind of a number's training."""
+    return KINDS[number % len(KINDS)] if number < 100 else MORE[number % len(MORE)]
+
+
 def drawn(number: int, path: Path) -> list[Path]:
     """Train the healthy training of a number, and return its run folders."""
     torch.manual_seed(number)
-    KINDS[number % len(KINDS)](path, torch.Generator().manual_seed(number))
-    return [path / "generator", path / "discriminator"] if KINDS[number % len(KINDS)] is adversarial else [path]
+    kind_of(number)(path, torch.Generator().manual_seed(number))
+    return [path / "generator", path / "discriminator"] if kind_of(number) is adversarial else [path]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from healthy_trainings import KINDS, drawn
+from healthy_trainings import drawn, kind_of
 
 import diorama
 from diorama.core.registry import findings
@@ -17,7 +17,7 @@ from diorama.record.look_pace import LookPace
 from diorama.record.past import Past
 
 SWEEP = bool(os.environ.get("DIORAMA_SWEEP"))
-COUNT = 100 if SWEEP else 9
+NUMBERS = range(112) if SWEEP else (*range(9), 100, 101)
 PACES = 20 if SWEEP else 3
 """As many ways in which the looks may fall."""
 
@@ -47,7 +47,7 @@ class _SomeLooks:
         return steps[there], values[there]
 
 
-@pytest.mark.parametrize("number", range(COUNT), ids=lambda number: f"{number}-{KINDS[number % len(KINDS)].__name__}")
+@pytest.mark.parametrize("number", NUMBERS, ids=lambda number: f"{number}-{kind_of(number).__name__}")
 def test_a_healthy_training_raises_no_alarm_at_any_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """No finding of a healthy training is an alarm, judged after each reading by what was known then; neither is one where looks were few, and
     happened when they did by chance."""

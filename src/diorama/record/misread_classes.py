@@ -128,8 +128,8 @@ def misread(run: RunReader, least: float, learnt: float = 0.7) -> list[MisreadCl
         if len(steps) - first < LOOKS:
             continue
         here = slice(first, None)
-        # As many steps as the others took to be learnt the class has had too.
-        took = int(steps[np.flatnonzero(rest >= learnt)[0]] - steps[0])
+        # As many steps as the others took to be learnt the class has had too; where these were right from the first look, a training's beginning.
+        took = max(int(steps[np.flatnonzero(rest >= learnt)[0]] - steps[0]), _BEGUN)
         shares = np.stack([np.bincount(row, minlength=classes) for row in said[here][:, mine]]) / mine.sum()
         loss = losses[here][:, mine].astype(np.float64).mean(1)
         found.append(MisreadClass(

@@ -117,6 +117,41 @@ def test_a_rare_class_that_comes_last_is_no_alarm(before: int, end: float, sure:
     assert (found.severity >= ALARM) == sure == ("may still be learnt" not in found.sure)
 
 
+@pytest.mark.parametrize(("taken", "falls", "sure"), [(9, False, True), (9, True, False), (2, False, False), (0, False, False)])
+def test_a_class_that_the_probe_set_takes_for_another_too_is_an_alarm(taken: int, falls: bool, sure: bool) -> None:
+    """What batches alone have not told for long enough, the probe set tells where as many of its examples went wrong for as long as the others
+    took, and are not being learnt."""
+    many, labels = 44, np.repeat(np.arange(3), 10)
+    run = _Told({
+        "batch/confused": np.append(np.full(30, 0.3), np.full(14, 0.8)), "batch/accuracy": np.full(many, 0.9),
+        "batch/confused/from": np.append(np.zeros(30), np.full(14, 2.0)), "batch/confused/as": np.append(np.ones(30), np.zeros(14)),
+        "batch/labels": np.full(many, 0.4),
+    }, labels=labels.tolist())
+    answers = np.tile(labels, (8, 1))
+    answers[0, :] = 1
+    answers[:, 20 : 20 + taken] = 0
+    losses = np.where(answers != labels, (np.geomspace(4, 1, 8) if falls else np.full(8, 4.0))[:, None], 0.1)
+    told = {"examples/answer": answers, "examples/loss": losses}
+    run.row_names = tuple(told)  # type: ignore[attr-defined]
+    run.rows = lambda name: (np.arange(8) * 10, told[name])  # type: ignore[attr-defined]
+    (found,) = findings["confused_classes"]()(run)
+    assert (found.severity >= ALARM) == sure == ("Of the probe set's 10 examples of it 90% are" in found.text)
+
+
+@pytest.mark.parametrize(("apart", "sure"), [(1, False), (30, True)])
+def test_the_first_steps_of_a_judge_are_no_confusion(apart: int, sure: bool) -> None:
+    """A network that calls nearly everything real as it begins has not had the time to learn otherwise; it is told once it had."""
+    labels = np.repeat(np.arange(2), 20)
+    answers = np.tile(np.ones(40, int), (4, 1))
+    answers[:, 0] = 0
+    told = {"examples/answer": answers, "examples/loss": np.where(answers != labels, 1.0, 0.4)}
+    run = _Told({"loss": _LEVEL}, labels=labels.tolist(), floor=0.69)
+    run.row_names = tuple(told)  # type: ignore[attr-defined]
+    run.rows = lambda name: (np.arange(4) * apart, told[name])  # type: ignore[attr-defined]
+    (found,) = findings["confused_classes"]()(run)
+    assert (found.severity >= ALARM) == sure
+
+
 def _risen(**more: np.ndarray) -> _Told:
     curves = {"loss": np.geomspace(2, 0.05, 400), "probe/loss": np.concatenate([np.linspace(2, 1, 4), np.linspace(1.1, 1.6, 6)])}
     return _Told({**curves, **more}, labels=[0, 1] * 200)

@@ -108,8 +108,13 @@ def test_what_is_wrong_is_told(how: str, said: str) -> None:
 
 def test_a_sound_text_raises_no_complaint() -> None:
     """Masked tokens are struck out, learnt ones coloured, special ones listed; the model's own loss is met."""
-    picture = _scene(*_texts()).view("learns_from", example=2)
+    x, labels = _texts()
+    picture = _scene(x, labels).view("learns_from", example=2)
     assert picture.caption.startswith("The loss is taken on")
+    assert "Struck out is what is masked, padding and the first token of each text" in picture.caption
+    filled = x.clone()
+    filled[:, -1] = HIDDEN
+    assert "Struck out is padding and the first token of each text" in _scene(x, filled).view("learns_from").caption
     text = next(mark for mark in picture.marks() if isinstance(mark, Text))
     assert text.title == "example 2"
     assert text.struck.tolist() == [True] * 3 + [False] * 5 + [True]

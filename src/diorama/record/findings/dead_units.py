@@ -24,6 +24,8 @@ _FEW = 16
 """A unit that answers to every sixth example is silent to so many by chance once in twenty times; of fewer nothing is told."""
 _ALMOST_ALL = 0.9
 """From this share on a layer passes almost nothing."""
+_SINGLE = 4
+"""Fewer units than this, of a layer of which most still answer, are no alarm: so many die by chance, and little is lost with them."""
 _PLAIN = ("Embedding", "EmbeddingBag", "LayerNorm", "GELU", "SiLU", "Tanh", "Sigmoid", "LSTM", "GRU", "Softmax")
 """Kinds of layers whose units no rectifier cuts."""
 
@@ -58,6 +60,7 @@ class DeadUnits(Finding):
         began = 0
         counts = last_of(run, "batch/count", self.readings)
         few = bool(len(counts)) and float(np.median(counts)) < _FEW
+        units = {layer["name"]: int(layer.get("units") or 0) for layer in run.meta.get("layers", ())}
         came = {name: set(series(run, f"activations/{name}/came")[0].tolist()) for name in dead}
         everywhere = set.intersection(*came.values()) if came else set()  # a batch that goes through in small parts
         came = {name: steps - everywhere for name, steps in came.items()}
@@ -84,7 +87,7 @@ class DeadUnits(Finding):
             now, first = float(last[-1]), since(steps, values >= lowest)  # of the number that is told, not of the first few units
             gone = lowest >= _ALMOST_ALL and any(weight.startswith(f"{name}.") for weight, *_ in run.meta.get("parameters", ()))
             found.append(Diagnosis(
-                self.name, _severity(lowest, grown), f"{percent(now, 3)} of {called(name)} is dead",
+                self.name, _severity(lowest, grown, units.get(name, 0)), f"{percent(now, 3)} of {called(name)} is dead",
                 f"{percent(now, 3)} of the units of {called(name)} answered nothing to all examples that {_came(steps, late)}"
                 + (f", {percent(lowest, 3)} or more since step {first}" if now > lowest else f", and have not since step {first}")
                 + f"; {percent(float(values[0]), 3)} at the first reading. While they are silent they pass no gradient"
@@ -131,9 +134,10 @@ def _unborn(run: RunReader, name: str) -> str:
     return " Every number of its weight was 0 when the training began: no gradient passes such a layer, so that it must begin at random ones."
 
 
-def _severity(lowest: float, grown: float) -> float:
+def _severity(lowest: float, grown: float, units: int) -> float:
     """By what it costs: how much of the layer was lost since the training began, most where almost nothing passes."""
-    return 0.95 if lowest >= _ALMOST_ALL else min(0.9, 0.3 + 0.8 * max(grown, 0.0))
+    most = 0.45 if 0 < round(grown * units) < _SINGLE and lowest < 0.5 else 0.9
+    return 0.95 if lowest >= _ALMOST_ALL else min(most, 0.3 + 0.8 * max(grown, 0.0))
 
 
 def _rectified(layer: Mapping[str, Any]) -> bool:

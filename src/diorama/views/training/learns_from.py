@@ -140,12 +140,13 @@ class LearnsFromView(View):
 
 
 def _struck(value: Sequence[Record], moved: int | None) -> str:
-    """What is struck out, in a sentence: tokens that are masked, and where a place answers the next token, the first of each text."""
+    """What is struck out, in a sentence: tokens that are masked, padding, and where a place answers the next token, the first of each text."""
     out = [one for one in value if not one["learnt"]]
     first = moved == 1 and any(not one["position"] for one in out)
-    told = ["what is masked"] if any(one["position"] or not first for one in out) else []
+    rest = {one["special"] == "padding" for one in out if one["position"] or not first}
+    told = [words for padding, words in ((False, "what is masked"), (True, "padding")) if padding in rest]
     told += ["the first token of each text, which is not predicted, as nothing stands before it"] if first else []
-    struck = f"Struck out is {' and '.join(told)}; the" if told else "The"
+    struck = f"Struck out is {' and '.join(part for part in (', '.join(told[:-1]), *told[-1:]) if part)}; the" if told else "The"
     return f"{struck} brighter, the costlier."
 
 
