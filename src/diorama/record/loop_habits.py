@@ -248,7 +248,8 @@ def unlike(tensors: Sequence[Tensor | None]) -> list[Tensor]:
 
 def copied(tokens: Sequence[tuple[Tensor, Tensor | None]], labels: NDArray[np.int64]) -> dict[str, float]:
     """``copied``: the share of labels that are the very token that is read at their place, of the input of which most are; ``copied_input``: where
-    that one stands among the inputs of tokens; ``shifted``: of the labels behind whose place another token is read, the share that are this one.
+    that one stands among the inputs of tokens; ``shifted``: of the labels behind whose place another token is read, the share that are this one, of the input of which
+    most are.
 
     ``tokens`` is, for each input that has as many tokens as there are labels, what is read at the labels' places, and behind them.
     """
@@ -261,8 +262,8 @@ def copied(tokens: Sequence[tuple[Tensor, Tensor | None]], labels: NDArray[np.in
         if share > found.get("copied", -1.0):
             found |= {"copied": share} | ({"copied_input": float(number)} if len(tokens) > 1 else {})
         behind = None if after is None else after.cpu().numpy()
-        if "shifted" not in found and behind is not None and (there := known & (behind >= 0)).any():
-            found["shifted"] = float((behind[there] == labels[there]).mean())
+        if behind is not None and (there := known & (behind >= 0)).any():
+            found["shifted"] = max(found.get("shifted", 0.0), float((behind[there] == labels[there]).mean()))
     return found
 
 

@@ -132,7 +132,7 @@ def test_a_class_that_the_probe_set_takes_for_another_too_is_an_alarm(taken: int
     answers[:, 20 : 20 + taken] = 0
     losses = np.where(answers != labels, (np.geomspace(4, 1, 8) if falls else np.full(8, 4.0))[:, None], 0.1)
     told = {"examples/answer": answers, "examples/loss": losses}
-    run.row_names = tuple(told)  # type: ignore[attr-defined]
+    run.row_names = tuple(told)  # type: ignore[assignment]
     run.rows = lambda name: (np.arange(8) * 10, told[name])  # type: ignore[attr-defined]
     (found,) = findings["confused_classes"]()(run)
     assert (found.severity >= ALARM) == sure == ("Of the probe set's 10 examples of it 90% are" in found.text)
@@ -146,7 +146,7 @@ def test_the_first_steps_of_a_judge_are_no_confusion(apart: int, sure: bool) -> 
     answers[:, 0] = 0
     told = {"examples/answer": answers, "examples/loss": np.where(answers != labels, 1.0, 0.4)}
     run = _Told({"loss": _LEVEL}, labels=labels.tolist(), floor=0.69)
-    run.row_names = tuple(told)  # type: ignore[attr-defined]
+    run.row_names = tuple(told)  # type: ignore[assignment]
     run.rows = lambda name: (np.arange(4) * apart, told[name])  # type: ignore[attr-defined]
     (found,) = findings["confused_classes"]()(run)
     assert (found.severity >= ALARM) == sure

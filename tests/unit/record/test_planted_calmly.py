@@ -87,15 +87,18 @@ def test_a_warm_up_of_a_million_steps_is_told_calmly(tmp_path: Path, name: str) 
 
 
 class _Boxed(nn.Module):
-    """Scores of two classes and a box behind a sigmoid."""
+    """Scores of two classes and a box behind a sigmoid, which is made before them or after."""
 
-    def __init__(self, trunk: nn.Module) -> None:
+    def __init__(self, trunk: nn.Module, first: bool) -> None:
         super().__init__()
-        self.trunk, self.kind, self.box = trunk, nn.Linear(16, 2), nn.Linear(16, 4)
+        self.trunk, self.kind, self.box, self.first = trunk, nn.Linear(16, 2), nn.Linear(16, 4), first
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Both."""
         hidden = self.trunk(x)
+        if self.first:
+            box = torch.sigmoid(self.box(hidden))
+            return self.kind(hidden), box
         return self.kind(hidden), torch.sigmoid(self.box(hidden))
 
 
@@ -105,15 +108,17 @@ def test_boxes_in_pixels_beside_scores_are_told_calmly(tmp_path: Path, name: str
     x, y = _quarters()
     kind = y % 2
     boxes = torch.stack([y % 2, y // 2, y % 2 + 1, y // 2 + 1], 1).float() / 2
+    # In pixels, where no answer is near, and as shares that the sigmoid reaches.
     for size in (60.0, 1.0):
         torch.manual_seed(0)
-        model = _Boxed(nn.Sequential(MAKERS[name](16), nn.Tanh()))
+        model = _Boxed(nn.Sequential(MAKERS[name](16), nn.ReLU()), name == "dense")
 
         def both(model: nn.Module, rows: Tensor, size: float = size) -> Tensor:
             scores, box = model(x[rows])
-            return F.cross_entropy(scores, kind[rows]) + F.smooth_l1_loss(box, 0.5 * size + 0.5 * size * boxes[rows] if size > 1 else boxes[rows])
+            wanted = (size + size * boxes[rows]) / 2 if size > 1 else 0.1 + 0.8 * boxes[rows]
+            return F.cross_entropy(scores, kind[rows]) + F.smooth_l1_loss(box, wanted)
 
-        found = _told(tmp_path / str(size), model, (x[512:], kind[512:]), both, 300, torch.optim.Adam(model.parameters(), 1e-2))
+        found = _told(tmp_path / str(size), model, (x[512:], kind[512:]), both, 300 if size > 1 else 100, torch.optim.Adam(model.parameters(), 1e-2))
         assert not [one for one in found.values() if one.severity >= ALARM]
         assert ("saturated_units" in found) == (size > 1)
         if size > 1:
@@ -130,9 +135,9 @@ def test_a_class_that_is_nearly_all_and_alone_is_answered_is_told_calmly(tmp_pat
         y = rare.long()
         torch.manual_seed(0)
         model = MAKERS[name](2)
-        optimizer = torch.optim.Adam(model.parameters(), 1e-2) if tells else torch.optim.SGD(model.parameters(), 0.02)
+        optimizer = torch.optim.Adam(model.parameters(), 3e-3) if tells else torch.optim.SGD(model.parameters(), 0.05)
         found = _told(tmp_path / str(tells), model, (x[512:], y[512:]), lambda model, rows, y=y: F.cross_entropy(model(x[rows]), y[rows]),  # type: ignore[misc]
-                      150, optimizer)
+                      240, optimizer)
         assert not [one for one in found.values() if one.severity >= ALARM]
         assert ("constant_answer" in found) == (not tells)
         if not tells:

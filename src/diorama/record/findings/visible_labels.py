@@ -31,12 +31,16 @@ class VisibleLabels(Finding):
         alike = last(run, "batch/copied", self.readings)
         if len(alike) >= self.readings and alike.min() >= self.share:
             which = last(run, "batch/copied_input", 1)
+            # Where another input holds what was written before each place, as a decoder's does, the text that is read may be meant to be copied.
+            meant = bool(len(which)) and float(min(last(run, "batch/shifted", self.readings), default=0.0)) >= self.share
             told = f" They stand in input {int(which[-1]) + 1} of those that are tokens." if len(which) else ""
             return [Diagnosis(
-                self.name, 0.8, "The labels are the tokens that are read",
+                self.name, 0.4 if meant else 0.8, "The labels are the tokens that are read",
                 f"{alike[-1]:.0%} of the labels are the very token that the model reads at their place: it is asked to repeat, not to go on.{told}",
                 f"at the last {self.readings} readings at least {alike.min():.3f}", (), None, int(series(run, "batch/copied")[0][0]),
-                "Sure for the batches that were read.", "Shift the labels by one place: x = tokens[:, :-1], y = tokens[:, 1:]" + (
+                "Sure for the batches that were read, not that it is wrong: another input is the answer moved by one place, and a network that is "
+                "meant to copy what it reads is asked so." if meant else "Sure for the batches that were read.",
+                "Shift the labels by one place: x = tokens[:, :-1], y = tokens[:, 1:]" + (
                     " (a decoder reads a start token first, then its answer without the last token)." if len(which) else "."
                 ), "learns_from",
             )]
