@@ -24,7 +24,7 @@ from .record import lock, requests
 from .record.causes import ranked
 from .record.evidence import UnjudgedFinding, unjudged
 from .record.lineage import Line, children
-from .record.past import Past, sound_until
+from .record.past import KnownJudgements, Past
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,6 +39,8 @@ _NEWEST = 3.0
 """Seconds for which a preview waits for the weights of now."""
 _LONGEST = 20.0
 """Seconds in which a third party's finding should have judged a run: all others wait for it."""
+_JUDGED = 8
+"""Steps of which what findings said is kept: who moves the slider to and fro asks of few."""
 
 
 class Acknowledgement(NamedTuple):
@@ -62,6 +64,8 @@ class Run(Line):
         self._loaded: dict[int, dict[str, Any]] = {}
         self._examples: Examples | None = None
         self._shown: Examples | None = None
+        self._judged: tuple[tuple[Any, ...] | None, dict[int | None, KnownJudgements]] = None, {}
+        """What findings said, by the step up to which they were asked, at one moment of the record."""
 
     def __repr__(self) -> str:
         now = "running" if self.alive else "ended"
@@ -338,16 +342,19 @@ class Run(Line):
         from .record.findings import checked
 
         record = step if isinstance(step, Past) else Past(self, step)
-        sound = self._sound(record)
+        known = self._known(record)
         found, failed = [], []
-        judge = record.has_series("batch/judge")
         for name, plugin in registry.findings.items():
-            if judge and plugin.steady:
+            if plugin in known.found:
+                found += known.given(plugin)
+                continue
+            if known.judge and plugin.steady:
                 continue
             try:
-                judged = functools.partial(plugin(), record if plugin.broken else sound)
+                judged = functools.partial(known.made(plugin), record if plugin.broken else record.sound)
                 told = judged() if registry.is_own(plugin) else within(_LONGEST, registry.findings.told(name), judged)
-                found += [checked(plugin, one) for one in given(plugin, told, list, tuple)]
+                new = [checked(plugin, one) for one in given(plugin, told, list, tuple)]
+                found += known.keep(plugin, new)
             except Faulty as error:
                 registry.findings.leave_out(name, error)
             except (Exception, SystemExit) as error:
@@ -360,23 +367,37 @@ class Run(Line):
         failed += registry.findings.broken.values()
         return ranked(found), failed
 
-    def _sound(self, record: Past) -> Past:
-        """The record up to where the network became NaN or infinite, for good: what it answers since says nothing of the data or the learning."""
-        until = sound_until(record)
-        return record if until is None else Past(self, until)
+    def _known(self, record: Past) -> KnownJudgements:
+        """What is known of a record already: all that diorama's own findings said of it, as long as nothing was written since."""
+        moment, kept = self._judged
+        if record.moment is None or moment != record.moment:
+            kept = {}
+            self._judged = record.moment, kept
+        found = kept.get(record.step)
+        if found is None:
+            if len(kept) >= _JUDGED:
+                kept.clear()
+            kept[record.step] = found = KnownJudgements(record)
+        return found
 
     def unjudged(self, step: int | Past | None = None) -> list[UnjudgedFinding]:
         """The findings of which the record says nothing (yet), each with the reason; with ``step`` as it stood after that step, or as in what
         was read already."""
-        record: Any = self._sound(step if isinstance(step, Past) else Past(self, step))
-        judge = record.has_series("batch/judge")
+        record = step if isinstance(step, Past) else Past(self, step)
+        known = self._known(record)
         found = []
         for name, plugin in registry.findings.items():
-            if judge and plugin.steady:
+            if known.judge and plugin.steady:
                 found.append(UnjudgedFinding(name, "it judges what another network makes, whose data do not stay what they are", about=False))
                 continue
             try:
-                lack = unjudged(record, name, plugin())
+                if plugin in known.lacks:
+                    lack = known.lacks[plugin]
+                else:
+                    whole: Any = record.sound
+                    lack = unjudged(whole, name, known.made(plugin))
+                    if registry.is_own(plugin):
+                        known.lacks[plugin] = lack
             except Exception as error:
                 if _of_record(name, error) or not registry.findings.is_foreign(name):
                     raise

@@ -53,6 +53,20 @@ _FORM = (
 )
 
 
+def families_of(run: RunReader) -> dict[str, list[str]]:
+    """The names of a record's series by the word before their first stroke; of one that was read already it is known."""
+    known = getattr(run, "families", None)
+    return by_family(run.series_names) if known is None else known
+
+
+def by_family(names: Iterable[str]) -> dict[str, list[str]]:
+    """Names of series by the word before their first stroke, each family in the order that they have."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(name.partition("/")[0], []).append(name)
+    return found
+
+
 def unjudged(run: RunReader, name: str, finding: Finding) -> UnjudgedFinding | None:
     """Why a record cannot tell of a finding; None where it can, as far as the finding declares what it rests on."""
     part = PARTS.get(finding.about)
@@ -109,9 +123,14 @@ def _readings(run: RunReader, pattern: str) -> Iterator[Sequence[int] | Steps]:
         yield run.snapshots
         return
     front, star, back = pattern.partition("*")
-    for name in run.series_names:
-        if name == pattern or (star and name.startswith(front) and name.endswith(back) and len(name) > len(front) + len(back)):
-            yield run.series(name)[0]
+    if not star:
+        if run.has_series(pattern):
+            yield run.series(pattern)[0]
+    else:
+        family, slash, _ = front.partition("/")
+        for name in families_of(run).get(family, ()) if slash else run.series_names:
+            if name.startswith(front) and name.endswith(back) and len(name) > len(front) + len(back):
+                yield run.series(name)[0]
     if pattern.startswith(("examples/", "texts/", "classes/")) and pattern in run.row_names:
         yield run.rows(pattern)[0]
 
@@ -127,14 +146,14 @@ def _why(run: RunReader, name: str) -> str:
     if kind in ("probe", "examples"):
         if not run.meta.get("examples"):
             return "there is no probe set: watch(probe=(x, y))"
-        if "probe/loss" in run.series_names:
+        if run.has_series("probe/loss"):
             return _not_single(run) or "the probe set's answers are no classes"
         return "nothing is known of the probe set's answers, which has no true values or was not looked at yet"
-    if kind == "batch" and not any(one.startswith("batch/") for one in run.series_names):
+    if kind == "batch" and not any(one.startswith("batch/") for one in families_of(run).get("batch", ())):
         return "no batch of the training was read"
-    if name in ("batch/place", "batch/column", "batch/parted") and "batch/labels" in run.series_names:
+    if name in ("batch/place", "batch/column", "batch/parted") and run.has_series("batch/labels"):
         return _not_single(run) or "the inputs are neither pictures nor columns of numbers"
-    if _WHY.get(name) == _LABELS and "batch/accuracy" in run.series_names:
+    if _WHY.get(name) == _LABELS and run.has_series("batch/accuracy"):
         return _not_single(run) or "labels are known, but its inputs or classes are not of the kind that this is told of"
     if kind in _WHY:
         return _WHY[kind]
@@ -193,7 +212,7 @@ def _probe(name: str) -> Callable[[RunReader], bool]:
 def _due(run: RunReader) -> bool:
     """Whether so many labels were read that even the rarest class of the probe set was due often enough to be missed."""
     shares = [share for share in (run.meta.get("probe") or {}).get("balance") or () if share > 0]
-    return "batch/count" in run.series_names and bool(shares) and float(run.series("batch/count")[1].sum()) * min(shares) >= _OFTEN
+    return run.has_series("batch/count") and bool(shares) and float(run.series("batch/count")[1].sum()) * min(shares) >= _OFTEN
 
 
 def _trained_on(run: RunReader) -> bool:
@@ -239,9 +258,9 @@ def _task(*wanted: str) -> Callable[[RunReader], bool | None]:
 def _seen(*names: str) -> Callable[[RunReader], bool | None]:
     """Whether it was met in a batch that was read; not known where none was."""
     def there(run: RunReader) -> bool | None:
-        if any(name in run.series_names for name in names):
+        if any(run.has_series(name) for name in names):
             return True
-        return False if "batch/passes" in run.series_names else None
+        return False if run.has_series("batch/passes") else None
 
     return there
 
@@ -249,7 +268,7 @@ def _seen(*names: str) -> Callable[[RunReader], bool | None]:
 def _read(ending: str) -> Callable[[RunReader], bool | None]:
     """Whether a layer has such a reading; not known where no layer of the training's batches was read."""
     def there(run: RunReader) -> bool | None:
-        ends = {name.rpartition("/")[2] for name in run.series_names if name.startswith("activations/")}
+        ends = {name.rpartition("/")[2] for name in families_of(run).get("activations", ()) if name.startswith("activations/")}
         return ending in ends if ends & {"mean", "std", "dead", "saturated", "mismatch"} else None
 
     return there
@@ -262,9 +281,9 @@ def _norms(run: RunReader) -> bool | None:
 
 
 def _texts(run: RunReader) -> bool | None:
-    if _task("next_token")(run) or "texts/tokens" in run.row_names or "batch/tokens" in run.series_names or _probe("turned")(run):
+    if _task("next_token")(run) or "texts/tokens" in run.row_names or run.has_series("batch/tokens") or _probe("turned")(run):
         return True
-    return False if "batch/passes" in run.series_names else None
+    return False if run.has_series("batch/passes") else None
 
 
 PARTS: dict[str, PartOfTraining] = {
@@ -282,6 +301,6 @@ PARTS: dict[str, PartOfTraining] = {
     "pictures": PartOfTraining(_seen("batch/rows"), "it is shown no pictures"),
     "rectified": PartOfTraining(_read("dead"), "no layer has a rectifier"),
     "texts": PartOfTraining(_texts, "it reads no texts"),
-    "scaler": PartOfTraining(lambda run: "loss_scale" in run.series_names, "no gradient scaler is known: watch(state=[scaler])"),
+    "scaler": PartOfTraining(lambda run: run.has_series("loss_scale"), "no gradient scaler is known: watch(state=[scaler])"),
 }
 """What a finding may be about that not every training has."""

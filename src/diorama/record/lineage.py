@@ -20,6 +20,7 @@ import numpy as np
 
 from ..core.errors import DioramaError, NotFound
 from ..core.selection import Key
+from ..data import changes_file
 from ..training.surgery.births import Births, followed, whole
 from .arrays import Numbers
 from .event import RecordedEvent
@@ -135,6 +136,19 @@ class Line(RunReader):
         older = self._older()
         return [*reversed(older), _LinePart(self, int(older[0].upto) if older else -1, float("inf"))]
 
+    @property
+    def moment(self) -> tuple[Any, ...]:
+        """Equal to what it was before as long as nothing was written to the line's databases, nor to the list of changed examples beside this one."""
+        found: list[Any] = []
+        for part in self._parts():
+            with part.reader._moment():
+                found.append(part.reader._version)
+        try:
+            listed = (self.path / changes_file.NAME).lstat()
+        except OSError:
+            return *found, None
+        return *found, (listed.st_mtime_ns, listed.st_size, listed.st_ino)
+
     # What is read along the line. A run without a parent reads as one alone.
 
     def _along(self, read: Callable[[RunReader], Any]) -> list[tuple[_LinePart, Any]]:
@@ -185,12 +199,12 @@ class Line(RunReader):
             found.append((steps[mine], values[mine]))
         return np.concatenate([steps for steps, _ in found]), np.concatenate([values for _, values in found])
 
-    def histograms(self, name: str) -> HistogramSeries:
-        """How a tensor's values were distributed along the line; raises NotFound with the nearest names."""
+    def distributions(self, name: str) -> HistogramBlock:
+        """How a tensor's values were distributed along the line, in the bins of each step; raises NotFound with the nearest names."""
         found = self._along(lambda reader: RunReader.distributions(reader, name)) if self._older() else []
         blocks = [_rows(block, part.holds(block.steps)) for part, block in found]
         blocks = [block for block in blocks if len(block)]
-        return HistogramSeries.of(HistogramBlock.joined(blocks)) if blocks else super().histograms(name)
+        return HistogramBlock.joined(blocks) if blocks else super().distributions(name)
 
     @property
     def row_names(self) -> list[str]:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import functools
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..core.registry import is_own
+from .evidence import UnjudgedFinding, by_family
+
 if TYPE_CHECKING:
     from .event import RecordedEvent
+    from .findings import Diagnosis
     from .histogram import HistogramSeries
     from .reader import RunReader
     from .store_bytes import Floats, Row, Steps
@@ -23,9 +29,29 @@ class Past:
 
     def __init__(self, run: RunReader, step: int | None = None) -> None:
         self._run, self._step = run, step
+        self.moment: tuple[Any, ...] | None = getattr(run, "moment", None)
+        """Of the record, as it was before anything was read; None where that is not known."""
+
+    @property
+    def step(self) -> int | None:
+        """The step up to which it goes; None for all."""
+        return self._step
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._run, name)
+
+    @property
+    def sound(self) -> Past:
+        """The record up to where the network became NaN or infinite, for good: what it answers since says nothing of the data or the learning."""
+        return self if self._sound_until is None else self._cut
+
+    @cached_property
+    def _sound_until(self) -> int | None:
+        return sound_until(self)
+
+    @cached_property
+    def _cut(self) -> Past:
+        return Past(self._run, self._sound_until)
 
     def _upto(self, steps: Steps) -> int:
         """How many of the steps had been by then."""
@@ -46,6 +72,11 @@ class Past:
     def series_names(self) -> list[str]:
         """Names of the series that had a number by then."""
         return list(self._counts)
+
+    @cached_property
+    def families(self) -> dict[str, list[str]]:
+        """The names of these series by the word before their first stroke, each family in its order: few findings want names of more than one."""
+        return by_family(self._counts)
 
     def has_series(self, name: str) -> bool:
         """Whether a series had a number by then."""
@@ -95,6 +126,21 @@ class Past:
         """Wall-clock times: of all steps until then, or of the given ones."""
         return self.clock()[1] if steps is None else self._run.times(steps)
 
+    @cached_property
+    def histogram_names(self) -> list[str]:
+        """Names of all recorded histograms."""
+        return self._run.histogram_names
+
+    @cached_property
+    def row_names(self) -> list[str]:
+        """Names of all recorded rows: more than ten findings look for theirs."""
+        return self._run.row_names
+
+    def statistics(self, name: str) -> Floats:
+        """What was counted of a tensor's values at each step until then, without how they were distributed, which takes longer to bring together."""
+        whole = self._run.distributions(name)
+        return whole.statistics[: self._upto(whole.steps)]
+
     def histograms(self, name: str) -> HistogramSeries:
         """How a tensor's values were distributed until then."""
         whole = self._run.histograms(name)
@@ -109,10 +155,44 @@ class Past:
         stop = self._upto(steps)
         return steps[:stop], rows[:stop]
 
-    @property
+    @cached_property
     def events(self) -> list[RecordedEvent]:
         """The events until then, oldest first."""
         return [event for event in self._run.events if self._step is None or event.step <= self._step]
+
+
+class KnownJudgements:
+    """What diorama's own findings said of a record: each is a pure function of it, so that the same record is not asked again.
+
+    Third parties' are asked each time, as nobody knows what else they look at.
+    """
+
+    def __init__(self, record: Past) -> None:
+        self.judge = record.has_series("batch/judge")
+        """Whether the network judges what another one makes."""
+        self.found: dict[Any, list[Diagnosis]] = {}
+        self.lacks: dict[Any, UnjudgedFinding | None] = {}
+
+    def keep(self, plugin: Any, found: list[Diagnosis]) -> list[Diagnosis]:
+        """Keep what a finding said, if it is one of diorama's own, and hand it on."""
+        if not is_own(plugin):
+            return found
+        self.found[plugin] = found
+        return self.given(plugin)
+
+    def given(self, plugin: Any) -> list[Diagnosis]:
+        """What a finding said, for somebody who may write into it."""
+        return [one if one.action is None else dataclasses.replace(one, action=copy.deepcopy(one.action)) for one in self.found[plugin]]
+
+    @staticmethod
+    def made(plugin: Any) -> Any:
+        """A finding with its knobs as they are by default: to check those anew at each look takes as long as many of the findings do."""
+        return _made(plugin) if is_own(plugin) else plugin()
+
+
+@functools.cache
+def _made(plugin: Any) -> Any:
+    return plugin()
 
 
 def sound_until(record: Past) -> int | None:

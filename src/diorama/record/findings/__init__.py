@@ -16,7 +16,7 @@ from ...core.errors import DioramaError, Faulty, UsageError, not_found
 from ...core.knobs import Plugin, build
 from ...core.registry import is_own
 from ...core.selection import Key, layer_key, spoken, without_call
-from ..evidence import ill_formed
+from ..evidence import families_of, ill_formed
 
 if TYPE_CHECKING:
     from ..event import RecordedEvent
@@ -264,7 +264,8 @@ def resting(run: RunReader) -> set[str]:
 
 def series_between(run: RunReader, front: str, back: str) -> Iterator[tuple[str, Steps, Floats]]:
     """Series whose names stand between two texts: what stands there, steps and values."""
-    for name in run.series_names:
+    family, slash, _ = front.partition("/")
+    for name in families_of(run).get(family, ()) if slash else run.series_names:
         if name.startswith(front) and name.endswith(back) and len(name) > len(front) + len(back):
             steps, values = run.series(name)
             if len(steps):
