@@ -78,18 +78,18 @@ def wrapped_children(module: nn.Module) -> dict[str, nn.Module]:
     return found
 
 
-def modules_of(model: nn.Module) -> Iterator[nn.Module]:
-    """What ``model.modules()`` yields, without working out their names: each look at a model goes through all of them several times."""
+def modules_of(model: nn.Module) -> list[nn.Module]:
+    """What ``model.modules()`` yields, without working out their names: each look at a model goes through all of them ten times."""
     if type(model).named_modules is not nn.Module.named_modules or type(model).modules is not nn.Module.modules:
-        yield from model.modules()
-        return
-    seen, waiting = set[int](), [model]
+        return list(model.modules())
+    found, waiting = dict[int, nn.Module](), [model]
     while waiting:
         module = waiting.pop()
-        if id(module) not in seen:
-            seen.add(id(module))
-            yield module
-            waiting += [child for child in reversed(module._modules.values()) if child is not None]
+        if id(module) not in found:
+            found[id(module)] = module
+            if module._modules:  # most hold none
+                waiting += [child for child in reversed(module._modules.values()) if child is not None]
+    return list(found.values())
 
 
 def named_modules(model: nn.Module) -> dict[str, nn.Module]:

@@ -40,7 +40,7 @@ class Preservation:
         try:
             self.random = self._stack.enter_context(RandomnessKeeper())
             training = self._mode == "train"
-            modules = list(modules_of(self._model))
+            modules = modules_of(self._model)
             switch = not training or not any(module.training for module in modules)
             for module in modules:
                 self._stack.callback(_lend(module))
