@@ -272,6 +272,8 @@ def main_weight(path: str, module: nn.Module) -> str | None:
     """The name, among the model's parameters, of a module's own weight with two axes or more (the largest, when it has
     several and none is called ``weight``); None without any.
     """
+    if not module._parameters and not module._modules and type(module).named_parameters is nn.Module.named_parameters:
+        return None  # as of most modules, told at once
     own = {name: p for name, p in module.named_parameters(recurse=False) if p.ndim >= 2}
     if "parametrizations" in module._modules:
         inner = module._modules["parametrizations"].named_parameters()  # type: ignore[union-attr]
