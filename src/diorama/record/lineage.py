@@ -24,7 +24,6 @@ from ..data import changes_file
 from ..training.surgery.births import Births, followed, whole
 from .arrays import Numbers
 from .event import RecordedEvent
-from .histogram import HistogramSeries
 from .reader import RunReader
 from .store_bytes import Floats, HistogramBlock, Row, RowBlock, Steps
 
