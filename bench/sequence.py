@@ -86,8 +86,9 @@ def phrases() -> list[float]:
     return taken
 
 
-def stretches(model: nn.Module, characters: int) -> list[float]:
-    """Seconds to the gates of 300 places of one long text, the best of three, the states on the way there being kept."""
+def stretches(model: nn.Module, characters: int) -> list[tuple[float, float]]:
+    """Seconds to the gates of 300 places of one long text, by the clock and of the processor, the best of three each; the states on the way
+    there are kept. Where other programs run beside it the two differ, and only the second is its own."""
     text = torch.randint(0, 65, (1, characters))
     scene = Scene(model, text[:, :WINDOW], text[:, 1 : WINDOW + 1], inputs=Tokens(size=65))
     kept = Restarts.of(scene, text)
@@ -99,10 +100,11 @@ def stretches(model: nn.Module, characters: int) -> list[float]:
     for place in (characters - 300, characters // 2, characters // 3 + 255 - characters // 3 % 256, 0):
         tries = []
         for _ in range(3):
-            began = time.perf_counter()
+            began, spent = time.perf_counter(), time.process_time()
             kept.states(scene, "rnn.l1", place, place + 300)
-            tries.append(time.perf_counter() - began)
-        taken.append(min(tries))
+            tries.append((time.perf_counter() - began, time.process_time() - spent))
+        waited, worked = zip(*tries, strict=True)
+        taken.append((min(waited), min(worked)))
     return taken
 
 
@@ -130,9 +132,9 @@ def main() -> int:
     taken = phrases()
     passed &= max(taken) < 0.3
     print(f"from a phrase to its matches: at most {max(taken):.3f} s; goal < 0.3 s, {CHARACTERS:,} characters, a byte a cell and character")
-    taken = stretches(model, CHARACTERS // (20 if quick else 1))
-    passed &= max(taken) < 0.1
-    print(f"the gates of 300 places of a long text: at most {max(taken):.3f} s; goal < 0.1 s")
+    waited, worked = zip(*stretches(model, CHARACTERS // (20 if quick else 1)), strict=True)
+    passed &= max(waited) < 0.1
+    print(f"the gates of 300 places of a long text: at most {max(waited):.3f} s, {max(worked):.3f} s of the processor; goal < 0.1 s")
     return int(not passed)
 
 
