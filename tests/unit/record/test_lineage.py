@@ -14,6 +14,7 @@ import diorama
 from diorama.live.shelf import find_runs
 from diorama.live.state import Tracker
 from diorama.record import lineage
+from diorama.record.past import Past
 from diorama.record.store import RunReader, Writer
 from diorama.run import Run
 
@@ -65,6 +66,9 @@ def test_a_line_is_read_from_root_to_leaf(family: Path) -> None:
     weights = run.histograms("weights/0.bias")
     assert weights.statistics[:, 4].tolist() == [_units(int(step)) for step in weights.steps]
     assert weights.steps.tolist() == [0, *range(2, 26, 2)]
+    # Also as they are stored, and as they stood after a step of an ancestor.
+    assert run.distributions("weights/0.bias").steps.tolist() == weights.steps.tolist()
+    assert Past(run, 9).statistics("weights/0.bias").tolist() == weights.statistics[weights.steps <= 9].tolist()
     assert len(run.times()) == len(run.clock()[0])
     assert run.last_step == 25
     assert run.check() == []
