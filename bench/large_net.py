@@ -128,7 +128,8 @@ def main() -> int:
         low, half, high = statistics.quantiles(values, n=4)
         limited = what != FOLLOWS
         late |= limited and half > GOAL
-        print(f"{'told' if not limited else 'ok  ' if half <= GOAL else 'OVER'} {what}: {half:.0f} ms (middle half {low:.0f}–{high:.0f}, of {len(values)})", flush=True)
+        judged = "told" if not limited else "ok  " if half <= GOAL else "OVER"
+        print(f"{judged} {what}: {half:.0f} ms (middle half {low:.0f}–{high:.0f}, of {len(values)})", flush=True)
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     return int(late)
 

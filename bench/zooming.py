@@ -58,7 +58,8 @@ TURN = """([count, hand]) => new Promise((done) => {
     if (frames.length < count) {
       if (took) frames.push(took);
       const [began, back] = [performance.now(), frames.length % 40 < 20];
-      if (hand === "drag") sheet.dispatchEvent(new PointerEvent("pointermove", { ...at, clientX: at.clientX + (back ? 3 : -3) * (frames.length % 20) }));
+      const clientX = at.clientX + (back ? 3 : -3) * (frames.length % 20);
+      if (hand === "drag") sheet.dispatchEvent(new PointerEvent("pointermove", { ...at, clientX }));
       else sheet.dispatchEvent(new WheelEvent("wheel", { ...at, ctrlKey: true, deltaY: back ? -30 : 30 }));
       own.push(performance.now() - began);
       told = said();
