@@ -248,8 +248,8 @@ def unlike(tensors: Sequence[Tensor | None]) -> list[Tensor]:
 
 def copied(tokens: Sequence[tuple[Tensor, Tensor | None]], labels: NDArray[np.int64]) -> dict[str, float]:
     """``copied``: the share of labels that are the very token that is read at their place, of the input of which most are; ``copied_input``: where
-    that one stands among the inputs of tokens; ``shifted``: of the labels behind whose place another token is read, the share that are this one, of the input of which
-    most are.
+    that one stands among the inputs of tokens; ``shifted``: of the labels behind whose place another token is read, the share that are this one, of
+    the input of which most are.
 
     ``tokens`` is, for each input that has as many tokens as there are labels, what is read at the labels' places, and behind them.
     """
