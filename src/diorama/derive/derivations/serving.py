@@ -27,24 +27,34 @@ from ..losses import losses, right, weights
 
 Floats = NDArray[np.float64]
 BATCH = 64
-ARRAYS = {"layer": "i", "unit": "i", "expected": "f", "area": "f", "cost": "f", "others": "f", "lost": "f"}
+TRIED, FEW = 256, 16
+"""So many units at most are silenced on so few examples of the class first, which tells whom to silence on all."""
+ARRAYS = {
+    "layer": "i", "unit": "i", "expected": "f", "tried": "f", "drawn": "b", "area": "f", "cost": "f", "others": "f", "lost": "f",
+}
+UNSURE = 1e-5
+"""What is left of a probability beside 1 is no more exact than this, so that odds are told no further."""
+NUMBERS = ("of", "first", "few", "own", "rest")
 
 
 class ServingDerivation(Derivation):
     """Which units serve a class: what silencing each costs it, and what it costs the others, measured.
 
-    *Meaning* of all units of the hidden layers, those are silenced one by one that are expected to cost most to first order, and those
-    that tell the class from the others best. ``cost`` is how much the loss over examples of the class rises, ``others`` over all others;
-    ``lost`` how much less of the class is answered rightly, with what becomes right taken off. ``area`` tells the class from others by the
-    unit alone: the area under the curve, 0.5 by chance. A recurrent unit is silenced at each of its steps, and expected to cost what the
-    slope by its strength at all of them says.
-    *Shapes* one number a silenced unit, the dearest for the class first; ``layers`` names what ``layer`` counts, ``of`` how many there are.
-    *Units* those of the loss.
-    *Cost* a pass forward and back an example of the class; one pass an example for each silenced unit.
+    *Meaning* each unit of the hidden layers is silenced on few examples of the class first (``tried``: how much their loss rises); of
+    more than 256 units those that are expected to cost most to first order, by the loss and by the odds of the class, which do not run out where
+    an answer is sure, and some at random. Those that cost most there are silenced on all examples, with those that tell the class from the others
+    best, and with some at random of all that remain (``drawn``), which tell what was passed over. ``cost`` is how much
+    the loss over examples of the class rises, ``others`` over all others; ``lost`` how much less of the class is answered rightly, with what
+    becomes right taken off. ``area`` tells the class from others by the unit alone: the area under the curve, 0.5 by chance. A recurrent
+    unit is silenced at each of its steps, and expected to cost what the slope by its strength at all of them says.
+    *Shapes* one number a silenced unit, the dearest for the class first; ``layers`` names what ``layer`` counts, ``of`` how many there are,
+    ``first`` how many were silenced on ``few`` examples; ``own`` and ``rest`` count the examples of the class and of others.
+    *Units* those of the loss; ``tried`` is NaN where a unit was not.
+    *Cost* a pass forward and back an example of the class; 16 passes for each unit, of 256 at most; one pass an example for each silenced unit.
     *Source* Morcos et al. 2018 (lesions); Molchanov et al. 2017, equation 6 (the expected cost).
     """
 
-    version = 3
+    version = 4
 
     of_class: int = knob(0, "The class, by its number.", low=0)
     count: int = knob(24, "So many units are silenced.", low=1, high=500)
@@ -60,59 +70,79 @@ class ServingDerivation(Derivation):
         return None
 
     def cost(self, scene: Scene) -> Cost:
-        """A pass an example and unit."""
-        return Cost((self.count + 2) * min(self.examples, len(scene.live)), len(scene.live))
+        """A pass an example and unit, and those by which units are chosen."""
+        few = min(TRIED, sum(one.units for one in hidden(scene))) * FEW
+        return Cost((self.count + 2) * min(self.examples, len(scene.live)) + few, len(scene.live))
 
     def stages(self, scene: Scene, begun: Plain = None, before: Plain = None) -> Iterator[Stage]:
-        """Unit by unit."""
+        """First all units on few examples, then unit by unit on all."""
         layers = hidden(scene)
         chosen, own = self._examples(scene)
-        yield Stage(None, 0.0, self.count + 1.0, "what each unit is expected to cost")
-        expected = self._expected(scene, layers, chosen[own])
+        base, answers = losses(scene, chosen)
+        few = _spread(chosen[own][np.argsort(base[own], kind="stable")], FEW)
+        yield Stage(None, 0.0, self.count + 2.0, "what each unit is expected to cost")
+        expected, odds = self._expected(scene, layers, chosen[own])
         values = {one.name: finite(scene.responses([one.name])[one.name].mean.double().numpy())[chosen] for one in layers}
         areas = np.concatenate([area(values[one.name], own) for one in layers])
-        each = np.concatenate([np.full(one.units, k) for k, one in enumerate(layers)])
-        unit = np.concatenate([np.arange(one.units) for one in layers])
-        by_area = np.argsort(-np.abs(areas - 0.5), kind="stable")[: max(1, self.count // 4)]
-        by_cost = np.argsort(-expected, kind="stable")
-        candidates = list(dict.fromkeys([*by_cost[: self.count - len(by_area)].tolist(), *by_area.tolist(), *by_cost.tolist()]))[: self.count]
-        base, answers = losses(scene, chosen)
+        units = [(one, unit) for one in layers for unit in range(one.units)]
+        first, tried = _first(expected, odds), np.full(len(units), np.nan)
+        start = losses(scene, few)[0]
+        for number, k in enumerate(first):
+            tried[k] = _mean(losses(scene, few, (_silenced(*units[k]),))[0] - start, weights(scene, few)[0])
+            yield Stage(None, (number + 1) / len(first), self.count + 2.0, f"{number + 1} of {len(first)} units silenced on few examples")
+        candidates, drawn = self._candidates(tried, areas, expected)
         rightly, (share, count) = right(scene, chosen, answers), weights(scene, chosen)
+        said = {
+            "layers": [one.name for one in layers], "of": len(units), "first": len(first), "few": len(few), "own": int(own.sum()),
+            "rest": int((~own).sum()),
+        }
         told: list[tuple[int, float, float, float]] = []
         for number, k in enumerate(candidates):
-            edit = Edit(Key("unit", layers[each[k]].name, (int(unit[k]),)), lesion=True)
-            after, answers = losses(scene, chosen, (edit,))
+            after, answers = losses(scene, chosen, (_silenced(*units[k]),))
             rise, fewer = after - base, rightly - right(scene, chosen, answers)
             told.append((k, _mean(rise[own], share[own]), _mean(rise[~own], share[~own]), _mean(fewer[own], count[own])))
             final = number == len(candidates) - 1
             yield Stage(
-                self._value(layers, each, unit, expected, areas, told), number + 1.0 + final, self.count + 1.0,
-                f"{number + 1} of {len(candidates)} units silenced",
+                said | self._value(layers, {"expected": expected, "tried": tried, "area": areas, "drawn": drawn}, told),
+                number + 1.0 + final, self.count + 2.0, f"{number + 1} of {len(candidates)} units silenced",
             )
 
-    def _value(
-        self, layers: list[Layer], each: np.ndarray, unit: np.ndarray, expected: Floats, areas: Floats,
-        told: list[tuple[int, float, float, float]],
-    ) -> dict[str, Plain]:
+    def _candidates(self, tried: Floats, areas: Floats, expected: Floats) -> tuple[list[int], NDArray[np.bool_]]:
+        """Who is silenced on all examples; and who of them was drawn at random from all that nothing spoke for."""
+        by_area = np.argsort(-np.abs(areas - 0.5), kind="stable")[: max(1, self.count // 4)]
+        by_cost = np.lexsort((-expected, -np.nan_to_num(tried, nan=-np.inf)))
+        some = self.count // 6
+        chosen = list(dict.fromkeys([*by_cost[: self.count - len(by_area) - some].tolist(), *by_area.tolist()]))
+        dice = np.random.default_rng(0)
+        left = dice.permutation(np.setdiff1d(np.arange(len(areas)), chosen))[:some]
+        drawn = np.zeros(len(areas), bool)
+        drawn[left] = True
+        return list(dict.fromkeys([*chosen, *left.tolist(), *by_cost.tolist()]))[: self.count], drawn
+
+    def _value(self, layers: list[Layer], known: dict[str, np.ndarray], told: list[tuple[int, float, float, float]]) -> dict[str, Plain]:
         told = sorted(told, key=lambda one: -one[1])
         which = np.array([one[0] for one in told])
+        each = np.concatenate([np.full(one.units, k) for k, one in enumerate(layers)])
+        unit = np.concatenate([np.arange(one.units) for one in layers])
         cost, others, lost = (np.array([one[k] for one in told]) for k in (1, 2, 3))
         return {
-            "layers": [one.name for one in layers], "of": len(unit), "layer": each[which], "unit": unit[which], "expected": expected[which],
-            "area": areas[which], "cost": cost, "others": others, "lost": lost,
+            "layer": each[which], "unit": unit[which], "cost": cost, "others": others, "lost": lost,
+            **{name: numbers[which] for name, numbers in known.items()},
         }
 
     def _examples(self, scene: Scene) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Examples whose class is known, half of them of the class where there are so many; and which are of it."""
+        """Examples whose class is known, half of them of the class where there are so many of both; and which are of it."""
         classes = np.asarray(classes_of(scene))
         mine, rest = np.flatnonzero(classes == self.of_class), np.flatnonzero((classes != self.of_class) & (classes >= 0))
-        mine = mine[: max(self.examples // 2, 1)]
-        spread = rest[np.linspace(0, len(rest) - 1, min(len(rest), self.examples - len(mine))).astype(int)]
-        chosen = np.sort(np.concatenate([mine, spread]))
+        mine = _spread(mine, max(self.examples // 2, self.examples - len(rest)))
+        chosen = np.sort(np.concatenate([mine, _spread(rest, self.examples - len(mine))]))
         return chosen, classes[chosen] == self.of_class
 
-    def _expected(self, scene: Scene, layers: list[Layer], mine: NDArray[np.int64]) -> Floats:
-        """How much the loss over the class would rise without each unit, to first order."""
+    def _expected(self, scene: Scene, layers: list[Layer], mine: NDArray[np.int64]) -> tuple[Floats, Floats]:
+        """How much the loss over the class would rise without each unit, to first order, and how much its odds would change.
+
+        Where a network is sure of its answer the loss is flat, however much a unit is needed; the logarithm of the odds is not.
+        """
         reading, number = scene.reading, self.of_class
 
         def chance(output: object, _: object) -> Tensor:
@@ -120,7 +150,7 @@ class ServingDerivation(Derivation):
             return probabilities[:, number].clamp_min(1e-30).log()
 
         target = Target("the logarithm of the probability of the class", (), chance)
-        total = np.zeros(sum(one.units for one in layers))
+        total = np.zeros((2, sum(one.units for one in layers)))
         # A cell that is silenced says nothing to its own next step either: what it is worth is the slope by a factor at each of its steps.
         factors = {one.name: torch.ones(one.units, device=scene.device, requires_grad=True) for one in layers if one.part}
         plain = [one.name for one in layers if not one.part]
@@ -136,17 +166,23 @@ class ServingDerivation(Derivation):
             parts = []
             for one, value, slope in zip(layers, points, look.gradients(there.value, points), strict=True):
                 product = (by_unit(one, (value * slope).detach()) if not one.part else slope[None]).double()
-                parts.append((product.flatten(2).sum(2) if product.ndim > 2 else product).sum(0).cpu().numpy())
-            total += np.concatenate(parts)
-        return finite(total / len(mine))
+                product = product.flatten(2).sum(2) if product.ndim > 2 else product
+                # A cell's slope is of the whole batch.
+                unsure = (1 - there.value.detach().double().exp()).clamp_min(UNSURE).to(product.device)
+                by_odds = product / (unsure[:, None] if not one.part and len(product) == len(unsure) else unsure.mean())
+                parts.append(torch.stack([product.sum(0), by_odds.sum(0)]).cpu().numpy())
+            total += np.concatenate(parts, 1)
+        return finite(total[0] / len(mine)), finite(total[1] / len(mine))
 
     def check(self, scene: Scene, value: Plain) -> None:
         """Numbers for each silenced unit."""
         layers = hidden(scene)
-        if not isinstance(value, dict) or set(value) != {"layers", "of", *ARRAYS} or value["layers"] != [one.name for one in layers]:
+        if not isinstance(value, dict) or set(value) != {"layers", *NUMBERS, *ARRAYS} or value["layers"] != [one.name for one in layers]:
             raise ValueError("layers and numbers are wanted")
         if type(value["of"]) is not int or value["of"] != sum(one.units for one in layers):
             raise ValueError("how many units there are is wanted")
+        if any(type(value[name]) is not int or value[name] < 0 for name in NUMBERS):
+            raise ValueError("counts of units and examples are wanted")
         count = min(self.count, value["of"])
         for name, kind in ARRAYS.items():
             if not isinstance(value[name], np.ndarray) or value[name].dtype.kind != kind or value[name].shape != (count,):
@@ -189,6 +225,26 @@ def hidden(scene: Scene) -> list[Layer]:
 
     kept = [scene.layers.handed(scene.layers[name]) for name in scene.once("serving/hidden", made)]
     return list({one.name: one for one in kept if one.each and not one.complex}.values())
+
+
+def _silenced(layer: Layer, unit: int) -> Edit:
+    return Edit(Key("unit", layer.name, (unit,)), lesion=True)
+
+
+def _spread(those: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """So many at most, evenly from first to last."""
+    found: NDArray[np.int64] = those[np.linspace(0, len(those) - 1, min(len(those), max(count, 1))).astype(int)]
+    return found
+
+
+def _first(expected: Floats, odds: Floats) -> list[int]:
+    """The units that are silenced on few examples: all, or those that either estimate puts first in turn, and for an eighth any."""
+    if len(expected) <= TRIED:
+        return list(range(len(expected)))
+    orders = (np.argsort(-numbers, kind="stable").tolist() for numbers in (expected, np.abs(odds)))
+    best = list(dict.fromkeys(k for both in zip(*orders, strict=True) for k in both))
+    kept = TRIED - TRIED // 8
+    return [*best[:kept], *np.random.default_rng(1).permutation(np.array(best[kept:]))[: TRIED - kept].tolist()]
 
 
 def area(values: Floats, own: NDArray[np.bool_]) -> Floats:

@@ -6,16 +6,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from scipy.stats import rankdata
 
 from ...core.colour import symmetric
 from ...core.knobs import knob
 from ...core.marks import Bars, Column, Group, Table
+from ...core.numerals import counted
 from ...core.picture import Check, Draft, Picture, Progress
 from ...core.selection import Selection, spoken, unit_key
 from ...derive.derivations.serving import unserved
 from ...scene import Scene
 from ...scene.sets import classes_of, named
-from ..samples import first_examples, looked_at, noted, part
+from ..samples import MOST, looked_at, noted, part
 from ..view import View
 
 BARS = 12
@@ -26,12 +28,12 @@ class ServingView(View):
 
     *Meaning* the bar is how much the class's loss rises when a unit is silenced, the tick what it costs the other classes: a unit
     that serves this class has a long bar and a tick near zero; one whose tick is as far serves all. Choose a class. All units
-    are weighed to first order; those that are expected to cost most, and those that tell the class from the others best by themselves,
-    are silenced.
+    are silenced on few examples of the class first (of more than 256 those that are expected to cost most, and some at random). Those that cost
+    most there, those that tell the class from the others best by themselves, and some at random of all that remain are silenced on all.
     *Units* those of the loss (nats for a classifier).
-    *Error* units that stand in for one another cost nothing one by one. The check tells how well the first-order estimate ranks
-    what was then measured.
-    *Cost* a pass forward and back an example of the class; one pass an example for each silenced unit.
+    *Error* units that stand in for one another cost nothing one by one. The check tells how well the few examples rank
+    what was then measured, also of units drawn at random; one of those that costs more than the chosen ones says that dear ones are passed over.
+    *Cost* a pass forward and back an example of the class; 16 passes for each unit, of 256 at most; one pass an example for each silenced unit.
     *Source* Morcos et al. 2018; Molchanov et al. 2017.
     """
 
@@ -44,7 +46,10 @@ class ServingView(View):
     follows = ("class",)
 
     count: int = knob(24, "So many units are silenced.", low=1, high=500, main=True)
-    examples: int = first_examples(8, usual=256)
+    examples: int = knob(
+        256, "So many examples of the probe set are looked at, spread evenly: half of the class where there are so many of both.",
+        low=8, high=MOST, log=True,
+    )
 
     @classmethod
     def wants(cls, scene: Scene) -> str | None:
@@ -97,21 +102,41 @@ class ServingView(View):
             caption += f" {name} needs most what all need: {dearest}." if best else ""
         else:
             caption = f"No single unit serves {name} rather than others: {dearest}."
-        checks: tuple[Check, ...] = ()
-        if final and len(cost) > 3 and np.ptp(cost) > 0 and np.ptp(value["expected"]) > 0:
-            ranks = [np.argsort(np.argsort(part)) for part in (cost, value["expected"])]
-            alike = float(np.corrcoef(ranks[0], ranks[1])[0, 1])
-            checks = (Check(
-                name="estimate against measure", value=alike, good=alike > 0.5,
-                sentence="The rank correlation of what the silenced units were expected to cost, by which they were chosen, with what they cost.",
-            ),)
         return self.picture(
-            scene, selection, f"Which units serve {name}?", Group(children=(bars, table), direction="row"), caption, checks=checks,
-            note=noted(
-                f"{part(len(cost), value['of'], 'units')} were silenced." if value["of"] > len(cost) else "",
-                looked_at(scene, min(self.examples, len(scene.live))),
-            ), final=final,
+            scene, selection, f"Which units serve {name}?", Group(children=(bars, table), direction="row"), caption,
+            checks=_checks(value) if final else (), note=noted(_silenced(value, name), looked_at(scene, value["own"] + value["rest"])), final=final,
         )
+
+
+def _silenced(value: dict[str, Any], name: str) -> str:
+    """How many units were silenced on how much, where these are not all."""
+    if value["of"] <= len(value["cost"]):
+        return ""
+    every = part(value["first"], value["of"], "units")
+    return (
+        f"{part(len(value['cost']), value['of'], 'units')} were silenced on all that are looked at; most of them were chosen by what each of "
+        f"{every} cost {counted(value['few'], 'examples')} of {name}."
+    )
+
+
+def _checks(value: dict[str, Any]) -> tuple[Check, ...]:
+    """How well what a unit cost few examples ranks what it cost all; of units that were drawn at random as well."""
+    known = np.isfinite(value["tried"]) & np.isfinite(value["cost"])
+    cost, tried, drawn = (value[name][known] for name in ("cost", "tried", "drawn"))
+    if len(cost) < 4 or not np.ptp(cost) or not np.ptp(tried):
+        return ()
+    alike = float(np.corrcoef(rankdata(cost), rankdata(tried))[0, 1])
+    some = value["drawn"]
+    passed = bool(some.any()) and not some.all() and np.nanmax(value["cost"][some]) > np.nanmax(value["cost"][~some])
+    among = (
+        f" Of them {counted(int(some.sum()), 'units')} were drawn at random from all that were not chosen, and "
+        + ("one costs more than any that was chosen: dear ones are passed over." if passed else "none costs more than the dearest that was chosen.")
+    ) if some.any() else ""
+    return (Check(
+        name="estimate against measure", value=alike, good=alike > 0.5 and not passed,
+        sentence=f"The rank correlation of what {counted(len(cost), 'silenced units')} cost few examples of the class with what they cost all that are "
+        f"looked at.{among}",
+    ),)
 
 
 def _fewer(name: str, lost: float) -> str:
