@@ -46,8 +46,23 @@ def apart(scene: Scene, pair: Mapping[str, Any]) -> bool:
     """Whether two neighbours that go together only stand side by side: nothing runs from the one to the other."""
     if pair["how"] != "together":
         return False
-    ends = [layer_key(own.path if (own := scene.layers[pair[end]]).part else own.name) for end in ("source", "target")]
-    return not scene.graph.reaches(*ends)
+    return not _reaches(scene, pair["source"], pair["target"])
+
+
+def beyond(scene: Scene, layers: Sequence[str], pairs: Sequence[Mapping[str, Any]], pair: Mapping[str, Any]) -> str | None:
+    """Of two neighbours that stand apart, the next of the layers to which something of the earlier comes, where no pair tells how strongly.
+
+    *Meaning* an encoder whose words a decoder asks for, with the decoder's own embedding between. None where nothing comes of it, or a pair tells.
+    """
+    source, later = pair["source"], layers[layers.index(pair["target"]) + 1 :]
+    told = {one["target"] for one in pairs if one["source"] == source}
+    reached = next((name for name in later if _reaches(scene, source, name)), None)
+    return None if reached in told else reached
+
+
+def _reaches(scene: Scene, source: str, target: str) -> bool:
+    ends = [layer_key(own.path if (own := scene.layers[name]).part else own.name) for name in (source, target)]
+    return scene.graph.reaches(*ends)
 
 
 def unfollowed(scene: Scene, layers: Sequence[str]) -> list[tuple[str, str]]:

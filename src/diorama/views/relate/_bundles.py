@@ -11,6 +11,8 @@ import numpy as np
 
 from ...core.numerals import percent
 from ...core.selection import spoken
+from ...derive.strengths import beyond
+from ...scene import Scene
 from ._columns import Cluster, MapColumn
 
 MOST = 12
@@ -175,3 +177,16 @@ def correlated(pairs: Sequence[Mapping[str, Any]], what: str) -> str:
         return f" All {what} are correlations of answers over the examples, none is a weight."
     between = f"{'; '.join(said)}," if len(said) <= NAMED else f"{len(said)} of {len(pairs)} pairs of layers"
     return f" Between {between} {what} are correlations of answers over the examples, no weights."
+
+
+def past_said(scene: Scene, layers: Sequence[str], pairs: Sequence[Mapping[str, Any]], apart: Sequence[int], what: str) -> list[str]:
+    """A clause (of ``what``: "lines", "springs") for each two layers of which the later is made of the earlier, past a neighbour that is not, without a line between them."""
+    found = []
+    for number in apart:
+        source, beside = pairs[number]["source"], pairs[number]["target"]
+        if (reached := beyond(scene, layers, pairs, pairs[number])) is not None:
+            found.append(
+                f"what {spoken(source)} makes comes to {spoken(reached)}, past {spoken(beside)}: where there are no weights "
+                f"from unit to unit {what} run between neighbours alone, so that none is drawn for it"
+            )
+    return found

@@ -26,7 +26,7 @@ from ...scene.sets import words as words_of
 from .. import sections
 from ..samples import layers_said, looked_at, looked_up_said, noted, part, single, standing, unfollowed_said
 from ..view import View
-from ._bundles import Bundle, bundled, correlated
+from ._bundles import Bundle, bundled, correlated, past_said
 from ._columns import LIT, WIDEST, MapColumn, Shown, columned, drawn, grouped, key_of, standard, telling
 from ._patches import looked_at_words, patches, words
 from ._silent_units import closed
@@ -173,13 +173,13 @@ class ClustersView(View):
     def _note(self, scene: Scene, found: dict[str, Any], pairs: list[dict[str, Any]], own: bool, final: bool, narrowed: str) -> str:
         notes = [_left_out(scene, found, self.examples if final else 0), narrowed]
         notes += [standing(scene, [one["layer"] for one in found["layers"]]) if self.of == "units" else ""]
-        apart = self._apart(scene, pairs)
+        apart, named = self._apart(scene, pairs), [one["layer"] for one in found["layers"]]
         beside = [f"nothing that {pairs[number]['source']} makes comes to {pairs[number]['target']}" for number in apart]
         if beside:
             notes.append(f"{joined([spoken(one) for one in beside])}: they stand in branches of their own, and no line runs between them")
+        notes += past_said(scene, named, pairs, apart, "lines")
         # Who reads whom is found for the lines: the first pictures, which have none, do not wait for it.
         if self.edges == "weights" and self.of == "units" and (final or pairs):
-            named = [one["layer"] for one in found["layers"]]
             notes += [unfollowed_said(unfollowed(scene, named)), looked_up_said(scene, named)]
         less = [one["layer"] for one in found["layers"] if len(one["units"]) < scene.layers[one["layer"]].units]
         if less:

@@ -17,7 +17,7 @@ from ...derive.strengths import apart, strengths, unfollowed
 from ...scene import Scene
 from ..samples import layers_said, looked_at, looked_up_said, noted, part, standing, unfollowed_said
 from ..view import View
-from ._bundles import correlated
+from ._bundles import correlated, past_said
 from ._columns import standard, telling
 from ._silent_units import CLOSED, closed, unheard
 
@@ -78,7 +78,9 @@ class SpringsView(View):
                 yield self._picture(scene, selection, layers, stage.value, final=True)
 
     def _picture(self, scene: Scene, selection: Selection, layers: list[str], found: dict[str, Any], *, final: bool) -> Picture:
-        pairs = [pair for pair in strengths(scene, found, self.edges) if self.edges != "weights" or not apart(scene, pair)]
+        every = list(strengths(scene, found, self.edges))
+        beside = [number for number, pair in enumerate(every) if self.edges == "weights" and apart(scene, pair)]
+        pairs = [pair for number, pair in enumerate(every) if number not in beside]
         sizes = [len(one["units"]) for one in found["layers"]]
         ends = [(layers.index(pair["source"]), layers.index(pair["target"])) for pair in pairs]
         springs = joined([np.asarray(pair["strengths"], float) for pair in pairs], sizes, ends)
@@ -91,6 +93,7 @@ class SpringsView(View):
             self._caption(scene, found, sizes, sum(int(one.sum()) for one in shut)) + correlated(pairs, "springs"),
             checks=(Check(name="force", value=force, sentence="the largest force left on a unit, relative to its springs: 0 at rest."),),
             note=noted(
+                *past_said(scene, layers, every, beside, "springs"),
                 *((unfollowed_said(unfollowed(scene, layers)), looked_up_said(scene, layers)) if self.edges == "weights" else ()),
                 looked_at(scene, found["examples"]), standing(scene, layers),
             ),
