@@ -335,6 +335,10 @@ def test_what_misread_examples_share_is_named() -> None:
     assert all(check.good for check in picture.checks)
     bars = [mark for mark in picture.marks() if isinstance(mark, Bars)]
     assert bars[0].labels[0] == "brightness top left"
+    # Inputs and units lie on one ruler: one mark, of which only the units can be chosen.
+    assert len(bars) == 1
+    assert all(bool(key) == ("/" in label) for key, label in zip(bars[0].keys, bars[0].labels, strict=True))
+    assert next(filter(None, bars[0].keys)) == "unit:1/1"
     other = scene.view("shared", layer="1", select="example:30-49")
     assert "share nothing of what was measured" in other.caption
     assert not any(check.good for check in other.checks)
@@ -373,7 +377,7 @@ def test_what_signals_share_is_told_of_each_quarter() -> None:
     scene = Scene(nn.Sequential(nn.Flatten(), nn.Linear(20, 2)), lower, torch.arange(20) % 2, inputs=diorama.Series())
     picture = scene.view("shared", select="example:0-5")
     assert "share a lower lowest value (effect −1.00)" in picture.caption
-    (bars, _) = [mark for mark in picture.marks() if isinstance(mark, Bars)]
+    (bars,) = [mark for mark in picture.marks() if isinstance(mark, Bars)]
     assert bars.values[bars.labels.index("mean of channel 1 in the third quarter")] == pytest.approx(-1)
 
 

@@ -12,6 +12,8 @@ from ..sheet import Sheet
 from ..style import BOLD, HAIRLINE, INK, LABEL, MUTED, PLAIN, SOFT, TINY, Style, number, with_unit
 
 ROW, COLUMN_ROWS, SHORT_UNIT = 17.0, 40, 4
+LEAST = 44.0
+"""So much room for the bars is left to them by long names."""
 
 
 def draw(mark: Bars, style: Style) -> Sheet:
@@ -47,9 +49,10 @@ def _lying(mark: Bars, style: Style) -> Sheet:
 
 def _list(mark: Bars, indices: range, room: float) -> Sheet:
     sheet = Sheet(room, len(indices) * ROW)
-    labels = min(room * 0.4, max(typeset.width(label, LABEL, BOLD) for label in mark.labels))
     after = max(typeset.width(_words(mark, i), LABEL, BOLD) for i in range(len(mark.values)))
     notes = min(room * 0.3, max((typeset.width(note, TINY) for note in mark.notes), default=-8.0)) + 8
+    # A name is whole as long as a bar can be told beside it.
+    labels = min(max(room * 0.4, room - after - notes - 16 - LEAST), max(typeset.width(label, LABEL, BOLD) for label in mark.labels))
     start, stop = labels + 8, room - after - 8 - notes
     low, high = mark.extent()
     scale = max(10.0, stop - start) / (high - low)

@@ -83,14 +83,14 @@ class SharedView(View):
         # What tells all of them apart is ordered by how far.
         order, most = (np.lexsort((-np.abs(part["gaps"]), -np.abs(part["effects"])))[: self.count] for part in (given, units))
         whole = symmetric(np.array([-1.0, 1.0]))
-        if len(order):
-            marks.append(Bars(
-                title="In the inputs", values=given["effects"][order], labels=tuple(value["names"][k] for k in order), limits=whole,
-                notes=tuple(_odds(given, k) for k in order),
-            ))
+        # One mark, so that a length says the same of an input and of a unit, and names have the room of both.
+        name = spoken(value["layer"])
         marks.append(Bars(
-            title=f"In {spoken(value['layer'])}", values=units["effects"][most], labels=tuple(f"unit {k}" for k in most), limits=whole,
-            keys=tuple(unit_key(value["layer"], int(k)) for k in most), notes=tuple(_odds(units, k) for k in most),
+            title=f"How well each tells them apart, {'of the inputs and ' if len(order) else ''}of {name}", limits=whole,
+            values=np.concatenate([given["effects"][order], units["effects"][most]]),
+            labels=(*(value["names"][k] for k in order), *(f"{name}/{k}" for k in most)),
+            keys=(*("" for _ in order), *(unit_key(value["layer"], int(k)) for k in most)),
+            notes=(*(_odds(given, k) for k in order), *(_odds(units, k) for k in most)),
         ))
         marks.append(self._table(scene, value))
         yield self.picture(
