@@ -223,6 +223,6 @@ def test_a_half_that_fails_is_told_in_its_place(monkeypatch: pytest.MonkeyPatch)
 def test_a_name_is_whole_where_a_bar_can_be_told_beside_it() -> None:
     """Names that differ in their middle are not cut there for bars that have room enough."""
     names = tuple(f"brightness {down} centre" for down in ("middle", "bottom"))
-    told = {"values": np.array([-0.3, 0.6]), "limits": symmetric(np.array([-1.0, 1.0])), "notes": ("may be chance", "+1.0 σ")}
-    sheet = draw(Bars(labels=names, **told), Style(330.0))
+    told = {"values": np.array([-0.3, 0.6]), "limits": symmetric(np.array([-1.0, 1.0]))}
+    sheet = draw(Bars(labels=names, **told), Style(270.0))
     assert set(names) <= {text for text, _ in _texts(sheet)}
