@@ -121,3 +121,29 @@ def test_columns_of_several_inputs_and_metadata_are_compared() -> None:
     (points,) = (mark for mark in scene.view("projection", column="other: e").marks() if isinstance(mark, Scatter))
     np.testing.assert_allclose(np.asarray(points.values), other[:, 1], rtol=1e-5)
     assert scene.view("shared", select="example:0-9").caption.count("other: e")
+
+
+def test_a_difference_of_colour_is_told_as_one() -> None:
+    """Of a class half is red, as bright as the rest: each colour's difference is shown on one scale, and the property is named; of grey halves one."""
+    dice = torch.Generator().manual_seed(0)
+    y = torch.arange(48) % 2
+    x = 0.3 + 0.05 * torch.rand(48, 3, 6, 6, generator=dice)
+    x[y == 0, :, :2] += 0.3
+    grey = x.clone()
+    x[1::4] += torch.tensor([0.4, -0.2, -0.2])[:, None, None]
+    grey[1::4] += 0.3
+    torch.manual_seed(1)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(108, 10), nn.Tanh(), nn.Linear(10, 2))
+    select = "+".join(f"example:{k}" for k in range(1, 48, 4))
+    picture = Scene(net, x, y, inputs=diorama.Image(range=(0, 1))).view("subgroup", layer="1", select=select)
+    assert "Of the pictures “how red” differs most" in picture.caption
+    assert "σ higher in this part." in picture.caption
+    _, _, *apart = [mark for mark in picture.body.children if isinstance(mark, Image)]
+    assert [mark.title for mark in apart] == ["Difference in red", "Difference in green", "Difference in blue"]
+    odd = (x[1::4].mean(0) - x[3::4].mean(0)).numpy()
+    for mark, plain in zip(apart, odd, strict=True):
+        np.testing.assert_allclose(mark.pixels, plain, atol=0.01)
+        assert mark.limits == apart[0].limits
+    alike = Scene(net, grey, y, inputs=diorama.Image(range=(0, 1))).view("subgroup", layer="1", select=select)
+    assert [mark.title for mark in alike.body.children if isinstance(mark, Image)][2:] == ["Difference, the same in all colours"]
+    assert "Of the pictures “brightness" in alike.caption

@@ -9,18 +9,18 @@ import numpy as np
 
 from ...core.colour import symmetric
 from ...core.knobs import knob
-from ...core.marks import Bars, Column, Group, Image, Node, Table
+from ...core.marks import Bars, Column, Group, Node, Table
 from ...core.numerals import counted
 from ...core.picture import Check, Picture, Progress
 from ...core.selection import Selection, number_key, spoken, unit_key
 from ...data import kinds
 from ...derive.derivations.shared import FEWEST, SHUFFLES, unshared
 from ...scene import Scene
-from ...scene.input import pictured
 from ...scene.sets import classes_of, members, named, several
 from .. import inputs
 from ..samples import broken, first_examples, looked_at, looking, noted, reached, unanswered
 from ..view import View
+from ._mean_pictures import means
 
 MANY = 20_000
 """So many examples at most: who is in is shuffled among them many times."""
@@ -71,7 +71,8 @@ class SharedView(View):
         key = selection.one("layer")
         layer = self.layer or (key.name if key is not None and scene.layers.has(key.name) and scene.layers[key.name].each else None)
         value = scene.derive("shared", a=told, layer=layer).value
-        marks: list[Node] = [*_means(scene, value)]
+        pictures = means(scene, value["inside"], value["rest"], ("Their mean", "Mean of the others"))
+        marks: list[Node] = [*([Group(children=tuple(pictures), direction="column")] if pictures else [])]
         if value["how"] == "unanswered":
             yield self.picture(
                 scene, selection, "What misread examples share", self._table(scene, value),
@@ -177,18 +178,3 @@ def _measured(scene: Scene, name: str) -> bool:
 
 def _odds(told: dict[str, np.ndarray], k: int) -> str:
     return f"{told['gaps'][k]:+.1f} σ" if told["chances"][k] < CHANCE else "may be chance"
-
-
-def _means(scene: Scene, value: dict[str, Any]) -> list[Node]:
-    """The mean pictures of both, and their difference."""
-    images = [pictured(scene.live, [int(k) for k in value[name]]) for name in ("inside", "rest")]
-    if any(one is None for one in images):
-        return []
-    mine, others = (np.asarray(one, np.float64).mean(0) for one in images)
-    found: list[Node] = []
-    for title, mean in (("Their mean", mine), ("Mean of the others", others)):
-        pixels = mean.round().astype(np.uint8)
-        found.append(Image(title=title, pixels=pixels, limits=inputs.grey(pixels) if pixels.ndim == 2 else None, size=110))
-    apart = (mine - others if mine.ndim == 2 else (mine - others).mean(-1)) / 255
-    found.append(Image(title="Difference", pixels=apart, limits=symmetric(apart), size=110))
-    return [Group(children=tuple(found), direction="column")]

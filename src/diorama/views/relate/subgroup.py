@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ...core.colour import symmetric
 from ...core.errors import NotApplicable
 from ...core.knobs import knob
-from ...core.marks import Bars, Column, Group, Image, Node, Table
+from ...core.marks import Bars, Column, Group, Node, Table
 from ...core.numerals import being, counted
 from ...core.picture import Check, Picture, Progress
 from ...core.selection import Selection, number_key, spoken, unit_key
@@ -20,11 +20,11 @@ from ...derive.derivations.shared import properties
 from ...methods.neighbours import separation, split
 from ...scene import Scene
 from ...scene.directions import codes, default_layer, lacking
-from ...scene.input import pictured
 from ...scene.sets import classes_of, members, named
 from .. import inputs
 from ..samples import broken, first_examples, looked_at, looking, noted, reached
 from ..view import View
+from ._mean_pictures import means
 
 MANY = 20_000
 """So many examples at most: all of two parts are compared with one another."""
@@ -95,7 +95,7 @@ class SubgroupView(View):
         order = np.argsort(-np.abs(units), kind="stable")[: self.count]
         near = self._nearest(rows, part)
         known, told = self._columns(scene, part)
-        marks: list[Node] = [*_means(scene, part), *known]
+        marks: list[Node] = [*means(scene, part.inside, part.rest, ("Mean of this part", "Mean of the rest")), *known]
         values = units[order]
         no = "No class falls" if classes_of(scene) is not None else "The examples do not fall"
         marks.append(Bars(
@@ -143,13 +143,16 @@ class SubgroupView(View):
         return found
 
     def _columns(self, scene: Scene, part: _ExamplePart) -> tuple[list[Node], str]:
-        """Which columns and metadata differ most, and what the first of them says; of pictures the metadata, as their means are seen."""
+        """Which columns and metadata differ most, and what the first of them says; of pictures the
+        metadata, as their means are seen, and which property of theirs differs most."""
         names, rows = properties(scene, np.concatenate([part.inside, part.rest]))
+        seen = ""
         if isinstance(scene.kind, kinds.Image):
+            seen = _pictured(names, _differences(rows[: len(part.inside)], rows[len(part.inside) :]), scene)
             told = [k for k, name in enumerate(names) if name.split(": ")[0] in scene.live.metadata]
             names, rows = [names[k] for k in told], rows[:, told]
         if not names:
-            return [], ""
+            return [], seen
         differences = _differences(rows[: len(part.inside)], rows[len(part.inside) :])
         order = np.argsort(-np.abs(differences), kind="stable")[: self.count]
         first, values = names[order[0]], differences[order]
@@ -158,7 +161,7 @@ class SubgroupView(View):
             labels=tuple(names[k] for k in order), limits=symmetric(values, unit="σ"),
         )
         far, side = abs(values[0]), "higher" if values[0] > 0 else "lower"
-        return [bars], f" Of what is known of them “{first}” differs most: {far:.1f} σ {side} in this part." if far else ""
+        return [bars], f" Of what is known of them “{first}” differs most: {far:.1f} σ {side} in this part.{seen}" if far else seen
 
     def _table(self, scene: Scene, rows: NDArray[np.float64], part: _ExamplePart, near: NDArray[np.int64]) -> Table:
         """Typical examples of both parts, and the nearest outside."""
@@ -216,24 +219,18 @@ def _found(scene: Scene, rows: NDArray[np.float64], groups: NDArray[np.int64], w
     return _ExamplePart(part, rest, outside, f"class {named(scene, number)}" if known else "the examples", found=True)
 
 
+def _pictured(names: list[str], differences: NDArray[np.float64], scene: Scene) -> str:
+    """Which property of the pictures themselves differs most, in words: colour, for one, which the eye may miss among the means."""
+    own = [k for k, name in enumerate(names) if name.split(": ")[0] not in scene.live.metadata]
+    if not own or not np.abs(differences[own]).max():
+        return ""
+    best = max(own, key=lambda k: abs(differences[k]))
+    return f" Of the pictures “{names[best]}” differs most: {abs(differences[best]):.1f} σ {'higher' if differences[best] > 0 else 'lower'} in this part."
+
+
 def _differences(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
     """The difference of the means of each column, in standard deviations over both; 0 where nothing varies."""
     with np.errstate(invalid="ignore"):  # a column with numbers that are none differs by nothing that can be told
         spread = np.concatenate([one, other]).std(0)
         apart = one.mean(0) - other.mean(0)
     return np.where(spread > 1e-12 * np.maximum(1e-300, np.abs(other.mean(0))), apart / np.where(spread > 0, spread, 1.0), 0.0)
-
-
-def _means(scene: Scene, part: _ExamplePart) -> list[Node]:
-    """The mean pictures of both parts, and their difference; none where examples are no pictures of one size."""
-    images = [pictured(scene.live, [int(k) for k in which]) for which in (part.inside, part.rest)]
-    if images[0] is None or images[1] is None:
-        return []
-    first, second = (np.asarray(one, np.float64).mean(0) for one in images)
-    marks: list[Node] = []
-    for title, mean in (("Mean of this part", first), ("Mean of the rest", second)):
-        pixels = mean.round().astype(np.uint8)
-        marks.append(Image(title=title, pixels=pixels, limits=inputs.grey(pixels) if pixels.ndim == 2 else None, size=110))
-    apart = first - second if first.ndim == 2 else (first - second).mean(-1)
-    marks.append(Image(title="Difference", pixels=apart / 255, limits=symmetric(apart / 255), size=110))
-    return marks
