@@ -250,3 +250,21 @@ def test_of_volumes_it_is_said_what_is_shown() -> None:
     flat = Scene(nn.Sequential(nn.Conv2d(2, 3, 3), nn.Flatten(), nn.Linear(48, 2)), torch.rand(4, 2, 6, 6), torch.arange(4) % 2)
     weights = next(mark for mark in flat.view("card", unit="0/1").marks() if mark.title == "weights")
     assert weights.caption == "the mean over 2 input channels"
+
+
+def test_of_cheap_units_those_that_are_dead_are_said() -> None:
+    """Of five units that cost nothing two never pass the ReLU, and one would where none stands behind; the heading names what is lost."""
+    model = nn.Sequential(nn.Linear(2, 6), nn.ReLU(), nn.Linear(6, 2))
+    with torch.no_grad():
+        model[0].weight.zero_()
+        model[0].weight[:4, 0] = torch.tensor([1.0, -1.0, 1.0, 1.0])
+        model[0].bias.copy_(torch.tensor([0.0, 1.0, 0.5, 0.5, -1.0, -2.0]))
+        model[2].weight.zero_()
+        model[2].weight[1, 0], model[2].weight[0, 4] = 9.0, 1.0
+        model[2].bias.copy_(torch.tensor([4.0, 0.0]))
+    x = torch.rand(40, 2, generator=torch.Generator().manual_seed(0))
+    picture = Scene(model, x, (x[:, 0] > 4 / 9).long()).view("lesions", layer="0")
+    assert picture.title == "Which units can be lost"
+    assert "2 of the cheap ones are dead: never above zero behind the ReLU, on any of 40 examples." in picture.caption
+    plain = nn.Sequential(model[0], nn.Tanh(), model[2])
+    assert "dead" not in Scene(plain, x, (x[:, 0] > 4 / 9).long()).view("lesions", layer="0").caption

@@ -43,7 +43,7 @@ class _Probe:
 
 
 class LesionsView(View):
-    """Which bits can be lost: every unit or head silenced in turn, ranked by how much worse the network then answers.
+    """Which units can be lost: every unit or head silenced in turn, ranked by how much worse the network then answers.
 
     *Meaning* a unit that costs nothing by itself may still be needed once others are gone: the curve silences the
     cheapest units together, more and more of them, in the order of what each costs alone. A negative cost means that
@@ -54,7 +54,7 @@ class LesionsView(View):
     *Cost* one forward pass of the examples for each unit or head; what it will take is said first.
     """
 
-    title = "Which bits can be lost"
+    title = "Which units can be lost"
     question = "Which units or heads does the network need, and which can be lost?"
     family = "features"
     papers = (
@@ -192,7 +192,8 @@ class LesionsView(View):
         )
         checks: tuple[Check, ...] = ()
         if together is not None:
-            caption += " The curve silences the cheapest together."
+            cheap = [one for one, cost in zip(units, loss, strict=True) if cost <= bar]
+            caption += f"{_dead(scene, cheap, self.of)} The curve silences the cheapest together."
             at = int(np.searchsorted(together[0], free, side="right") - 1)
             checks = () if not free or not np.isfinite(together[1][at].loss) else (
                 Check(
@@ -203,7 +204,7 @@ class LesionsView(View):
         note = f"{len(units)} of {total} {self.of} were silenced; choose a layer for the others" if total > len(units) else ""
         note = "; ".join(filter(None, (note, *(f"without {name}: {why}" for name, why in (refused or {}).items()))))
         return self.picture(
-            scene, selection, "Which bits can be lost", Group(children=tuple(marks)), caption, checks=checks, note=note,
+            scene, selection, f"Which {self.of} can be lost", Group(children=tuple(marks)), caption, checks=checks, note=note,
             final=together is not None, idle={"by": "a head is silenced: what it hands on is zero"} if self.of == "heads" else None,
         )
 
@@ -274,6 +275,21 @@ class _Answer:
                 else float((self.predictions != base.predictions).float().mean())
             )
         return _Cost(self.loss - base.loss if self.told else moved, changed, self.right - base.right)
+
+
+def _dead(scene: Scene, cheap: Sequence[_Bit], of: str) -> str:
+    """A sentence on how many of the cheap units never pass the ReLU behind them: these are no news; nothing where there are none."""
+    sources = {one.name: scene.layers.handed(scene.layers[one.name]) for one in cheap} if of == "units" else {}
+    rectified = {name: source for name, source in sources.items() if source.rectified}
+    if not rectified:
+        return ""
+    seen = scene.responses(sorted({source.name for source in rectified.values()}))
+    dead = {name: seen[source.name].dead(True) for name, source in rectified.items()}
+    count = sum(bool(dead[one.name][Key.parse(one.key).number]) for one in cheap if one.name in dead)
+    if not count:
+        return ""
+    over = f"on any of {counted(len(scene.live), 'examples')}"
+    return f" {count} of the cheap ones {'are' if count > 1 else 'is'} dead: never above zero behind the ReLU, {over}."
 
 
 def _silenced(one: ShownLayer, unit: int, standing: dict[str, np.ndarray]) -> Edit:
