@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from diorama.core.marks import Network
 from diorama.scene import Scene
 
-
 KNOBS = {"clusters": {"most": 5}, "springs": {}}
 
 
