@@ -333,9 +333,8 @@ def test_what_misread_examples_share_is_named() -> None:
     assert "more brightness top left (effect +1.00)" in picture.caption
     assert "more of unit 1 of layer 1" in picture.caption
     assert all(check.good for check in picture.checks)
-    bars = [mark for mark in picture.marks() if isinstance(mark, Bars)]
-    assert bars[0].labels[0] == "brightness top left"
-    assert (len(bars), next(filter(None, bars[0].keys))) == (1, "unit:1/1")
+    (bars,) = [mark for mark in picture.marks() if isinstance(mark, Bars)]
+    assert (bars.labels[0], next(filter(None, bars.keys))) == ("brightness top left", "unit:1/1")
     other = scene.view("shared", layer="1", select="example:30-49")
     assert "share nothing of what was measured" in other.caption
     assert not any(check.good for check in other.checks)

@@ -124,7 +124,7 @@ def test_columns_of_several_inputs_and_metadata_are_compared() -> None:
 
 
 def test_a_difference_of_colour_is_told_as_one() -> None:
-    """Of a class half is red, as bright as the rest: each colour's difference is shown on one scale, and the property is named; of grey halves one."""
+    """Of a class half is red, as bright as the rest: each colour's difference is shown on one scale, and the property is named; of grey ones one."""
     dice = torch.Generator().manual_seed(0)
     y = torch.arange(48) % 2
     x = 0.3 + 0.05 * torch.rand(48, 3, 6, 6, generator=dice)

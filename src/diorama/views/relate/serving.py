@@ -134,8 +134,8 @@ def _checks(value: dict[str, Any]) -> tuple[Check, ...]:
     ) if some.any() else ""
     return (Check(
         name="estimate against measure", value=alike, good=alike > 0.5 and not passed,
-        sentence=f"The rank correlation of what {counted(len(cost), 'silenced units')} cost few examples of the class with what they cost all that are "
-        f"looked at.{among}",
+        sentence=f"The rank correlation of what {counted(len(cost), 'silenced units')} cost few examples of the class with what they cost all "
+        f"that are looked at.{among}",
     ),)
 
 

@@ -225,7 +225,8 @@ def _pictured(names: list[str], differences: NDArray[np.float64], scene: Scene) 
     if not own or not np.abs(differences[own]).max():
         return ""
     best = max(own, key=lambda k: abs(differences[k]))
-    return f" Of the pictures “{names[best]}” differs most: {abs(differences[best]):.1f} σ {'higher' if differences[best] > 0 else 'lower'} in this part."
+    side = "higher" if differences[best] > 0 else "lower"
+    return f" Of the pictures “{names[best]}” differs most: {abs(differences[best]):.1f} σ {side} in this part."
 
 
 def _differences(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
