@@ -180,7 +180,10 @@ def correlated(pairs: Sequence[Mapping[str, Any]], what: str) -> str:
 
 
 def past_said(scene: Scene, layers: Sequence[str], pairs: Sequence[Mapping[str, Any]], apart: Sequence[int], what: str) -> list[str]:
-    """A clause (of ``what``: "lines", "springs") for each two layers of which the later is made of the earlier, past a neighbour that is not, without a line between them."""
+    """A clause (of ``what``: "lines", "springs") for each two layers of which the later is made of the earlier without a line.
+
+    *Meaning* it comes past a neighbour that is not made of it.
+    """
     found = []
     for number in apart:
         source, beside = pairs[number]["source"], pairs[number]["target"]
