@@ -26,9 +26,12 @@ def single(found: Sequence[str]) -> bool:
     return set(map(len, found)) <= {1}
 
 
-def annotated(scene: Scene, name: str, found: Sequence[str]) -> list[str]:
-    """What is told of each token: by an annotation of the user's own, or a property of such tokens, as indentation of text and pitch of melodies."""
-    own = kind(scene)
+def annotated(scene: Scene, name: str, found: Sequence[str], read: str = "") -> list[str]:
+    """What is told of each token: by an annotation of the user's own, or a property of such tokens, as indentation of text and pitch of melodies.
+
+    ``read``: of several texts the name of that of the tokens.
+    """
+    own = kind(scene, read)
     told = list(told_of(own))
     if name in told and name not in own.annotations:
         return [f"{value:g}" for value in properties(found, kind=own)[told.index(name)]]

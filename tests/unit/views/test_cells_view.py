@@ -425,3 +425,27 @@ class _TwoLayers(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.out(self.rnn(self.embed(x))[0])
+
+
+def test_features_of_each_layer_of_a_translator_stand_in_the_text_that_it_reads() -> None:
+    """Of a feature of the decoder the tokens of the target are told, at its own place, and of one of the encoder those of the source."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = _Translator().eval()
+    dice = torch.Generator().manual_seed(1)
+    source, target = torch.randint(0, 10, (8, 7), generator=dice), torch.randint(0, 10, (8, 4), generator=dice)
+    kinds = {name: diorama.Tokens(tuple(letters_)) for name, letters_ in (("source", "abcdefghij"), ("target", "ABCDEFGHIJ"))}
+    scene = Scene(model, {"source": source, "target": target}, target.roll(-1, 1), inputs=kinds)
+    for layer, name in (("say.l0", "target"), ("read.l0", "source")):
+        picture, shown = scene.view("dictionary", layer=layer), scene.examples.shown()[name]
+        assert list(_mark(picture, Text).tokens) == shown[0]
+        where = next(mark for mark in picture.marks() if isinstance(mark, Table) and mark.title.startswith("Where"))
+        before, at, after, _, example = where.columns
+        place = scene.derive("dictionary", layer=layer).value["place"][int(picture.caption.partition("Feature ")[2].split()[0])]
+        for k, number in enumerate(example.numbers.astype(int)):
+            assert before.texts[k] + at.texts[k] + after.texts[k] == "".join(shown[number])
+            assert at.texts[k] == shown[number][place[k]]
+        matches = scene.view("matches", layer=layer, span="1:3", threshold=0.0)
+        lies = next(mark for mark in matches.marks() if isinstance(mark, Table) and mark.title == "Matches")
+        match, example = (next(one for one in lies.columns if one.name == wanted) for wanted in ("match", "example"))
+        assert all(told in "".join(shown[int(k)]) for told, k in zip(match.texts, example.numbers, strict=True))

@@ -10,10 +10,9 @@ from ...core.knobs import knob
 from ...data import nesting
 from ...data.kinds import Tokens
 from ...data.padding import pads
-from ...data.text_places import beside
 from ...methods.cost import Cost
 from ...scene import Scene
-from ...scene.layer_text import misplaced
+from ...scene.layer_text import misplaced, text_at
 from ...scene.memory import BOUND
 from ...scene.states import hidden
 from ..derivation import Derivation, Plain, Stage
@@ -34,7 +33,7 @@ class LevelsDerivation(Derivation):
 
     on = "examples"
 
-    version = 2
+    version = 3
 
     layer: str = knob("", "The layer: any that answers at each token.", kind="layer")
 
@@ -49,7 +48,7 @@ class LevelsDerivation(Derivation):
             return f"{self.layer} does not answer at each token"
         if reason := misplaced(scene, self.layer):
             return f"{self.layer} {reason}"
-        size = layer.units * len(scene.examples) * _tokens(scene)
+        size = layer.units * len(scene.examples) * _tokens(scene, self.layer)
         if scene.run is None and size > BOUND:
             return (
                 f"its index of {size / 1e6:,.0f} MB is more than a scene keeps; save a run with scene.save(…) and open that, where it is "
@@ -63,7 +62,7 @@ class LevelsDerivation(Derivation):
 
     def stages(self, scene: Scene, begun: Plain = None, before: Plain = None) -> Iterator[Stage]:
         """Some examples at a time."""
-        layer, count, tokens = scene.layers[self.layer], len(scene.examples), _tokens(scene)
+        layer, count, tokens = scene.layers[self.layer], len(scene.examples), _tokens(scene, self.layer)
         levels = np.zeros((layer.units, count, tokens), np.uint8)
         scale: float | None = None
         part = max(1, min(64, AT_ONCE // max(1, layer.units * tokens)))
@@ -71,7 +70,7 @@ class LevelsDerivation(Derivation):
             some = list(range(start, min(start + part, count)))
             values = hidden(scene, self.layer, scene.examples.batch(some, scene.device)).float().numpy()
             shown = scene.examples.shown(some)
-            texts = next(part for part in shown.values() if isinstance(part, list)) if isinstance(shown, dict) else shown
+            texts = shown[text_at(scene, self.layer)] if isinstance(shown, dict) else shown
             filled = np.array([[pads(token) for token in text] for text in texts])
             if scale is None:
                 own = values.transpose(0, 2, 1)[:, : filled.shape[1]][~filled]
@@ -85,7 +84,7 @@ class LevelsDerivation(Derivation):
 
     def check(self, scene: Scene, value: Plain) -> None:
         """A byte for each unit and token."""
-        shape = (scene.layers[self.layer].units, len(scene.examples), _tokens(scene))
+        shape = (scene.layers[self.layer].units, len(scene.examples), _tokens(scene, self.layer))
         levels, scale = value["levels"], value["scale"]
         if set(value) != {"levels", "scale"} or not isinstance(levels, np.ndarray) or levels.shape != shape or levels.dtype != np.uint8:
             raise ValueError(f"levels of shape {shape} are wanted")
@@ -93,7 +92,6 @@ class LevelsDerivation(Derivation):
             raise ValueError("a scale is wanted")
 
 
-def _tokens(scene: Scene) -> int:
-    """How many tokens each example has, with its padding."""
-    name = next(name for name, kind in scene.kinds.items() if isinstance(kind, Tokens) and name not in beside(scene.kinds))
-    return int(nesting.named(scene.examples.x)[name].shape[1])
+def _tokens(scene: Scene, layer: str) -> int:
+    """How many tokens each example of the text has that a layer reads, with its padding."""
+    return int(nesting.named(scene.examples.x)[text_at(scene, layer)].shape[1])

@@ -24,6 +24,7 @@ from ...model.own_places import Owners
 from ...scene import Scene
 from ...scene.directions import default_layer, feature
 from ...scene.input import CurrentInput, last
+from ...scene.layer_text import text_at
 from .. import sections, texts
 from ..view import View
 from ._direction import MovedExample
@@ -158,7 +159,8 @@ class _ShownDictionary:
         self.strongest = self.here.max(0)
         self.number = 0
         self.moved: Any = None
-        self._tokens = lru_cache(512)(lambda k: texts.tokens(_one(scene.live.shown([k]))))
+        self.read = text_at(scene, layer.name) if layer.sequence or layer.loop else ""
+        self._tokens = lru_cache(512)(lambda k: texts.tokens(_one(scene.live.shown([k])), self.read))
         self.text = any(isinstance(kind, Tokens) for kind in scene.kinds.values())
 
     def order(self, search: str) -> NDArray[np.int64]:
@@ -221,7 +223,7 @@ class _ShownDictionary:
     def one(self, number: int) -> Iterator[Node]:
         """Where one feature is on: in the text at hand, and in the examples in which it is strongest."""
         here = self.here[:, min(number, self.here.shape[1] - 1)].astype(float)
-        tokens = texts.tokens(self.current.shown)
+        tokens = texts.tokens(self.current.shown, self.read)
         if self.text and len(tokens) == len(here):
             yield Text(
                 tokens=tuple(tokens), values=here, limits=magnitude(here), characters=texts.single(tokens),

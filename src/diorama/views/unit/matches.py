@@ -125,18 +125,19 @@ class MatchesView(View):
             ),
             _lines(seen, cells, level, (first, last), typed=self.span is not None),
         ]
-        annotation = self.annotation or next(iter(texts.kind(scene).annotations), "")
+        read = text_at(scene, seen.layer)
+        annotation = self.annotation or next(iter(texts.kind(scene, read).annotations), "")
         if annotation:
             marks.insert(1, _annotated(scene, annotation, seen, on, (first, last)))
         phrase = _shown(seen.tokens[start:stop])
         words = f"The phrase “{phrase}” of {seen.label}, {_places(start, stop)}, in {spoken(seen.layer)}"
         lower = self._lower(seen, cells, scale)
         if len(cells):
-            marks.append(_table(scene, found, annotation))
+            marks.append(_table(scene, found, annotation, read))
             verb = "is" if len(cells) == 1 else "are"
             words += f": {len(cells)} of {len(seen.values)} cells {verb} on, at {level:.3g} or more, through all of it. "
             words += "The table holds the stretches over which the same cells are on together, most cells first."
-            words += _shared(scene, found, annotation) if annotation else ""
+            words += _shared(scene, found, annotation, read) if annotation else ""
             words += f" So few tell little of a phrase: at a threshold of {lower:.3g}, {FEW} are on." if lower else ""
         else:
             words += f": no cell is at {level:.3g} or more through all of it. Lower the threshold"
@@ -216,7 +217,7 @@ def _lines(seen: SeenPhrase, cells: Any, level: float, part: tuple[int, int], *,
 def _annotated(scene: Scene, name: str, seen: SeenPhrase, on: Any, part: tuple[int, int]) -> Text:
     """What an annotation tells of the text, a word for each stretch, coloured as the text is."""
     first, last = part
-    told = texts.stretches(texts.annotated(scene, name, seen.tokens)[first:last])
+    told = texts.stretches(texts.annotated(scene, name, seen.tokens, text_at(scene, seen.layer))[first:last])
     values = np.array([on[first + start : first + stop].mean() for _, start, stop in told])
     return Text(
         tokens=tuple(f"{word} " for word, _, _ in told), values=values, limits=magnitude(on, 0.0, 1.0),
@@ -225,16 +226,16 @@ def _annotated(scene: Scene, name: str, seen: SeenPhrase, on: Any, part: tuple[i
     )
 
 
-def _read(scene: Scene, found: Any) -> dict[int, list[str]]:
-    """The texts in which matches lie, token by token."""
-    return {example: texts.tokens(_one(scene.examples.shown([example]))) for example in dict.fromkeys(found["example"].tolist())}
+def _read(scene: Scene, found: Any, name: str) -> dict[int, list[str]]:
+    """The texts in which matches lie, token by token; of several that of a name."""
+    return {example: texts.tokens(_one(scene.examples.shown([example])), name) for example in dict.fromkeys(found["example"].tolist())}
 
 
-def _shared(scene: Scene, found: Any, name: str) -> str:
+def _shared(scene: Scene, found: Any, name: str, read: str) -> str:
     """Which word an annotation has more often in the matches than in the texts around them, by the difference of shares."""
     inside: Counter[str] = Counter()
     whole: Counter[str] = Counter()
-    told = {example: texts.annotated(scene, name, tokens) for example, tokens in _read(scene, found).items()}
+    told = {example: texts.annotated(scene, name, tokens, read) for example, tokens in _read(scene, found, read).items()}
     for words in told.values():
         whole.update(words)
     for example, start, end in zip(found["example"].tolist(), found["start"].tolist(), found["end"].tolist(), strict=True):
@@ -248,13 +249,13 @@ def _shared(scene: Scene, found: Any, name: str) -> str:
     )
 
 
-def _table(scene: Scene, found: Any, annotation: str) -> Table:
+def _table(scene: Scene, found: Any, annotation: str, read: str) -> Table:
     """The matches with what stands around them."""
-    rows, shown, told = [], _read(scene, found), []
+    rows, shown, told = [], _read(scene, found, read), []
     for example, start, end in zip(found["example"].tolist(), found["start"].tolist(), found["end"].tolist(), strict=True):
         tokens = shown[example]
         if annotation:
-            told.append(" ".join(word for word, _, _ in texts.stretches(texts.annotated(scene, annotation, tokens)[start:end])))
+            told.append(" ".join(word for word, _, _ in texts.stretches(texts.annotated(scene, annotation, tokens, read)[start:end])))
         rows.append((_joined(tokens[max(0, start - NEAR) : start]), _blanks(_joined(tokens[start:end])), _joined(tokens[end : end + NEAR])))
     columns = (
         Column(name="cells on", kind="share", numbers=found["score"].astype(float), note="the share of the chosen cells that are on together"),
