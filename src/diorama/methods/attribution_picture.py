@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -42,7 +43,7 @@ def picture(heat: Attribution, example: int = 0) -> Picture:
         part_mark(name, values[example], x[example : example + 1] if x is not None else None, kind, heat.signed)
         for name, values, x, kind in _parts(heat)
     ]
-    body = children[0] if len(children) == 1 else marks.Group(children=tuple(children))
+    body = children[0] if len(children) == 1 else marks.Group(children=on_one_scale(children))
     title = f"{heat.method.replace('_', ' ').capitalize()} for {heat.target}"
     told = {**_SENTENCES, **(_PARTS if heat.summed is not None else {})}
     told["completeness"] += measured_from(heat, example)
@@ -119,6 +120,21 @@ def by_place(values: np.ndarray, kind: kinds.Kind | None) -> np.ndarray:
     # All channels are equal where the sum of their squares is as small as it can be.
     repeated = np.allclose(times * channels_summed(wide**2, kind), channels_summed(wide, kind) ** 2, rtol=1e-9, atol=0)
     return np.asarray(summed / times, values.dtype) if repeated else summed
+
+
+def on_one_scale(parts: Sequence[marks.Node]) -> tuple[marks.Node, ...]:
+    """The parts of one map, with all texts among them coloured on one scale: a word is as dark as another that counts as much.
+
+    *Meaning* a pixel, or a column, is a part of another size than a word, and keeps the scale of its own.
+    """
+    limits = [part.limits for part in parts if isinstance(part, marks.Text) and part.limits is not None]
+    if len(limits) < 2:
+        return tuple(parts)
+    low, high = min(one.low for one in limits), max(one.high for one in limits)
+    return tuple(
+        msgspec.structs.replace(part, limits=msgspec.structs.replace(part.limits, low=low, high=high))
+        if isinstance(part, marks.Text) and part.limits is not None else part for part in parts
+    )
 
 
 def part_mark(title: str, values: Tensor, x: Tensor | None, kind: kinds.Kind | None, signed: bool) -> marks.Node:

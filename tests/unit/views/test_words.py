@@ -288,3 +288,41 @@ def test_a_mask_beside_a_text_is_told_of_where_something_is_said_of_it() -> None
     hidden = scene.view("words", method="occlusion")
     assert "attention_mask" in hidden.caption
     assert [mark.title for mark in _marks(hidden, Text)] == ["", "attention_mask"]
+
+
+class _Echo(nn.Module):
+    """What it answers at a place is the product of the target's own token and the source's first one, so slopes sum to twice as much."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.source, self.target, self.out = nn.Embedding(5, 1), nn.Embedding(5, 1), nn.Linear(1, 5)
+        with torch.no_grad():
+            self.source.weight.copy_(torch.tensor([[0.0], [8.0], [6.0], [5.0], [-7.0]]))
+            self.target.weight.copy_(torch.tensor([[0.0], [0.5], [0.25], [0.125], [0.2]]))
+            self.out.weight.copy_(torch.tensor([[0.0], [1.0], [0.1], [0.2], [0.3]]))
+            self.out.bias.zero_()
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        return self.out(self.target(target) * self.source(source)[:, :1])
+
+
+def test_words_of_all_texts_are_listed_by_the_method_that_is_not_doubted() -> None:
+    """Of a network that reads two texts the words of both are listed and on one scale, and a doubted map leaves the lists to the other."""
+    dice = torch.Generator().manual_seed(0)
+    x = {name: torch.randint(1, 5, (8, count), generator=dice) for name, count in (("source", 6), ("target", 3))}
+    x["source"][0, 0] = x["target"][0, 2] = 1
+    kinds = {"source": Tokens(vocabulary=tuple("abcde")), "target": Tokens(vocabulary=tuple("ABCDE"))}
+    scene = Scene(_Echo(), x, x["target"], inputs=kinds, task="next_token")
+    picture = scene.view("words", example=0, method="input_x_gradient", place=2, beside="occlusion")
+    lists = [table for table in _marks(picture, Table) if table.title.startswith("Speak most for")]
+    assert lists[0].title.endswith("by Occlusion")
+    assert {("b", "source"), ("B", "target")} == set(zip(lists[0].columns[0].texts, lists[0].columns[3].texts, strict=True))
+    shown = _marks(picture, Text)
+    assert [text.doubted for text in shown[::2]] == [True, False]
+    assert shown[0].limits.high == shown[1].limits.high == pytest.approx(4)
+    assert shown[2].limits.high == shown[3].limits.high
+    assert "is doubted here" in picture.caption
+    assert "speaks for it" not in picture.caption
+    alone = scene.view("words", example=0, method="occlusion", place=2, beside="none")
+    assert {column.name for column in _marks(alone, Table)[0].columns} == {"token", "value", "where", "text"}
+    assert "100 % of all that is said speaks for it" in alone.caption

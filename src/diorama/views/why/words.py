@@ -25,7 +25,7 @@ from ...data.text_places import beside as stand_beside
 from ...data.text_places import ends
 from ...data.tokens import visible
 from ...methods.attribute import aim, attributions
-from ...methods.attribution_picture import doubted, silent
+from ...methods.attribution_picture import doubted, missed, on_one_scale, silent
 from ...methods.baseline import measured_from, slight, slight_note
 from ...methods.method import Attribution, Look
 from ...model.capture import Capture
@@ -38,10 +38,9 @@ from ..view import View
 from ._other_parts import other_parts, plain_pictures, shares
 from ._question import looking
 from ._word import Word, grouped
+from ._word_row import ReadText, listed, other_texts, table
 
 TOP = 3
-NEAR = 7
-"""So many tokens on both sides of a listed one are shown."""
 DRAWS = 8
 """The check hides so many random choices of words."""
 
@@ -212,14 +211,8 @@ class WordsView(View):
         limits = symmetric(values) if found.signed else magnitude(values)
         shown, cut = self._shown(scene, current, words, asked, found, limits)
         single = self._single(scene)
-        listed = [
-            _listed(before, self.listed, _kind(scene) if single else None, signed=found.signed, least=least) for least in (False, True)
-        ]
-        speaks = f"Speak most for {asked.name}" if found.signed else f"Matter most for {asked.name}"
-        against = f"Speak most against {asked.name}" if found.signed else "Matter least"
-        lists: list[Node] = [
-            _table(rows, title) for rows, title in zip(listed, (speaks, against), strict=True) if rows
-        ]
+        trusted = second if second is not None and doubted(found) and not doubted(second) else found
+        lists = self._lists(scene, current, asked, trusted, told=trusted is not found)
         top = _top(scene, scores, asked)
         if second is not None:
             again = self._words(scene, current, asked, second)
@@ -232,9 +225,24 @@ class WordsView(View):
         note = " ".join(part for part in (found.note, cut, missing) if part)
         return self.picture(
             scene, selection, f"Which {'tokens' if single else 'words'} made “{asked.name}”?", body,
-            _caption(scene, current, asked, found, second, before, "token" if single else "word"),
+            _caption(scene, current, asked, found, second, self._texts(scene, current, asked, found), "token" if single else "word"),
             checks=_checks(found, check), note=note, final=final,
         )
+
+    def _texts(self, scene: Scene, current: CurrentInput, asked: ExplainedTarget, found: Attribution) -> list[ReadText]:
+        """All texts that are read, with what a method says of their words: of the explained one those before what is asked about."""
+        words = [word for word in self._words(scene, current, asked, found) if word.first < asked.until]
+        own = ReadText(_name(scene), words, _kind(scene), keyed=True)
+        return [own, *other_texts(scene, current, found, own.name, single=self._single(scene))]
+
+    def _lists(self, scene: Scene, current: CurrentInput, asked: ExplainedTarget, found: Attribution, *, told: bool) -> list[Node]:
+        """The words of all texts that speak most for the answer, and most against it; ``told``: by which method."""
+        read, single = self._texts(scene, current, asked, found), self._single(scene)
+        speaks = f"Speak most for {asked.name}" if found.signed else f"Matter most for {asked.name}"
+        against = f"Speak most against {asked.name}" if found.signed else "Matter least"
+        by = f", by {title_of(registry.methods[found.method])}" if told else ""
+        rows = [listed(read, self.listed, single=single, signed=found.signed, least=least) for least in (False, True)]
+        return [table(some, f"{title}{by}", several=len(read) > 1) for some, title in zip(rows, (speaks, against), strict=True) if some]
 
     def _shown(
         self, scene: Scene, current: CurrentInput, words: Sequence[Word], asked: ExplainedTarget, found: Attribution, limits: Limits
@@ -242,7 +250,7 @@ class WordsView(View):
         """The text with what else the network takes below it, and what of the text is cut."""
         text, cut = self._text(scene, words, asked, limits, pale=doubted(found))
         others = other_parts(scene, current, found, _name(scene))
-        return Group(children=(text, *others)) if others else text, cut
+        return Group(children=on_one_scale((text, *others))) if others else text, cut
 
     def _text(
         self, scene: Scene, words: Sequence[Word], asked: ExplainedTarget, limits: Limits, *, pale: bool
@@ -353,57 +361,6 @@ def _top(scene: Scene, scores: Tensor, asked: ExplainedTarget) -> Bars:
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One line of a list: a word with the sum of its values, or one token where it stands."""
-
-    text: str
-    value: float
-    words: list[Word]
-    near: str = ""
-
-
-def _listed(words: Sequence[Word], count: int, single: Tokens | None, *, signed: bool, least: bool) -> list[Row]:
-    """The words with the largest (or smallest) values, all occurrences together; single tokens of a kind one by one."""
-    if single is not None:
-        found = [Row(word.text, word.value, [word], _near(words, k, single.joined(["", ""]))) for k, word in enumerate(words)]
-    else:
-        same: dict[str, list[Word]] = {}
-        for word in words:
-            if word.text.strip():
-                same.setdefault(word.text.strip().lower(), []).append(word)
-        found = [Row(text, float(sum(word.value for word in group)), group) for text, group in same.items()]
-    found = [row for row in found if np.isfinite(row.value)]
-    found.sort(key=lambda row: row.value if least else -row.value)
-    if signed:
-        found = [row for row in found if (row.value < 0 if least else row.value > 0)]
-    return found[:count]
-
-
-def _near(words: Sequence[Word], index: int, between: str) -> str:
-    """What stands around a token: "mouth[s] be c"; with a blank ``between`` tokens that bring none: "12 8 [6] 10"."""
-    before, behind = words[max(0, index - NEAR) : index], words[index + 1 : index + 1 + NEAR]
-    told = [*(word.text for word in before), f"[{words[index].text}]", *(word.text for word in behind)]
-    return between.join(told).replace("\n", "↵").replace("\t", "⇥")
-
-
-def _table(rows: Sequence[Row], title: str) -> Table:
-    strongest = [max(row.words, key=lambda word: abs(word.value)) for row in rows]
-    single = any(row.near for row in rows)
-    last = (
-        Column(name="where", kind="text", texts=tuple(row.near for row in rows))
-        if single
-        else Column(name="times", numbers=np.array([float(len(row.words)) for row in rows]))
-    )
-    columns = (
-        Column(name="token" if single else "word", kind="text", texts=tuple(visible(row.text) for row in rows)),
-        Column(name="value", numbers=np.array([row.value for row in rows]), signed=True),
-        last,
-    )
-    keys = tuple(number_key("token", *dict.fromkeys((word.first, word.last))) for word in strongest)
-    return Table(columns=columns, row_keys=keys, title=title)
-
-
 def _hidden(
     scene: Scene, look: Look, current: CurrentInput, asked: ExplainedTarget, found: Attribution, words: Sequence[Word]
 ) -> tuple[float, float, float] | None:
@@ -456,7 +413,7 @@ def _checks(found: Attribution, hidden: tuple[float, float, float] | None) -> tu
 
 
 def _caption(
-    scene: Scene, current: CurrentInput, asked: ExplainedTarget, found: Attribution, second: Attribution | None, before: Sequence[Word], noun: str
+    scene: Scene, current: CurrentInput, asked: ExplainedTarget, found: Attribution, second: Attribution | None, read: Sequence[ReadText], noun: str
 ) -> str:
     name = title_of(registry.methods[found.method])
     others = [part for part in scene.kinds if part != _name(scene) and part not in silent(found)]
@@ -467,9 +424,13 @@ def _caption(
     if asked.place is not None:
         what += f", its answer at place {asked.place - 1}" if asked.tag else f", the token at place {asked.place}"
     said = f"{what}, by {name}{measured_from(found)}{'' if second is None else f', beside it by {title_of(registry.methods[second.method])}'}. "
-    values = np.array([word.value for word in before])
+    values = np.array([word.value for text in read for word in text.words])
     if others and "completeness" in found.checks and found.summed is None and (parts := shares(scene, found)):
         said += "Of all that is said, " + ", ".join(f"{percent(share)} is said by {part}" for part, share in parts.items()) + ". "
-    elif found.signed and np.isfinite(values).all() and np.abs(values).sum() > 0:
-        said += f"{100 * values[values > 0].sum() / np.abs(values).sum():.0f} % of all that is said speaks for it. "
+    elif not doubted(found) and found.signed and np.isfinite(values).all() and np.abs(values).sum() > 0:
+        of = "" if len(read) > len(others) else " of the words"
+        said += f"{100 * values[values > 0].sum() / np.abs(values).sum():.0f} % of all that is said{of} speaks for it. "
+    if missed(found):
+        lists = f", and the lists are those of {title_of(registry.methods[second.method])}" if second is not None and not doubted(second) else ", and the lists follow it"
+        said += f"What {name} says is doubted here, as the checks tell: it is drawn pale{lists}. "
     return said + ("The lists put all occurrences of a word together." if noun == "word" else "The lists show tokens where they stand.")
