@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from .low_rank_pair import pair
 from .plain_module import named_modules, unwrap
@@ -32,7 +33,9 @@ def adapters(model: nn.Module) -> tuple[Adapter, ...]:
     """The adapters of a model in the order of its modules.
 
     *Meaning* a layer with a frozen weight and, beside it, two matrices whose product has its shape and a lower rank; or one that
-    wraps a ``base_layer``, as peft's do.
+    wraps a ``base_layer``, as peft's do. Where the rank is no lower, as 8 is beside a head of 3 answers, a layer that answers as its weight
+    does plus that product.
+    *Cost* none, but for layers of the last kind, which answer a few random vectors.
     """
     found = {path: adapter for path, module in named_modules(unwrap(model)).items() if (adapter := _adapter(path, module)) is not None}
     # A block holds the adapters of its layers, and is none itself.
@@ -47,16 +50,46 @@ def _adapter(path: str, module: nn.Module) -> Adapter | None:
         parts = tuple(name for name in own if not name.startswith("base_layer."))
         if len(weights) != 1 or not parts:
             return None
-        return Adapter(path, weights[0], parts, pair({name: part.shape for name, part in own.items()}, weights[0], parts))
+        shapes = {name: part.shape for name, part in own.items()}
+        return Adapter(path, weights[0], parts, pair(shapes, weights[0], parts) or pair(shapes, weights[0], parts, lower=False))
     if len(own) > 8:
         return None
     frozen = [name for name, part in own.items() if part.ndim == 2 and not part.requires_grad]
     for weight in frozen:
         parts = tuple(name for name, part in own.items() if part.requires_grad)
-        found = pair({name: part.shape for name, part in own.items()}, weight, parts)
+        shapes = {name: part.shape for name, part in own.items()}
+        found = pair(shapes, weight, parts)
+        if found is None:
+            found = pair(shapes, weight, parts, lower=False)
+            found = found if found is not None and _adds(module, weight, found) else None
         if found is not None:
             return Adapter(path, weight, parts, found)
     return None
+
+
+def _adds(module: nn.Module, weight: str, factors: tuple[str, str]) -> bool:
+    """Whether a layer answers as its weight does plus the product of two matrices, times a number: tried with random ones."""
+    own = dict(module.named_parameters())
+    down, up = (torch.linspace(-1, 1, own[name].numel()).reshape(own[name].shape).mul(7).sin().to(own[name]) for name in factors)
+    frozen = own[weight].detach()
+    rows = frozen if _turned(module, frozen) else frozen.T
+    x = torch.linspace(-2, 2, 4 * len(rows)).reshape(4, -1).mul(5).sin().to(frozen)
+
+    def answer(*parts: Tensor) -> Tensor:
+        put = dict(zip(factors, parts, strict=True))
+        made: Tensor = functional_call(module, put, (x,)) - functional_call(module, put, (torch.zeros_like(x),))
+        return made
+
+    with NeutralSurroundings(), Preservation(module), torch.no_grad():
+        try:
+            bare, whole = answer(torch.zeros_like(down), torch.zeros_like(up)), answer(down, up)
+        except Exception:  # noqa: BLE001 - a layer of another form than a matrix
+            return False
+        plain, added = x @ rows, x @ (down.T @ up.T if down.shape[1] == len(rows) else down @ up)
+        if not bare.shape == whole.shape == plain.shape == added.shape or not torch.allclose(bare, plain, rtol=1e-2, atol=1e-3):
+            return False
+        alike = torch.cosine_similarity((whole - bare).flatten().double(), added.flatten().double(), 0)
+        return bool(alike.abs() > 1 - 1e-3)
 
 
 @dataclasses.dataclass(frozen=True)

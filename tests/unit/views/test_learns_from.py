@@ -267,6 +267,45 @@ def test_a_head_on_frozen_layers_is_no_adapter() -> None:
     assert effective_rank(torch.eye(5))[0] == pytest.approx(5)
 
 
+class _Beside(nn.Module):
+    """A frozen matrix and two that are trained beside it, in a row, or with a bend between them."""
+
+    def __init__(self, width: int, rank: int, how: str) -> None:
+        super().__init__()
+        self.frozen, self.down, self.up = nn.Linear(width, 3).requires_grad_(False), nn.Linear(width, rank, bias=False), nn.Linear(rank, 3)
+        self.how = how
+
+    def forward(self, x: Tensor) -> Tensor:
+        bend = torch.tanh if self.how == "bend" else nn.Identity()
+        made = self.up(bend(self.down(x)))
+        return self.frozen(made) if self.how == "row" else self.frozen(x) + 2 * made
+
+
+@pytest.mark.parametrize("rank", [2, 3, 8])
+def test_an_adapter_counts_whatever_its_rank(rank: int) -> None:
+    """The usual rank of 8 is none lower than a head of three answers has: it is an adapter all the same, and switched off with the others."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(Adapted(6, 6), nn.Tanh(), _Beside(6, rank, "beside"))
+        x, beside = torch.randn(40, 6), model[2]
+        with torch.no_grad():
+            beside.up.bias.zero_()
+            beside.up.weight.mul_(3)
+    scene = Scene(model, x, torch.arange(40) % 3)
+    record = scene.derive("adapters").value[1]
+    assert (record["layer"], record["rank"]) == ("2", min(rank, 3))
+    with torch.no_grad():
+        assert record["size"] == pytest.approx(float((2 * beside.up.weight @ beside.down.weight).norm()), rel=1e-4)
+        wanted = F.cross_entropy(beside.frozen(torch.tanh(model[0].linear(x))), torch.arange(40) % 3)
+    assert f"to {float(wanted):.4g}" in scene.view("adapters").caption
+
+
+@pytest.mark.parametrize(("width", "how"), [(6, "bend"), (3, "row")])
+def test_trained_matrices_that_are_not_added_to_a_frozen_one_are_no_adapter(width: int, how: str) -> None:
+    """Shapes alone would take a branch with a bend, and matrices that follow one another, for an adapter of a high rank."""
+    assert not adapters(nn.Sequential(_Beside(width, 8 if how == "bend" else 3, how)))
+
+
 @pytest.mark.parametrize("how", ["lora", "turned", "dora", "conv"])
 def test_updates_of_peft_are_its_own(how: str) -> None:
     """What a layer of peft is found to add is what peft says that it adds, also on turned weights, with norms and on maps."""

@@ -30,8 +30,8 @@ class AdaptersDerivation(Derivation):
     """Every layer with an adapter (LoRA and its kin): how large its update is beside the frozen weight, and of what rank.
 
     *Meaning* a record a layer: ``size`` and ``weight`` are the Frobenius norms of the update, as the layer computes it, and of
-    the frozen weight, ``share`` the one over the other; ``rank`` is that of its matrices, ``effective_rank`` how many directions
-    the update really has. ``gradient`` is the norm of the gradient of the mean loss by its parameters, NaN without a truth.
+    the frozen weight, ``share`` the one over the other; ``rank`` is how many directions its matrices
+    allow, ``effective_rank`` how many the update really has. ``gradient`` is the norm of the gradient of the mean loss by its parameters, NaN without a truth.
     ``nothing`` says why an adapter does nothing; empty for one that does something.
     *Units* those of the weights; the gradient's are losses over weights.
     *Cost* a pass of each adapted layer over as many vectors as it has inputs, its singular values, and one forward and backward
@@ -92,7 +92,7 @@ def _record(scene: Scene, adapter: Adapter, gradient: float) -> dict[str, Plain]
     trained = any(True for _ in trainable(scene.model, adapter))
     return {
         "layer": adapter.name, "parameters": sum(own[name].numel() for name in adapter.parts),
-        "rank": min(own[adapter.pair[0]].shape) if adapter.pair is not None else 0, "effective_rank": effective, "size": size,
+        "rank": min(side for name in adapter.pair for side in own[name].shape) if adapter.pair is not None else 0, "effective_rank": effective, "size": size,
         "weight": weight, "share": share, "gradient": gradient, "trained": trained,
         "nothing": _nothing(adapter, own, size, gradient, trained),
     }
