@@ -11,7 +11,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 
 import diorama
 from diorama.core.errors import NotApplicable
-from diorama.core.marks import Heatmap, Lines
+from diorama.core.marks import Heatmap, Lines, Text
 from diorama.core.picture import Picture
 from diorama.scene import Scene
 
@@ -161,3 +161,38 @@ def test_the_view_of_patching_tells_the_pair() -> None:
         scene.view("patching", example=2, corrupted=2)
     with pytest.raises(NotApplicable, match="residual stream"):
         Scene(nn.LSTM(3, 4, batch_first=True), torch.rand(4, 5, 3)).view("patching")
+
+
+class _Retells(nn.Module):
+    """A decoder of two blocks that reads a source by attention, and what it has said so far."""
+
+    def __init__(self, together: bool) -> None:
+        super().__init__()
+        self.words, self.read, self.writes = nn.Embedding(10, 12), nn.GRU(12, 12, batch_first=True), Writes()
+        self.cross, self.together = nn.MultiheadAttention(12, 2, batch_first=True), together
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        read, h = self.read(self.words(source))[0], self.writes.embed(target)
+        if self.together:
+            h = h + self.words(source)[:, : h.shape[1]]
+        for block in self.writes.blocks:
+            h = block(h)
+            h = h + self.cross(h, read, read)[0]
+        return self.writes.head(self.writes.norm(h))
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_patching_tells_of_a_text_that_its_stream_does_not_hold(together: bool) -> None:
+    """The source stands beside the map with the tokens in which it differs, and is said to be left out where it does not begin the stream."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model, x = _Retells(together).eval(), {"source": torch.randint(0, 10, (6, 7)), "target": torch.randint(0, 10, (6, 4))}
+    x["source"][1], x["target"][1] = x["source"][0], x["target"][0]
+    x["source"][1, 2] = (x["source"][0, 2] + 1) % 10
+    kinds = {name: diorama.Tokens(vocabulary=letters) for name, letters in (("source", tuple("abcdefghij")), ("target", tuple("ABCDEFGHIJ")))}
+    picture = Scene(model, x, x["target"], inputs=kinds, task="next_token").view("patching", example=0, corrupted=1)
+    texts = _marks(picture, Text)
+    assert [len(text.tokens) for text in texts] == [7, 7, 4, 4]
+    assert [np.flatnonzero(text.values).tolist() for text in texts] == [[2], [2], [], []]
+    assert texts[0].title == "source, clean (example 0), blue where the two differ"
+    assert ("source (in which 1 token differs) comes into it from layers that do not lie on it" in picture.note) == (not together)

@@ -13,14 +13,18 @@ from ...core.knobs import knob
 from ...core.marks import Bars, Group, Heatmap, Node, Text
 from ...core.picture import Check, Picture, Progress
 from ...core.selection import Selection
+from ...core.numerals import counted
 from ...data import nesting
+from ...data.kinds import Tokens
+from ...data.text_places import beside
+from ...data.tokens import visible
 from ...derive.derivations.patching import WHERE, Pair, spots
 from ...derive.streams import residual_stream, without_stream
 from ...scene import Scene
 from ...scene.input import endings
 from .. import answers
 from ..view import View
-from ._positions import Positions, said_at
+from ._positions import Positions, asked_of, said_at
 
 
 class PatchingView(View):
@@ -107,7 +111,8 @@ class PatchingView(View):
         )
         best = np.unravel_index(int(np.nan_to_num(found, nan=-np.inf).argmax()), found.shape)
         asked = _asked(scene, pair)
-        marks: tuple[Node, ...] = (*_texts(told, there, numbers, differ), heat, _sides(pair, numbers))
+        other_texts, left = _beside(scene, pair, told, numbers)
+        marks: tuple[Node, ...] = (*other_texts, *_texts(told, there, numbers, differ), heat, _sides(pair, numbers))
         words = (
             f"Example {numbers[0]} against example {numbers[1]}: at each layer and position, what the first holds there is put into the "
             f"pass of the second; blue where the answer ({asked}) comes back, 1 as if the first had been given. "
@@ -122,9 +127,10 @@ class PatchingView(View):
                 name="all positions patched", value=gap, good=gap < 1e-2,
                 sentence="With all positions of the stream patched, how far at most the answer is from the clean input's, as a share.",
             ),)
+        also = "" if len(scene.kinds) < 2 else "; what else was given may not be"
         return self.picture(
             scene, selection, "Where lies what tells the two apart?", Group(children=marks), words, checks=checks, final=whole is not None,
-            note="" if differ or not told.tokens else f"Both texts are the same{'' if len(scene.kinds) < 2 else '; what else was given may not be'}.",
+            note=left or ("" if differ or not told.tokens else f"Both texts are the same{also}."),
         )
 
 
@@ -150,17 +156,51 @@ def _asked(scene: Scene, pair: Pair) -> str:
     return f"the score of “{name(pair.answers[0])}” less that of “{name(pair.answers[1])}”"
 
 
+def _beside(scene: Scene, pair: Pair, told: Positions, numbers: tuple[int, int]) -> tuple[tuple[Text, ...], str]:
+    """The texts that stand at none of the positions of the map, with what differs in them; and what the map leaves out of those that do
+    not come into its stream at the beginning, as an encoder's text does not."""
+    kinds = {name: kind for name, kind in scene.kinds.items() if isinstance(kind, Tokens) and name not in beside(scene.kinds)}
+    if len(kinds) < 2:
+        return (), ""
+    walked, marks, away = told.names[told.extra :], list[Text](), list[str]()
+    within = asked_of(scene, pair.x, (pair.line.points[0],))[0]
+    for name, kind in kinds.items():
+        both = [tuple(visible(token) for token in kind.decode(nesting.named(x)[name])[0]) for x in (pair.x, pair.other)]
+        if both[0] == walked:
+            continue
+        differ = [k for k, (one, two) in enumerate(zip(*both, strict=True)) if one != two]
+        single = bool(kind.describe()["characters"])
+        marks += [_text(words, differ, f"{name}, {which}", number, first=first, characters=single)
+                  for words, which, number, first in zip(both, ("clean", "corrupted"), numbers, (True, False), strict=True)]
+        if name not in within:
+            away.append(f"{name} (in which {counted(len(differ), 'tokens')} {'differs' if len(differ) == 1 else 'differ'})" if differ else name)
+    if not away:
+        return tuple(marks), ""
+    are = "comes" if len(away) == 1 else "come"
+    return tuple(marks), (
+        f"The map walks one residual stream. {' and '.join(away)} {are} into it from layers that do not lie on it, as an encoder's do not: they "
+        "and their places are not patched, and what they bring in is first seen at the layer that reads them."
+    )
+
+
 def _texts(told: Positions, there: Positions, numbers: tuple[int, int], differ: list[int]) -> tuple[Text, ...]:
     """Both texts, with the tokens coloured in which they differ."""
     if not told.tokens:
         return ()
-    values = np.zeros(len(told.names))
-    values[differ] = 1.0
     return tuple(
-        Text(tokens=each.names, values=values * sign, limits=symmetric(np.ones(1), 2.0), keys=each.keys, characters=each.characters,
-             title=f"{title} (example {number})")
-        for each, number, title, sign in zip((told, there), numbers, ("clean", "corrupted"), (1, -1), strict=True)
+        _text(each.names, differ, title, number, first=first, keys=each.keys, characters=each.characters)
+        for each, number, title, first in zip((told, there), numbers, ("clean", "corrupted"), (True, False), strict=True)
     )
+
+
+def _text(
+    words: tuple[str, ...], differ: list[int], title: str, number: int, *, first: bool, keys: tuple[str, ...] = (), characters: bool = False,
+) -> Text:
+    """One text of the two, coloured where the other one has another token: blue in the first, orange in the second."""
+    values = np.zeros(len(words))
+    values[differ] = 1.0 if first else -1.0
+    title = f"{title} (example {number}), {'blue' if first else 'orange'} where the two differ"
+    return Text(tokens=words, values=values, limits=symmetric(np.ones(1), 1.0, "differs"), keys=keys, characters=characters, title=title)
 
 
 def _sides(pair: Pair, numbers: tuple[int, int]) -> Bars:
