@@ -16,6 +16,7 @@ from diorama.derive.derivations import properties as deriving
 from diorama.derive.texts import MUSIC, PROPERTIES, pattern, properties
 from diorama.model.kernels import recurrent
 from diorama.scene import Scene
+from diorama.scene.states import hidden
 
 
 def _mark(picture: Picture, kind: type) -> object:
@@ -102,6 +103,32 @@ def test_the_cell_that_counts_the_indentation_is_found_by_itself() -> None:
     assert abs(said["held_out"][row, 5]) < 0.7
 
 
+def test_a_line_that_a_window_cuts_is_none() -> None:
+    """Windows that begin at a blank in the middle of a line have no indentation, nor is the place in that line known: both are those of the
+    same text from the next line on."""
+    text = "ab a b abba\na b ab\nabba abb a b\nbab a\n" * 40
+    letters, starts = ["\n", " ", "a", "b"], np.random.default_rng(0).integers(0, 900, 24)
+    starts[::2] = [text.index(" ", start) for start in starts[::2]]
+    windows = torch.tensor([[letters.index(letter) for letter in text[start : start + 50]] for start in starts])
+    torch.manual_seed(0)
+    scene = Scene(_Indented(), windows, windows.roll(-1, 1), inputs=diorama.Tokens(vocabulary=letters))
+    found = scene.derive("properties", layer="rnn.l0").value
+    at = {name: k for k, name in enumerate(found["names"])}
+    assert not found["correlations"][at["indentation"]].any()
+    assert (found["chance"][at["indentation"]] == 1).all()
+    values = scene.derive("properties", layer="rnn.l0", state="output").value
+    said: tuple[list[int], list[np.ndarray]] = ([], [])
+    states = hidden(scene, "rnn.l0", windows).double().numpy()
+    for row, start in zip(states, starts, strict=True):
+        window = text[start : start + 50]
+        begin = window.index("\n") + 1
+        said[0].extend([k - 1 - (begin + window[begin:k].rfind("\n")) for k in range(begin, 50)])
+        said[1].append(row[:, begin:])
+    wanted = [np.corrcoef(said[0], cell)[0, 1] for cell in np.concatenate(said[1], 1)]
+    np.testing.assert_allclose(values["correlations"][at["position in the line"]], wanted, atol=1e-6)
+    assert found["correlations"][at["vowel"]].any()
+
+
 def test_cells_need_a_recurrent_layer() -> None:
     """A network without one says what the view would show."""
     with pytest.raises(NotApplicable, match="tokens"):
@@ -135,14 +162,23 @@ def test_properties_of_a_text_are_read_rightly() -> None:
     assert python["vowel"] == ["i", "o", "e", "i", "a", "i", "i", "i", "e"]
 
 
-def test_rankings_and_chance_are_those_of_all_characters_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Summed up text by text, in blocks, every number is numpy's: of all, of each half, and of each shift of the property."""
+@pytest.mark.parametrize("cut", [False, True])
+def test_rankings_and_chance_are_those_of_all_characters_at_once(monkeypatch: pytest.MonkeyPatch, cut: bool) -> None:
+    """Summed up text by text, in blocks, every number is numpy's: of all, of each half, and of each shift of the property; of lines,
+    where the first of each text may be cut, those of all characters behind it."""
     monkeypatch.setattr(deriving, "BLOCK", 7)
     scene = letters()
-    found = scene.derive("properties", layer="rnn.l0", pattern="[a-c]+7", state="output").value
     few = scene.live.first(32)
-    values = scene.activations("rnn.l0", few.x)["rnn.l0"].movedim(1, 2).flatten(0, 1).double().numpy().T
-    features = np.concatenate([properties(text, pattern("[a-c]+7")) for text in few.shown()], 1)
+    begins = [("".join(text).find("\n") + 1) or len(text) for text in few.shown()] if cut else [0] * len(few)
+    if not cut:
+        monkeypatch.setattr(deriving, "_windows", lambda texts: False)
+    found = scene.derive("properties", layer="rnn.l0", pattern="[a-c]+7", state="output").value
+    if cut:
+        found = {**found, **{name: found[name][1:3] for name in deriving.FOUND}}
+    said = scene.activations("rnn.l0", few.x)["rnn.l0"].double().numpy()
+    values = np.concatenate([text[:, begin:] for text, begin in zip(said, begins, strict=True)], 1)
+    texts = [text[begin:] for text, begin in zip(few.shown(), begins, strict=True)]
+    features = np.concatenate([properties(text, pattern("[a-c]+7")) for text in texts if text], 1)[slice(1, 3) if cut else slice(None)]
 
     def wanted(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -153,16 +189,18 @@ def test_rankings_and_chance_are_those_of_all_characters_at_once(monkeypatch: py
     np.testing.assert_allclose(found["first"], wanted(features[:, :half], values[:, :half]), atol=1e-9)
     late, cells = features[:, half:], values[:, half:]
     np.testing.assert_allclose(found["held_out"], wanted(late, cells), atol=1e-9)
-    starts = np.cumsum([0, *map(len, few.shown())]) - half
+    starts = np.cumsum([0, *map(len, texts)]) - half
     moved = deriving.ShiftedRows(late, starts)
-    assert len(moved.starts) == (starts[:-1] > 0).sum() + 1
+    assert cut or len(moved.starts) == (starts[:-1] > 0).sum() + 1
     best = []
     for whole, own in zip(deriving.shifts(late.shape[1]), moved.own, strict=True):
-        texts = np.split(np.roll(late, whole, 1), moved.starts[1:], 1)
-        turned = np.concatenate([np.roll(text, by, 1) for text, by in zip(texts, own, strict=True)], 1)
+        parts = np.split(np.roll(late, whole, 1), moved.starts[1:], 1)
+        turned = np.concatenate([np.roll(part, by, 1) for part, by in zip(parts, own, strict=True)], 1)
         best.append(np.abs(wanted(turned, cells)).max(1))
     as_well = (np.stack(best)[:, :, None] >= np.abs(found["held_out"]) - 1e-6).sum(0)
     np.testing.assert_allclose(found["chance"], (1 + as_well) / 100, atol=0.011)
+    if cut:
+        return
     generator = torch.Generator().manual_seed(0)
     for weight in scene.model.rnn.parameters():
         weight.data.copy_(2 * torch.randn(weight.shape, generator=generator))

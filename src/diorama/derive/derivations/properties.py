@@ -30,6 +30,9 @@ _NUMBERS = 2**20
 MOMENTS = ("count", "a", "aa", "b", "bb", "ab")
 FOUND = ("correlations", "first", "held_out", "chance")
 PATTERN = "regular expression"
+OF_LINES = ("position in the line", "indentation")
+"""What is told of a line as a whole, and is not known of one whose beginning was cut off."""
+PAD = "<pad>"
 
 Floats = NDArray[np.float64]
 
@@ -41,7 +44,8 @@ class PropertiesDerivation(Derivation):
     cells are ranked, ``held_out`` that over the second half, ``correlations`` that over all. ``chance`` is how often chance does as
     well as ``held_out``: the share of 99 shifts of the property along the second half, and in each text of it, at which the best of all
     cells goes along with it as closely (the property itself counts as one more); ``shifted`` is how closely that is under each of them.
-    Padding is not counted. ``same``: for each property the first one with which it goes along wholly in these texts, itself where there
+    Padding is not counted, nor the first line of each text where lines end in half of the texts: it may begin in the middle, and has
+    neither indentation nor place. ``same``: for each property the first one with which it goes along wholly in these texts, itself where there
     is none: in a text of one long word the place in the line and in the word are one thing.
     *Shapes* ``correlations``, ``first``, ``held_out``, ``chance`` (properties, cells), the properties in the order of ``names``; ``shifted``
     (properties, shifts); ``same`` (properties,).
@@ -49,7 +53,7 @@ class PropertiesDerivation(Derivation):
     *Source* Karpathy, Johnson & Fei-Fei 2015, arXiv:1506.02078, section 4.2, who found such cells by looking.
     """
 
-    version = 9
+    version = 10
 
     layer: str = knob("", "The layer: any that answers at each token.", kind="layer")
     pattern: str = knob("", "A regular expression: what it matches is one more property.")
@@ -89,15 +93,26 @@ class PropertiesDerivation(Derivation):
         texts = shown[text_at(scene, self.layer)] if isinstance(shown, dict) else shown
         labels = _Labels(texts, self.pattern, self._kind(scene))
         read = memory if keeps(scene, self.layer, self.state) else hidden
-        sums = Sums() if begun is None else Sums(begun)
+        sums, names = Sums() if begun is None else Sums(begun["all"]), self.names(scene)
+        # Of windows that are cut out of a text the first line is none: what is told of lines is counted without it.
+        rows = [names.index(name) for name in OF_LINES if name in names] if _windows(texts) else []
+        lines = _Labels([_whole_lines(text) for text in texts], "", self._kind(scene), rows) if rows else None
+        line_sums = Sums() if begun is None else Sums(begun["lines"])
         while True:
             start = int(sums.parts.get("texts", 0))
             if part := list(range(start, min(start + AT_ONCE, len(few)))):
                 values = read(scene, self.layer, few.batch(part, scene.device)).double().numpy()
                 labels.counted(sums, part, values)
+                if lines is not None:
+                    lines.counted(line_sums, part, values)
                 sums.parts["texts"] = start = start + len(part)
-            found = {"names": self.names(scene), "same": labels.same, **sums.found(chance=start >= len(few))}
-            yield Stage(found, start, len(few), "cells matched with properties", state=sums.plain)
+            counted = sums.found(chance=start >= len(few))
+            if lines is not None:
+                own = line_sums.found(chance=start >= len(few)) if "origin a" in line_sums.parts else {}
+                for name, value in counted.items():
+                    value[rows] = own.get(name, 1.0 if name in ("chance", "shifted") else 0.0)
+            found = {"names": names, "same": labels.same, **counted}
+            yield Stage(found, start, len(few), "cells matched with properties", state=lambda: {"all": sums.plain(), "lines": line_sums.plain()})
             if start >= len(few):
                 return
 
@@ -116,14 +131,29 @@ class PropertiesDerivation(Derivation):
                 raise ValueError(f"{name} of shape {shape} is wanted")
 
 
-class _Labels:
-    """The properties of all texts, one text behind the other without their padding, and shifted along the second half of them."""
+def _windows(texts: Sequence[Sequence[str]]) -> bool:
+    """Whether texts may be cut out of a longer one in the middle of a line: lines end in at least half of them."""
+    return 2 * sum(any("\n" in token for token in text) for text in texts) >= len(texts)
 
-    def __init__(self, texts: Sequence[Sequence[str]], wanted: str, kind: Tokens | None) -> None:
+
+def _whole_lines(text: Sequence[str]) -> list[str]:
+    """A text with padding in the place of its first line, whose beginning may have been cut off."""
+    end = next((k for k, token in enumerate(text) if "\n" in token), len(text) - 1) + 1
+    return [PAD if k < end else token for k, token in enumerate(text)]
+
+
+class _Labels:
+    """The properties of all texts, one text behind the other without their padding, and shifted along the second half of them.
+
+    ``only``: some of the properties, by their numbers.
+    """
+
+    def __init__(self, texts: Sequence[Sequence[str]], wanted: str, kind: Tokens | None, only: Sequence[int] | None = None) -> None:
         self.places = [np.array([k for k, token in enumerate(text) if not pads(token)], int) for text in texts]
         shown = [[text[k] for k in where] for text, where in zip(texts, self.places, strict=True)]
         rows = [properties(text, pattern(wanted), kind) for text in shown]
         self.rows = np.concatenate(rows, 1)
+        self.rows = self.rows if only is None else self.rows[list(only)]
         self.starts = np.cumsum([0, *map(len, self.places)])
         self.half = self.rows.shape[1] // 2
         self.second = ShiftedRows(self.rows[:, self.half :], self.starts - self.half)
