@@ -115,3 +115,20 @@ def test_fewer_sets_than_parts_determine_no_values() -> None:
     found = diorama.attribute(nn.Linear(9, 2), torch.ones(1, 9), 0, method="kernel_shap", samples=4, task="classification")
     assert found.checks["sampling error"] == 1
     assert "100 % of the largest value" in found.note
+
+
+@pytest.mark.parametrize("method", ["kernel_shap", "lime", "shapley_sampling"])
+@pytest.mark.parametrize("high", [False, True])
+def test_a_map_of_zeros_has_no_sampling_error(method: str, high: bool) -> None:
+    """Of a constant, and of what lies below the rounding of an answer of 1e8, nothing is drawn that could be a share of the largest value."""
+
+    class Flat(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return 1e8 + 3 * x.sum(1, keepdim=True) if high else x.sum(1, keepdim=True) * 0 + 3
+
+    x = torch.rand(4, 12, generator=torch.Generator().manual_seed(0))
+    found = diorama.attribute(Flat(), x[:1], method=method, samples=60 if method != "shapley_sampling" else 5, task="regression")
+    assert not found.values.any()
+    assert "sampling error" not in found.checks
+    assert "standard error" not in found.note
+    assert "zero everywhere" in found.note
