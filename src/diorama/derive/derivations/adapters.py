@@ -92,8 +92,8 @@ def _record(scene: Scene, adapter: Adapter, gradient: float) -> dict[str, Plain]
     trained = any(True for _ in trainable(scene.model, adapter))
     return {
         "layer": adapter.name, "parameters": sum(own[name].numel() for name in adapter.parts),
-        "rank": min(side for name in adapter.pair for side in own[name].shape) if adapter.pair is not None else 0, "effective_rank": effective, "size": size,
-        "weight": weight, "share": share, "gradient": gradient, "trained": trained,
+        "rank": min(side for name in adapter.pair for side in own[name].shape) if adapter.pair is not None else 0,
+        "effective_rank": effective, "size": size, "weight": weight, "share": share, "gradient": gradient, "trained": trained,
         "nothing": _nothing(adapter, own, size, gradient, trained),
     }
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from ...core.colour import symmetric
 from ...core.knobs import knob
 from ...core.marks import Bars, Group, Heatmap, Node, Text
+from ...core.numerals import counted
 from ...core.picture import Check, Picture, Progress
 from ...core.selection import Selection
-from ...core.numerals import counted
 from ...data import nesting
 from ...data.kinds import Tokens
 from ...data.text_places import beside

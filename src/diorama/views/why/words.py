@@ -15,7 +15,7 @@ from ...core import registry
 from ...core.colour import Limits, magnitude, symmetric
 from ...core.errors import NotApplicable, UsageError
 from ...core.knobs import knob, title_of
-from ...core.marks import Bars, Column, Group, Node, Table, Text
+from ...core.marks import Bars, Group, Node, Text
 from ...core.numerals import percent
 from ...core.picture import Check, Picture, Progress
 from ...core.selection import Selection, number_key
@@ -23,7 +23,6 @@ from ...data import nesting
 from ...data.kinds import Tokens
 from ...data.text_places import beside as stand_beside
 from ...data.text_places import ends
-from ...data.tokens import visible
 from ...methods.attribute import aim, attributions
 from ...methods.attribution_picture import doubted, missed, on_one_scale, silent
 from ...methods.baseline import measured_from, slight, slight_note
@@ -431,6 +430,7 @@ def _caption(
         of = "" if len(read) > len(others) else " of the words"
         said += f"{100 * values[values > 0].sum() / np.abs(values).sum():.0f} % of all that is said{of} speaks for it. "
     if missed(found):
-        lists = f", and the lists are those of {title_of(registry.methods[second.method])}" if second is not None and not doubted(second) else ", and the lists follow it"
+        other = second is not None and not doubted(second)
+        lists = f", and the lists are those of {title_of(registry.methods[second.method])}" if second and other else ", and the lists follow it"
         said += f"What {name} says is doubted here, as the checks tell: it is drawn pale{lists}. "
     return said + ("The lists put all occurrences of a word together." if noun == "word" else "The lists show tokens where they stand.")
