@@ -31,7 +31,8 @@ class AdaptersDerivation(Derivation):
 
     *Meaning* a record a layer: ``size`` and ``weight`` are the Frobenius norms of the update, as the layer computes it, and of
     the frozen weight, ``share`` the one over the other; ``rank`` is how many directions its matrices
-    allow, ``effective_rank`` how many the update really has. ``gradient`` is the norm of the gradient of the mean loss by its parameters, NaN without a truth.
+    allow, ``effective_rank`` how many the update really has. ``gradient`` is the norm of the gradient of the mean loss by its
+    parameters, NaN without a truth.
     ``nothing`` says why an adapter does nothing; empty for one that does something.
     *Units* those of the weights; the gradient's are losses over weights.
     *Cost* a pass of each adapted layer over as many vectors as it has inputs, its singular values, and one forward and backward
