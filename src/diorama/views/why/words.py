@@ -431,6 +431,6 @@ def _caption(
         said += f"{100 * values[values > 0].sum() / np.abs(values).sum():.0f} % of all that is said{of} speaks for it. "
     if missed(found):
         other = second is not None and not doubted(second)
-        lists = f", and the lists are those of {title_of(registry.methods[second.method])}" if second is not None and other else ", and the lists follow it"
+        lists = f", and the lists are those of {title_of(registry.methods[second.method])}" if second and other else ", and the lists follow it"
         said += f"What {name} says is doubted here, as the checks tell: it is drawn pale{lists}. "
     return said + ("The lists put all occurrences of a word together." if noun == "word" else "The lists show tokens where they stand.")
