@@ -113,12 +113,24 @@ def signature(function: Any) -> str:
             parts.append("*")
         star = star or one.kind in (one.KEYWORD_ONLY, one.VAR_POSITIONAL)
         mark = {one.VAR_POSITIONAL: "*", one.VAR_KEYWORD: "**"}.get(one.kind, "")
-        typed = f": {_written(one.annotation)}" if _written(one.annotation) else ""
+        stated = _allowed(function, _written(one.annotation))
+        typed = f": {stated}" if stated else ""
         shown = re.sub(r"<function (.*?)(\.<locals>\.<lambda>|<lambda>)? at 0x\w+>", "…", repr(one.default))
         default = "" if one.default is one.empty else f" = {shown}" if typed else f"={shown}"
         parts.append(f"{mark}{name}{typed}{default}")
-    returns = _written(told.return_annotation)
+    returns = _allowed(function, _written(told.return_annotation))
     return f"({', '.join(parts)})" + (f" → {returns}" if returns else "")
+
+
+def _allowed(function: Any, written: str) -> str:
+    """A type of a signature, with the words that a short name in it allows."""
+    known = getattr(inspect.unwrap(function), "__globals__", {})
+
+    def whole(name: re.Match[str]) -> str:
+        stands = known.get(name[0])
+        return " | ".join(map(repr, get_args(stands))) if get_origin(stands) is Literal else name[0]
+
+    return re.sub(r"\b[A-Z]\w*\b", whole, written)
 
 
 def _written(annotation: Any) -> str:

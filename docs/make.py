@@ -17,7 +17,7 @@ from diorama.core.knobs import Plugin, knobs_of, sentence, title_of
 from diorama.core.marks import mark
 from diorama.core.registry import REGISTRIES, Registry, commands, demos, derivations, findings, projections, signals, views
 from diorama.data.kinds import Kind
-from diorama.export import sheet, style, typeset
+from diorama.export import cells, sheet, style, typeset
 from diorama.scene import Scene
 
 DOCS = Path(__file__).parent
@@ -34,6 +34,8 @@ REFERENCED = (
     ("Demos", demos),
 )
 """The kinds of plug-ins of which the reference has a chapter."""
+SHEET = (sheet.Sheet, style.Style, cells.Cells, sheet.TextLine, sheet.Shape, sheet.Raster)
+"""What a static half draws on and with, and of what a sheet consists."""
 PLUGINS = """# Plug-ins of your own
 
 Made from the code by `make docs`. Each example is a file of `examples/plugins/`, which runs as it stands.
@@ -291,7 +293,8 @@ def mark_page() -> str:
     parts += [f"```ts\n{_declared(PAGE / name)}\n```\n" for name in ("head.ts", "keyed.ts")]
     parts += ["### Colours and sizes of the page", "", MARKS_COLOURS, *_variables(), ""]
     parts += [MARKS_STATIC, "### Colours and sizes of paper", "", MARKS_PAPER, *_constants(), ""]
-    parts += [_exported("Sheet", sheet.Sheet, "diorama.export.sheet."), _exported("Style", style.Style, "diorama.export.style.")]
+    parts += [_exported(each.__name__, each, f"{each.__module__}.") for each in SHEET]
+    parts += [_exported(name, getattr(cells, name), "diorama.export.cells.") for name in ("colour", "pixels")]
     for place, names in ((style, ("number", "short", "with_unit")), (typeset, ("width", "fit", "wrap"))):
         parts += [_exported(name, getattr(place, name), f"{place.__name__}.") for name in names]
     parts += [_exported(name, getattr(mark, name), "diorama.core.marks.mark.") for name in ("Mark", "check_shape", "check_length", "span")]
@@ -342,7 +345,7 @@ def _exported(name: str, value: Any, place: str = "diorama.plugins.") -> str:
     if not isinstance(value, type):
         return "\n".join([title, "", f"`{name}{signature(value)}`", "", inspect.getdoc(value) or "", ""])
     lines = [title, "", inspect.getdoc(value) or "", ""]
-    known = [field for field in fields_of(value) if field.name != "name"]
+    known = [field for field in fields_of(value) if field.name != "name" or not issubclass(value, Plugin)]  # a plug-in's is given by its registry
     if not known and "__init__" in vars(value):
         lines += [f"`{name}{signature(value.__init__)}`", ""]  # type: ignore[misc]
     if not issubclass(value, Plugin) and (told := _keywords(name, value, place)):

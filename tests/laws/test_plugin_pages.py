@@ -72,6 +72,42 @@ def test_the_page_for_third_parties_is_whole_and_fresh(monkeypatch: pytest.Monke
         assert f"### `diorama.plugins.marks.{mark.__name__}`" in page
 
 
+def test_nothing_that_is_given_by_its_name_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each field by which a value or a mark is made stands in its table, also one called ``name``; no word stands for others that are not said,
+    and no class is called by a name that nothing bears."""
+    monkeypatch.syspath_prepend(str(EXAMPLES.parents[1] / "docs"))
+    made = importlib.import_module("make")
+    page, sheets = made.plugin_page(), made.mark_page()
+    tables = dict(re.findall(r"^### `diorama\.plugins\.(\S+)`$(.*?)(?=^### |\Z)", page, re.M | re.S))
+    given = {f"marks.{name}": each for name, each in vars(plugins.marks).items() if f"marks.{name}" in tables}
+    given |= {name: getattr(plugins, name) for name in plugins.__all__}
+    for name, each in given.items():
+        if isinstance(each, type) and not issubclass(each, plugins.View.__mro__[1]):
+            for field in getattr(each, "__struct_fields__", None) or getattr(each, "__dataclass_fields__", ()):
+                assert field[0] == "_" or f"\n| `{field}` |" in tables[name], f"{name} says nothing of {field}"
+    for word in ("Anchor", "Item", "Mode", "Scale"):
+        assert not re.search(rf"[:\[] ?{word}\b(?!`)", page + sheets), f"{word} is said without what it allows"
+    assert all(f"### `diorama.export.{name}`" in sheets for name in ("cells.Cells", "cells.colour", "cells.pixels", "sheet.Raster"))
+    for owner, field in re.findall(r"``([A-Z]\w+)\.(\w+)``", page):
+        found = getattr(plugins, owner, None) or getattr(plugins.marks, owner, None) or _named(owner)
+        assert found is not None and field in dir(found) or field in getattr(found, "__annotations__", {}), f"{owner}.{field} is nothing"
+
+
+def _named(name: str) -> object:
+    """A class of the package by its name alone, among the modules that the page's making has imported."""
+    places = [module for key, module in sys.modules.items() if key.startswith("diorama.")]
+    return next((vars(place)[name] for place in places if getattr(vars(place).get(name), "__module__", "") == place.__name__), None)
+
+
+def test_every_file_that_the_architecture_names_is_there() -> None:
+    """A file in backquotes is one of the tree: the end of its path is as it is written."""
+    root = EXAMPLES.parents[1]
+    there = ["/" + str(each.relative_to(root)) for top in ("src", "web/src", "tests", "docs", "examples") for each in (root / top).rglob("*.*")]
+    named = set(re.findall(r"`([\w./-]+\.(?:py|ts|svelte))`", (root / "ARCHITECTURE.md").read_text()))
+    assert len(named) > 25
+    assert not [name for name in sorted(named) if not any(each.endswith("/" + name) for each in there)]
+
+
 @pytest.mark.parametrize("kind", catalogue.REGISTRIES, ids=lambda kind: kind.noun if hasattr(kind, "noun") else str(kind))
 def test_a_whole_number_stays_whole(kind: Registry) -> None:
     """What a plug-in writes as ``int`` comes to it as a whole number, from the page, an address or the command line."""

@@ -19,7 +19,7 @@ class SnapshotChain(Derivation):
     ``before``. Without a run, or at its first snapshot, that is None. Where commands gave a layer other units since, ``before`` still has as
     many as there were then: begin anew where its shapes are not those of now.
 
-    The first look at a late snapshot works out those on its way there as well, the oldest first (``Derived.way``), so that it takes longer
+    The first look at a late snapshot works out those on its way there as well, the oldest first (``DerivedValue.way``), so that it takes longer
     by as many as they are. Each is kept: a look at a snapshot after that starts from them."""
 
     follow: bool = knob(True, "Start from the snapshots before, from the first one on.")

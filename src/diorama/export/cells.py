@@ -35,8 +35,11 @@ class Cells:
     """Coloured cells (height, width, 3) uint8, and which of them are NaN or clipped."""
 
     colours: np.ndarray
+    """(height, width, 3) uint8."""
     nan: np.ndarray | None = None
+    """(height, width) bool; None where none is."""
     clipped: np.ndarray | None = None
+    """(height, width) bool: those that lie outside the limits; None where none does."""
 
     def enlarged(self, width: float, height: float, density: float = 1.0, whole: bool = False) -> np.ndarray:
         """The cells as RGBA pixels of about this size (exactly, unless ``whole``), nearest neighbour.

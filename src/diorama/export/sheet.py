@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -18,6 +18,7 @@ from matplotlib.path import Path
 from matplotlib.transforms import Affine2D, Bbox
 
 from ..core.colour import rgb
+from ..core.errors import UsageError
 from . import typeset
 from .cells import Cells
 from .style import INK, PLAIN
@@ -114,7 +115,9 @@ class Sheet:
         self, x: float, y: float, text: str, size: float, colour: str = INK, face: Face = PLAIN,
         anchor: Anchor = "left", angle: float = 0.0,
     ) -> float:
-        """Write one line and return its width."""
+        """Write one line and return its width. *Raises* UsageError for an anchor that is none."""
+        if anchor not in get_args(Anchor):
+            raise UsageError(f"the anchor of a text is one of {', '.join(map(repr, get_args(Anchor)))}, not {anchor!r}")
         if text:
             self.items.append((TextLine(x, y, text, size, colour, face, anchor, angle), 0.0, 0.0))
         return typeset.width(text, size, face)
@@ -188,7 +191,7 @@ class Sheet:
         for _, (_, _, right, bottom) in self.boxes():
             self.grow(right, bottom)
 
-    def boxes(self) -> Iterable[tuple[Item, tuple[float, float, float, float]]]:
+    def boxes(self) -> Iterable[tuple[TextLine | Shape | Raster, tuple[float, float, float, float]]]:
         """Every item with the box it covers."""
         for item, x, y in self.items:
             a, b, c, d = item.box()

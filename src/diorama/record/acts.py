@@ -31,7 +31,7 @@ _TOLD = 100
 
 
 class Reversal(ABC):
-    """How an act is taken back; a command hands it over with what it applied (``Applied.reversal``).
+    """How an act is taken back; a command hands it over with what it applied (``Outcome.reversal``).
 
     Whatever is held by it is held in the training's memory, so it says how many bytes that are. It is no dataclass: set ``size`` in its
     ``__init__``. One that holds a weight as it was, and puts it back where nobody trained on or changed it since:

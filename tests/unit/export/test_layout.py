@@ -10,7 +10,7 @@ import pytest
 from paper import PICTURES, with_checks
 
 from diorama.core.colour import symmetric
-from diorama.core.errors import LeftOut
+from diorama.core.errors import LeftOut, UsageError
 from diorama.core.marks import MARKS, Bars, Block, Blocks, Column, Edge, Group, Lines, Number, Series, Table
 from diorama.core.picture import Check, Picture
 from diorama.export import typeset
@@ -36,6 +36,12 @@ def test_every_mark_is_drawn_in_some_sample() -> None:
     """The samples of these tests use the whole vocabulary."""
     used = {type(mark).__name__.lower() for picture in PICTURES.values() for mark in picture.marks()}
     assert used >= set(MARKS)
+
+
+def test_a_word_that_is_no_anchor_is_told_where_it_is_given() -> None:
+    """As the text is written, not when the sheet is measured; the words that there are are told."""
+    with pytest.raises(UsageError, match="'left', 'center', 'right', not 'middle'"):
+        Sheet().text(0.0, 0.0, "a", 8.0, anchor="middle")  # type: ignore[arg-type]
 
 
 def test_rows_that_share_a_name_are_named_once() -> None:

@@ -63,9 +63,9 @@ def checked(finding: Any, one: Any) -> Diagnosis:
         return found
     try:
         if found.finding != finding.name:
-            raise UsageError(f"Found.finding is the finding's own name, {finding.name!r} (self.name), and is {found.finding!r}")
+            raise UsageError(f"Diagnosis.finding is the finding's own name, {finding.name!r} (self.name), and is {found.finding!r}")
         if not 0 <= found.severity <= 1:
-            raise UsageError(f"Found.severity lies between 0 and 1, and is {found.severity}")
+            raise UsageError(f"Diagnosis.severity lies between 0 and 1, and is {found.severity}")
         if found.action is not None:
             build(registry.commands[found.action[0]], found.action[1])
         if found.view and found.view not in registry.views:
