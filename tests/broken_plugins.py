@@ -88,13 +88,19 @@ def nothing_written(kind: Registry) -> Any:
     return type("Mine", (base_of(kind),), {"room": "training"})
 
 
+def no_class_method(kind: Registry) -> Any:
+    """What a base asks of the class is written as an ordinary method: `wants` of a view, `fits` of a method and so on; of others `flaw`."""
+    own = [name for name, each in vars(base_of(kind)).items() if isinstance(each, classmethod) and name != "flaw"]
+    return type("Mine", (first_of(kind),), {(own or ["flaw"])[0]: lambda self: None})
+
+
 FAULTS = (
     missing, leaves, raises_in_its_body, stranger, no_class, wrong_help, wrong_default, wrong_title,
-    no_knob, typed_title, another_type, crossed, nothing_written, twice, another_kind, family_of_none,
+    no_knob, typed_title, another_type, crossed, nothing_written, twice, another_kind, family_of_none, no_class_method,
 )
 SAID = {
     no_knob: "a knob is written limit: … = knob(3,", typed_title: "write title = 'Mine', without a type",
     another_type: "write limit: str = knob(…)", crossed: "low is at most its high", nothing_written: "leaves open: def ",
-    twice: "derive one of its own",
+    twice: "derive one of its own", no_class_method: "write @classmethod above def ",
 }
 """What some say of the way out."""

@@ -33,6 +33,7 @@ def check_plugin(plugin: Any, base: str) -> None:
                 continue  # a type that only type checkers import
             if get_origin(form) is ClassVar:
                 _check_type(name, getattr(plugin, name), get_args(form)[0])
+    _check_class_methods(plugin)
     lacking = sorted(getattr(plugin, "__abstractmethods__", ()))
     if lacking:
         said = ", ".join(name + _signature(getattr(plugin, name)) for name in lacking)
@@ -45,6 +46,17 @@ def check_plugin(plugin: Any, base: str) -> None:
     except (msgspec.ValidationError, TypeError) as error:
         raise UsageError(f"what it says of itself has a wrong type: {error}") from None
     plugin()  # a default that its knob refuses
+
+
+def _check_class_methods(plugin: type) -> None:
+    """What a base has as a class method is asked of the class, before there is a plug-in with knobs: a method of the same name must be one too."""
+    for at, cls in enumerate(plugin.__mro__):
+        for name, own in vars(cls).items():
+            above = next((vars(base)[name] for base in plugin.__mro__[at + 1 :] if isinstance(vars(base).get(name), classmethod)), None)
+            first = next(iter(inspect.signature(own).parameters.values()), None) if above is not None and inspect.isfunction(own) else None
+            if above is not None and first is not None and first.kind is not first.VAR_POSITIONAL:  # which takes whatever comes
+                asked = ", ".join(["cls", *list(inspect.signature(above.__func__).parameters)[1:]])
+                raise UsageError(f"its {name} is asked of the class: write @classmethod above def {name}({asked})")
 
 
 def _signature(function: Any) -> str:

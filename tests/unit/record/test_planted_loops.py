@@ -181,3 +181,45 @@ def test_a_decoder_that_reads_its_answer_is_found(tmp_path: Path, kind: str) -> 
         assert ("visible_labels" in found) == (case == "leak")
         if case == "leak":
             assert "input 2 of those" in found["visible_labels"].text
+
+
+class Speller(nn.Module):
+    """Scores at each place of a text, read from both sides or, with a mask, up to there."""
+
+    def __init__(self, kind: str, both: bool) -> None:
+        super().__init__()
+        self.tokens, self.both, self.kind = nn.Embedding(8, 12), both, kind
+        self.leave, self.read = nn.Linear(24 if both and kind == "recurrent" else 12, 8), nn.GRU(12, 12, batch_first=True, bidirectional=both)
+        self.look = nn.TransformerEncoderLayer(12, 2, 24, dropout=0.0, batch_first=True)
+
+    def forward(self, text: Tensor) -> Tensor:
+        """Scores of each place."""
+        mask = None if self.both else torch.ones(text.shape[1], text.shape[1], dtype=torch.bool).triu(1)
+        found: Tensor = self.leave(self.read(self.tokens(text))[0] if self.kind == "recurrent" else self.look(self.tokens(text), src_mask=mask))
+        return found
+
+
+@pytest.mark.parametrize("kind", ["recurrent", "attention"])
+def test_labels_that_are_often_the_token_read_are_not_always_visible(tmp_path: Path, kind: str) -> None:
+    """Next tokens of texts that keep their state, letters that are mended here and there, and a text that is written again from what an encoder
+    made of it, by a decoder that is one place behind, are asked for rightly; labels of a text that are its own tokens are not."""
+    generator = torch.Generator().manual_seed(0)
+    state, other = torch.randint(1, 8, (2, 400, 1), generator=generator)
+    still = torch.where(torch.arange(13) < torch.randint(1, 40, (400, 1), generator=generator), state, other)
+    letters = torch.randint(1, 8, (400, 12), generator=generator)
+    wrong = torch.where(torch.rand(letters.shape, generator=generator) < 0.03, torch.randint_like(letters, 1, 8, generator=generator), letters)
+    behind = torch.cat([torch.zeros(400, 1, dtype=torch.long), letters[:, :-1]], 1)
+    cases: dict[str, tuple[Any, Tensor, bool]] = {
+        "shifted": (still[:, :-1], still[:, 1:], False), "own": (letters, letters, False), "own, still": (still, still, False),
+        "mended": (wrong, letters, True), "written again": ((letters, behind), letters, True),
+    }
+    for name, (x, y, both) in cases.items():
+        torch.manual_seed(0)
+        data, held = [
+            (tuple(each[part] for each in x) if isinstance(x, tuple) else x[part], y[part]) for part in (slice(300), slice(300, None))
+        ]
+        model = Translator(kind) if isinstance(x, tuple) else Speller(kind, both)
+        found, run = _train(tmp_path / name, model, data, held, loss=lambda out, y: F.cross_entropy(out.mT, y), steps=40)
+        assert run.series("batch/copied")[1][-1] > 0.9
+        copies = [one for one in run.findings() if one.finding == "visible_labels" and one.title == "The labels are the tokens that are read"]
+        assert bool(copies) == name.startswith("own"), (name, [one.severity for one in copies])
