@@ -90,7 +90,7 @@ def nothing_written(kind: Registry) -> Any:
 
 def no_class_method(kind: Registry) -> Any:
     """What a base asks of the class is written as an ordinary method: `wants` of a view, `fits` of a method and so on; of others `flaw`."""
-    own = [name for name, each in vars(base_of(kind)).items() if isinstance(each, classmethod) and name != "flaw"]
+    own = [name for name, each in vars(base_of(kind)).items() if isinstance(each, classmethod) and name[0] != "_" and name != "flaw"]
     return type("Mine", (first_of(kind),), {(own or ["flaw"])[0]: lambda self: None})
 
 
