@@ -206,6 +206,39 @@ def test_the_page_is_greeted_without_it_and_told_when_it_has_come(offered: Any, 
 
 
 @pytest.mark.filterwarnings("ignore::diorama.core.errors.LeftOut")
+@pytest.mark.parametrize("kind", [registry.views, registry.commands, registry.findings], ids=lambda kind: kind.kind)
+def test_what_comes_while_the_rest_is_described_is_asked_for_again(kind: Registry, offered: Any, unawaited: None, monkeypatch: Any) -> None:
+    """One that was on its way as its kind was listed and has come before that list is closed stands in no list yet: it is still named as late.
+    Of a package of which one took long, all others come at one look once that one is there."""
+    monkeypatch.setattr(arrivals, "BRIEF", 0.0)
+    slow = Slow(kind)
+    offered(kind, "a_slow", slow, "mine")
+    for name in ("b_later", "c_later", "d_later"):
+        offered(kind, name, lambda: type("Mine", (first_of(kind),), {}), "mine")
+    broken = Registry.broken.fget  # type: ignore[attr-defined]
+
+    def comes(self: Registry) -> Any:
+        if self is kind and not slow.come.is_set():
+            arrival = kind.coming["a_slow"]
+            slow.come.set()
+            assert arrival.done.wait(60)
+        return broken(self)
+
+    monkeypatch.setattr(Registry, "broken", property(comes))
+    try:
+        first = catalogue.describe_installation()
+    finally:
+        slow.come.set()
+    listed = {told["name"] for told in first[kind.kind]}
+    assert not {"a_slow", "b_later"} & listed
+    assert first["slow"][kind.kind].items() >= {"a_slow": "mine", "b_later": "mine"}.items()
+    monkeypatch.setattr(arrivals, "BRIEF", 60.0)
+    second = catalogue.describe_installation()
+    assert {told["name"] for told in second[kind.kind]} >= {"a_slow", "b_later", "c_later", "d_later"}
+    assert not second["slow"]
+
+
+@pytest.mark.filterwarnings("ignore::diorama.core.errors.LeftOut")
 def test_who_asks_for_one_kind_hardly_waits_for_another(offered: Any, hurried: None, monkeypatch: Any) -> None:
     """What is kept serves for every kind but that of what had not come."""
     kept: dict[str, Any] = {}

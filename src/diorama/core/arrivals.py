@@ -19,6 +19,8 @@ PATIENCE = 10.0
 """Seconds for which a list waits for one import of a third party's."""
 LEAST = 1.0
 """Seconds for which each is waited for where others have used up the patience."""
+BRIEF = 0.2
+"""Seconds for which one of a package that is known to take long is waited for: what is quick of it comes at once when the slow one has come."""
 LONGEST = 300.0
 """Seconds after which an import is ended, where Python can end it."""
 TICK = 1.0
@@ -56,7 +58,7 @@ class Arrival:
     def awaited(self) -> bool:
         """Wait until it has come, or has taken as many seconds in all as one waits here; whether it has come."""
         waits, began = _WAITS.get() or Waits(PATIENCE), time.monotonic()
-        patience = 0.0 if self.package in _SLOW else max(min(LEAST, waits.most), min(waits.most, self.seconds + waits.left))
+        patience = BRIEF if self.package in _SLOW else max(min(LEAST, waits.most), min(waits.most, self.seconds + waits.left))
         try:
             while not self.done.wait(max(0.0, min(TICK, patience - self.seconds))):
                 if self.seconds >= patience:

@@ -269,6 +269,10 @@ class Registry(Mapping[str, Any]):
         plugin, who, _ = self._registered.get(name, (None, "", None))
         return who if self._loaded.get(name) is plugin else ""
 
+    def package_of(self, name: str) -> str:
+        """The package of a third party's plug-in; empty for one that no package offers."""
+        return _package(self._foreign[name]) if name in self._foreign else ""
+
     def holds(self, name: str, plugin: type) -> bool:
         """Whether this class is what the registry has under a name."""
         return self._loaded.get(name) is plugin

@@ -49,8 +49,8 @@ def describe_installation(told: Callable[[int, int, str], None] = lambda *_: Non
             waits.most = arrivals.PATIENCE if wanted in (None, registry.kind) else arrivals.LEAST
             found[registry.kind] = _described(registry, *ways.get(registry.kind, (describe, protocol.Described)))
             found["left_out"][registry.kind] = dict(registry.broken)
-            if registry.coming:
-                found["slow"][registry.kind] = {name: arrival.package for name, arrival in registry.coming.items()}
+            if late := _late(registry, found):
+                found["slow"][registry.kind] = late
             done += len(registry.names)
     found["broken"] = [reason for reasons in found["left_out"].values() for reason in reasons.values()]
     return found
@@ -70,6 +70,13 @@ def installed(kind: str | None = None) -> dict[str, Any]:
         found = describe_installation(wanted=kind)
         keep_catalogue(stamp, found)
     return found
+
+
+def _late(registry: Registry, found: Mapping[str, Any]) -> dict[str, str]:
+    """The packages of those that are asked for again, by name: on their way, or come while the rest was described, so that they stand nowhere yet."""
+    coming = registry.coming
+    described, left_out = {told["name"] for told in found[registry.kind]}, {*found["left_out"][registry.kind]} - {*coming}
+    return {name: registry.package_of(name) for name in registry.names if name not in described and name not in left_out or name in coming}
 
 
 def _described(registry: Registry, how: Callable[[Any], Any], form: type[protocol.Described]) -> list[dict[str, Any]]:
