@@ -104,7 +104,7 @@ class DeadUnits(Finding):
                 + ("What died before it is among them and was not seen to: a learning rate that is too high kills units in the first steps. "
                    if began > 1 else "") + "Healthy networks have such units too.",
                 f"The share of silent units has grown by less than {percent(self.growth)} of the units",
-                tuple(layer_key(name) for name, _ in calm), None, 0,
+                tuple(layer_key(name) for name, _ in calm), None, began,
             ))
         return found
 

@@ -156,13 +156,16 @@ class HealthView(View):
         many = layers_said(own)
         beside = f" ({counted(rows, 'rows')})" if str(rows) not in many.replace(",", "").split() else ""
         bad = [row for row in range(len(names)) if health.severity(row) > 0]
+        read = max((int(found.until(step).steps[-1]) for found in health.readings.values() if len(found.until(step).steps)), default=step)
+        # What is said is of the step that was read: until the one that is looked at, the weights may have learnt everything.
+        when = f"At step {read}" + (f", the last one that was read up to step {step}," if read < step else "")
         if not bad and (passing := _passing(health, step)):
             told = (
-                f"At step {step} none of the {many} here{beside} has a number that lay outside its healthy range at {ranges.READINGS} readings "
+                f"{when} none of the {many} here{beside} has a number that lay outside its healthy range at {ranges.READINGS} readings "
                 f"in a row; at the last one {passing}. {_still(health, step)}"
             )
         elif not bad:
-            told = f"At step {step} all numbers of the {many} here{beside} lie in their healthy ranges. "
+            told = f"{when} all numbers of the {many} here{beside} lie in their healthy ranges. "
             told += _still(health, step)
         else:
             worst, ill = min(bad, key=health.order), len({own_module(layer_health.key_of(health.layers[row])) for row in bad})
@@ -170,15 +173,13 @@ class HealthView(View):
             first = leading([0] * len(equal), [spoken(names[row]) for row in equal])
             has = "has a number outside its" if ill == 1 else "have numbers outside their"
             told = (
-                f"At step {step} {ill} of {many}{beside} {has} healthy range; "
+                f"{when} {ill} of {many}{beside} {has} healthy range; "
                 f"worst {'is' if len(equal) == 1 else 'are'} {first}: {_wrong(health, worst)}. "
             )
         few = max((len(found.until(step).steps) for found in health.readings.values()), default=0)
         early = f"Only {few} reading{'' if few == 1 else 's'} yet: a fault is told from {ranges.READINGS} on. " if few < ranges.READINGS else ""
-        read = max((int(found.until(step).steps[-1]) for found in health.readings.values() if len(found.until(step).steps)), default=step)
-        late = f"They were read last at step {read:,}. " if read < step else ""
         return (
-            told + early + late + "Each number has its history, with the healthy range behind it. The "
+            told + early + "Each number has its history, with the healthy range behind it. The "
             "arrow beside a red one says to which side it lies."
         )
 
