@@ -212,3 +212,10 @@ def test_a_turned_loss_of_another_measure_is_found() -> None:
         run.meta["measure"] = "absolute differences beside squares"
         found = findings["turned_loss"]()(run)  # type: ignore[arg-type]
         assert [one.title for one in found] == ["The loss has the wrong sign"] * told
+
+
+def test_units_that_were_silent_from_the_first_reading_on_are_told_with_its_step() -> None:
+    """The step beside the sentence is the one that it names."""
+    (found,) = findings["dead_units"]()(_Told({"loss": _LEVEL, "activations/a/dead": np.full(40, 0.2)}))  # type: ignore[arg-type]
+    assert "that of step 10, or fewer" in found.text
+    assert found.step == 10
