@@ -63,7 +63,7 @@ def test_health_counts_the_rows_that_it_shows(tmp_path: Path, kind: str, fold: s
 
 
 def test_health_says_when_its_numbers_were_read(tmp_path: Path) -> None:
-    """Where the last reading lies before the step that is looked at, the caption is of that reading's step; where it is of that step it says nothing."""
+    """Where the last reading lies before the step that is looked at, the caption is of that reading; where it is of that step it says no more."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
     x, y = torch.randn(64, 6), torch.arange(64) % 3

@@ -22,7 +22,7 @@ class VisibleLabels(Finding):
     rests = ("batch/copied:readings|probe.ahead",)
     about = "next tokens"
 
-    share: float = knob(1.0, "The share of labels that are the token at their own place from which on it is told.", low=0.5, high=1.0)
+    share: float = knob(1.0, "From which share of labels on that are the token at their own place it is told.", low=0.5, high=1.0)
     readings: int = knob(3, "How many readings in a row.", low=1)
 
     def __call__(self, run: RunReader) -> list[Diagnosis]:
@@ -30,7 +30,7 @@ class VisibleLabels(Finding):
         if run.meta.get("task") != "next_token" or not run.last_step > 0:
             return []
         alike, ahead = last(run, "batch/copied", self.readings), last(run, "batch/shifted", self.readings)
-        # Of texts that keep their state, or of a decoder beside the text that it writes again, the labels are the next tokens as well: shifted rightly.
+        # Of texts that keep their state, or of a decoder beside the text that it writes again, the labels are next tokens as well: shifted rightly.
         moved = len(ahead) == len(alike) and bool((ahead >= alike).any())
         if len(alike) >= self.readings and alike.min() >= self.share and not moved:
             which = last(run, "batch/copied_input", 1)
