@@ -83,7 +83,7 @@ def test_nothing_that_is_given_by_its_name_is_left_out(monkeypatch: pytest.Monke
     given |= {name: getattr(plugins, name) for name in plugins.__all__}
     for name, each in given.items():
         if isinstance(each, type) and not issubclass(each, plugins.View.__mro__[1]):
-            for field in getattr(each, "__struct_fields__", None) or getattr(each, "__dataclass_fields__", ()):
+            for field in (*getattr(each, "__struct_fields__", ()), *getattr(each, "__dataclass_fields__", ())):
                 assert field[0] == "_" or f"\n| `{field}` |" in tables[name], f"{name} says nothing of {field}"
     for word in ("Anchor", "Item", "Mode", "Scale"):
         assert not re.search(rf"[:\[] ?{word}\b(?!`)", page + sheets), f"{word} is said without what it allows"
