@@ -19,7 +19,8 @@ _RATE = ("learning_rate_too_high", "exploding_updates", "loss_spikes")
 _LOST = ("dead_units", "saturated_units", "vanishing_gradients")
 _CAUSES = {
     "stalled_learning": (
-        *_LOOP, *_LOSS, "not_in_optimizer", *_RATE, *_LOST, "not_finite", "learning_rate_too_low", "stopped_layer", "output_bias", "duplicated_units",
+        *_LOOP, *_LOSS, "far_answers", "not_in_optimizer", *_RATE, *_LOST, "not_finite", "learning_rate_too_low", "stopped_layer", "output_bias",
+        "duplicated_units",
     ),
     "constant_answer": (*_LOOP, *_LOSS, "dead_units", *_RATE, *_LOST, "not_finite", "output_bias", "learning_rate_too_low"),
     "learning_rate_too_low": (*_LOOP, *_LOSS, *_LOST, "output_bias", "duplicated_units"),
@@ -34,6 +35,7 @@ _CAUSES = {
     "saturated_units": (*_LOOP, "mismatched_shapes", *_RATE),
     "loss_spikes": _LOOP,
     "not_finite": ("leftover_gradients", "turned_loss", "momentum_too_high", "unscaled_inputs", "unscaled_targets"),
+    "far_answers": ("large_first_weights", "unscaled_inputs", "unscaled_targets", "momentum_too_high", "leftover_gradients", "learning_rate_too_high"),
     "unlearnt_class": ("repeated_batch", "missing_class", "unshuffled_batches", "probe_unlike_training"),
     "confused_classes": ("repeated_batch", "unshuffled_batches", "missing_class", "probe_unlike_training"),
     "missing_class": ("repeated_batch", "unshuffled_batches",),

@@ -34,6 +34,8 @@ _SHORT = 2.0
 """A first look of fewer seconds is taken twice."""
 _CLASSES = 32
 """Classes of pixels that are counted, at most."""
+_LABELS = 1024
+"""Labels of several an example that are counted, at most."""
 _SURE = 3
 """Batches of one look that tell what one of them usually takes: the first may also compile something, or read it from the disk."""
 
@@ -165,7 +167,10 @@ class Prober:
         return found
 
     def _classes(self, scores: Tensor, y: Tensor) -> dict[str, Row]:
-        """Of a segmentation, whose examples are of no class: how its pixels of each class were answered."""
+        """Of a segmentation, whose examples are of no class: how its pixels of each class were answered. Of several labels an example: how often
+        each was found, missed and said where it is not."""
+        if self._reading.task == "multi_label":
+            return self._labels(scores, y)
         if self._reading.task != "segmentation":
             return {}
         with contextlib.suppress(DioramaError):
@@ -181,6 +186,16 @@ class Prober:
             confusion = torch.bincount(truth[known] * count + said[known], minlength=count * count)
             loss = torch.bincount(truth[known], lost.double(), minlength=count) / counts.clamp_min(1)
             return {"confusion": confusion.to(torch.float32).numpy(), "loss": loss.to(torch.float32).numpy()}
+        return {}
+
+    def _labels(self, scores: Tensor, y: Tensor) -> dict[str, Row]:
+        with contextlib.suppress(DioramaError):
+            y = y.cpu()
+            known, truth, said = (part.reshape(len(y), -1) for part in (self._reading.known(y), self._reading.truth(y), self._reading.predictions(scores)))
+            if truth.shape != said.shape or truth.shape[1] > _LABELS or not bool(known.any()):
+                return {}
+            counts = [(known & part).sum(0) for part in (truth & said, truth & ~said, ~truth & said, ~truth & ~said)]
+            return {"labels": torch.stack(counts, 1).reshape(-1).to(torch.float32).numpy()}
         return {}
 
 

@@ -62,6 +62,15 @@ def test_nothing_wrong_is_said_calmly(run: Run, only: list[Diagnosis]) -> None:
     assert "told" in mark.note
 
 
+def test_nobody_says_that_all_is_well_beside_a_layer_that_health_marks(run: Run, only: list[Diagnosis], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no finding names what is wrong, but a layer's numbers lie outside their range, that is said in place of it."""
+    monkeypatch.setattr("diorama.views.layer_health.JudgedLayers.severity", lambda layers, row: float(row == 0))
+    mark = _marks(run)[0]
+    assert mark.label == "No fault is known, but Health marks 1 layer"
+    assert mark.tone != "good"
+    assert "In Health 1 layer has numbers outside" in run.scene().view("findings").caption
+
+
 def test_the_first_steps_say_little(tmp_path: Path, only: list[Diagnosis]) -> None:
     """Right after the start it is too early to tell."""
     (mark,) = _marks(recorded(tmp_path / "early", 5))

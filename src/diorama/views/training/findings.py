@@ -13,11 +13,14 @@ from ...core.picture import Picture, Progress
 from ...core.selection import Selection
 from ...record import evidence, look_pace
 from ...record.past import Past
+from .. import layer_health
+from ..samples import own_module
 from ..view import View
 
 if TYPE_CHECKING:
     from ...record.evidence import UnjudgedFinding
     from ...record.findings import Diagnosis
+    from ...run import Run
     from ...scene import Scene
 
 _EARLY = 50
@@ -58,12 +61,15 @@ class FindingsView(View):
         found = [one for one in judged if one.severity >= self.least]
         shown = found[: self.limit]
         lacks = [lack for lack in run.unjudged(record) if lack.finding not in {one.finding for one in judged}]
-        marks = tuple(_mark(one, run.alive) for one in shown) or (_calm(run.last_step, lacks, not run.alive),)
+        marked = 0 if shown else _marked(run)
+        marks = tuple(_mark(one, run.alive) for one in shown) or (_calm(run.last_step, lacks, not run.alive, marked),)
         marks += _open(lacks, not run.alive)
         if not found:
             open_ = sum(lack.about for lack in lacks)
             but = f", but {counted(open_, 'faults')} could not be looked for" if open_ else ""
-            caption = f"Nothing stands out in what was recorded{but}. What goes wrong is named here, with its evidence."
+            but += f". In Health {counted(marked, 'layers')} {'has' if marked == 1 else 'have'} numbers outside the healthy range" if marked else ""
+            nothing = "No fault was found" if marked else "Nothing stands out"
+            caption = f"{nothing} in what was recorded{but}. What goes wrong is named here, with its evidence."
         else:
             caption = "The worst comes first, and a cause before what comes of it. Each finding says what was seen."
         if scene.step is not None and scene.step < max(scene.steps, default=0):
@@ -128,8 +134,15 @@ def _label(command: str, values: Mapping[str, Any]) -> str:
     return f"{word}: {told}" if told else word
 
 
-def _calm(last_step: int, lacks: Sequence[UnjudgedFinding], ended: bool) -> Number:
-    """Nothing was found: said calmly, with what was looked for."""
+def _marked(run: Run) -> int:
+    """How many layers Health marks at the last step: where there is one, nobody says that all is well."""
+    health = layer_health.looked_at(run, run.last_step)
+    bad = {own_module(layer_health.key_of(layer)) for row, layer in enumerate(health.layers) if health.severity(row) > 0} if health is not None else ()
+    return len(bad)
+
+
+def _calm(last_step: int, lacks: Sequence[UnjudgedFinding], ended: bool, marked: int = 0) -> Number:
+    """Nothing was found: said calmly, with what was looked for; ``marked`` layers have a number outside its healthy range all the same."""
     lacking, asked = {lack.finding for lack in lacks}, sum(lack.about for lack in lacks)
     looked_for = [title_of(finding).lower() for name, finding in registry.findings.items() if name not in lacking]
     note = f"Looked for: {', '.join(looked_for)}." if looked_for else ""
@@ -140,6 +153,8 @@ def _calm(last_step: int, lacks: Sequence[UnjudgedFinding], ended: bool) -> Numb
     waiting = {lack.finding for lack in lacks if lack.why == evidence.TOO_FEW}
     if len(looked_for) < asked or "overfitting" in waiting or _MUCH * len(waiting) > len(looked_for) + asked:
         return Number(label="Little can be told of this training", note=f"Nothing is known to be wrong. {note}".strip())
+    if marked:
+        return Number(label=f"No fault is known, but Health marks {counted(marked, 'layers')}", note=note)
     if waiting:
         return Number(label="Nothing stands out so far", note=note)
     return Number(label="All is well so far", tone="good", note=note)

@@ -1,0 +1,94 @@
+"""Faults that an accuracy, a loss or an update alone hides: labels that are missed, answers far off, a term that drowns another, a decay that is L2."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - its usual name
+
+import diorama
+from diorama.record.findings import ALARM, Diagnosis
+from diorama.record.look_pace import LookPace
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+Told = Callable[[Tensor, Tensor], dict[str, Tensor]]
+
+
+@pytest.fixture(autouse=True)
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LookPace, "affordable", lambda pace, number: number % 100 == 0)
+
+
+def _trained(
+    path: Path, model: nn.Module, data: tuple[Tensor, Tensor], loss: Loss, *, steps: int, optimizer: torch.optim.Optimizer | None = None,
+    told: Told = lambda o, y: {}, **given: object,
+) -> dict[str, Diagnosis]:
+    (x, y), generator = data, torch.Generator().manual_seed(0)
+    optimizer = optimizer or torch.optim.Adam(model.parameters(), 3e-3)
+    with diorama.watch(model, path, probe=(x[-400:], y[-400:]), optimizer=optimizer, every=20, **given) as recorder:  # type: ignore[arg-type]
+        for _ in range(steps):
+            rows = torch.randint(len(x) - 400, (64,), generator=generator)
+            answer = model(x[rows])
+            value = loss(answer, y[rows])
+            optimizer.zero_grad()
+            value.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            recorder.step(loss=value, **told(answer, y[rows]))
+    return {one.finding: one for one in reversed(diorama.open(path).findings())}
+
+
+def _labels() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(3000, 16, generator=generator)
+    score = 1.5 * x @ torch.randn(16, 5, generator=generator) / 4 + 0.9 * torch.randn(3000, 5, generator=generator)
+    return x, (score > score.quantile(0.96, 0)).float()
+
+
+def _deep(inputs: int, outputs: int, width: int = 32) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, outputs))
+
+
+def _no_alarm(found: dict[str, Diagnosis], *names: str) -> None:
+    assert not [one for name, one in found.items() if one.severity >= ALARM and (not names or name in names)]
+
+
+def test_labels_that_are_nearly_all_missed_are_told_beside_a_high_accuracy(tmp_path: Path) -> None:
+    """Three labels in a hundred: without a weight hardly any is found, with one most are, and nothing is said of these."""
+    torch.manual_seed(0)
+    rare = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Dropout(0.3), nn.Linear(32, 5))
+    found = _trained(tmp_path / "rare", rare, _labels(), nn.BCEWithLogitsLoss(), steps=1600)["missed_labels"]
+    assert found.severity >= ALARM
+    assert "That 96." in found.text
+    weighted = nn.BCEWithLogitsLoss(pos_weight=torch.full((5,), 12.0))
+    assert "missed_labels" not in _trained(tmp_path / "weighted", _deep(16, 5), _labels(), weighted, steps=700)
+
+
+class _Recurrent(nn.Module):
+    """A recurrence whose weights begin with a given deviation."""
+
+    def __init__(self, std: float) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.rnn, self.head = nn.RNN(1, 24, nonlinearity="relu", batch_first=True), nn.Linear(24, 1)
+        nn.init.normal_(self.rnn.weight_hh_l0, std=std)
+
+    def forward(self, x: Tensor) -> Tensor:
+        answer: Tensor = self.head(self.rnn(x)[0][:, -1])
+        return answer
+
+
+def test_answers_far_outside_the_true_values_are_an_alarm(tmp_path: Path) -> None:
+    """A recurrence that explodes over the steps of a sequence answers thousands where truths are below one; a calm one is let alone."""
+    generator = torch.Generator().manual_seed(1)
+    x = torch.rand(1000, 30, 1, generator=generator) * 2 - 1
+    data = x, x[:, -15:, 0].mean(1, keepdim=True) * 4
+    found = _trained(tmp_path / "wild", _Recurrent(0.5), data, F.mse_loss, steps=220)["far_answers"]
+    assert found.severity >= 0.7
+    assert found.keys == ("layer:rnn",)
+    assert "far_answers" not in _trained(tmp_path / "calm", _Recurrent(0.1), data, F.mse_loss, steps=220)
+
