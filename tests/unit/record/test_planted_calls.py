@@ -92,3 +92,28 @@ def test_answers_far_outside_the_true_values_are_an_alarm(tmp_path: Path) -> Non
     assert found.keys == ("layer:rnn",)
     assert "far_answers" not in _trained(tmp_path / "calm", _Recurrent(0.1), data, F.mse_loss, steps=220)
 
+
+def _boxes(size: float) -> tuple[tuple[Tensor, Tensor], Loss, Told]:
+    """Classes and a box of this size, both from the inputs."""
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(2000, 20, generator=generator)
+    label = ((x[:, :6:2] * x[:, 1:6:2] > 0) * torch.tensor([1, 2, 4])).sum(1)
+    box = size * (x @ torch.randn(20, 4, generator=generator) / 4).sigmoid()
+
+    def loss(answer: Tensor, truth: Tensor) -> Tensor:
+        return F.cross_entropy(answer[:, 4:], truth[:, 0].long()) + F.mse_loss(answer[:, :4] * size, truth[:, 1:])
+
+    return (x, torch.cat([label[:, None].float(), box], 1)), loss, lambda o, y: {"class_accuracy": (o[:, 4:].argmax(1) == y[:, 0]).float().mean()}
+
+
+def test_a_term_that_drowns_another_is_told(tmp_path: Path) -> None:
+    """Boxes of 640 pixels beside classes: the loss falls by orders and the accuracy stays; of boxes from 0 to 1 both go well."""
+    data, loss, told = _boxes(640.0)
+    model = _deep(20, 12, 64)
+    found = _trained(
+        tmp_path / "pixels", model, data, loss, steps=600, optimizer=torch.optim.Adam(model.parameters(), 1e-3), told=told, criterion=loss,
+    )["unmoved_accuracy"]
+    assert found.severity >= ALARM
+    assert "class_accuracy" in found.text
+    data, loss, told = _boxes(1.0)
+    assert "unmoved_accuracy" not in _trained(tmp_path / "scaled", _deep(20, 12, 64), data, loss, steps=600, told=told, criterion=loss)
