@@ -117,3 +117,16 @@ def test_a_term_that_drowns_another_is_told(tmp_path: Path) -> None:
     assert "class_accuracy" in found.text
     data, loss, told = _boxes(1.0)
     assert "unmoved_accuracy" not in _trained(tmp_path / "scaled", _deep(20, 12, 64), data, loss, steps=600, told=told, criterion=loss)
+
+
+def test_a_decay_in_the_gradient_of_adam_is_the_cause_and_not_the_rate(tmp_path: Path) -> None:
+    """Weights that an L2 term of 0.1 draws to nothing change much beside their size: that is no rate that is too high. A small one is none."""
+    generator = torch.Generator().manual_seed(1)
+    x = torch.rand(1000, 4, generator=generator) @ torch.randn(4, 30, generator=generator) / 4
+    for decay, told in ((0.05, True), (1e-5, False)):
+        model = nn.Sequential(_deep(30, 8), nn.ReLU(), _deep(8, 30))
+        found = _trained(tmp_path / str(told), model, (x, x), F.mse_loss, steps=300, optimizer=torch.optim.Adam(model.parameters(), 3e-3, weight_decay=decay))
+        assert ("weight_decay_too_strong" in found) == told
+        assert "learning_rate_too_high" not in found
+        if told:
+            assert found["weight_decay_too_strong"].severity == max(one.severity for one in found.values())

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ...core.knobs import knob
-from . import Diagnosis, Finding, floor_of, from_zero, judged, last, learning, matrices, series, series_between
+from . import ALARM, Diagnosis, Finding, floor_of, from_zero, judged, last, learning, matrices, series, series_between
+from .weight_decay_too_strong import WeightDecayTooStrong
 
 if TYPE_CHECKING:
     from ..reader import RunReader
@@ -71,6 +72,8 @@ class LearningRateTooHigh(Finding):
         usual = float(np.nanmax(ratios))
         if not usual > self.ratio and not grown > _GROWN:
             return []
+        if not thrown and not grown > _GROWN and any(one.severity >= ALARM for one in WeightDecayTooStrong()(run)):
+            return []  # steps are large beside weights that the decay made small
         known = judged(run)
         if known.learnt or (now < 0.95 * first and known.learnt is None):
             return []

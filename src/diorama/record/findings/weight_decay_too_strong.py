@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 _APART = ("AdamW", "NAdamW", "Lion")
 """Optimizers that take the decay off the weights themselves."""
+_SCALED = ("Adam", "NAdam", "RAdam", "Adamax", "RMSprop", "Adagrad", "Adadelta")
+"""Optimizers that add the decay to the gradient and then divide that by its own size."""
+_STRONG = 1e-3
+"""A decay that is added to such a gradient counts from here on."""
 _READINGS = 100
 """Readings of a learning rate that there must be."""
 _UNSURE = 0.5
@@ -34,13 +38,15 @@ class _DecayingGroup(NamedTuple):
     """How much of the weights goes at a step."""
     names: set[str] | None
     """The parameters; None for all."""
+    kind: str = ""
 
 
 class WeightDecayTooStrong(Finding):
     """Weight decay takes so much off the weights at each step that what is learnt does not stay.
 
     *Meaning* rate × decay of one group of parameters is the share that goes at a step; its inverse is about how many steps a weight remembers. It is
-    known of SGD and of AdamW. It is an alarm only where the training's own answers are held down: right ones that are far from sure, or weights that
+    known of SGD and of AdamW. Adam and its kin without the W add the decay to the gradient, which they divide by its own size: where the decay is the
+    larger part a weight goes to nothing by about a rate at each step, which its size alone tells. It is an alarm only where the training's own answers are held down: right ones that are far from sure, or weights that
     have shrunk and answers no better than one for all. What is worse for the probe set alone is none: there decay may be what helps.
     """
 
@@ -54,7 +60,10 @@ class WeightDecayTooStrong(Finding):
         """One finding."""
         if len(series(run, "learning_rate")[0]) < _READINGS:
             return []
-        group = max(_decaying(run), key=lambda each: each.share, default=None)
+        groups = _decaying(run)
+        if found := next(filter(None, (_in_gradient(self, run, each) for each in groups if each.kind in _SCALED)), None):
+            return [found]
+        group = max((each for each in groups if each.kind not in _SCALED), key=lambda each: each.share, default=None)
         half = np.log(2) / group.share if group is not None and group.share > 0 else np.inf
         if group is None or half > self.steps:
             return []
@@ -86,11 +95,26 @@ def _decaying(run: RunReader) -> list[_DecayingGroup]:
     found = []
     for k, (kind, decay, momentum) in enumerate(settings):
         rates = series(run, f"learning_rate/{k}" if k else "learning_rate")[1]
-        if not decay or len(rates) < _READINGS or kind not in ("SGD", *_APART) or not 0 <= momentum < 1:
+        if not decay or len(rates) < _READINGS or kind not in ("SGD", *_APART, *_SCALED) or not 0 <= momentum < 1:
             continue
         rate, longer = float(np.median(rates)), momentum if kind == "SGD" else 0.0
-        found.append(_DecayingGroup(decay, rate, longer, rate * decay / (1 - longer), set(groups[k]) if groups else None))
+        found.append(_DecayingGroup(decay, rate, longer, rate * decay / (1 - longer), set(groups[k]) if groups else None, kind))
     return found
+
+
+def _in_gradient(finding: WeightDecayTooStrong, run: RunReader, group: _DecayingGroup) -> Diagnosis | None:
+    """That a decay in the gradient has drawn the weights together, and nothing is learnt; None where it has not, or the loss is another matter."""
+    shrunk = _shrunk(run, group.names)
+    if group.decay < _STRONG or not shrunk < finding.shrunk or not (held := _held_down(run, True)):
+        return None
+    return Diagnosis(
+        finding.name, 0.75, "Weight decay is too strong",
+        f"The weights have shrunk to {shrunk:.0%} of what they began with, in the middle of all: {group.kind} adds a weight decay of {group.decay:.3g} to the "
+        "gradient, and divides that by its own size, so that the decay pulls as strongly as all that is learnt wherever it is the larger part.",
+        f"norm of the weights at the last reading beside the first: {shrunk:.2f}; weight decay {group.decay:.3g} in {group.kind}'s gradient", (), None, 1,
+        f"Sure that they shrank, likely that the decay did it. {held}", f"Usual in {group.kind} are 0 to 0.0001; AdamW takes a decay of 0.01 off the weights "
+        "themselves.", "health",
+    )
 
 
 def _held_down(run: RunReader, shrunk: bool) -> str:
