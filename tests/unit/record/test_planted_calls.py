@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 import diorama
+from diorama.core.marks import Heatmap, Lines
 from diorama.record.findings import ALARM, Diagnosis
 from diorama.record.look_pace import LookPace
 
@@ -130,3 +131,24 @@ def test_a_decay_in_the_gradient_of_adam_is_the_cause_and_not_the_rate(tmp_path:
         assert "learning_rate_too_high" not in found
         if told:
             assert found["weight_decay_too_strong"].severity == max(one.severity for one in found.values())
+
+
+def test_a_loss_that_takes_probabilities_for_scores_is_drawn_apart_from_the_probe_sets(tmp_path: Path) -> None:
+    """Beside each other the two would look like a training that is worse than its probe set."""
+    (x, y), _, _ = _boxes(1.0)
+    for name, model in (("twice", nn.Sequential(_deep(20, 8), nn.Softmax(1))), ("once", _deep(20, 8))):
+        _trained(tmp_path / name, model, (x, y[:, 0].long()), F.cross_entropy, steps=120)
+        view = diorama.open(tmp_path / name).scene().view("curves")
+        titles = [mark.title for mark in view.marks() if isinstance(mark, Lines)]
+        assert ("Loss on the probe set, which is another one than the training's" in titles) is (name == "twice")
+
+
+def test_outputs_that_are_the_same_for_all_are_no_dead_units() -> None:
+    """A sign of death stands behind units of a ReLU alone; what has none and says the same to all is counted by itself."""
+    model = _deep(6, 3, 4)
+    with torch.no_grad():
+        model[0].bias.copy_(torch.tensor([-1e3, -1e3, -1e3, -1e3]))  # type: ignore[operator, union-attr]
+    view = diorama.Scene(model, torch.randn(20, 6)).view("activations")
+    assert "4 units of the ReLU layers (†) are dead (off for all 20 examples). 3 units of the other layers answer the same to all 20" in view.caption
+    named = {mark.title: mark.column_labels for mark in view.marks() if isinstance(mark, Heatmap)}
+    assert sum("†" in label for labels in named.values() for label in labels) == 4

@@ -25,8 +25,8 @@ class ActivationsView(View):
     """Every unit's response to one input: a map where the layer keeps places, a cell where it does not.
 
     *Meaning* bright is a strong response; where a layer has no ReLU behind it, blue is positive and orange negative.
-    A unit is *off* when it is nowhere above zero for this input, *dead* when it is off for the whole probe set (without
-    a ReLU: when it always says the same).
+    A unit is *off* when it is nowhere above zero for this input, *dead* when it is off for the whole probe set; those
+    without a ReLU, which are never off, are counted where they answer all examples alike.
     *Shapes* one mark a layer: maps, or units as a row of cells, or units by steps for a sequence.
     *Cost* one forward pass of one example; the dead units come in a second picture, after one pass over the probe set.
     *Source* Karpathy 2014; Yosinski et al. 2015.
@@ -78,7 +78,9 @@ class ActivationsView(View):
         dead: bool,
     ) -> Picture:
         behind = responses(scene, layers) if dead else {}
-        never = {one.name: behind[one.name].dead(one.rectified) for one in layers} if dead else {}
+        # What has no ReLU is never off: units of it that say the same to all examples are no dead ones.
+        never = {one.name: behind[one.name].dead(True) for one in layers if one.rectified} if dead else {}
+        alike = sum(int(behind[one.name].dead(False).sum()) for one in layers if not one.rectified) if dead else 0
         marks = [self._mark(scene, one, found[one.name], never.get(one.name)) for one in layers]
         count = sum(int(units.sum()) for units in never.values())
         caption = _words(marks)
@@ -89,6 +91,9 @@ class ActivationsView(View):
                 caption += f"; {count or 'no'} unit{'s' * (count != 1)} of the ReLU layers{f' ({marked})' if marked else ''} "
                 caption += f"{'is' if count == 1 else 'are'} dead (off for all {counted(len(scene.live), 'examples')})"
             caption += "."
+        if alike:
+            caption += f" {counted(alike, 'units')} of {'the other' if any(one.rectified for one in layers) else 'these'} layers "
+            caption += f"answer{'s' * (alike == 1)} the same to all {counted(len(scene.live), 'examples')}."
         caption = caption.replace(".;", ";")
         body = marks[0] if len(marks) == 1 else Group(children=tuple(marks))
         return self.picture(scene, selection, f"Activations of {label}", body, caption, hint="Click one to see what it looks for.", final=dead,

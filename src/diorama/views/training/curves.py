@@ -16,6 +16,7 @@ from ...core.marks import Event, Group, Handle, Lines, Series
 from ...core.picture import Picture, Progress
 from ...core.selection import Selection
 from ...data.text_places import PART
+from ...record.findings.misplaced_softmax import MisplacedSoftmax
 from ...record.reader import enveloped
 from ...run import Run
 from .. import run_series
@@ -73,7 +74,7 @@ class CurvesView(View):
         wanted = {name: None for one in runs for name in run_series.chosen(one.run.series_names, self.show, self.series)}
         if not wanted:
             raise NotApplicable(f"nothing was recorded for {self.show!r}: {run_series.lacking(runs[0].run, self.show)}")
-        found = run_series.charts(wanted, any(one.run.meta.get("doubt") or one.run.meta.get("measure") == PART for one in runs))
+        found = run_series.charts(wanted, any(map(_unlike, (one.run for one in runs))))
         layers = {key.layer for key in selection.all("layer")}
         drawn = {chart: found[chart][:_LINES] for chart in list(found)[:_CHARTS]}
         marks = tuple(self._lines(scene, chart, members, runs, layers) for chart, members in drawn.items())
@@ -139,12 +140,18 @@ class CurvesView(View):
                 which = member.label if member.chart != member.name and not member.name.startswith("probe/") else ""
                 at = f"(at step {steps[end - 1]})" if steps[end - 1] != now else ""
                 told.setdefault(member.chart, []).append(" ".join(filter(None, [which, f"{values[end - 1]:.3g}", member.where, at])))
-        if len(told.get("loss", ())) > 1 and one.run.meta.get("measure"):
+        if len(told.get("loss", ())) > 1 and (one.run.meta.get("measure") or _unlike(one.run)):
             told["loss"].append("which are two measures")
         each = "; ".join(f"{chart.replace('_', ' ')} {', '.join(said)}" for chart, said in told.items())
         said = f"At step {now}: {each}. " if told else ""
         faint = "Strong lines are averages over some steps, faint ones every value. " if self.smooth > 0 else ""
         return f"{said}{faint}{_straight(one.run, members)}".rstrip()
+
+
+def _unlike(run: Run) -> bool:
+    """Whether the probe set's loss is another one than the training's, so that no axis has room for both: of other answers, or the training's takes
+    probabilities for scores, which the probe set's does not."""
+    return bool(run.meta.get("doubt") or run.meta.get("measure") == PART or MisplacedSoftmax()(run))
 
 
 def _straight(run: Run, members: Sequence[RecordedSeries]) -> str:
