@@ -191,7 +191,8 @@ class Prober:
     def _labels(self, scores: Tensor, y: Tensor) -> dict[str, Row]:
         with contextlib.suppress(DioramaError):
             y = y.cpu()
-            known, truth, said = (part.reshape(len(y), -1) for part in (self._reading.known(y), self._reading.truth(y), self._reading.predictions(scores)))
+            parts = self._reading.known(y), self._reading.truth(y), self._reading.predictions(scores)
+            known, truth, said = (part.reshape(len(y), -1) for part in parts)
             if truth.shape != said.shape or truth.shape[1] > _LABELS or not bool(known.any()):
                 return {}
             counts = [(known & part).sum(0) for part in (truth & said, truth & ~said, ~truth & said, ~truth & ~said)]

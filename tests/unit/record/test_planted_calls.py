@@ -1,4 +1,4 @@
-"""Faults that an accuracy, a loss or an update alone hides: labels that are missed, answers far off, a term that drowns another, a decay that is L2."""
+"""Faults that an accuracy, a loss or an update alone hides: labels missed, answers far off, a term that drowns another, a decay that is L2."""
 
 from __future__ import annotations
 
@@ -126,7 +126,8 @@ def test_a_decay_in_the_gradient_of_adam_is_the_cause_and_not_the_rate(tmp_path:
     x = torch.rand(1000, 4, generator=generator) @ torch.randn(4, 30, generator=generator) / 4
     for decay, told in ((0.05, True), (1e-5, False)):
         model = nn.Sequential(_deep(30, 8), nn.ReLU(), _deep(8, 30))
-        found = _trained(tmp_path / str(told), model, (x, x), F.mse_loss, steps=300, optimizer=torch.optim.Adam(model.parameters(), 3e-3, weight_decay=decay))
+        optimizer = torch.optim.Adam(model.parameters(), 3e-3, weight_decay=decay)
+        found = _trained(tmp_path / str(told), model, (x, x), F.mse_loss, steps=300, optimizer=optimizer)
         assert ("weight_decay_too_strong" in found) == told
         assert "learning_rate_too_high" not in found
         if told:

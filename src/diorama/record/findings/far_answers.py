@@ -45,12 +45,14 @@ class FarAnswers(Finding):
         if seen[-_LOOKS:].min() < self.loss * floor or within.min() < self.apart * spread:
             return []
         wild = _lengthening(run)
-        through = f" The recurrent weights {wild[0]} began {wild[1]:.2g} times as large as what keeps a state's size, at every step of a sequence." if (
-            wild) else ""
+        through = ""
+        if wild:
+            through = f" Recurrent weights {wild[0]} began {wild[1]:.2g} times as large as what keeps a state's size, at every step of a sequence."
         return [Diagnosis(
             self.name, 0.8, "The answers lie far outside the true values",
             plain(
-                f"At step {int(steps[-1]):,} the probe loss is {seen[-1]:.3g}, {seen[-1] / floor:.2g} times that of one answer for all ({floor:.3g}); "
+                f"At step {int(steps[-1]):,} the probe loss is {seen[-1]:.3g}, {seen[-1] / floor:.2g} times that of one answer for all "
+                f"({floor:.3g}); "
                 f"the answers of a batch lie {within[-1]:.3g} apart (standard deviation), the true values {spread:.3g}.{through}"
             ),
             plain(f"probe/loss {seen[0]:.4g} \u2192 {seen[-1]:.4g}; batch/within at the last {_READINGS} readings: at least {within.min():.3g}"),

@@ -57,10 +57,14 @@ class MissedLabels(Finding):
         told = f" Never found: {', '.join(never[:4])}{f' and {len(never) - 4} more' if len(never) > 4 else ''}." if never else ""
         return [Diagnosis(
             self.name, 0.4 if learns else 0.55, "Most labels are missed",
-            f"At step {int(steps[-1]):,} {int(found)} of the probe set's {counted(int(there), 'labels')} are found, {int(lost)} missed, {int(wrong)} said "
-            f"where they are not. That {(found + left) / all_:.1%} of the answers are right says little: labels are there in {there / all_:.1%} of the cases, so "
+            f"At step {int(steps[-1]):,} {int(found)} of the probe set's {counted(int(there), 'labels')} are found, {int(lost)} "
+            f"missed, {int(wrong)} said "
+            f"where they are not. That {(found + left) / all_:.1%} of the answers are right says little: labels are there in "
+            f"{there / all_:.1%} of the cases, so "
             f"that to give none is right in {1 - there / all_:.1%}.{told}",
-            f"classes/labels at step {int(steps[-1]):,}: found {int(found)}, missed {int(lost)}", (f"class:{int(counts[:, 1].argmax())}",), None, int(steps[-1]), "It still learns: they may yet be found." if learns else
+            f"classes/labels at step {int(steps[-1]):,}: found {int(found)}, missed {int(lost)}",
+            (f"class:{int(counts[:, 1].argmax())}",), None, int(steps[-1]),
+            "It still learns: they may yet be found." if learns else
             "Sure of the counts; nothing is wrong where only the order of the chances is used, or another bound than one half.",
             "Give labels that are there more weight (pos_weight of BCEWithLogitsLoss), draw their examples more often, or set a lower bound a label.",
             "confusion",

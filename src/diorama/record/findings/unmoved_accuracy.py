@@ -52,11 +52,14 @@ class UnmovedAccuracy(Finding):
         chance = f", and one answer for all would have {np.mean(most):.0%}" if len(most) else ""
         return [Diagnosis(
             self.name, 0.6, "The loss falls, but the accuracy does not rise",
-            f"The loss fell from {began:.3g} to {now:.3g}, while \u201c{name}\u201d was {first:.0%} in the beginning and is {level:.0%} now{chance}. What fell is "
+            f"The loss fell from {began:.3g} to {now:.3g}, while \u201c{name}\u201d was {first:.0%} in the beginning and is "
+            f"{level:.0%} now{chance}. What fell is "
             "another part of the loss than the one that the accuracy goes with.",
-            f"median loss of the first and last twentieth: {began:.4g}, {now:.4g}; {name}, mean of the first and last fifth: {first:.3f}, {level:.3f}",
+            f"median loss of the first and last twentieth: {began:.4g}, {now:.4g}; {name}, mean of the first and last fifth: "
+            f"{first:.3f}, {level:.3f}",
             (), None, 1, "Sure that the two do not go together; likely that one term of the loss is larger than the others by far.",
-            "Compare the terms of the loss with each other, and bring them to one size: scale the targets (pixels to 0 to 1), or give each term a weight.",
+            "Compare the terms of the loss with each other, and bring them to one size: scale the targets (pixels to 0 to 1), or "
+            "give each term a weight.",
             "curves",
         )]
 

@@ -46,7 +46,8 @@ class WeightDecayTooStrong(Finding):
 
     *Meaning* rate × decay of one group of parameters is the share that goes at a step; its inverse is about how many steps a weight remembers. It is
     known of SGD and of AdamW. Adam and its kin without the W add the decay to the gradient, which they divide by its own size: where the decay is the
-    larger part a weight goes to nothing by about a rate at each step, which its size alone tells. It is an alarm only where the training's own answers are held down: right ones that are far from sure, or weights that
+    larger part a weight goes to nothing by about a rate at each step, which its size alone tells. It is an alarm
+    only where the training's own answers are held down: right ones that are far from sure, or weights that
     have shrunk and answers no better than one for all. What is worse for the probe set alone is none: there decay may be what helps.
     """
 
@@ -109,10 +110,13 @@ def _in_gradient(finding: WeightDecayTooStrong, run: RunReader, group: _Decaying
         return None
     return Diagnosis(
         finding.name, 0.75, "Weight decay is too strong",
-        f"The weights have shrunk to {shrunk:.0%} of what they began with, in the middle of all: {group.kind} adds a weight decay of {group.decay:.3g} to the "
+        f"The weights have shrunk to {shrunk:.0%} of what they began with, in the middle of all: {group.kind} adds a weight "
+        f"decay of {group.decay:.3g} to the "
         "gradient, and divides that by its own size, so that the decay pulls as strongly as all that is learnt wherever it is the larger part.",
-        f"norm of the weights at the last reading beside the first: {shrunk:.2f}; weight decay {group.decay:.3g} in {group.kind}'s gradient", (), None, 1,
-        f"Sure that they shrank, likely that the decay did it. {held}", f"Usual in {group.kind} are 0 to 0.0001; AdamW takes a decay of 0.01 off the weights "
+        f"norm of the weights at the last reading beside the first: {shrunk:.2f}; weight decay {group.decay:.3g} in {group.kind}'s gradient",
+        (), None, 1,
+        f"Sure that they shrank, likely that the decay did it. {held}",
+        f"Usual in {group.kind} are 0 to 0.0001; AdamW takes a decay of 0.01 off the weights "
         "themselves.", "health",
     )
 

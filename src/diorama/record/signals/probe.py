@@ -30,8 +30,8 @@ class ProbeSignal(Signal):
         return self.every or every or FIRST
 
     def __call__(self, step: Step) -> Values:
-        """``probe/loss``, ``probe/accuracy``, ``activations/<layer>/probe``, ``examples/<what>`` and, of pixels and of several labels, ``classes/<what>``; of a layer that
-        trains compiled also what the signal ``activations`` tells of others, where that is recorded."""
+        """``probe/loss``, ``probe/accuracy``, ``activations/<layer>/probe``, ``examples/<what>`` and, of pixels and of several labels,
+        ``classes/<what>``; of a layer that trains compiled also what the signal ``activations`` tells of others, where that is recorded."""
         if step.probe is None:
             return {}
         found: dict[str, object] = {}

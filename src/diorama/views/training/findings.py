@@ -137,8 +137,9 @@ def _label(command: str, values: Mapping[str, Any]) -> str:
 def _marked(run: Run) -> int:
     """How many layers Health marks at the last step: where there is one, nobody says that all is well."""
     health = layer_health.looked_at(run, run.last_step)
-    bad = {own_module(layer_health.key_of(layer)) for row, layer in enumerate(health.layers) if health.severity(row) > 0} if health is not None else ()
-    return len(bad)
+    if health is None:
+        return 0
+    return len({own_module(layer_health.key_of(layer)) for row, layer in enumerate(health.layers) if health.severity(row) > 0})
 
 
 def _calm(last_step: int, lacks: Sequence[UnjudgedFinding], ended: bool, marked: int = 0) -> Number:
