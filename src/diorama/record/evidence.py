@@ -301,6 +301,7 @@ PARTS: dict[str, PartOfTraining] = {
     "pictures": PartOfTraining(_seen("batch/rows"), "it is shown no pictures"),
     "rectified": PartOfTraining(_read("dead"), "no layer has a rectifier"),
     "texts": PartOfTraining(_texts, "it reads no texts"),
+    "several labels": PartOfTraining(_task("multi_label"), "it tells no several labels an example"),
     "scaler": PartOfTraining(lambda run: run.has_series("loss_scale"), "no gradient scaler is known: watch(state=[scaler])"),
 }
 """What a finding may be about that not every training has."""

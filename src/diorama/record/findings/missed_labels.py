@@ -34,7 +34,7 @@ class MissedLabels(Finding):
 
     steady = True
     rests = ("classes/labels", "loss:steps")
-    about = "classes"
+    about = "several labels"
     missed: float = knob(0.7, "The share of the labels that are there that is missed, at least, chance counted in.", low=0.3, high=1.0)
     steps: int = knob(300, "Steps that a run must have for this to be told.", low=10)
 

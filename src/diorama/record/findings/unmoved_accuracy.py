@@ -34,7 +34,7 @@ class UnmovedAccuracy(Finding):
     steady = True
     rests = ("loss:steps",)
     fallen: float = knob(10.0, "How many times lower the loss is than in the beginning, at least.", low=2.0, log=True)
-    steps: int = knob(300, "Steps that a run must have for this to be told.", low=10)
+    steps: int = knob(200, "Steps that a run must have for this to be told.", low=10)
 
     def __call__(self, run: RunReader) -> list[Diagnosis]:
         """One finding for all accuracies."""
