@@ -17,7 +17,7 @@ import torch
 from training import advance, batch, network
 
 import diorama.record
-from diorama.record.recorder import watch
+from diorama.record.recorder import Recorder, watch
 
 ROOT = os.path.dirname(diorama.record.__file__)
 Site = tuple[CodeType, int, str]
@@ -54,7 +54,8 @@ class _Sites:
     def _spared(frame: FrameType, caller: FrameType) -> bool:
         # A call from outside into the recorder is not one of its call sites; closing and warning are the program's end. The model's own
         # call, which goes on from where the batch is noted, is none of the recorder's either.
-        if frame.f_code.co_name == "_call_impl":
+        # Nor is the whole step, which the loop calls by way of the short one.
+        if frame.f_code.co_name == "_call_impl" or (frame.f_code is Recorder.step.__code__ and caller.f_code.co_name == "step"):
             return True
         return frame.f_code.co_name in ("<module>", "<genexpr>") or caller.f_code.co_name == "<module>"
 

@@ -151,7 +151,11 @@ class Observer:
                     left[1] = marks_of(*bad.pair)
             except Exception as error:
                 self._report(error)
-            return self._pre(each, args, kwargs)
+            try:
+                return self._pre(each, args, kwargs)
+            except Exception as error:  # as it is entered
+                self._report(error)
+                return None
 
         def after(each: Optimizer, args: Any, kwargs: Any) -> None:
             try:
@@ -163,7 +167,10 @@ class Observer:
                     return
             except Exception as error:
                 self._report(error)
-            self._post(each, args, kwargs)
+            try:
+                self._post(each, args, kwargs)
+            except Exception as error:
+                self._report(error)
 
         return before, after
 

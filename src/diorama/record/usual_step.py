@@ -57,9 +57,13 @@ def usual_step(recorder: Recorder, lines: StepLines, otherwise: Callable[..., No
         except Exception:  # noqa: BLE001, S110 - what is odd is met again, and told, in the whole step
             pass
         otherwise(recorder, **scalars)
-        told, names, room = tuple(scalars), lines.names(tuple(scalars)), min(MANY, LIMIT - len(group))
-        if names is None or any(isinstance(value, Tensor) and (value.ndim or not value.is_cpu) for value in scalars.values()):
-            told = None
+        told = None
+        try:
+            names, room = lines.names(tuple(scalars)), min(MANY, LIMIT - len(group))
+            if names is not None and not any(isinstance(value, Tensor) and (value.ndim or not value.is_cpu) for value in scalars.values()):
+                told = tuple(scalars)
+        except Exception:  # noqa: BLE001, S110 - then the next step is a whole one, too
+            pass
 
     return step
 

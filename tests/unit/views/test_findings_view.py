@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from pathlib import Path
 from typing import ClassVar
 
@@ -126,8 +128,8 @@ def test_a_finding_that_fails_takes_no_other_with_it(run: Run, only: list[Diagno
 
 @pytest.mark.parametrize("view", ["findings", "health"])
 def test_the_record_is_read_once_and_anew_for_each_picture(run: Run, view: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What judges a training and what says which faults could not be looked for read one moment of it, once; the next picture reads it again,
-    as a training goes on."""
+    """What judges a training and what says which faults could not be looked for read one moment of it, once; the next picture reads it again
+    where something was written meanwhile, as a training goes on."""
     reads, read = [], Run.every_series
 
     def counted(self: Run) -> object:
@@ -138,3 +140,7 @@ def test_the_record_is_read_once_and_anew_for_each_picture(run: Run, view: str, 
     for pictures in (1, 2):
         run.scene().view(view)
         assert len(reads) == pictures
+        run.scene().view(view)
+        assert len(reads) == pictures  # nothing was written
+        with contextlib.closing(sqlite3.connect(run.path / "run.db")) as other, other:
+            other.execute("update meta set value = value || ' '")
