@@ -100,3 +100,22 @@ def test_what_an_optimizer_holds_is_looked_up_in_time_that_does_not_grow_with_th
         assert found[0]["joined"] is False
         assert found[0]["elsewhere"][0]["of"] == [*weights]
     assert calls[200] < 5 * calls[50]
+
+
+def test_a_step_that_was_taken_before_tells_the_rate_of_the_optimizer_that_steps_now(tmp_path: Path) -> None:
+    """A loop may hold ``step`` itself; another optimizer's rate is recorded all the same."""
+    model = nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), 0.5)
+    recorder = watch(model, tmp_path / "run", optimizer=optimizer, every=1000, snapshots=1000)
+    for k in range(60):
+        if k == 10:
+            assert "step" in vars(recorder)
+            held = recorder.step
+        if k == 30:
+            optimizer = torch.optim.SGD(model.parameters(), 0.25)
+            recorder.changed(optimizer=optimizer)
+        optimizer.step()
+        (recorder.step if k < 10 else held)(loss=float(k))
+    recorder.close()
+    steps, values = open_run(tmp_path / "run").series("learning_rate")
+    assert values[steps > 0].tolist() == [0.5] * 30 + [0.25] * 30
