@@ -214,3 +214,23 @@ def test_an_annotation_stands_under_the_phrase_and_beside_the_matches() -> None:
     for wrong, says in ((lambda tokens: [1], "told of 1"), (lambda tokens: 1 / 0, "ZeroDivisionError")):
         with pytest.raises(UsageError, match=says):
             _scene(kinds=wrong).view("matches", layer="act")
+
+
+def test_a_phrase_that_nobody_chose_is_a_word_at_which_cells_are_on() -> None:
+    """From the middle on, then from the beginning; where too few are on at each, the word of most; where there is no word, the token there."""
+    tokens = list("one two three four five")
+    asked = {"one": 9, "two": 7, "three": 2, "four": 4, "five": 6}
+
+    def on(start: int, stop: int) -> int:
+        return asked["".join(tokens[start:stop])]
+
+    def word() -> str:
+        start, stop = shown._word(tokens, on)
+        return "".join(tokens[start:stop])
+
+    assert word() == "five"
+    asked["five"] = 0
+    assert word() == "one"
+    asked["one"], asked["two"] = 1, 3
+    assert word() == "four"
+    assert shown._word(list("a b c d"), on) == (3, 4)

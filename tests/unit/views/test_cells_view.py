@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import diorama
 from diorama.core.errors import NotApplicable, UsageError
-from diorama.core.marks import Table, Text
+from diorama.core.marks import Group, Table, Text
 from diorama.core.picture import Picture
 from diorama.derive.derivations import properties as deriving
 from diorama.derive.texts import MUSIC, PROPERTIES, pattern, properties
@@ -94,6 +94,9 @@ def test_the_cell_that_counts_the_indentation_is_found_by_itself() -> None:
     scene = Scene(_Indented(), text, text.roll(-1, 1), inputs=diorama.Tokens(vocabulary=letters))
     picture = scene.view("cells", property="indentation")
     assert picture.title == "Cell 5 of rnn.l0"
+    # The ranked cells stand beside the text where there is room, so that a low panel shows them.
+    both = _mark(picture, Group)
+    assert (both.direction, [type(child) for child in both.children]) == ("row", [Text, Table])
     assert picture.checks[0].value > 0.95
     assert picture.checks[0].good
     found, said = (scene.derive("properties", layer="rnn.l0", **told).value for told in ({}, {"state": "output"}))

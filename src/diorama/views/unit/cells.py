@@ -221,7 +221,7 @@ class CellsView(View):
             what = "any property" if self.property == "any" else f"“{self.pattern if self.property == PATTERN else self.property}”"
             note += ("; " if note else "") + f"no cell is offered: {what} does not come and go in those texts by which cells are ranked"
         return self.picture(
-            scene, selection, f"Cell {cell} of {spoken(layer.name)}", Group(children=tuple(marks)), words, checks=checks,
+            scene, selection, f"Cell {cell} of {spoken(layer.name)}", Group(children=tuple(marks), direction="row"), words, checks=checks,
             note=note, final=offered is not None, idle=_unfit(texts.kind(scene, read), found),
         )
 

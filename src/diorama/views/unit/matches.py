@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -58,7 +58,7 @@ class MatchesView(View):
 
     layer: str | None = knob(None, "The layer; the chosen one, or the last recurrent one, when left open.", kind="layer")
     span: str | None = knob(
-        None, "The phrase, from its first token to behind its last; the chosen tokens, or a word, when left open.", kind="span", main=True
+        None, "The phrase, from its first token to behind its last; the chosen tokens, or a word at which some cells are on, when left open.", kind="span", main=True
     )
     threshold: float = knob(THRESHOLD, "From which share of the layer’s scale on a cell is on; 200 steps.", low=0.0, high=1.0, main=True)
     sharp: bool = knob(False, "Choose only cells that are off just before the phrase and just behind it.")
@@ -80,8 +80,11 @@ class MatchesView(View):
             if not stage.final:
                 yield stage.progress
         scale, levels = float(stage.value["scale"]), stage.value["levels"]
-        start, stop = seen.span
-        cells = chosen(levels_of(seen.values, scale), start, stop, self.threshold, self.sharp)
+        own = levels_of(seen.values, scale)
+        if seen.span is None:
+            seen = dataclasses.replace(seen, span=_word(seen.tokens, lambda start, stop: len(chosen(own, start, stop, self.threshold, self.sharp))))
+        start, stop = seen.place
+        cells = chosen(own, start, stop, self.threshold, self.sharp)
         if seen.example is None:
             found: Any = PhraseSearch(levels, cells, self.threshold, stop - start, self.limit).found()
         else:
@@ -105,13 +108,13 @@ class MatchesView(View):
         if len(tokens) != values.shape[1]:
             raise UsageError(f"{layer} answers at {values.shape[1]} places, and the text has {len(tokens)} tokens; choose another layer")
         places = [place for key in selection.all("token") for place in key.numbers if place < len(tokens)]
-        span = (min(places), max(places) + 1) if places else _word(tokens)
+        span = (min(places), max(places) + 1) if places else None
         if self.span is not None:
             span = bounds(self.span, len(tokens))
         return SeenPhrase(layer, current.label, current.index, tokens, values, span)
 
     def _drawn(self, scene: Scene, selection: Selection, seen: SeenPhrase, cells: Any, scale: float, found: Any) -> Picture:
-        start, stop = seen.span
+        start, stop = seen.place
         first = min(max(0, (start + stop - self.around) // 2), max(0, len(seen.tokens) - self.around))
         last = min(len(seen.tokens), max(stop, first + self.around))
         first = min(first, start)
@@ -150,7 +153,7 @@ class MatchesView(View):
         """The threshold at which some more cells are on; 0 where enough are, or none is."""
         if len(cells) >= FEW or self.sharp:
             return 0.0
-        found = reached(levels_of(seen.values, scale), *seen.span, FEW)
+        found = reached(levels_of(seen.values, scale), *seen.place, FEW)
         return found if found < self.threshold else 0.0
 
 
@@ -164,21 +167,41 @@ class SeenPhrase:
     tokens: list[str]
     values: NDArray[np.float64]
     """(cells, tokens)."""
-    span: tuple[int, int]
+    span: tuple[int, int] | None
+    """None where nobody chose one."""
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """The phrase, once there is one."""
+        if self.span is None:
+            raise UsageError("no phrase was chosen")
+        return self.span
 
 
-def _word(tokens: list[str]) -> tuple[int, int]:
-    """The first word from the middle of a text on, or the token there; what fills it up is none of the text."""
+def _word(tokens: list[str], on: Callable[[int, int], int]) -> tuple[int, int]:
+    """The first word from the middle of a text on through which some cells are ``on``, else the one with most, or the token there.
+
+    What fills a text up is none of it.
+    """
     own = [k for k, token in enumerate(tokens) if not pads(token)] or list(range(len(tokens)))
     middle = (own[0] + own[-1] + 1) // 2
-    for start in range(middle, own[-1] + 1):
+    words = [word for begin, end in ((middle, own[-1] + 1), (own[0], middle)) for word in _words(tokens, begin, end)]
+    counts = [on(*word) for word in words]
+    enough = next((word for word, count in zip(words, counts, strict=True) if count >= FEW), None)
+    if enough is not None:
+        return enough
+    return words[counts.index(max(counts))] if words else (middle, middle + 1)
+
+
+def _words(tokens: list[str], begin: int, end: int) -> Iterator[tuple[int, int]]:
+    """The words of more than two letters that begin in a part of a text."""
+    for start in range(begin, end):
         if tokens[start].isalpha() and (not start or not tokens[start - 1].isalpha()):
             stop = start
             while stop < len(tokens) and tokens[stop].isalpha() and texts.single(tokens[start : stop + 1]):
                 stop += 1
             if stop - start > 2:
-                return start, stop
-    return middle, middle + 1
+                yield start, stop
 
 
 def _places(start: int, stop: int) -> str:
@@ -200,7 +223,7 @@ def _lines(seen: SeenPhrase, cells: Any, level: float, part: tuple[int, int], *,
     """
     first, last = part
     x = np.arange(first, last, dtype=float)
-    strong = sorted(cells.tolist(), key=lambda cell: -float(np.nan_to_num(seen.values[cell, seen.span[0] : seen.span[1]]).mean()))[:COLOURED]
+    strong = sorted(cells.tolist(), key=lambda cell: -float(np.nan_to_num(seen.values[cell, seen.place[0] : seen.place[1]]).mean()))[:COLOURED]
     others = [cell for cell in range(len(seen.values)) if cell not in set(cells.tolist())][:FAINT]
     # The others are the ground behind the threshold, and bear its name and colour: forty names would hide the chosen ones.
     series = [Series(name="threshold", x=x, y=seen.values[cell, first:last], faint=True, colour=8) for cell in others]
@@ -210,7 +233,7 @@ def _lines(seen: SeenPhrase, cells: Any, level: float, part: tuple[int, int], *,
     return Lines(
         series=tuple(series), x_title="token", x_kind="number", y_title="value", title=title, height=200,
         x_key="token",
-        handle=Handle(knob="span", kind="range", low=float(first), high=float(last), value=f"{seen.span[0]}:{seen.span[1]}") if typed else None,
+        handle=Handle(knob="span", kind="range", low=float(first), high=float(last), value=f"{seen.place[0]}:{seen.place[1]}") if typed else None,
     )
 
 
