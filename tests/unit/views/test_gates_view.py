@@ -74,3 +74,19 @@ def test_what_is_typed_is_looked_at_and_long_texts_are_cut() -> None:
     assert typed.note == "places 4 to 7 of 12"
     with pytest.raises(UsageError, match="cells 0 to 5"):
         scene.view("gates", cell=6)
+
+
+def test_the_cell_that_is_shown_by_itself_is_the_one_whose_colour_moves_most() -> None:
+    """A memory that runs off to one side moves furthest, and its text is of one colour: another cell is shown."""
+    scene = _scene(nn.LSTM)
+    with torch.no_grad():
+        for weight, gates in ((scene.model.rnn.bias_ih_l0, (8.0, 8.0, 8.0)), (scene.model.rnn.bias_hh_l0, (0.0, 0.0, 0.0))):
+            size = len(weight) // 4
+            # Input gate, forget gate and candidate of cell 4 are wide open: it counts the places.
+            for part, value in enumerate(gates):
+                weight[part * size + 4] = value
+    picture = scene.view("gates", layer="rnn.l0", example=1, saturation=False)
+    c = scene.derive("gates", layer="rnn.l0", example=1).value["c"]
+    assert c.std(0).argmax() == 4
+    assert f"cell {np.tanh(c).std(0).argmax()} of" in picture.title
+    assert np.tanh(c).std(0).argmax() != 4

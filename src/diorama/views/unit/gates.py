@@ -61,7 +61,7 @@ class GatesView(View):
 
     layer: str | None = knob(None, "The recurrent layer; the first, or the chosen one, when left open.", kind="layer", main=True)
     cell: int | None = knob(
-        None, "The cell; the chosen one, or the one that moves most (of a long text: over the places shown), when left open.", kind="integer",
+        None, "The cell; the chosen one, or the one whose colour moves most (of a long text: over the places shown), when left open.", kind="integer",
         low=0, main=True,
     )
     moment: float | None = knob(
@@ -158,8 +158,9 @@ class GatesView(View):
     def _cell(self, asked: int | None, layer: Layer, values: dict[str, Floats]) -> int:
         wide = values[next(iter(values))].shape[1]
         if asked is None:
-            moves = np.nan_to_num(values.get("c", values["h"])).std(0)
-            return int(moves.argmax())
+            # As the text is coloured: a memory that runs off to one side moves far, and tells nothing from nothing.
+            kept = np.tanh(values["c"]) if "c" in values else values["h"]
+            return int(np.nan_to_num(kept).std(0).argmax())
         if asked >= wide:
             raise UsageError(f"{layer.name} has cells 0 to {wide - 1}, got {asked}")
         return asked
