@@ -135,6 +135,8 @@ def _table(value: Sequence[Record]) -> Table:
         return Column(name=_NAMES.get(name, name), kind="text", texts=texts, note=note)
 
     begins, names = _parted([one["layer"] for one in value])
+    nothing = tuple(str(one["nothing"]) for one in value)
+    idle = (Column(name="does nothing", kind="text", texts=nothing),) if any(nothing) else ()
     return Table(
         columns=(
             Column(name="layer", kind="text", texts=names, note=f"All names begin with {begins}" if begins else ""),
@@ -143,7 +145,7 @@ def _table(value: Sequence[Record]) -> Table:
             numbers("rank", "How many it may have; 0 where it is not of low rank."),
             numbers("gradient", "Norm of the gradient of the mean loss by its parameters."),
             numbers("parameters"),
-            Column(name="does nothing", kind="text", texts=tuple(one["nothing"] for one in value)),
+            *idle,
         ),
         row_keys=tuple(layer_key(one["layer"]) for one in value), flagged=np.array([bool(one["nothing"]) for one in value]),
         title="Adapters",
@@ -168,7 +170,7 @@ def _compared(scene: Scene, selection: Selection, chosen: tuple[Adapter, ...]) -
         raise NotApplicable(f"these adapters cannot be switched off ({type(error).__name__}); choose one with off=") from error
     current = scene.current(selection)
     pair = [asked(scene, current.x), asked(other, current.x)]
-    found: dict[str, Any] = {"label": current.label}
+    found: dict[str, Any] = {}
     mine, theirs = scene.answers(), other.answers()
     differ = turned(scene, theirs)
     if differ is not None:
@@ -177,11 +179,11 @@ def _compared(scene: Scene, selection: Selection, chosen: tuple[Adapter, ...]) -
     marks: list[Node] = []
     for scores, title in zip(pair, ("with the adapters", "switched off"), strict=True):
         drawn = answers.drawn(scene, scores, horizontal=True)
-        marks.append(Group(children=(drawn,), direction="column", title=title))
+        marks.append(Group(children=(drawn,), direction="column", title=f"{current.label.capitalize()}, {title}"))
     losses = np.array(found["losses"])
     if np.isfinite(losses).all():
         marks.append(Bars(
-            values=losses, labels=("with the adapters", "switched off"), limits=magnitude(losses, 0.0), title="Mean loss of the live examples",
+            values=losses, labels=("with", "without"), limits=magnitude(losses, 0.0), title="Mean loss of the live examples",
         ))
     found["marks"] = Group(children=tuple(marks), direction="row")
     return found
