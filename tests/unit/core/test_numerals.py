@@ -25,6 +25,7 @@ def test_numbers_are_said_plainly() -> None:
     assert plain("loss nan on the batch, margin -inf; rises by inf.") == "loss NaN on the batch, margin −∞; rises by ∞."
     assert plain("reaches -0.00. \u22120 of 3, \u22120.004, banana, “nan”, nan") == "reaches 0.00. 0 of 3, \u22120.004, banana, “nan”, nan"
     assert percent(1.234) == "120 %"
+    assert [percent(share) for share in (1, 0.996, 0.99996, 0.994, -0.996)] == ["100 %", "99.6 %", "99.996 %", "99 %", "\u221299.6 %"]
     assert percent(7.84e-10) == "less than 0.01 %"
 
 
