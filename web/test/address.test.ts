@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { keyText, kindOf, parseKey, parseSelection, sayKey, selectionText } from "../src/page/address.ts";
+import { chips, keyText, kindOf, parseKey, parseSelection, sayKey, selectionText } from "../src/page/address.ts";
 import { birthsAt, followed, FollowedSelection, type Births } from "../src/page/births.ts";
 
 const KEYS = [
@@ -44,4 +44,12 @@ test("keys follow their units to where they lie at another step, and are nowhere
   assert.equal(kept.turn({ a: ["unit:bn/4", "unit:bn/7"], b: ["unit:bn/0"] }, grown, true), null);
   assert.deepEqual(kept.turn({ a: ["unit:bn/4", "unit:bn/7"], b: ["unit:bn/0"] }, first, false), { a: ["unit:bn/5"], b: ["unit:bn/0"] });
   assert.deepEqual(kept.turn({ a: ["unit:bn/5"], b: ["unit:bn/0"] }, grown, false), { a: ["unit:bn/7", "unit:bn/4"], b: ["unit:bn/0"] });
+});
+
+test("many of a kind are let go together", () => {
+  const some = ["example:3", "unit:conv/1", "example:5-9"];
+  assert.deepEqual(chips(some, 2).map((chip) => chip.text), ["example 3", "example 5 to 9", "unit 1 of conv"]);
+  const many = chips([...some, "example:20", "class:1"], 2);
+  assert.deepEqual(many.map((chip) => chip.text), ["7 examples", "unit 1 of conv", "class 1"]);
+  assert.deepEqual(many[0]!.keys, ["example:3", "example:5-9", "example:20"]);
 });

@@ -134,6 +134,27 @@ export function sayKey(key: string): string {
   return `${parsed.kind} ${parsed.index.join(" to ")}`;
 }
 
+/** What is let go together, and what it is called: "example 3", or "72 examples" where more than `few` keys of a kind are chosen. */
+export interface Chip {
+  keys: string[];
+  text: string;
+}
+
+export function chips(keys: readonly string[], few: number): Chip[] {
+  const kinds = new Map<string, string[]>();
+  for (const key of keys) kinds.set(kindOf(key), [...(kinds.get(kindOf(key)) ?? []), key]);
+  return [...kinds].flatMap(([kind, own]): Chip[] =>
+    own.length > few ? [{ keys: own, text: `${own.reduce((total, key) => total + members(key), 0)} ${kind === "class" ? "classes" : `${kind}s`}` }]
+      : own.map((key) => ({ keys: [key], text: sayKey(key) })),
+  );
+}
+
+/** How many things a key names: a stretch of examples names all in it. */
+function members(key: string): number {
+  const parsed = parseKey(key);
+  return parsed && NUMBERED.includes(parsed.kind) && parsed.index.length === 2 ? parsed.index[1]! - parsed.index[0]! + 1 : 1;
+}
+
 /** What the user has chosen: set A, and set B where a view compares. */
 export interface Selection {
   a: string[];
