@@ -242,6 +242,17 @@ def test_colours_tell_what_is_said(colour: str) -> None:
     assert {"class": "true class", "prediction": "answer"}.get(colour, colour) in picture.caption
 
 
+def test_what_has_no_classes_is_coloured_by_its_loss() -> None:
+    """Of a reconstruction nothing names a class: the loss of each example colours, and that is said."""
+    torch.manual_seed(0)
+    x = torch.randn(30, 6, generator=torch.Generator().manual_seed(1))
+    net = nn.Sequential(nn.Linear(6, 2), nn.Tanh(), nn.Linear(2, 6))
+    picture = Scene(net, x, x, task="reconstruction").view("projection", layer="0")
+    (found,) = _maps(picture)
+    np.testing.assert_allclose(np.asarray(found.values), ((net(x) - x) ** 2).mean(1).detach().numpy(), rtol=1e-5)
+    assert "Colours tell the loss, as the examples have no classes." in picture.caption
+
+
 def test_numbers_and_columns_colour_too() -> None:
     """Without classes the true value colours; a column of the table does where it is asked for, and an unknown one names the others."""
     x = torch.randn(30, 3, generator=torch.Generator().manual_seed(1))

@@ -133,7 +133,11 @@ def _coloured(
     if y is not None and colour != "prediction" and y.numel() == len(y) and not y.is_complex():
         values = y.reshape(len(y)).double().numpy()
         return values, magnitude(values, float(np.nanmin(values))), (), "Colours tell the true value.", note
-    return np.zeros(len(scene.live)), None, ("examples",), "", note or f"{sections.classless(scene).capitalize()}, so all have one colour."
+    classless = sections.classless(scene)
+    if (losses := answers.losses) is not None and losses.ndim == 1 and len(losses) == len(scene.live) and bool(losses.isfinite().any()):
+        values = losses.double().numpy()
+        return values, magnitude(values), (), f"Colours tell the loss, as {classless}.", note
+    return np.zeros(len(scene.live)), None, ("examples",), "", note or f"{classless.capitalize()}, so all have one colour."
 
 
 def _ends(scene: Scene) -> tuple[NDArray[np.float64], Limits | None, tuple[str, ...]] | None:
