@@ -57,3 +57,13 @@ test("what was reached is not thrown back: a map on the way is shown where it is
   assert.ok(!thrownBack(shown, map(300, 29), false)); // the slider was drawn back
   assert.ok(thrownBack(map(540, 400), map(560, 29), true));
 });
+
+test("at the live end a whole picture stands until the next one is whole, but where that one's parts come one by one", () => {
+  const network = (final: boolean): Picture => picture(group([part("", "network")]), final);
+  assert.ok(thrownBack(network(true), network(false), true));
+  assert.ok(!thrownBack(network(true), network(true), true));
+  assert.ok(!thrownBack(network(false), network(false), true)); // nothing whole is on show yet
+  assert.ok(!thrownBack(network(true), network(false), false)); // another step was asked for
+  const maps = picture(group([part("gradient"), part("lrp")]));
+  assert.ok(!thrownBack(maps, picture(group([part("gradient")]), false), true));
+});

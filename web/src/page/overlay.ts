@@ -17,11 +17,14 @@ export function overlaid(whole: Picture, next: Picture): Overlaid | null {
 
 /**
  * Whether a picture on the way would only throw back what is on show: its points stand where those of the same map stood at an earlier step,
- * or, where the `same` was asked, stand already.
+ * or, where the `same` was asked, stand already. Or what is on show is a whole answer to the `same` question, which is asked again at the
+ * live end, and the first of a new one would take its place: boxes without their lines would come and go.
  */
 export function thrownBack(shown: Picture, next: Picture, same: boolean): boolean {
   const [before, after] = [shown.places, next.places];
-  if (next.final || !before || !after || before.of !== after.of) return false;
+  if (next.final) return false;
+  if (!after) return same && shown.final && overlaid(shown, next) === null;
+  if (!before || before.of !== after.of) return false;
   if ((next.step ?? 0) < (shown.step ?? 0)) return false; // the slider was drawn back
   return after.step < before.step || (same && after.step === before.step);
 }
