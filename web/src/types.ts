@@ -51,6 +51,7 @@ export interface Handle {
   readonly low: number;
   readonly high: number;
   readonly value: string;
+  readonly whole: boolean;
 }
 
 /** The range that a colour scale spans, its kind, and how many values it cannot show. */
@@ -569,7 +570,8 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
   "defaults": {
    "low": 0.0,
    "high": 1.0,
-   "value": ""
+   "value": "",
+   "whole": false
   },
   "nested": {}
  },

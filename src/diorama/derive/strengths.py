@@ -61,8 +61,16 @@ def beyond(scene: Scene, layers: Sequence[str], pairs: Sequence[Mapping[str, Any
 
 
 def _reaches(scene: Scene, source: str, target: str) -> bool:
-    ends = [layer_key(own.path if (own := scene.layers[name]).part else own.name) for name in (source, target)]
-    return scene.graph.reaches(*ends)
+    earlier, later = scene.layers[source], scene.layers[target]
+    if earlier.part and later.part and earlier.path == later.path:
+        # In one recurrent module the ways back and forth stand side by side: what is made comes to the next ones behind alone.
+        return _level(earlier.part) < _level(later.part)
+    return scene.graph.reaches(*(layer_key(own.path if own.part else own.name) for own in (earlier, later)))
+
+
+def _level(part: str) -> int:
+    """How deep in its recurrent module a part lies: 1 for ``l1`` and ``l1.reverse``."""
+    return int(part.partition(".")[0].removeprefix("l"))
 
 
 def unfollowed(scene: Scene, layers: Sequence[str]) -> list[tuple[str, str]]:

@@ -118,6 +118,19 @@ class _Sorted(_Branches):
         return found
 
 
+@pytest.mark.parametrize("layers", [1, 2])
+def test_the_ways_back_and_forth_stand_side_by_side(layers: int) -> None:
+    """No line runs from a recurrent layer that reads forward to the one that reads the same backward, and the note says so."""
+    torch.manual_seed(0)
+    picture = _scene(_Branches("GRU", "ways", layers)).view("clusters", inside="rnn")
+    network = _network(picture)
+    boxes = [vertex.keys[0].rpartition("/")[0] if vertex.keys else "" for vertex in network.vertices]
+    joined = {(boxes[source], boxes[target]) for source, target in network.links.tolist()}
+    assert not joined & {(f"unit:rnn.l{k}", f"unit:rnn.l{k}.reverse") for k in range(layers)}
+    assert all(f"nothing that rnn.l{k} makes comes to rnn.l{k}.reverse" in picture.note.lower() for k in range(layers))
+    assert "correlations" not in picture.caption
+
+
 def test_a_branch_that_cannot_be_followed_is_named() -> None:
     """No other branch stands for one whose units could not be followed: the picture names it."""
     torch.manual_seed(0)

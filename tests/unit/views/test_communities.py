@@ -117,6 +117,15 @@ def test_a_pulse_lights_layer_after_layer(scene: Scene) -> None:
     assert min(sizes[f"unit:first/{k}"] for k in (0, 3, 6, 9)) > max(sizes[f"unit:first/{k}"] for k in (1, 2, 4, 5))
 
 
+def test_a_pulse_is_moved_from_layer_to_layer(scene: Scene) -> None:
+    """Its slider stands at whole layers alone: what it shows between them would be that of a layer."""
+    network = next(mark for mark in scene.view("communities", pulse=1).marks() if isinstance(mark, Network))
+    assert network.handle is not None
+    assert network.handle.whole
+    with pytest.raises(UsageError):
+        scene.view("communities", pulse=0.5)
+
+
 def test_two_sets_are_poured_through_the_regions(scene: Scene) -> None:
     """A unit that one set alone drives is blue or red, and the region of a set's lane takes that set, as means by hand say."""
     picture = scene.view("communities", colour="sets", select="class:0|class:1")

@@ -94,7 +94,7 @@ def test_springs_hold_no_colour_for_who_is_not_heard(norm: bool) -> None:
     shut = {key for key, (vertex, _) in dots.items() if vertex.note == "never passes the ReLU behind"}
     assert shut == {"unit:0/2", "unit:0/7"}
     assert all(dots[key][0].colour is None and dots[key][1] < dots["unit:0/1"][1] for key in shut)
-    assert "2 of 13 units never pass the ReLU behind: nothing that follows hears of them." in picture.caption
+    assert "2 of 13 units, small and grey, never pass the ReLU behind: nothing that follows hears of them." in picture.caption
     assert "the same to all classes" not in picture.caption
     assert "ReLU" not in _net().view("springs").caption
 

@@ -95,7 +95,7 @@ VIEWS = [
     _view("inspector", "Inspector", ("layer", "unit", "example", "class"), panel="inspector", input=True),
     _view("answer", "Answer", ("example",), panel="answer", input=True),
     _view("why", "Why this answer?", ("class", "example"), room="why", input=True, hovers=["class"]),
-    _view("moved", "Moved by hand", room="play", knobs=[_knob("at", "text", ""), _knob("share", "number", 0.5)]),
+    _view("moved", "Moved by hand", room="play", knobs=[_knob("at", "text", ""), _knob("share", "number", 0.5), _knob("turns", "integer", 0)]),
     _view("broken", "Broken", room="relate", family="relationships"),
     _view("slow", "Slow", room="relate", family="relationships"),
     _view("misfit", "Misfit", room="relate", family="relationships", demo="text"),
@@ -407,7 +407,10 @@ def _moved(training: Training, request: dict[str, Any], step: int, chosen: Selec
     place = marks.Handle(knob="at", kind="point", value=at)
     image = marks.Image(pixels=pixels, limits=colour.magnitude(pixels, scale="grey"), handle=place, size=160)
     slide = marks.Handle(knob="share", kind="slide", low=0, high=1, value=str(share))
-    return marks.Group(children=(image, marks.Number(label="share", value=share, handle=slide))), f"At {at}", ""
+    turns = int(request["knobs"].get("turns", 0))
+    whole = marks.Handle(knob="turns", kind="slide", low=0, high=5, value=str(turns), whole=True)
+    counted = marks.Number(label="turns", value=turns, handle=whole)
+    return marks.Group(children=(image, marks.Number(label="share", value=share, handle=slide), counted)), f"At {at}", ""
 
 
 _BODIES = {

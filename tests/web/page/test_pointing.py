@@ -86,7 +86,10 @@ def test_a_dragged_handle_asks_one_at_a_time(visit: Visit, server: Server) -> No
     assert asked[-1]["knobs"]["at"] == f"{row},{column}"
     until(page, lambda: f"k.moved.at={row}%2C{column}" in page.url)
     card.get_by_role("slider", name="share").fill("0.25")
-    expect(card.locator(".number-value")).to_have_text("0.25")
+    expect(card.locator(".number-value").first).to_have_text("0.25")
+    card.get_by_role("slider", name="turns").press("ArrowRight")
+    expect(card.locator(".number-value").last).to_have_text("1")
+    until(page, lambda: "k.moved.turns=1" in page.url)
 
 
 def test_the_same_pixel_in_all_maps(visit: Visit, server: Server) -> None:

@@ -75,5 +75,5 @@ function bound(control: HTMLInputElement, handle: Handle): void {
   setAttribute(control, "aria-label", handle.knob.replaceAll("_", " "));
   setAttribute(control, "min", String(handle.low));
   setAttribute(control, "max", String(handle.high));
-  setAttribute(control, "step", "any");
+  setAttribute(control, "step", handle.whole ? "1" : "any");
 }

@@ -23,7 +23,7 @@ class Handle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     ``point`` sets a place: "row,column" in an image's pixels, "x,y" in a field's own numbers. ``path`` sets a line drawn
     by hand over a field: "x,y;x,y;…", at most 64 places; ``strokes`` sets several of them, with | where the pen is lifted.
-    ``slide`` sets a number between ``low`` and ``high``, ``range``
+    ``slide`` sets a number between ``low`` and ``high``, or, if ``whole``, one of the whole numbers there, ``range``
     "first:last" over curves, ``type`` what a person types. ``value`` is where it stands, in the same form.
     """
 
@@ -32,6 +32,7 @@ class Handle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     low: float = 0.0
     high: float = 1.0
     value: str = ""
+    whole: bool = False
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="mark", tag=str.lower):

@@ -33,9 +33,10 @@ def stand(derived: DerivedValue, scene: Scene, reached: int | None) -> MapPlaces
     return None if at is None else MapPlaces(of=derived.line, step=at)
 
 
-def unheard(shut: int, count: int) -> str:
-    """A sentence on units that never pass the ReLU behind; nothing where there are none."""
-    return f" {part(shut, count, 'units')} never pass{'es' * (shut == 1)} the ReLU behind: nothing that follows hears of them." if shut else ""
+def unheard(shut: int, count: int, drawn: str = "") -> str:
+    """A sentence on units that never pass the ReLU behind, and how they are ``drawn``; nothing where there are none."""
+    how = f", {drawn}," if drawn else ""
+    return f" {part(shut, count, 'units')}{how} never pass{'es' * (shut == 1)} the ReLU behind: nothing that follows hears of them." if shut else ""
 
 
 def colourless(scores: NDArray[np.floating[Any]], over: str) -> str:

@@ -53,7 +53,7 @@ class CommunitiesView(View):
     follows = ("example", "class")
     input = True
 
-    pulse: float = knob(0.0, "How many layers the input has reached; 0: all of them.", low=0.0, high=64.0, main=True)
+    pulse: int = knob(0, "How many layers the input has reached; 0: all of them.", low=0, high=64, main=True)
     lesion: int = knob(0, "A region that is silenced for the current input; 0: none.", low=0, high=24, main=True)
     colour: str = knob(
         "region", "What a dot's colour tells: its region; sets: which of two chosen sets of examples drives it.",
@@ -90,7 +90,7 @@ class CommunitiesView(View):
         current = scene.current(selection)
         sets = two_sets(scene, selection) if self.colour == "sets" else None
         poured = _poured(scene, found, sets) if sets is not None else None
-        marks: list[Node] = [_pulse(scene, found, current.x, round(self.pulse), poured)]
+        marks: list[Node] = [_pulse(scene, found, current.x, self.pulse, poured)]
         if self.lesion:
             marks.append(_lesioned(scene, found, layers, current.x, self.lesion - 1))
         if count:
@@ -203,7 +203,7 @@ def _pulse(scene: Scene, found: dict[str, Any], x: Any, reached: int, poured: li
     return Network(
         vertices=tuple(vertices), places=np.array(places, np.float32), links=np.zeros((0, 2), np.int32), strengths=np.zeros(0, np.float32),
         extent=(len(found["layers"]) * WIDE, HEAD + TALL), title="The current input",
-        handle=Handle(knob="pulse", kind="slide", low=0, high=len(found["layers"]), value=str(reached)),
+        handle=Handle(knob="pulse", kind="slide", low=0, high=len(found["layers"]), value=str(reached), whole=True),
     )
 
 

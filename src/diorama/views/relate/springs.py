@@ -120,7 +120,7 @@ class SpringsView(View):
             f"{part(sum(sizes), total, 'units')} of {layers}, each where the springs of its connections hold it; "
             f"{f'the {sizes[-1]} units of {last} are' if sizes[-1] > 1 else f'the one unit of {last} is'} fixed "
             f"{'on the circle' if sizes[-1] > 1 else 'in the middle, so all rest there'}.{other} A unit's colour is {colours}."
-            f"{unheard(shut, sum(sizes))} Lines are the strongest connections, blue where positive, orange where negative."
+            f"{unheard(shut, sum(sizes), 'small and grey')} Lines are the strongest connections, blue where positive, orange where negative."
         )
 
 

@@ -182,7 +182,7 @@ class GatesView(View):
                 characters=texts.single(tokens), keys=tuple(number_key("token", k) for k in range(start, stop)),
                 title=f"The text, coloured by {what}",
             ))
-        handle: Handle | None = Handle(knob="moment", kind="slide", low=float(start), high=float(stop - 1), value=str(seen.moment))
+        handle: Handle | None = Handle(knob="moment", kind="slide", low=float(start), high=float(stop - 1), value=str(seen.moment), whole=True)
         x = np.arange(start, stop, dtype=float)
         along = inputs.along(scene.kind)
         for letters, title, span in LINES:
