@@ -14,10 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
 
 from ..core.errors import Unavailable, UsageError
 from ..core.patience import PATIENCE
 from ..core.protocol import LONGEST_MESSAGE
+from ..core.selection import Key, Selection
 from ..live.jobs import Pool
 from ..model.duplicate import duplicate
 
@@ -117,6 +119,7 @@ def serve(
 ) -> Page:
     """Serve the page for a folder of runs, one run, or a scene, and go on; ``page.url`` is its address.
 
+    A scene that is compared with others (``scene.compared_with(other)``) opens beside them.
     New runs in a served folder appear by themselves. ``trust`` loads models that another user stored; ``model`` names a
     factory (``"package.module:function"``, or the function itself) that makes the model instead.
 
@@ -131,6 +134,8 @@ def _page(what: Any, port: int, host: str, trust: bool, model: Any) -> Page:
     run = getattr(what, "run", None)
     if isinstance(what, str | Path):
         roots = [Path(what)]
+    elif getattr(what, "others", ()):
+        return _page_of(what, port, host, trust, model)
     elif path is not None:
         roots = [Path(path)]
     elif run is not None:
@@ -158,13 +163,44 @@ def importable_name(made: Callable[[], Any]) -> str | None:
     return f"{module}:{name}" if module and module != "__main__" and "<" not in name else None
 
 
-def _page_of(scene: Scene, port: int, host: str) -> Page:
-    """Serve a scene through a run of one snapshot; a model that cannot be pickled is looked at in this process."""
+def _page_of(scene: Scene, port: int, host: str, trust: bool = False, model: Any = None) -> Page:
+    """Serve a scene and those beside it, each through a run, a new one of one snapshot where it comes from none.
+
+    A model that cannot be pickled is looked at in this process.
+    """
     folder = tempfile.TemporaryDirectory(prefix="diorama-", ignore_cleanup_errors=True)
-    path = Path(folder.name) / (scene.name or "model")
-    scene.save(path)
-    local = {str(path): _kept(scene)} if _opened_without_model(path) else None
-    return Page([path], port=port, host=host, local=local, folder=folder)
+    roots, local = [], {}
+    for each in (scene, *scene.others):
+        if each.run is not None:
+            roots.append(Path(each.run.path).resolve())
+            continue
+        name = each.name or "model"
+        taken = sum(root.parent == Path(folder.name) for root in roots)
+        path = Path(folder.name) / (f"{name}-{taken + 1}" if taken else name)
+        each.save(path)
+        if _opened_without_model(path):
+            local[str(path)] = _kept(each)
+        roots.append(path)
+    factory = importable_name(model) if callable(model) else model
+    if callable(model) and factory is None:
+        local |= {str(root): model for root in roots if str(root) not in local}
+    page = Page(list(dict.fromkeys(roots)), port=port, host=host, trust=trust, model=factory, local=local or None, folder=folder)
+    if scene.others:
+        page.url += f"#{_compared(scene, roots)}"
+    return page
+
+
+def _compared(scene: Scene, roots: Sequence[Path]) -> str:
+    """The address at which the page looks at a scene beside the others."""
+    from ..live.shelf import find_runs
+
+    names = {path: name for name, path in find_runs(roots).items()}
+    against = []
+    for each, root in zip(scene.others, roots[1:], strict=True):
+        against.append(Key("run", names[root]))
+        against += [Key("step", "", (each.step,))] if each.step is not None else []
+    own = {"run": names[roots[0]]} | ({"step": str(scene.step)} if scene.step is not None else {})
+    return urlencode(own | {"select": str(Selection.of(against=against))}, quote_via=quote)
 
 
 def _opened_without_model(path: Path) -> bool:

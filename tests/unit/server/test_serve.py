@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Any, ClassVar
@@ -26,6 +27,7 @@ from diorama.core.errors import UsageError
 from diorama.core.patience import Patience
 from diorama.core.picture import Picture
 from diorama.core.request import Request
+from diorama.core.selection import Selection
 from diorama.live.channels import Channels
 from diorama.live.hub import Hub
 from diorama.live.session import Session
@@ -295,6 +297,23 @@ def test_a_scene_is_served(made: Any) -> None:
         while not state["fits"]:
             state = client.next("run")["state"]
         assert state["model"] is None
+        client.close()
+
+
+def test_a_scene_is_served_beside_what_it_is_compared_with() -> None:
+    """Two models in memory stand side by side in the page: its address names both, and the view of their differences is whole."""
+    x, y = torch.rand(12, 1, 8, 8), torch.arange(12) % 3
+    scene, other = (diorama.Scene(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), x, y) for _ in range(2))
+    with diorama.serve(scene.compared_with(other)) as page:
+        base, _, opening = page.url.partition("#")
+        client = Client(base)
+        names = [run["name"] for run in client.hello["runs"]]
+        assert len(names) == 2
+        asked = dict(urllib.parse.parse_qsl(opening))
+        beside = Selection.parse(asked["select"]).b
+        assert sorted([asked["run"], *(key.name for key in beside)]) == sorted(names)
+        assert client.show(1, asked["run"], "differences", others=[{"run": beside[0].name, "step": None}])["event"] == "done"
+        assert "differ from those of" in Picture.from_bytes(client.frames[-1][2]).caption
         client.close()
 
 

@@ -183,7 +183,12 @@ def test_what_can_be_lost_is_named() -> None:
         "held_changed": np.array([0.9, 0.9, 0, 0]),
     }
     said, _ = diorama.views["needed"]()._said(value, "answers")
-    assert "; block, and what lies in it, can be lost without changing more than 1% of them." in said
+    assert "; block, and what lies in it, can be lost without changing more than 1% of them. enter is needed most (+7 held at its mean)." in said
+    # Held, it holds the sum past it too: what can be left out is not said to be needed most for that.
+    said, _ = diorama.views["needed"]()._said(value | {"held": np.array([7.0, 7.1, 0.0063, 0.005])}, "answers")
+    assert "enter is needed most (+7 held at its mean)." in said
+    said, _ = diorama.views["needed"]()._said(value | {"held": np.array([7.0, 7.0, 0.0063, 0.005])}, "answers")
+    assert "enter is needed most (+7 held at its mean)." in said
     value |= {"layers": ["a", "b", "c", "d"], "passed": nothing, "passed_changed": nothing, "held_changed": np.array([0.9, 0, 0, 0])}
     said, _ = diorama.views["needed"]()._said(value, "answers")
     assert "; b, c and d can each be lost without" in said

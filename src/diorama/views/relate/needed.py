@@ -113,7 +113,8 @@ class NeededView(View):
         share = float(value[f"{kind}_changed"][k])
         does, rise = "left out" if kind == "passed" else "held at its mean", float(value[kind][k])
         free = {names[k] for _, _, k in cheap}
-        dear = max(ways, key=lambda one: one[0])
+        # A block that can be left out may cost all when it is held, as the sum past it is held with it: it is not needed for that.
+        dear = max([one for one in ways if names[one[2]] not in free] or ways, key=lambda one: one[0])
         least = _outermost([name for name in _alike(names, value[kind], rise) if not free or name in free])
         verb = "is needed least:" if len(least) == 1 else "are needed least: each"
         said = f"{joined([*map(spoken, least[:4])])} {verb} {does}, the loss of {base:.3g} changes by {rise:+.2g}"
@@ -138,8 +139,8 @@ class NeededView(View):
             else:
                 within = ", nor what lies in them" + "," * bool(cost) if len(outer) < len(every) else ""
                 said += f", so none of the {len(outer)} that were tried can be lost{within}{cost}"
-        if dear[0] > 0 and names[dear[2]] not in least and dear[0] > rise + ALIKE * abs(dear[0]):
-            most = _outermost(_alike(names, value[dear[1]], dear[0]))
+        if dear[0] > 0 and names[dear[2]] not in {*least, *free} and dear[0] > rise + ALIKE * abs(dear[0]):
+            most = _outermost([name for name in _alike(names, value[dear[1]], dear[0]) if name not in free])
             way = "left out" if dear[1] == "passed" else "held at its mean"
             said += f". {joined([*map(spoken, most[:4])])} {'is' if len(most) == 1 else 'are'} needed most ({dear[0]:+.2g} {way})"
         harm = min(ways, key=lambda one: (one[0], one[1] == "held"))
