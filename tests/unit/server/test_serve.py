@@ -312,7 +312,7 @@ def test_a_scene_is_served_beside_what_it_is_compared_with() -> None:
         asked = dict(urllib.parse.parse_qsl(opening))
         beside = Selection.parse(asked["select"]).b
         assert sorted([asked["run"], *(key.name for key in beside)]) == sorted(names)
-        assert client.show(1, asked["run"], "differences", others=[{"run": beside[0].name, "step": None}])["event"] == "done"
+        assert client.show(1, asked["run"], "differences", other={"run": beside[0].name, "step": None})["event"] == "done"
         assert "differ from those of" in Picture.from_bytes(client.frames[-1][2]).caption
         client.close()
 

@@ -247,3 +247,22 @@ def test_blocks_in_a_row_hand_on_the_last_ones_answer() -> None:
     assert pair["how"] == "weights"
     weight = scene.model.d.weight.detach().numpy()
     np.testing.assert_allclose(pair["strengths"], weight[np.ix_(pair["targets"], pair["sources"])], rtol=1e-6)
+
+
+def test_none_of_many_is_passed_over_on_the_way() -> None:
+    """Of two wide layers the units kept are those that a search of all ways finds, with the same interest."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        net = nn.Sequential(nn.Linear(5, 300), nn.ReLU(), nn.Linear(300, 200), nn.ReLU(), nn.Linear(200, 4))
+        scene = diorama.Scene(net, torch.rand(8, 5), torch.arange(8) % 4)
+    most = 30
+    value = scene.derive("neighbourhood", start="unit:4/1", hops=2, units=most).value
+    last, middle = (scene.parameters()[name].astype(float) for name in ("4.weight", "2.weight"))
+    near = np.abs(last[1]) / np.abs(last[1]).max()
+    ways = near[:, None] * np.abs(middle) / np.abs(middle).max(1, keepdims=True)
+    ways[np.argsort(-near)[most:]] = 0  # what is not kept at one connection is not followed on
+    wanted = {(2, 1): 1.0} | {(1, k): worth for k, worth in enumerate(near)} | {(0, k): worth for k, worth in enumerate(ways.max(0))}
+    kept = sorted(wanted, key=lambda unit: -wanted[unit])[:most]
+    assert {*zip(value["layer"].tolist(), value["unit"].tolist(), strict=True)} == {*kept}
+    told = [wanted[unit] for unit in zip(value["layer"].tolist(), value["unit"].tolist(), strict=True)]
+    assert value["interest"] == pytest.approx(np.array(told), rel=1e-5)

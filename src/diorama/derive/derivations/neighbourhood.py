@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import heapq
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
@@ -171,8 +173,12 @@ class _Spread:
     def __init__(self, scene: Scene, layers: list[Layer]) -> None:
         self.scene, self.layers = scene, layers
         self.wired: Connections = connected(scene)
-        self.state = scene.parameters()
         self.known: dict[tuple[int, int | None], _ReadStrengths] = {}
+
+    @functools.cached_property
+    def state(self) -> dict[str, np.ndarray]:
+        """The weights, wanted where a layer is read for the first time alone."""
+        return self.scene.parameters()
 
     def read(self, layer: int, source: int | None = None) -> _ReadStrengths:
         """What the units of a layer read; of a source that stands in some of the columns alone, or with a turned sign, by those."""
@@ -194,9 +200,12 @@ class _Spread:
             edge = {start: 1.0}
             for hop in range(1, hops + 1):
                 reached: dict[tuple[int, int], float] = {}
+                least = 0.0
                 for unit, worth in edge.items():
-                    for other, share in step(unit, most):
-                        reached[other] = max(reached.get(other, 0.0), worth * share)
+                    for other, far in step(unit, worth, least, most):
+                        reached[other] = max(reached.get(other, 0.0), far)
+                    # What lies below so many others will not be kept, whatever comes: in a large network that is nearly all.
+                    least = heapq.nlargest(most, reached.values())[-1] if len(reached) >= most else 0.0
                 edge = {}
                 for unit, worth in sorted(reached.items(), key=lambda one: (-one[1], one[0]))[:most]:
                     if worth > interest.get(unit, 0.0):
@@ -213,23 +222,24 @@ class _Spread:
             "links": links, "strengths": strengths, "lost": self.wired.lost,
         }
 
-    def before(self, unit: tuple[int, int], most: int) -> Iterator[tuple[tuple[int, int], float]]:
-        """What a unit reads, as shares of the strongest that it reads, the strongest first."""
+    def before(self, unit: tuple[int, int], worth: float, least: float, most: int) -> Iterator[tuple[tuple[int, int], float]]:
+        """What a unit reads, its worth times the share of the strongest that it reads, the strongest first, none below the least."""
         parted = self.wired.parted[unit[0]]
         whole = self.read(unit[0])
         for source in (None, *np.flatnonzero(parted & self.wired.followed[unit[0]]).tolist()):
             read = self.read(unit[0], source)
             row = np.abs(read.values[unit[1]]) / (whole.strongest[unit[1]] or 1.0)
             for place in np.argsort(-row, kind="stable")[:most].tolist():
-                if row[place] < FEWEST:
+                share = float(row[place])
+                if share < FEWEST or worth * share < least:
                     break
                 layers, units = self.wired.writers(int(read.streams[place]), unit[0])
                 for other in zip(layers.tolist(), units.tolist(), strict=True):
                     if source == other[0] or (source is None and not parted[other[0]]):
-                        yield other, float(row[place])
+                        yield other, worth * share
 
-    def behind(self, unit: tuple[int, int], most: int) -> Iterator[tuple[tuple[int, int], float]]:
-        """What reads a unit, as shares of the strongest into each layer, the strongest first."""
+    def behind(self, unit: tuple[int, int], worth: float, least: float, most: int) -> Iterator[tuple[tuple[int, int], float]]:
+        """What reads a unit, its worth times the share of the strongest into each layer, the strongest first, none below the least."""
         stream = int(self.wired.writes[unit[0]][unit[1]])
         for layer in self.wired.readers(stream, unit[0]):
             read = self.read(layer, unit[0])
@@ -238,9 +248,10 @@ class _Spread:
                 continue
             column = _shares(read.values[:, place])
             for other in np.argsort(-column, kind="stable")[:most].tolist():
-                if column[other] < FEWEST:
+                share = float(column[other])
+                if share < FEWEST or worth * share < least:
                     break
-                yield (layer, other), float(column[other])
+                yield (layer, other), worth * share
 
     def between(self, kept: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
         """All connections among some units, in their order."""
