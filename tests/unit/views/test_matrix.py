@@ -65,6 +65,7 @@ def test_layers_of_one_and_of_two_networks(net: nn.Module) -> None:
     np.testing.assert_allclose(shown.values, scene.derive("similarity", layers="0+2", others="0+2").value, atol=1e-6)
     other = Scene(nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)), X, Y)
     beside = _map(scene.view("matrix", of="layers", other=other))
+    assert beside.column_title == f"layers of {other.name}"
     np.testing.assert_allclose(beside.values, scene.derive("similarity", other=other, layers="0+2", others="0+2").value, atol=1e-6)
 
 
@@ -155,6 +156,8 @@ def test_units_over_a_training(tmp_path: Path) -> None:
     cube = next(mark for mark in run.scene().view("matrix", of="cube", order="index").marks() if isinstance(mark, Scatter))
     assert cube.labels[: len(run.snapshots)] == tuple(f"step {step}" for step in run.snapshots)
     np.testing.assert_allclose(cube.values[: shown.values.size], shown.values.ravel(), atol=1e-5)
+    first = run.snapshots[0]
+    assert _map(run.scene().view("matrix", of="layers", other=run.scene(step=first))).column_title == f"layers at step {first}"
     with pytest.raises(NotApplicable, match="only one moment"):
         Scene(model, X, Y).view("matrix", of="training")
 

@@ -244,7 +244,7 @@ class MatrixView(View):
                 values=values.astype(np.float32), limits=magnitude(values, 0.0, 1.0), row_labels=tuple(names), column_labels=tuple(others),
                 row_keys=tuple(layer_key(name) if name else "" for name in names),
                 column_keys=() if other is not None else tuple(layer_key(name) if name else "" for name in others),
-                row_title="layers", column_title=f"layers of {other.name}" if other is not None else "layers", size=22, square=True,
+                row_title="layers", column_title=f"layers {_whose(scene, other)}" if other is not None else "layers", size=22, square=True,
             ),
             f"How alike layers {beside} place {counted(len(scene.live), 'examples')} among one another, by linear CKA estimated without bias: "
             "1 the same but for a rotation and one scale, 0 nothing in common.",
@@ -253,6 +253,12 @@ class MatrixView(View):
                 *_unlike(other, others, np.atleast_1d(np.isnan(values).all(0)), " of the other network")
             ),
         )
+
+
+def _whose(scene: Scene, other: Scene) -> str:
+    """Which network's, in words: at a step of the same run the name would be this network's too."""
+    same = scene.run is not None and other.run is not None and scene.run.path == other.run.path
+    return f"at step {other.step}" if same else f"of {other.name}"
 
 
 _OVER = {"examples": "to every example", "places": "at every place", "training": "at every snapshot"}
