@@ -33,7 +33,7 @@ def plain(text: str) -> str:
 
 
 def percent(share: float, digits: int = 2) -> str:
-    """A share of one as a percentage, with so many digits that count; nearly all is not told as 100 %, but with the digits that it takes (at most 5)."""
+    """A share of one as a percentage, with so many digits that count; of nearly all, with as many as tell it from 100 % (at most 5)."""
     while abs(share) < 1 and digits < 5 and float(f"{100 * abs(share):.{digits}g}") == 100:
         digits += 1
     return plain(f"{100 * share:.{digits}g} %")

@@ -58,7 +58,8 @@ class MatchesView(View):
 
     layer: str | None = knob(None, "The layer; the chosen one, or the last recurrent one, when left open.", kind="layer")
     span: str | None = knob(
-        None, "The phrase, from its first token to behind its last; the chosen tokens, or a word at which some cells are on, when left open.", kind="span", main=True
+        None, "The phrase, from its first token to behind its last; the chosen tokens, or a word at which some cells are on, when left open.",
+        kind="span", main=True,
     )
     threshold: float = knob(THRESHOLD, "From which share of the layer’s scale on a cell is on; 200 steps.", low=0.0, high=1.0, main=True)
     sharp: bool = knob(False, "Choose only cells that are off just before the phrase and just behind it.")
