@@ -379,7 +379,7 @@ def clusters() -> Picture:
     boxes = marks.Network(
         title="Clusters", vertices=vertices, places=places, links=np.array([(1, 2), (2, 3), (2, 4)]), strengths=np.array([1.0, 0.7, -0.3]),
         limits=symmetric(values, 3.0, "σ"), column_labels=("one", "two", "three", "four", "five"),
-        handle=marks.Handle(knob="open", kind="type", value="1/1"),
+        column_keys=("class:1", "class:2", "class:3", "", "class:5"), handle=marks.Handle(knob="open", kind="type", value="1/1"),
     )
     dots = marks.Network(
         title="Springs", vertices=tuple(marks.Vertex(form="dot", label=f"fc/{k}", colour=k % 3, keys=(f"unit:fc/{k}",)) for k in range(20)),

@@ -259,6 +259,7 @@ export interface Network {
   readonly strongest: number;
   readonly limits: Limits | null;
   readonly column_labels: readonly string[];
+  readonly column_keys: readonly string[];
   readonly extent: readonly [number, number];
   readonly ends: NdArray | null;
 }
@@ -786,6 +787,7 @@ export const STRUCTS: Readonly<Record<string, Form>> = {
    "strongest": 0.0,
    "limits": null,
    "column_labels": [],
+   "column_keys": [],
    "extent": [
     0.0,
     0.0

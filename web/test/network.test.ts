@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { fitted, link, thickness, toggled } from "../src/marks/network.ts";
-import type { Network } from "../src/types.ts";
+import { fitted, link, part, thickness, toggled } from "../src/marks/network.ts";
+import type { Network, Vertex } from "../src/types.ts";
 
 test("a link is as thick as it is strong, and never vanishes", () => {
   assert.equal(thickness(-0.5, 1), 4.5);
@@ -38,4 +38,12 @@ test("boxes are stretched to their place, joints and dots stay as large as they 
   assert.deepEqual(fitted(mark, tight, 0)!.mark.extent, [52, 80]); // no narrower and lower than letters need
   const worded = { ...mark, vertices: mark.vertices.map((vertex) => ({ ...vertex, pixels: null })) };
   assert.deepEqual(fitted(worded, tight, 0)!.mark.extent, [52, 100]); // what holds letters alone is as high as they are
+});
+
+test("a cell of a matrix chooses its row's unit, last, and the class of its column; a box without one chooses all its keys", () => {
+  const mark = { column_labels: ["one", "two"], column_keys: ["class:1", ""] } as unknown as Network;
+  const box = { keys: ["unit:a/0", "unit:a/1"], pixels: { dtype: "<f4", shape: [2, 2], data: [0, 1, 2, 3] } } as unknown as Vertex;
+  assert.deepEqual(part(box, mark).choose!({ x: 0.1, y: 0.9 }), ["class:1", "unit:a/1"]);
+  assert.deepEqual(part(box, mark).choose!({ x: 0.9, y: 0.1 }), ["unit:a/0"]);
+  assert.deepEqual(part({ ...box, pixels: null }, mark).choose!({ x: 0.1, y: 0.9 }), box.keys);
 });

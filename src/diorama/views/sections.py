@@ -63,6 +63,7 @@ class UnitSection:
     def __init__(self, scene: Scene, key: Key, selection: Selection) -> None:
         self.scene, self.number, self.layer = scene, key.number, key.name
         self.current = scene.current(selection)
+        self.chosen = selection.one("class")
         self.shown: ShownLayer = shown(scene, scene.layers[key.name])
         self.title = f"{spoken(key.name)}/{key.number}{self.shown.normalised}"
         self._share: float | None = None
@@ -153,6 +154,7 @@ class UnitSection:
         truth = truths(self.scene)
         truth = np.where(ran, truth[: len(ran)], -1) if truth is not None else None
         if truth is not None and (truth >= 0).any():
+            marks += self._of_class(high, truth, count)
             marks.append(self._by_class(mean, truth))
         high = high[ran]
         marks.append(_distribution(high, self.title, self.scene.step))
@@ -164,6 +166,17 @@ class UnitSection:
                 Number(label="off", value=100 * self._share, unit="%", tone="bad" if dead else "plain", note=note)
             )
         return marks
+
+    def _of_class(self, high: np.ndarray, truth: np.ndarray, count: int) -> list[Node]:
+        """The examples of the chosen class for which it fires most, where one is chosen beside it and found."""
+        if self.chosen is None:
+            return []
+        own = np.flatnonzero(truth == self.chosen.number)
+        order = own[np.argsort(-np.nan_to_num(high[own], nan=-np.inf), kind="stable")][:count]
+        if not len(order):
+            return []
+        title = f"Of {self.scene.classes[self.chosen.number]} it fires most for: top {len(order)} of {counted(len(own), 'examples')}"
+        return [gallery(self.scene, order, title, tuple(plain(f"{high[k]:.3g}") for k in order))]
 
     def _by_class(self, mean: np.ndarray, truth: np.ndarray) -> Bars:
         present = np.unique(truth[truth >= 0])

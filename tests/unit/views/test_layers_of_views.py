@@ -174,6 +174,17 @@ def test_the_inspector_finds_the_strongest_examples() -> None:
     assert np.allclose(_marks(picture, Bars)[0].values, means, atol=1e-6)
 
 
+def test_the_inspector_shows_the_examples_of_a_class_that_drive_a_unit_most() -> None:
+    """Where a class is chosen beside a unit, as a cell of units and classes does, its own strongest examples stand below those of all."""
+    scene = images()
+    picture = scene.view("inspector", select=["class:1", "unit:4/3"], count=4)
+    high = scene.activations("4")["4"][:, 3].clamp_min(0)
+    own = [int(k) for k in high.argsort(descending=True, stable=True) if int(k) % 3 == 1][:4]
+    tiles = _marks(picture, Tiles)[1]
+    assert tiles.keys == tuple(f"example:{k}" for k in own)
+    assert tiles.title.startswith(f"Of {scene.classes[1]} it fires most for: top 4 of 10 examples")
+
+
 def test_the_inspector_tells_of_a_class() -> None:
     """A class is told by how much of it is found; what it is taken for adds up to its examples."""
     scene = images()

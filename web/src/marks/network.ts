@@ -154,22 +154,34 @@ function knot(toggle: (id: string) => void): Knot {
   return element;
 }
 
-function part(vertex: Vertex, mark: Network): Part {
+/** What a node tells and chooses; of a matrix the row under the pointer, and what its column stands for. */
+export function part(vertex: Vertex, mark: Network): Part {
   const rowed = vertex.pixels?.shape.length === 2 && vertex.keys.length === vertex.pixels.shape[0];
   const rowAt = (y: number): number => Math.min(vertex.keys.length - 1, Math.floor(y * vertex.keys.length));
   return {
     keys: vertex.keys,
     over: ".knot-picture:not([hidden])",
-    choose: (at) => (rowed ? [vertex.keys[rowAt(at.y)] as string] : vertex.keys),
+    choose: (at) => (rowed ? [...columnKey(vertex, mark, at.x), vertex.keys[rowAt(at.y)] as string] : vertex.keys),
     describe: (at) => [vertex.label, ...(at && rowed ? cell(vertex, mark, at.x, rowAt(at.y)) : [vertex.note]), ...vertex.words, vertex.told, sharesOf(vertex)].filter(Boolean),
   };
+}
+
+function columnAt(vertex: Vertex, x: number): number {
+  const wide = vertex.pixels?.shape[1] ?? 1;
+  return Math.min(wide - 1, Math.floor(x * wide));
+}
+
+/** What the column of a cell stands for: chosen before its row, so that the row is what is told about. */
+function columnKey(vertex: Vertex, mark: Network, x: number): string[] {
+  const key = mark.column_keys[columnAt(vertex, x)];
+  return key ? [key] : [];
 }
 
 /** What one cell of a matrix says. */
 function cell(vertex: Vertex, mark: Network, x: number, at: number): string[] {
   const pixels = vertex.pixels as NdArray;
   const wide = pixels.shape[1] ?? 1;
-  const column = Math.min(wide - 1, Math.floor(x * wide));
+  const column = columnAt(vertex, x);
   const name = mark.column_labels[column] ?? `column ${column}`;
   return [`unit ${(vertex.keys[at] ?? "").split("/").at(-1) ?? ""}`, `${name}: ${format(pixels.data[at * wide + column])}`];
 }

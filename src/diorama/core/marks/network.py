@@ -52,6 +52,7 @@ class Network(Mark, frozen=True, kw_only=True, omit_defaults=True):
     strongest: float = 0.0  # what the thickest link stands for; 0: the strongest there is
     limits: Limits | None = None  # of the pictures' numbers
     column_labels: tuple[str, ...] = ()  # of the pictures' columns
+    column_keys: tuple[str, ...] = ()  # what a cell chooses beside its row's key; empty where a column is none
     extent: tuple[float, float] = (0.0, 0.0)
     ends: Array | None = None  # (links, 4): where each link begins and ends, x and y
 
@@ -69,6 +70,8 @@ class Network(Mark, frozen=True, kw_only=True, omit_defaults=True):
                 check_shape(self, "pixels", vertex.pixels, (2, 3))
                 if vertex.pixels.ndim == 2 and self.limits is None:
                     raise UsageError("pictures of numbers need limits")
+        if self.column_keys:
+            check_length(self, "column_keys", len(self.column_keys), len(self.column_labels))
         set_ = msgspec.structs.force_setattr
         if not any(self.extent):
             right, foot = (self.places[:, :2] + self.places[:, 2:]).max(0) if count else (0.0, 0.0)

@@ -66,6 +66,7 @@ class MapColumn:
     """(units, columns): how far each mean answer is above the unit's own mean, in standard deviations of its answers to the examples."""
     clusters: list[Cluster]
     names: tuple[str, ...]
+    keys: tuple[str, ...]
     recurrent: bool
     open: bool
 
@@ -109,7 +110,7 @@ def columned(
     """
     by_class = found["by"] != "example"
     chosen = _chosen(held or found, by_class)
-    names = tuple(found["columns"][k] for k in chosen)
+    names, keys = (tuple(found[told][k] for k in chosen) for told in ("columns", "keys"))
     columns = []
     for number, (part, kept) in enumerate(zip(found["layers"], (held or found)["layers"], strict=True)):
         scores = beside_spread(part)
@@ -138,7 +139,7 @@ def columned(
             ))
         clusters.sort(key=lambda one: one[0])
         columns.append(MapColumn(
-            part["layer"], part["units"], scores[:, chosen], [cluster for _, cluster in clusters], names, part["layer"] in recurrent,
+            part["layer"], part["units"], scores[:, chosen], [cluster for _, cluster in clusters], names, keys, part["layer"] in recurrent,
             f"own/{number}" in opened,
         ))
     return columns
@@ -249,6 +250,7 @@ def drawn(columns: Sequence[MapColumn], bundles: Sequence[Any], patches: Shown |
     return Network(
         vertices=tuple(vertices), places=np.array(places, np.float32), links=np.array(links, np.int32).reshape(-1, 2),
         strengths=np.array(strengths, np.float32), strongest=1.0, limits=_limits(columns), column_labels=columns[0].names,
+        column_keys=columns[0].keys,
         extent=(len(columns) * (WIDE + GAP) - GAP, max(HEAD + tallest, *(y + height + 1 for _, y, _, height in places))),
     )
 
