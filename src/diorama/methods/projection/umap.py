@@ -17,6 +17,8 @@ PACE = 0.03
 """And so large a part of the way that a point goes in each: more would let points wander and neighbours be lost."""
 TURNED, GENTLY = 0.5, 0.01
 """Where a layer kept less than this share of its neighbours a point goes this part: what turns over now is settled at the next snapshots."""
+CALM = 0.005
+"""Then as many epochs go this part of the way, in which points come to rest where their neighbours have gone."""
 TINY = 1e-4
 """Points of an earlier map that lie at one place are put so far apart, as a part of its spread: else they would never part."""
 FEW = 10_000
@@ -93,10 +95,13 @@ class UMAP(Projection):
         places = np.ascontiguousarray(places - places.min(0))
         drawn = dice.randint(umap_.INT32_MIN, umap_.INT32_MAX, 3).astype(np.int64)
         curve = umap_.find_ab_params(1.0, self.min_dist)
-        paces = umap_.make_epochs_per_sample(graph.data, epochs)
-        found = optimize_layout_euclidean(
-            places, places, graph.row, graph.col, epochs, len(rows), paces, *curve, drawn, initial_alpha=pace, move_other=True
-        )
+        found = places
+        for part in (pace, CALM):
+            # The library counts the epochs of an edge in what it is given, and draws on from it.
+            paces = umap_.make_epochs_per_sample(graph.data, epochs)
+            found = optimize_layout_euclidean(
+                found, found, graph.row, graph.col, epochs, len(rows), paces, *curve, drawn, initial_alpha=part, move_other=True
+            )
         return np.asarray(found, np.float64)
 
 
