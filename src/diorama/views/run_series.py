@@ -259,6 +259,20 @@ def label(run: Run | None, beside: Iterable[Run | None]) -> str:
     return "/".join(own[-count:])
 
 
+def other_name(scene: Scene, other: Scene) -> str:
+    """What tells another network from the scene's: its step in the same run, else its name; two that are called alike are this and the other one."""
+    here, there = scene.run, other.run
+    if here is not None and there is not None and here.path == there.path and scene.step != other.step:
+        return f"step {other.step}"
+    name = label(there, [here]) if there is not None else other.name
+    return name if name != scene.name else "the other network"
+
+
+def own_name(scene: Scene, other: Scene) -> str:
+    """What tells the scene's network from another."""
+    return other_name(other, scene).replace("the other network", "this network")
+
+
 def _beside(path: Path, name: str) -> Run:
     found = {folder.name: folder for folder in neighbours(path)}
     if name not in found:

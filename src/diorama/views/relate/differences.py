@@ -17,6 +17,7 @@ from ...model.outputs import CLASSES
 from ...scene import Scene
 from ...scene.sets import classes_of, named
 from .. import inputs
+from ..run_series import other_name
 from ..samples import first_examples, looked_at, noted, part
 from ..view import View
 
@@ -68,8 +69,7 @@ class DifferencesView(View):
     def _picture(self, scene: Scene, selection: Selection, value: dict[str, Any], *, final: bool) -> Picture:
         other = beside(scene)
         assert other is not None
-        own = scene.other is None or (scene.run is not None and other.run is not None and scene.run.path == other.run.path)
-        name = f"step {other.step}" if own else other.name
+        name = other_name(scene, other)
         names, answers = value["layers"], value["answers"]
         both = np.isfinite(answers)
         whole = float(answers[both].mean()) if both.any() else float("nan")

@@ -23,6 +23,7 @@ from ...methods.grouping import ORDERS, clusters, ordered
 from ...scene import Scene
 from ...scene.sets import classes_of, named
 from .. import inputs
+from ..run_series import other_name
 from ..samples import first_examples, looked_at, noted, part, single
 from ..units import ShownLayer, responses, shown, telling_layers
 from ..view import View
@@ -257,8 +258,8 @@ class MatrixView(View):
 
 def _whose(scene: Scene, other: Scene) -> str:
     """Which network's, in words: at a step of the same run the name would be this network's too."""
-    same = scene.run is not None and other.run is not None and scene.run.path == other.run.path
-    return f"at step {other.step}" if same else f"of {other.name}"
+    name = other_name(scene, other)
+    return f"at {name}" if name.startswith("step ") else f"of {name}"
 
 
 _OVER = {"examples": "to every example", "places": "at every place", "training": "at every snapshot"}

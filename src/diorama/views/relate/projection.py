@@ -22,6 +22,7 @@ from ...methods.placement import laid_onto, unplaced
 from ...scene import Scene
 from ...scene.directions import lacking
 from .. import melodies, planes, texts
+from ..run_series import other_name, own_name
 from ..samples import broken, first_examples, looking, noted
 from ..view import View
 from ._biplot import Biplot, biplot
@@ -149,10 +150,9 @@ class ProjectionView(View):
             first = main.derived.way[0]
             found = [_Map(f"step {first.scene.step}", first), _Map(f"step {scene.step}", main.derived)]
         for other in (one.first(self.examples) for one in scene.others):
-            named = other.name if other.name != scene.name else f"step {other.step}"
-            found.append(_Map(named, self._derived(other.on(scene.examples) if _unlike(other, scene) else other, own)))
+            found.append(_Map(other_name(scene, other), self._derived(other.on(scene.examples) if _unlike(other, scene) else other, own)))
         if scene.others and not found[0].title:
-            found[0] = _Map(scene.name if scene.others[0].name != scene.name else f"step {scene.step}", main.derived)
+            found[0] = _Map(own_name(scene, scene.others[0]), main.derived)
         return found
 
     def _derived(self, scene: Scene, more: Mapping[str, Any]) -> DerivedValue:

@@ -53,7 +53,7 @@ def called(scene: Scene, other: Scene) -> str:
     run stands there at several."""
     own, run = scene.run, other.run
     if run is None:
-        return other.name
+        return run_series.other_name(scene, other)
     if own is not None and own.path == run.path:
         return f"step {other.step}"
     name = run_series.label(run, [own, *(one.run for one in scene.others)])

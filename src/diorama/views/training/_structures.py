@@ -11,6 +11,7 @@ from ...core.marks import Block, Blocks, Edge, Handle
 from ...model.graph import Graph, GraphNode
 from ...model.repeated_blocks import folded
 from ...scene import Scene
+from ..run_series import other_name, own_name
 
 if TYPE_CHECKING:
     from ...model.alignment import Alignment, State
@@ -32,14 +33,14 @@ class BesideStructure:
         from ...model.alignment import aligned
 
         other = scene.others[0]
-        name = other.name if other.name != scene.name else f"step {other.step}"
+        name = other_name(scene, other)
         more = f"Of {len(scene.others)} others the first is laid out beside it." if len(scene.others) > 1 else ""
         try:
             plain = (other if other._examples is not None else other.on(scene.examples)).graph
         except (DioramaError, RuntimeError) as error:
             text = " ".join(str(error).split()).rstrip(".")
-            return cls((scene.name, name), (scene.graph, Graph((), ())), None, f"{name} cannot be looked into ({text[:140]})")
-        return cls((scene.name, name), (folded(scene.graph), folded(plain)), aligned(scene.graph, plain), more)
+            return cls((own_name(scene, other), name), (scene.graph, Graph((), ())), None, f"{name} cannot be looked into ({text[:140]})")
+        return cls((own_name(scene, other), name), (folded(scene.graph), folded(plain)), aligned(scene.graph, plain), more)
 
     @property
     def differs(self) -> bool:

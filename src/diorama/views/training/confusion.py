@@ -296,8 +296,8 @@ def _times(count: float) -> str:
 
 def _where(scene: Scene, before: Scene | None) -> str:
     assert before is not None
-    same = before.run is not None and scene.run is not None and before.run.path == scene.run.path
-    return f"step {before.step:,}" if same else f"{before.name}" + (f" at step {before.step:,}" if before.step is not None else "")
+    name = run_series.other_name(scene, before)
+    return name if name.startswith("step ") or before.step is None else f"{name} at step {before.step:,}"
 
 
 def _changed(found: _Counts, then: _Counts, scene: Scene, before: Scene | None) -> str:

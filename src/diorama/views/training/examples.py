@@ -249,7 +249,7 @@ class ExamplesView(View):
         if not facts.earlier:
             where = f" at step {before.step}" if before.step is not None else ""
             differ = f"the answers at {count:,} of {facts.turned.of} differ" if whole else being(count, "answers differ", "answer differs")
-            mean += f"Compared with {before.name}{where}, {differ}: "
+            mean += f"Compared with {run_series.other_name(scene, before)}{where}, {differ}: "
             if parts is not None:
                 return mean + f"more of {parts[0]:,} is right here, less of {parts[1]:,}."
             return mean + f"{being(gained)} right here alone, {lost:,} there alone."

@@ -94,7 +94,7 @@ class StructureView(View):
             caption += beside.said
             if beside.differs:
                 there = beside.drawn(opened, found, self.hops)
-                body = Group(children=(msgspec.structs.replace(mark, title=scene.name), there), direction="row")
+                body = Group(children=(msgspec.structs.replace(mark, title=beside.names[0]), there), direction="row")
         yield self.picture(scene, selection, "Structure", body, caption.strip(), note=beside.note if beside is not None else "",
             hint="Click a block to choose it, open it to see what it is made of." if modules else "Click an operation to choose it.",
         )
