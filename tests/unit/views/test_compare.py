@@ -126,7 +126,7 @@ def test_matching_lowers_the_barrier(pair: tuple[Scene, Scene]) -> None:
     before, after = (WeightWay(series.x, series.y).barrier for series in lines.series)
     assert before > 0.01
     assert after < 1e-5
-    assert picture.caption.startswith("Of 120 examples this network and _Net answer 0 differently.")
+    assert picture.caption.startswith("Of 120 examples this network and the other network answer 0 differently.")
     assert "units of every layer answer alike (mean correlation 1.000 at least)" in picture.caption
 
 
@@ -181,7 +181,7 @@ def test_the_layers_say_how_alike_they_are(pair: tuple[Scene, Scene]) -> None:
         assert tick == pytest.approx(np.nanmean(value["layers"][name]["by_index"]))
     assert set(bars.labels) == {"conv", "norm", "hidden", "fc"}
     worst = min(zip(bars.values, bars.labels, strict=True))
-    assert f"{worst[1]} differ most from those of _Net (mean correlation {worst[0]:.2f})" in picture.caption
+    assert f"{worst[1]} differ most from those of the other network (mean correlation {worst[0]:.2f})" in picture.caption
 
 
 def test_several_others_at_once(pair: tuple[Scene, Scene]) -> None:

@@ -143,7 +143,7 @@ def test_the_map_says_what_lies_between_layers() -> None:
         ("layer:out", "from rnn.l1, rnn.l1.reverse and row · ReLU · joined"),
     ]
     clusters = Scene(_Branches(), x, torch.arange(4) % 2).view("clusters")
-    assert "Nothing that rnn.l1.reverse makes comes to row: they stand in branches of their own" in clusters.note
+    assert "nothing that rnn.l1.reverse makes comes to row: they stand in branches of their own" in clusters.note
     (network,) = _marks(clusters, Network)
     row = {k for k, vertex in enumerate(network.vertices) if vertex.id.startswith("4/")}
     assert row
