@@ -173,6 +173,21 @@ def test_the_view_shows_the_phrase_and_its_matches(monkeypatch: pytest.MonkeyPat
     assert [shown._blanks(text) for text in ("  r ", "a b", "   ")] == ["␣␣r␣", "a b", "␣␣␣"]
 
 
+def test_a_threshold_that_is_left_open_lets_some_cells_be_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where fewer cells are on at the usual threshold the highest is taken at which so many are; where enough are, the usual one."""
+    scene = _scene()
+    vowel = next(k for k, text in enumerate(scene.live.shown()) if text[2] in "aeo")
+    levels = scene.derive("levels", layer="act").value["levels"][:, vowel]
+    usual = len(chosen(levels, 2, 3, phrases.THRESHOLD, False))
+    assert usual
+    monkeypatch.setattr(shown, "FEW", usual)
+    assert f"{usual} of 4 cells" in scene.view("matches", layer="act", example=vowel, span=(2, 3)).caption
+    monkeypatch.setattr(shown, "THRESHOLD", 1.0)
+    lower = reached(levels, 2, 3, usual)
+    opened, typed = (scene.view("matches", layer="act", example=vowel, span=(2, 3), **told).caption for told in ({}, {"threshold": lower}))
+    assert opened == typed
+
+
 def test_spans_that_are_none_are_refused() -> None:
     """A brush is rounded to the tokens between its ends; a span that ends behind the text, or is none, says what is wanted."""
     knob = diorama.core.knobs.knobs_of(diorama.views["matches"])["span"]

@@ -20,7 +20,7 @@ from ...core.selection import Key, Selection, number_key, spoken
 from ...data.kinds import Tokens
 from ...data.padding import pads
 from ...derive.derivations.matches import bounds
-from ...derive.phrases import THRESHOLD, PhraseSearch, chosen, levels_of, reached
+from ...derive.phrases import THRESHOLD, Levels, PhraseSearch, chosen, levels_of, reached
 from ...scene import Scene
 from ...scene.layer_text import legible, misplaced, text_at
 from ...scene.states import hidden, told
@@ -61,7 +61,10 @@ class MatchesView(View):
         None, "The phrase, from its first token to behind its last; the chosen tokens, or a word at which some cells are on, when left open.",
         kind="span", main=True,
     )
-    threshold: float = knob(THRESHOLD, "From which share of the layer’s scale on a cell is on; 200 steps.", low=0.0, high=1.0, main=True)
+    threshold: float | None = knob(
+        None, f"From which share of the layer’s scale on a cell is on; {THRESHOLD}, or where fewer than {FEW} cells are on the share at which "
+        "so many are, when left open; 200 steps.", kind="number", low=0.0, high=1.0, main=True,
+    )
     sharp: bool = knob(False, "Choose only cells that are off just before the phrase and just behind it.")
     annotation: str = knob("", "What is told of each token: an annotation of your own (the first by itself) or a property of the text.", kind="text")
     limit: int = knob(50, "How many matches are shown.", low=1, high=2000)
@@ -83,14 +86,16 @@ class MatchesView(View):
         scale, levels = float(stage.value["scale"]), stage.value["levels"]
         own = levels_of(seen.values, scale)
         if seen.span is None:
-            seen = dataclasses.replace(seen, span=_word(seen.tokens, lambda start, stop: len(chosen(own, start, stop, self.threshold, self.sharp))))
+            wanted = THRESHOLD if self.threshold is None else self.threshold
+            seen = dataclasses.replace(seen, span=_word(seen.tokens, lambda start, stop: len(chosen(own, start, stop, wanted, self.sharp))))
         start, stop = seen.place
-        cells = chosen(own, start, stop, self.threshold, self.sharp)
+        seen = dataclasses.replace(seen, threshold=self._threshold(own, start, stop))
+        cells = chosen(own, start, stop, seen.threshold, self.sharp)
         if seen.example is None:
-            found: Any = PhraseSearch(levels, cells, self.threshold, stop - start, self.limit).found()
+            found: Any = PhraseSearch(levels, cells, seen.threshold, stop - start, self.limit).found()
         else:
             found = scene.derive(
-                "matches", layer=seen.layer, example=seen.example, span=f"{start}:{stop}", threshold=self.threshold, sharp=self.sharp,
+                "matches", layer=seen.layer, example=seen.example, span=f"{start}:{stop}", threshold=seen.threshold, sharp=self.sharp,
                 limit=self.limit,
             ).value
             cells = found["cells"]
@@ -119,7 +124,7 @@ class MatchesView(View):
         first = min(max(0, (start + stop - self.around) // 2), max(0, len(seen.tokens) - self.around))
         last = min(len(seen.tokens), max(stop, first + self.around))
         first = min(first, start)
-        level = round(self.threshold * 200) / 200 * scale
+        level = round(seen.threshold * 200) / 200 * scale
         on = (seen.values[cells] >= level).mean(0) if len(cells) else np.zeros(len(seen.tokens))
         marks: list[Node] = [
             Text(
@@ -150,12 +155,21 @@ class MatchesView(View):
         hint = "" if self.span is None else "The phrase stands under “span”: empty it to choose one by its tokens."
         return self.picture(scene, selection, f"Where the cells of “{phrase}” are on", Group(children=tuple(marks)), words, note=note, hint=hint)
 
+    def _threshold(self, own: Levels, start: int, stop: int) -> float:
+        """What was asked for; else the usual one, or where fewer cells are on the one at which some more are, so that a phrase has matches."""
+        if self.threshold is not None:
+            return self.threshold
+        if self.sharp or len(chosen(own, start, stop, THRESHOLD, False)) >= FEW:
+            return THRESHOLD
+        found = reached(own, start, stop, FEW)
+        return min(found, THRESHOLD) if found == found else THRESHOLD
+
     def _lower(self, seen: SeenPhrase, cells: Any, scale: float) -> float:
         """The threshold at which some more cells are on; 0 where enough are, or none is."""
         if len(cells) >= FEW or self.sharp:
             return 0.0
         found = reached(levels_of(seen.values, scale), *seen.place, FEW)
-        return found if found < self.threshold else 0.0
+        return found if found < seen.threshold else 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,6 +184,7 @@ class SeenPhrase:
     """(cells, tokens)."""
     span: tuple[int, int] | None
     """None where nobody chose one."""
+    threshold: float = THRESHOLD
 
     @property
     def place(self) -> tuple[int, int]:
