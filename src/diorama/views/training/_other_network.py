@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...core.errors import Cancelled, DioramaError, NotApplicable
-from ...core.numerals import being, plain
+from ...core.numerals import being, counted, plain
 from ...core.picture import Check, Progress
 from ...core.selection import spoken
 from ...derive.derivations.matching import reordered
@@ -206,7 +206,7 @@ class OtherNetwork:
                 if changed_labels is not None:
                     mine, theirs = (each.predictions == changed_labels for each in (self.scene.answers(), self.answers))
                     said += f"; by the changed labels {_alone(mine, theirs)}"
-            told.append(said + ".")
+            told.append(f"{said}.{self._unanswered()}")
         if self.value is not None and (ranked := self.ranked()):
             name, alike = ranked[0]
             told.append(
@@ -217,6 +217,15 @@ class OtherNetwork:
         if self.before is not None and self.after is not None and not np.isnan(self.after.losses).any():
             told.append(self._hill(self.before, self.after))
         return " ".join(told) if len(told) > bool(self.moment()) else " ".join([*told, f"Of {self.name} only the record is laid beside."])
+
+    def _unanswered(self) -> str:
+        """Of which examples one of the two has no answer, where each has one: that is no other opinion."""
+        if self.scene.task != "classification":
+            return ""
+        pairs = ((self.scene.answers(), "here"), (self.answers, "there"))
+        lost = [(int((each.predictions < 0).sum()), where) for each, where in pairs]
+        return "".join(f" {counted(count, 'examples')} {'have' if count > 1 else 'has'} no answer {where}, as the scores are not numbers."
+            for count, where in lost if count)
 
     def _hill(self, before: _straight_way.WeightWay, after: _straight_way.WeightWay) -> str:
         """What the loss does on the straight way: of a barrier it is said what it rises above, and between which losses."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from typing import Any
 
 import numpy as np
@@ -95,5 +96,8 @@ def imitated(features: Floats, answers: NDArray[Any], depth: int, held: float, s
     kind = tree.DecisionTreeClassifier if answers.dtype.kind == "i" else tree.DecisionTreeRegressor
     fitted, rest = np.sort(order[count:]), np.sort(order[:count])
     rows, wanted = features[kept], answers[kept]
-    made = kind(max_depth=depth, random_state=seed).fit(rows[fitted], wanted[fitted])
+    with warnings.catch_warnings():
+        # Of many classes and few examples it asks whether these are numbers to be predicted: they are classes.
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+        made = kind(max_depth=depth, random_state=seed).fit(rows[fitted], wanted[fitted])
     return Imitation(made, rows, wanted, kept, fitted, rest)

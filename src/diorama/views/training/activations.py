@@ -84,13 +84,16 @@ class ActivationsView(View):
         marks = [self._mark(scene, one, found[one.name], never.get(one.name)) for one in layers]
         count = sum(int(units.sum()) for units in never.values())
         caption = _words(marks)
+        broken = sum(int((~values.isfinite()).reshape(len(values), -1).any(1).sum()) for values in (found[one.name] for one in layers))
         if any(one.rectified for one in layers):
             caption += " Faded ones are off for this input" if any(one.layer.spatial for one in layers) else ""
-            if dead:
+            if dead and not broken:
                 marked = DEAD if any(isinstance(mark, Heatmap) and any(DEAD in name for name in _named(mark)) for mark in marks) else ""
                 caption += f"; {count or 'no'} unit{'s' * (count != 1)} of the ReLU layers{f' ({marked})' if marked else ''} "
                 caption += f"{'is' if count == 1 else 'are'} dead (off for all {counted(len(scene.live), 'examples')})"
             caption += "."
+        if broken:
+            caption += f" {counted(broken, 'units')} answer{'s' * (broken == 1)} with what is no number, so which units are dead is not told."
         if alike:
             caption += f" {counted(alike, 'units')} of {'the other' if any(one.rectified for one in layers) else 'these'} layers "
             caption += f"answer{'s' * (alike == 1)} the same to all {counted(len(scene.live), 'examples')}."

@@ -64,6 +64,8 @@ class WeightSeriesView(View):
         if scene.run is not None:
             ranked = [key for key in scene.run.elsewhere(ranked, scene.step, steps[-1]) if key is not None]
         keys = named or ranked
+        if not keys and among:
+            raise NotApplicable("the weights are not numbers at the first snapshot or at the last, so how far they moved is not known; see first_bad")
         if not keys:
             raise NotApplicable("no weight has the same place at the first snapshot and at the last, so none can be followed")
         places = [scene.run.elsewhere(named, steps[k], scene.step) for k in (0, -1)] if scene.run is not None else []
