@@ -21,6 +21,7 @@ from ..model.targets import called
 from ..scene import Scene
 from ..scene.input import text_input
 from ..scene.layer_text import answered_where, tags, text_at
+from ..scene.sets import output_name
 
 MOST = 12
 """Beyond so many classes only the likeliest are shown."""
@@ -119,9 +120,14 @@ def bars(scene: Scene, scores: Tensor, truth: Any = None, *, horizontal: bool = 
         return _step(step, None if truth is None else np.asarray(truth, np.float64).reshape(-1, 3)[-1])
     values = (scores[0].abs() if scores.is_complex() else scores[0]).float().reshape(-1)[:64].numpy()
     reference = None if truth is None else np.asarray(truth, np.float64).reshape(-1)[:64]
-    labels = tuple(f"output {k}" for k in range(len(values))) if len(values) > 1 else ("answer",)
+    labels = tuple(number_title(scene, k) for k in range(len(values))) if len(values) > 1 else ("answer",)
     same = reference is not None and len(reference) == len(values)
     return Bars(values=values, labels=labels, reference=reference if same else None, limits=symmetric(values))
+
+
+def number_title(scene: Scene, number: int) -> str:
+    """What one of several numbers that are answered is headed with: the name that its user gave it, else "output 3"."""
+    return output_name(scene, number) if scene.task == "regression" else f"output {number}"
 
 
 def number_name(scene: Scene, number: int, count: int) -> str:
@@ -133,7 +139,7 @@ def number_name(scene: Scene, number: int, count: int) -> str:
     width = scene.once("numbers a place", lambda: _width(scene)) if isinstance(scene.kind, Strokes) else 0
     curved = curves(width)
     if curved is None or count % width:
-        return f"output {number}" if count > 1 else "the answer"
+        return number_title(scene, number) if count > 1 else "the answer"
     point, part = divmod(number, width)
     steps = ("how far to the right", "how far upwards", "lifting the pen")
     what = steps[part] if curved == 0 else f"number {part} of {width}" if part else "lifting the pen"

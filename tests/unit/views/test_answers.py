@@ -250,3 +250,15 @@ def test_a_place_of_a_segmentation_is_named() -> None:
             assert shown.names == (*names, *map(str, range(len(names), 3)))
             assert shown.meant is not None
             assert np.array_equal(shown.meant, told.numpy())
+
+
+@pytest.mark.parametrize(("classes", "named"), [(["yield", "drift"], ["yield", "drift"]), (None, ["0", "1"])])
+def test_numbers_that_have_names_are_called_by_them_everywhere(classes: list[str] | None, named: list[str]) -> None:
+    """The table of examples and the answer to one input head a column and a bar as the boundary and the residuals call that number."""
+    torch.manual_seed(0)
+    x = torch.randn(20, 3)
+    scene = Scene(nn.Linear(3, 2), x, x[:, :2], classes=classes, task="regression")
+    columns = [column.name for column in _mark(scene.view("examples"), Table).columns]
+    assert [name for name in columns if name.startswith(("answer", "truth"))] == [f"{what} {one}" for what in ("answer", "truth") for one in named]
+    bars = [mark for mark in scene.view("answer").marks() if isinstance(mark, Bars)]
+    assert bars[-1].labels == tuple(named if classes else ["output 0", "output 1"])

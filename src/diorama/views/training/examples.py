@@ -22,6 +22,7 @@ from ...scene.input import pictured
 from ...scene.sets import loss_unit, names, several
 from ...scene.turned_answers import turned
 from .. import inputs, run_series
+from ..answers import number_title
 from ..changed_labels import called, of_numbers, relabelled, wrong
 from ..samples import few, first_examples, looking, unanswered
 from ..view import View
@@ -351,8 +352,8 @@ class _ExampleFacts:
                 texts = called(self.scene, order, truth)
                 found.append(Column(name="truth", kind="class", numbers=truth.astype(float), texts=texts, note=told))
         elif self.scene.task == "regression":
-            found += _values("answer", self.predictions[order])
-            found += _values("truth", self.truth[order]) if self.truth is not None else []
+            found += _values(self.scene, "answer", self.predictions[order])
+            found += _values(self.scene, "truth", self.truth[order]) if self.truth is not None else []
         if self.sure is not None:
             found.append(Column(name="sure", kind="share", numbers=self.sure[order]))
         if self.right is not None and not self.named:
@@ -377,9 +378,9 @@ class _ExampleFacts:
         )
 
 
-def _values(name: str, values: Tensor) -> list[Column]:
+def _values(scene: Scene, name: str, values: Tensor) -> list[Column]:
     flat = values.float().reshape(len(values), math.prod(values.shape[1:]))[:, :4].numpy()
-    names = [name] if flat.shape[1] == 1 else [f"{name} {k}" for k in range(flat.shape[1])]
+    names = [name] if flat.shape[1] == 1 else [f"{name} {number_title(scene, k).removeprefix('output ')}" for k in range(flat.shape[1])]
     return [Column(name=each, numbers=flat[:, k]) for k, each in enumerate(names)]
 
 
