@@ -54,7 +54,7 @@ gains = []
 for seed in range(seeds):
     twin, cured = trained(0.05, seed, "twin"), trained(0.003, seed, "cured")
     dead = {layer: float(twin.series(f"activations/{layer}/dead")[1][-1]) for layer in ("conv1", "conv2", "hidden")}
-    seen = twin.scene().view("health").caption.partition(". ")[0]
+    seen = next(said for said in twin.scene().view("health").caption.split(". ") if said.startswith("At step"))
     gains.append(accuracy(cured) - accuracy(twin))
     print(f"seed {seed}: dead units {', '.join(f'{share:.0%} of {layer}' for layer, share in dead.items())}")
     print(f"  the overview says: {seen}")

@@ -225,7 +225,8 @@ class _MeasuredPlane(CutPlane):
         if not self.faded:
             return ""
         share = f"only {percent(self.kept)}" if self.kept > 0 else "nothing"
-        return f"It is faded: {share} {self._said()} to {self._whose()} stays on the way onto this plane and back{self.instead}. "
+        stay = "stay" if self.kept > 0 else "stays"
+        return f"It is faded: {share} {self._said()} to {self._whose()} {stay} on the way onto this plane and back{self.instead}. "
 
 
 class FlatPlane(_MeasuredPlane):

@@ -28,8 +28,9 @@ def _held(good: np.ndarray, share: float, rule: str) -> str:
     """What the outline holds, in a sentence."""
     if not good.any():
         return f"None of the {good.size:,} places that were tried has {rule}, so there is no outline."
-    least = "less than 1" if share < 0.01 else f"{100 * share:.0f}"
-    return f"The outline holds the {least} % of the places with {rule}."
+    if share < 0.01:
+        return f"The outline holds the few places with {rule}: less than 1 % of all."
+    return f"The outline holds the {100 * share:.0f} % of the places with {rule}."
 
 
 class LossSliceView(View):
