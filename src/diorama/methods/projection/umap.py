@@ -13,7 +13,7 @@ from ..placement import Floats, Placement, Projection, alike, own_dice, principa
 
 AGAIN = 0.18
 """From an earlier step so large a part of the epochs is enough."""
-PACE = 0.02
+PACE = 0.03
 """And so large a part of the way that a point goes in each: more would let points wander and neighbours be lost."""
 TURNED, GENTLY = 0.5, 0.01
 """Where a layer kept less than this share of its neighbours a point goes this part: what turns over now is settled at the next snapshots."""
