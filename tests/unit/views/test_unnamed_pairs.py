@@ -25,7 +25,7 @@ def _words(picture: Picture) -> str:
 
 
 @pytest.mark.parametrize(
-    "name, knobs",
+    ("name", "knobs"),
     [("structure", {}), ("projection", {}), ("differences", {}), ("matrix", {"of": "layers"}), ("confusion", {}), ("examples", {}), ("compare", {})],
 )
 def test_two_of_one_name_are_this_and_the_other(name: str, knobs: dict[str, str]) -> None:
