@@ -133,7 +133,7 @@ def test_answers_that_differ_are_those_that_are_asked_for(net: Any, side: str, l
     one, other, count, total, changed = _case(net, side, labels)
     what = f"{total} places of 6 examples" if net is _Pixels else f"{total} tokens of 10 texts"
     picture = one.view("compare", other=other, places=3)
-    assert f"Of {what} this network and {other.name} answer {count} differently" in picture.caption
+    assert f"Of {what} this network and the other network answer {count} differently" in picture.caption
     table = next(mark for mark in picture.marks() if isinstance(mark, Table))
     column = next(column for column in table.columns if column.name.endswith("answered differently"))
     assert column.numbers[1] == count
