@@ -12,7 +12,7 @@ _LAYER = re.compile(r"(?:^|(?<=[.!?] ))layer (?=\d)")
 _HYPHEN = re.compile(r"(?:^|(?<=[\s(±]))-(?=\d)")
 _SMALLEST = 0.01
 """A share below this, in percent, is told as being below it."""
-_LOST = re.compile(r"(?<=[a-z:] )(?:nan|([-−]?)inf)(?![\w\-])")
+_LOST = re.compile(r"(?:(?<=[a-z:] )|(?<=[\dfn], ))(?:nan|([-−]?)inf)(?![\w\-])")
 _NOTHING = re.compile(r"(?<![\w.])[-−](0(?:\.0+)?)(?!\w|\.\d)")
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -20,7 +20,7 @@ _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 def plain(text: str) -> str:
     """A sentence with its numbers in plain digits: ``1.2e+02 %`` is 120 %, ``7.84e-08 %`` less than 0.01 %, ``-3%`` is −3 %.
 
-    What is no number is NaN, what is beyond all of them ∞ (after a word: "loss nan"), and nothing has no sign: −0.00 is 0.00.
+    What is no number is NaN, what is beyond all of them ∞ (after a word, "loss nan", and in a row, "3, nan"), and nothing has no sign: −0.00 is 0.00.
     Numbers of more digits than a reader counts become powers of ten: 3.2 × 10⁹. Line ends and tabs of texts that it quotes stand as the signs
     that pictures show for them, ↵ and ⇥, and a sentence that begins with the number of a layer has its capital: "Layer 3 …". All else stays as it is.
     """

@@ -259,18 +259,23 @@ def label(run: Run | None, beside: Iterable[Run | None]) -> str:
     return "/".join(own[-count:])
 
 
-def other_name(scene: Scene, other: Scene) -> str:
-    """What tells another network from the scene's: its step in the same run, else its name; two that are called alike are this and the other one."""
+def at_another_step(scene: Scene, other: Scene) -> bool:
+    """Whether another network is the scene's own, at another step of the same run."""
     here, there = scene.run, other.run
-    if here is not None and there is not None and here.path == there.path and scene.step != other.step:
+    return here is not None and there is not None and here.path == there.path and scene.step != other.step
+
+
+def other_name(scene: Scene, other: Scene, alike: str = "the other network") -> str:
+    """What tells another network from the scene's: its step in the same run, else its name; ``alike`` where both have one name."""
+    if at_another_step(scene, other):
         return f"step {other.step}"
-    name = label(there, [here]) if there is not None else other.name
-    return name if name != scene.name else "the other network"
+    name = label(other.run, [scene.run]) if other.run is not None else other.name
+    return name if name != scene.name else alike
 
 
-def own_name(scene: Scene, other: Scene) -> str:
+def this_name(scene: Scene, other: Scene) -> str:
     """What tells the scene's network from another."""
-    return other_name(other, scene).replace("the other network", "this network")
+    return other_name(other, scene, "this network")
 
 
 def _beside(path: Path, name: str) -> Run:

@@ -23,6 +23,7 @@ def test_numbers_are_said_plainly() -> None:
     assert plain("-3% (-1.5 to 2), 4-6, x-1, by \u2212 2e-03% of 1e-01") == "\u22123 % (\u22121.5 to 2), 4-6, x-1, by \u2212 less than 0.01 % of 0.1"
     assert plain("layer 3 behind “a\n\tb”. layer 4") == "Layer 3 behind “a↵⇥b”. Layer 4"
     assert plain("loss nan on the batch, margin -inf; rises by inf.") == "loss NaN on the batch, margin −∞; rises by ∞."
+    assert plain("loss 1, nan, -inf at step 3") == "loss 1, NaN, −∞ at step 3"
     assert plain("reaches -0.00. \u22120 of 3, \u22120.004, banana, “nan”, nan") == "reaches 0.00. 0 of 3, \u22120.004, banana, “nan”, nan"
     assert percent(1.234) == "120 %"
     assert [percent(share) for share in (1, 0.996, 0.99996, 0.994, -0.996)] == ["100 %", "99.6 %", "99.996 %", "99 %", "\u221299.6 %"]

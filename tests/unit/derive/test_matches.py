@@ -129,7 +129,7 @@ def test_matches_of_a_scene_are_those_of_its_activations() -> None:
         for count in range(1, len(levels) + 1):
             # At the threshold that is told so many cells are on, and at the next one fewer.
             told = reached(levels, *span, count)
-            more = [len(chosen(levels, *span, told + step / STEPS, False)) for step in (0, 1)] if told == told else [0, 0]
+            more = [len(chosen(levels, *span, told + step / STEPS, False)) for step in (0, 1)] if not np.isnan(told) else [0, 0]
             assert np.isnan(told) or more[0] >= count > more[1]
             assert np.isnan(told) == (len(chosen(levels, *span, 1 / STEPS, False)) < count)
         wanted = _by_hand(on[cells], span[1] - span[0], 40, (example, *span)) if len(cells) else []

@@ -23,7 +23,7 @@ from ...methods.grouping import ORDERS, clusters, ordered
 from ...scene import Scene
 from ...scene.sets import classes_of, named
 from .. import inputs
-from ..run_series import other_name
+from ..run_series import at_another_step, other_name
 from ..samples import first_examples, looked_at, noted, part, single
 from ..units import ShownLayer, responses, shown, telling_layers
 from ..view import View
@@ -258,8 +258,7 @@ class MatrixView(View):
 
 def _whose(scene: Scene, other: Scene) -> str:
     """Which network's, in words: at a step of the same run the name would be this network's too."""
-    name = other_name(scene, other)
-    return f"at {name}" if name.startswith("step ") else f"of {name}"
+    return f"{'at' if at_another_step(scene, other) else 'of'} {other_name(scene, other)}"
 
 
 _OVER = {"examples": "to every example", "places": "at every place", "training": "at every snapshot"}

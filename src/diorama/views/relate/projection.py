@@ -22,7 +22,7 @@ from ...methods.placement import laid_onto, unplaced
 from ...scene import Scene
 from ...scene.directions import lacking
 from .. import melodies, planes, texts
-from ..run_series import other_name, own_name
+from ..run_series import other_name, this_name
 from ..samples import broken, first_examples, looking, noted
 from ..view import View
 from ._biplot import Biplot, biplot
@@ -152,7 +152,7 @@ class ProjectionView(View):
         for other in (one.first(self.examples) for one in scene.others):
             found.append(_Map(other_name(scene, other), self._derived(other.on(scene.examples) if _unlike(other, scene) else other, own)))
         if scene.others and not found[0].title:
-            found[0] = _Map(own_name(scene, scene.others[0]), main.derived)
+            found[0] = _Map(this_name(scene, scene.others[0]), main.derived)
         return found
 
     def _derived(self, scene: Scene, more: Mapping[str, Any]) -> DerivedValue:

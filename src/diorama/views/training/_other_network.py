@@ -51,12 +51,10 @@ def _done(scene: Scene) -> dict[tuple[str, int], dict[str, Any]]:
 def called(scene: Scene, other: Scene) -> str:
     """What tells one of the networks beside a scene from it and from the others: a step of the same run, else its run, with the step where that
     run stands there at several."""
-    own, run = scene.run, other.run
-    if run is None:
+    run = other.run
+    if run is None or run_series.at_another_step(scene, other):
         return run_series.other_name(scene, other)
-    if own is not None and own.path == run.path:
-        return f"step {other.step}"
-    name = run_series.label(run, [own, *(one.run for one in scene.others)])
+    name = run_series.label(run, [scene.run, *(one.run for one in scene.others)])
     several = any(one.run is not None and one.run.path == run.path and one.step != other.step for one in scene.others)
     return f"{name} at step {other.step}" if several else name
 

@@ -11,7 +11,7 @@ from ...core.marks import Block, Blocks, Edge, Handle
 from ...model.graph import Graph, GraphNode
 from ...model.repeated_blocks import folded
 from ...scene import Scene
-from ..run_series import other_name, own_name
+from ..run_series import other_name, this_name
 
 if TYPE_CHECKING:
     from ...model.alignment import Alignment, State
@@ -39,8 +39,8 @@ class BesideStructure:
             plain = (other if other._examples is not None else other.on(scene.examples)).graph
         except (DioramaError, RuntimeError) as error:
             text = " ".join(str(error).split()).rstrip(".")
-            return cls((own_name(scene, other), name), (scene.graph, Graph((), ())), None, f"{name} cannot be looked into ({text[:140]})")
-        return cls((own_name(scene, other), name), (folded(scene.graph), folded(plain)), aligned(scene.graph, plain), more)
+            return cls((this_name(scene, other), name), (scene.graph, Graph((), ())), None, f"{name} cannot be looked into ({text[:140]})")
+        return cls((this_name(scene, other), name), (folded(scene.graph), folded(plain)), aligned(scene.graph, plain), more)
 
     @property
     def differs(self) -> bool:

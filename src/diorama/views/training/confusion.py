@@ -297,7 +297,7 @@ def _times(count: float) -> str:
 def _where(scene: Scene, before: Scene | None) -> str:
     assert before is not None
     name = run_series.other_name(scene, before)
-    return name if name.startswith("step ") or before.step is None else f"{name} at step {before.step:,}"
+    return name if run_series.at_another_step(scene, before) or before.step is None else f"{name} at step {before.step:,}"
 
 
 def _changed(found: _Counts, then: _Counts, scene: Scene, before: Scene | None) -> str:

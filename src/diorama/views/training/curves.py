@@ -139,18 +139,13 @@ class CurvesView(View):
             if end:
                 which = member.label if member.chart != member.name and not member.name.startswith("probe/") else ""
                 at = f"(at step {steps[end - 1]})" if steps[end - 1] != now else ""
-                told.setdefault(member.chart, []).append(" ".join(filter(None, [which, _number(float(values[end - 1])), member.where, at])))
+                told.setdefault(member.chart, []).append(" ".join(filter(None, [which, f"{values[end - 1]:.3g}", member.where, at])))
         if len(told.get("loss", ())) > 1 and (one.run.meta.get("measure") or _unlike(one.run)):
             told["loss"].append("which are two measures")
         each = "; ".join(f"{chart.replace('_', ' ')} {', '.join(said)}" for chart, said in told.items())
         said = f"At step {now}: {each}. " if told else ""
         faint = "Strong lines are averages over some steps, faint ones every value. " if self.smooth > 0 else ""
         return f"{said}{faint}{_straight(one.run, members)}".rstrip()
-
-
-def _number(value: float) -> str:
-    """A recorded number in a sentence; what is none is spelt as on the axes."""
-    return f"{value:.3g}" if np.isfinite(value) else "NaN" if np.isnan(value) else "∞" if value > 0 else "−∞"
 
 
 def _unlike(run: Run) -> bool:

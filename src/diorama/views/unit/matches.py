@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -162,7 +163,7 @@ class MatchesView(View):
         if self.sharp or len(chosen(own, start, stop, THRESHOLD, False)) >= FEW:
             return THRESHOLD
         found = reached(own, start, stop, FEW)
-        return min(found, THRESHOLD) if found == found else THRESHOLD
+        return THRESHOLD if math.isnan(found) else min(found, THRESHOLD)
 
     def _lower(self, seen: SeenPhrase, cells: Any, scale: float) -> float:
         """The threshold at which some more cells are on; 0 where enough are, or none is."""
