@@ -33,8 +33,8 @@ def adapters(model: nn.Module) -> tuple[Adapter, ...]:
     """The adapters of a model in the order of its modules.
 
     *Meaning* a layer with a frozen weight and, beside it, two matrices whose product has its shape and a lower rank; or one that
-    wraps a ``base_layer``, as peft's do. Where the rank is no lower, as 8 is beside a head of 3 answers, a layer that answers as its weight
-    does plus that product.
+    wraps a ``base_layer``, as peft's do. Where the rank is no lower, as 8 is beside a head of 3 answers, or one of the two matrices is frozen
+    too, a layer that answers as its weight does plus that product.
     *Cost* none, but for layers of the last kind, which answer a few random vectors.
     """
     found = {path: adapter for path, module in named_modules(unwrap(model)).items() if (adapter := _adapter(path, module)) is not None}
@@ -55,13 +55,15 @@ def _adapter(path: str, module: nn.Module) -> Adapter | None:
     if len(own) > 8:
         return None
     frozen = [name for name, part in own.items() if part.ndim == 2 and not part.requires_grad]
-    for weight in frozen:
-        parts = tuple(name for name, part in own.items() if part.requires_grad)
-        shapes = {name: part.shape for name, part in own.items()}
+    parts = tuple(name for name, part in own.items() if part.requires_grad)
+    shapes = {name: part.shape for name, part in own.items()}
+    for weight in frozen if parts else ():
         found = pair(shapes, weight, parts)
         if found is None:
-            found = pair(shapes, weight, parts, lower=False)
-            found = found if found is not None and _adds(module, weight, found) else None
+            # Shapes alone tell little of a rank that is not below the weight's, or where one of the two factors is frozen too.
+            held = [name for name in frozen if name != weight]
+            likely = (pair(shapes, weight, parts, lower=False), *(pair(shapes, weight, (own_part, other)) for own_part in parts for other in held))
+            found = next((each for each in likely if each is not None and _adds(module, weight, each)), None)
         if found is not None:
             return Adapter(path, weight, parts, found)
     return None
@@ -85,11 +87,13 @@ def _adds(module: nn.Module, weight: str, factors: tuple[str, str]) -> bool:
             bare, whole = answer(torch.zeros_like(down), torch.zeros_like(up)), answer(down, up)
         except Exception:  # noqa: BLE001 - a layer of another form than a matrix
             return False
-        plain, added = x @ rows, x @ (down.T @ up.T if down.shape[1] == len(rows) else down @ up)
-        if not bare.shape == whole.shape == plain.shape == added.shape or not torch.allclose(bare, plain, rtol=1e-2, atol=1e-3):
+        if not bare.shape == whole.shape == (len(x), rows.shape[1]) or not torch.allclose(bare, x @ rows, rtol=1e-2, atol=1e-3):
             return False
-        alike = torch.cosine_similarity((whole - bare).flatten().double(), added.flatten().double(), 0)
-        return bool(alike.abs() > 1 - 1e-3)
+        # Either may come first in the layer, and both may stand as (in, out).
+        products = (one @ two for one, two in ((down, up), (up, down), (down.T, up.T), (up.T, down.T)) if one.shape[1] == len(two))
+        changed = (whole - bare).flatten().double()
+        alike = [torch.cosine_similarity(changed, (x @ made).flatten().double(), 0) for made in products if made.shape == rows.shape]
+        return any(bool(each.abs() > 1 - 1e-3) for each in alike)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -281,13 +281,16 @@ class _Beside(nn.Module):
         return self.frozen(made) if self.how == "row" else self.frozen(x) + 2 * made
 
 
-@pytest.mark.parametrize("rank", [2, 3, 8])
-def test_an_adapter_counts_whatever_its_rank(rank: int) -> None:
-    """The usual rank of 8 is none lower than a head of three answers has: it is an adapter all the same, and switched off with the others."""
+@pytest.mark.parametrize(("rank", "first"), [(2, "down"), (3, "down"), (8, "down"), (8, "up")])
+def test_an_adapter_counts_whatever_its_rank(rank: int, first: str) -> None:
+    """The usual rank of 8 is none lower than a head of three answers has: it is an adapter all the same, and switched off with the
+    others, whichever factor comes first."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = nn.Sequential(Adapted(6, 6), nn.Tanh(), _Beside(6, rank, "beside"))
         x, beside = torch.randn(40, 6), model[2]
+        if first == "up":
+            beside.down = beside._modules.pop("down")
         with torch.no_grad():
             beside.up.bias.zero_()
             beside.up.weight.mul_(3)
@@ -297,6 +300,26 @@ def test_an_adapter_counts_whatever_its_rank(rank: int) -> None:
     with torch.no_grad():
         assert record["size"] == pytest.approx(float((2 * beside.up.weight @ beside.down.weight).norm()), rel=1e-4)
         wanted = F.cross_entropy(beside.frozen(torch.tanh(model[0].linear(x))), torch.arange(40) % 3)
+    assert f"to {float(wanted):.4g}" in scene.view("adapters").caption
+
+
+def test_an_adapter_with_one_frozen_factor_is_one() -> None:
+    """LoRA-FA (Zhang et al. 2023) draws one factor and trains the other: measured, and switched off, as the product of both. What is frozen
+    behind a bend is no factor."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model, bent = nn.Sequential(_Beside(6, 2, "beside")), _Beside(6, 2, "bend")
+        x = torch.randn(40, 6)
+    for layer in (model[0], bent):
+        layer.down.requires_grad_(False)
+        layer.up.bias = None
+    assert not adapters(nn.Sequential(bent))
+    scene = Scene(model, x, torch.arange(40) % 3)
+    (record,) = scene.derive("adapters").value
+    assert (record["layer"], record["rank"], record["nothing"]) == ("0", 2, "")
+    with torch.no_grad():
+        assert record["size"] == pytest.approx(float((2 * model[0].up.weight @ model[0].down.weight).norm()), rel=1e-4)
+        wanted = F.cross_entropy(model[0].frozen(x), torch.arange(40) % 3)
     assert f"to {float(wanted):.4g}" in scene.view("adapters").caption
 
 
