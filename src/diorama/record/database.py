@@ -260,9 +260,9 @@ def rows(connection: sqlite3.Connection, query: str, values: tuple[Any, ...], ty
     for number, row in enumerate(connection.execute(query, values)):
         if number >= MOST_ROWS:
             raise Damaged(f"it has more than {MOST_ROWS:,} rows where a run has some thousand")
-        for value, kind in zip(row, types, strict=True):
-            if not isinstance(value, kind):
-                raise Damaged(f"it holds {type(value).__name__} where a run holds {_named(kind)}")
+        if not all(map(isinstance, row, types)):
+            value, kind = next((value, kind) for value, kind in zip(row, types, strict=True) if not isinstance(value, kind))
+            raise Damaged(f"it holds {type(value).__name__} where a run holds {_named(kind)}")
         yield row
 
 

@@ -8,12 +8,13 @@ import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..core.errors import Damaged, not_found
 from . import arrays, database, lock
+from .envelope import Envelope
 from .event import RecordedEvent
 from .facts import fact
 from .histogram import HistogramSeries
@@ -37,15 +38,6 @@ if TYPE_CHECKING:
 
 OWN = ("model", "parameters", "buffers", "weights", "layers", "model_error", "units")
 """The facts that belong to one architecture; all others are the whole run's."""
-
-
-class Envelope(NamedTuple):
-    """A series drawn in few pixels without losing a spike: the exact lowest and highest value in each."""
-
-    steps: Steps
-    mean: Floats
-    low: Floats
-    high: Floats
 
 
 _READ = ("probe/loss", "probe/accuracy")
@@ -78,6 +70,8 @@ class RunReader:
         self._facts: dict[str, tuple[str, Any]] = {}
         self._version: tuple[Any, int] | None = None
         self._facts_of: tuple[Any, int] | None = None
+        self._models: dict[int, int] = {}
+        self._models_of: tuple[Any, int] | None = None
 
     def close(self) -> None:
         """Let go of the files."""
@@ -247,14 +241,16 @@ class RunReader:
         held_ids, held = self._columns.get(number, ((), None))
         if ids == held_ids:
             return held
-        # A live run gains blocks at its end: only those are read.
+        # A live run gains blocks at its end: only those are read, by one query, for one a block costs more than what is in it.
         keep = len(held_ids) if ids[: len(held_ids)] == held_ids and held is not None else 0
-        parts = [held] if keep else []
-        for block in ids[keep:]:
-            ((data, crc),) = database.rows(moment, "SELECT data, crc FROM blocks WHERE id = ?", (block,), (bytes, int))
+        new, wanted = dict[int, Any].fromkeys(ids[keep:]), "SELECT id, data, crc FROM blocks WHERE series = ? AND id >= ?"
+        for block, data, crc in database.rows(moment, wanted, (number, min(new, default=0)), (int, bytes, int)):
+            if block not in new:
+                continue
             if zlib.crc32(data) != crc:
                 raise Damaged(f"block {block} of {str(self.path)!r} does not match its checksum; see: diorama check")
-            parts.append(unpack_scalars(data) if kind == SCALAR else WIDE[kind].unpack(data))
+            new[block] = unpack_scalars(data) if kind == SCALAR else WIDE[kind].unpack(data)
+        parts = [*([held] if keep else []), *new.values()]
         found: Any
         if kind != SCALAR:
             joined: Any = WIDE[kind].joined
@@ -285,7 +281,7 @@ class RunReader:
 
         NaN counts only where a column has nothing else. *Error* none: a spike of one step is always in it.
         """
-        return enveloped(*self.series(name), start, stop, pixels)
+        return Envelope.of(*self.series(name), start, stop, pixels)
 
     def histograms(self, name: str) -> HistogramSeries:
         """How a tensor's values were distributed at each step that was looked at; raises NotFound with the nearest
@@ -390,18 +386,26 @@ class RunReader:
     @property
     def snapshots(self) -> list[int]:
         """Steps at which the weights are kept."""
-        return [row[0] for row in self._rows("SELECT step FROM snapshots ORDER BY step", (), (int,))]
+        return list(self._snapshots())
+
+    def _snapshots(self) -> dict[int, int]:
+        """Which architecture each snapshot has, read anew only when something was written: every picture asks for it."""
+        with self._moment() as moment:
+            if self._models_of != self._version:
+                self._models = dict(database.rows(moment, "SELECT step, model FROM snapshots ORDER BY step", (), (int, int)))
+                self._models_of = self._version
+            return self._models
 
     def model_at(self, step: int) -> int:
         """The number of the architecture that a snapshot belongs to."""
-        wanted = "SELECT model FROM snapshots WHERE step <= ? ORDER BY step DESC LIMIT 1"
-        rows = self._rows(wanted, (step,), (int,))
-        return int(rows[0][0]) if rows else 0
+        known = self._snapshots()
+        before = max((each for each in known if each <= step), default=None)
+        return known[before] if before is not None else 0
 
     @property
     def models(self) -> dict[int, int]:
         """By the step of each snapshot, the number of the architecture that it belongs to."""
-        return {int(step): int(model) for step, model in self._rows("SELECT step, model FROM snapshots ORDER BY step", (), (int, int))}
+        return dict(self._snapshots())
 
     @property
     def reshaped(self) -> bool:
@@ -476,20 +480,3 @@ def _with_tail(stored: tuple[Steps, Floats] | None, steps: list[int], values: li
     if stored is None:
         return late
     return np.concatenate([stored[0], late[0]]), np.concatenate([stored[1], late[1]])
-
-
-def enveloped(steps: Steps, values: Floats, start: float | None, stop: float | None, pixels: int) -> Envelope:
-    """The envelope of a series that was read already: see :meth:`RunReader.envelope`."""
-    first = 0 if start is None else int(np.searchsorted(steps, start, "left"))
-    last = len(steps) if stop is None else int(np.searchsorted(steps, stop, "right"))
-    steps, values = steps[first:last], values[first:last]
-    if len(steps) <= pixels:
-        return Envelope(steps, values, values, values)
-    edges = np.linspace(steps[0], steps[-1] + 1, pixels + 1)
-    starts = np.unique(np.searchsorted(steps, edges[:-1], "left"))
-    starts = starts[starts < len(steps)]
-    low, high = np.fmin.reduceat(values, starts), np.fmax.reduceat(values, starts)
-    counts = np.diff(np.append(starts, len(values)))
-    with np.errstate(invalid="ignore", over="ignore"):
-        mean = np.add.reduceat(values, starts) / counts
-    return Envelope(steps[starts], mean, low, high)

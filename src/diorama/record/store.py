@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from .envelope import Envelope
 from .event import RecordedEvent
 from .histogram import HistogramSeries, HistogramValue
-from .reader import Envelope, RunReader
+from .reader import RunReader
 from .writer import Writer
 
 __all__ = ["Envelope", "HistogramSeries", "HistogramValue", "RecordedEvent", "RunReader", "Writer"]

@@ -73,7 +73,7 @@ def _filmed(scene: Scene, view: Any, selection: Selection, picture: Picture) -> 
     """The picture with what makes its film: the same view at each snapshot of the run."""
     # What a notebook's widget asks again when its siblings choose something.
     picture.__dict__["request_"] = (scene, view.name, view.knobs(), selection)
-    if picture.frames is not None or len(scene.steps) < 2 or view.needs == "record":
+    if picture.frames is not None or view.needs == "record" or len(scene.steps) < 2:
         return picture
 
     def frames() -> Iterator[Picture]:

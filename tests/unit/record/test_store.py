@@ -187,6 +187,28 @@ def test_a_reader_follows_a_writer(tmp_path: Path) -> None:
     writer.close()
 
 
+def test_the_snapshots_are_those_of_now(tmp_path: Path) -> None:
+    """A reader that knows them asks again when one came or went, also after it let go of the files, and reads them once until then."""
+    writer = _written(tmp_path / "run", 10)
+    with RunReader(tmp_path / "run") as reader:
+        for step, model in ((0, 0), (4, 0), (9, 1)):
+            writer.index_snapshot(step, "snapshots.file", 1, 0, anchor=False, model=model)
+            assert reader.snapshots[-1] == step
+            reader.rest()
+        assert reader.models == {0: 0, 4: 0, 9: 1}
+        assert [reader.model_at(step) for step in (0, 5, 9, 30)] == [0, 0, 1, 1]
+        reader.snapshots.clear()
+        asked = list[str]()
+        reader._database.set_trace_callback(asked.append)
+        assert reader.snapshots == [0, 4, 9]
+        assert not any("snapshots" in query for query in asked)
+        reader._database.set_trace_callback(None)
+        writer.forget_snapshots([9])
+        assert reader.snapshots == [0, 4]
+        assert reader.model_at(9) == 0
+    writer.close()
+
+
 def test_names_that_come_later_are_found_and_each_is_read_once(tmp_path: Path) -> None:
     """A reader that is kept open learns of a new series or histogram; asking again costs none of the rows that it knows."""
     writer = _written(tmp_path / "run", 10)

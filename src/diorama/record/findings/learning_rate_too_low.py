@@ -210,11 +210,11 @@ class _Clip(NamedTuple):
 def _clipped(run: RunReader) -> _Clip | None:
     """The norm of all gradients together where it is the same at every reading, or else the largest slope where that is, in most weights: they
     are cut to it."""
-    squares: dict[int, float] = {}
-    for _, steps, values in series_between(run, "gradients/", "/norm"):
-        for step, value in zip(steps.tolist(), values.tolist(), strict=True):
-            squares[step] = squares.get(step, 0.0) + value * value
-    norms = np.sqrt(list(squares.values()))
+    told = [(steps, values) for _, steps, values in series_between(run, "gradients/", "/norm")]
+    if not told:
+        return None
+    at = np.unique(np.concatenate([steps for steps, _ in told]), return_inverse=True)[1]
+    norms = np.sqrt(np.bincount(at, np.square(np.concatenate([values for _, values in told]))))
     if len(norms) < _READINGS or not norms.max() > 0:
         return None
     usual = float(np.median(norms))
@@ -222,7 +222,7 @@ def _clipped(run: RunReader) -> _Clip | None:
     if np.ptp(norms) <= (2e-3 if len(norms) >= _SOME else 5e-4) * norms.max():
         return _Clip(usual, f"the gradients together had the norm {usual:.3g}", f"norm of all gradients {usual:.4g}", len(norms))
     names = [name for name in getattr(run, "histogram_names", ()) if name.startswith("gradients/")]
-    weights, lengths = sum(1 for _ in series_between(run, "gradients/", "/norm")), list[float]()
+    weights, lengths = len(told), list[float]()
     for left, name in zip(range(len(names), 0, -1), names, strict=True):
         if 2 * (len(lengths) + left) <= weights:
             return None  # too many differ already: to read how the rest are distributed costs more than all else that is asked here

@@ -16,8 +16,8 @@ from ...core.marks import Event, Group, Handle, Lines, Series
 from ...core.picture import Picture, Progress
 from ...core.selection import Selection
 from ...data.text_places import PART
+from ...record.envelope import Envelope
 from ...record.findings.misplaced_softmax import MisplacedSoftmax
-from ...record.reader import enveloped
 from ...run import Run
 from .. import run_series
 from ..changed_labels import of_numbers
@@ -243,12 +243,12 @@ class _ChartRun:
         low, high = shown if shown is not None else (None, None)
         pixels = self.knobs.pixels
         if not self.knobs.log_x or self.knobs.axis == "time" or len(steps) <= pixels:
-            return enveloped(steps, values, low, high, pixels)
+            return Envelope.of(steps, values, low, high, pixels)
         first, last = max(1.0, low or 1.0), float(high if high is not None else steps[-1])
         edges = np.geomspace(first, max(last, 2 * first), max(2, int(np.log2(max(last / first, 2))) + 1))
         share = max(2, pixels // (len(edges) - 1))
         parts = [
-            enveloped(
+            Envelope.of(
                 steps, values, float(np.ceil(start)), float(np.ceil(stop) - 1) if k < len(edges) - 2 else last, share
             )
             for k, (start, stop) in enumerate(zip(edges[:-1], edges[1:], strict=True))

@@ -14,7 +14,7 @@ from ...core.knobs import knob
 from ...core.marks import Action, Event, Group, Handle, Lines, Node, Number, Series
 from ...core.picture import Picture, Progress
 from ...core.selection import Selection
-from ...record.reader import enveloped
+from ...record.envelope import Envelope
 from ..view import View
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class ScheduleView(View):
         base = float(group.get("learning_rate", 0.0)) * float(group.get("factor", 1.0))
         bend = (run.meta.get("wishes") or {}).get("schedule")
         end = now + (self.ahead or max(now, 100))
-        seen = enveloped(np.asarray(steps), np.asarray(rates, float), None, None, 800)
+        seen = Envelope.of(np.asarray(steps), np.asarray(rates, float), None, None, 800)
         past = Series(name="as it was", x=np.asarray(seen[0], float), y=seen[1], low=seen[2], high=seen[3])
         alive = run.alive and base > 0
         marks: list[Node] = [self._chart(scene, run, past, (now, end), base, bend, alive)]
