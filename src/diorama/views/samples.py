@@ -88,6 +88,13 @@ def unanswered(scene: Scene) -> str:
     return f"{part(count, len(bad), 'examples')} {'have' if count > 1 else 'has'} a loss that is no finite number." if count else ""
 
 
+def which_run(scene: Scene, layer: str) -> str:
+    """A sentence on which run of a module a layer is, where a pass runs it several times: a cell that a loop calls for each token."""
+    own = without_call(layer)
+    runs = sum(without_call(one.name) == own for one in scene.layers)
+    return f"a pass runs {spoken(own)} {runs} times, and this is run {scene.layers[layer].call} alone" if runs > 1 else ""
+
+
 def noted(*sentences: str) -> str:
     """Several sentences as one note, those that are there."""
     return " ".join(one if one.endswith((".", "!", "?")) else f"{one[0].upper()}{one[1:]}." for one in sentences if one)

@@ -52,3 +52,12 @@ def test_an_answer_at_one_place_is_an_answer() -> None:
     caption = scene.view("springs").caption
     assert "out#9 is the last layer here, and its units are the answers at one of 9 places" in caption
     assert "not the answers" not in caption
+
+
+def test_a_picture_of_one_run_of_a_layer_says_which() -> None:
+    """A cell that a loop calls at each place is as many layers: what is shown of one of them is not told of all. A layer that runs once is silent."""
+    scene = Scene(_drawn(_Repeating()), torch.randn(24, 7, 5, generator=torch.Generator().manual_seed(1)))
+    for layer, which in (("says", 1), ("says#3", 3), ("out", 1)):
+        assert f"A pass runs {layer[:4].rstrip('#')} 9 times, and this is run {which} alone." in scene.view("matrix", layer=layer).note
+    assert "runs" not in scene.view("matrix", layer="reads").note
+    assert "runs says 9 times, and this is run 4 alone" in scene.view("dictionary", layer="says#4").note

@@ -142,6 +142,18 @@ def test_bars_are_the_score_only_where_they_sum_to_it() -> None:
     picture = _scene_of(_Block(), nn.GELU()).view("contributions")
     assert not picture.checks[0].good
     assert "while all bars sum to" in picture.caption
+    assert "as what follows the last layer is not linear" in picture.caption
+
+
+def test_the_layer_that_takes_most_is_not_said_to_add() -> None:
+    """The caption names the largest part, and whether it speaks for the answer or against it, as its bar does."""
+    scene = _scene_of(_Block())
+    for answer in range(3):
+        picture = scene.view("contributions", class_=answer)
+        (bars,) = (mark for mark in picture.marks() if isinstance(mark, Bars))
+        terms = bars.values[:-1]
+        best = int(np.abs(terms).argmax())
+        assert f"most is {'added' if terms[best] > 0 else 'taken'} by {bars.labels[best]} ({terms[best]:+.3g})".replace("-", "−") in picture.caption
 
 
 def test_layers_in_parallel_are_told_apart() -> None:

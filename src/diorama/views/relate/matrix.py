@@ -24,7 +24,7 @@ from ...scene import Scene
 from ...scene.sets import classes_of, named
 from .. import inputs
 from ..run_series import at_another_step, other_name
-from ..samples import first_examples, looked_at, noted, part, single
+from ..samples import first_examples, looked_at, noted, part, single, which_run
 from ..units import ShownLayer, responses, shown, telling_layers
 from ..view import View
 from . import _cube
@@ -218,7 +218,7 @@ class MatrixView(View):
         return self.picture(
             scene, selection, f"{name if one.name == name else name.capitalize()}: units × {title}", mark, caption,
             checks=(check,) if np.isfinite(clear) else (),
-            note=noted("the units that vary most" if less else "", note),
+            note=noted("the units that vary most" if less else "", note, which_run(scene, one.name)),
         )
 
     def _layers(self, scene: Scene, selection: Selection) -> Iterator[Picture | Progress]:

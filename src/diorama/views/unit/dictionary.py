@@ -26,6 +26,7 @@ from ...scene.directions import default_layer, feature
 from ...scene.input import CurrentInput, last
 from ...scene.layer_text import text_at
 from .. import sections, texts
+from ..samples import noted, which_run
 from ..view import View
 from ._direction import MovedExample
 
@@ -142,7 +143,10 @@ class DictionaryView(View):
                 sentence="The largest change of an answer where the feature is not turned at all, as a share of the answers' size.",
             ),)
         body = Group(children=(_measures(shown.value, before, fresh, labelled=shown.scene.live.y is not None), *marks))
-        return self.picture(shown.scene, selection, f"Features of {spoken(shown.layer.name)}", body, words, checks=checks, final=final)
+        return self.picture(
+            shown.scene, selection, f"Features of {spoken(shown.layer.name)}", body, words, checks=checks,
+            note=noted(which_run(shown.scene, shown.layer.name)), final=final,
+        )
 
 
 class _ShownDictionary:

@@ -84,10 +84,11 @@ class ContributionsView(View):
         best = int(parts.argmax())
         where = f" at position {value['place']}" if scene.task == "next_token" else ""
         good = gap < 1e-3 * max(1.0, float(parts.max()))
-        sums = "the sum of all bars" if good else f"while all bars sum to {float(terms.sum()) + value['constant']:.3g}"
+        bent = "what follows the last layer is not linear, and a bar is its slope there times what a layer adds"
+        sums = "the sum of all bars" if good else f"while all bars sum to {float(terms.sum()) + value['constant']:.3g}, as {bent}"
         caption = (
-            f"{current.label.capitalize()}: the score of “{name}”{where} is {value['score']:.3g}, {sums}; most is added by "
-            f"{value['layers'][best]} ({terms[best]:+.3g})."
+            f"{current.label.capitalize()}: the score of “{name}”{where} is {value['score']:.3g}, {sums}; "
+            f"most is {'taken' if terms[best] < 0 else 'added'} by {value['layers'][best]} ({terms[best]:+.3g})."
         )
         if not np.isfinite(value["score"]):
             caption = f"{current.label.capitalize()}: the score of “{name}” is not a number, so no layer's part in it can be told."
