@@ -12,7 +12,7 @@ _LAYER = re.compile(r"(?:^|(?<=[.!?] ))layer (?=\d)")
 _HYPHEN = re.compile(r"(?:^|(?<=[\s(±]))-(?=\d)")
 _SMALLEST = 0.01
 """A share below this, in percent, is told as being below it."""
-_LOST = re.compile(r"(?:(?<=[a-z:] )|(?<=[\dfn], ))(?:nan|([-−]?)inf)(?![\w\-])")
+_LOST = re.compile(r"(?:(?<=[a-z:] )|(?<=\w, ))(?:nan|([-−]?)inf)(?![\w\-])")
 _NOTHING = re.compile(r"(?<![\w.])[-−](0(?:\.0+)?)(?!\w|\.\d)")
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
