@@ -14,8 +14,9 @@ from ..data.kinds import Tokens
 from ..data.padding import ENDS
 from ..model.capture import Capture
 from ..model.outputs import IGNORED
+from ..model.own_labels import own_loss, shifts
 from ..model.plain_module import fed
-from ..scene.layer_text import misplaced, tags, text_at
+from ..scene.layer_text import misplaced, offset, tags, text_at
 from .heads import token_input
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def labels(scene: Scene, chosen: Sequence[int]) -> Labels:
         output = capture(fed(scene.model, x))
     scores = scene.reading.scores(output).detach().float().cpu()
     tokens: Any = nesting.named(x)[name]
-    own = _own_loss(output) if "labels" in nesting.named(x) else None
+    own = own_loss(output) if "labels" in nesting.named(x) else None
     targets = _targets(scene, given)
     count = min(scores.shape[1], targets.shape[1])
     targets, chances = targets[:, :count], _logs(scene, scores[:, :count])
@@ -131,59 +132,12 @@ def _known(y: Tensor, ignored: Sequence[int]) -> Tensor:
     return found
 
 
-def _own_loss(output: Any) -> float | None:
-    found = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
-    return float(found) if isinstance(found, Tensor) and found.numel() == 1 else None
-
-
-def _shifts(scores: Tensor, y: Tensor, own: float, guess: bool) -> bool:
-    """Whether the model's own loss holds each answer against the label one further on."""
-    if scores.shape[1] != y.shape[1] or not bool((y[:, 1:] != IGNORED).any()):
-        return guess
-    rows = scores.log_softmax(-1)
-
-    def loss(scores: Tensor, y: Tensor) -> float:
-        return float(torch.nn.functional.nll_loss(scores.flatten(0, 1), y.flatten(), ignore_index=IGNORED))
-
-    apart = [abs(own - loss(rows, y)), abs(own - loss(rows[:, :-1], y[:, 1:]))]
-    return bool(apart[1] < apart[0]) if min(apart) < 1e-2 * max(1.0, abs(own)) else guess
-
-
 def _offset(scene: Scene, name: str) -> int | None:
     """How many places further on the token stands that a place answers, over the first examples."""
     few = scene.live.first(32)
     tokens: Any = nesting.named(few.x)[name]
     assert few.y is not None
     return offset(tokens.cpu(), _targets(scene, few.y.long().cpu()))
-
-
-def offset(tokens: Tensor, targets: Tensor) -> int | None:
-    """How many places further on the token stands that a place answers; None where it is no token of the text."""
-    width = min(tokens.shape[1], targets.shape[1])
-    for by in (1, 2, 0):
-        here = targets[:, : width - by]
-        same = (here == tokens[:, by:width])[here != IGNORED]
-        if len(same) and float(same.float().mean()) > 0.95:
-            return by
-    return None
-
-
-def answers_on(scene: Scene) -> int:
-    """How many tokens further on that lies which a place answers: 1 where it is what comes next, 0 where it is what stands, or was masked, there.
-
-    *Error* without labels to tell it, 1. *Cost* one forward pass of four examples, once, where the model computes its own loss.
-    """
-    found = token_input(scene)
-    if found is None or scene.live.y is None:
-        return 1
-    tokens: Any = nesting.named(scene.live.x)[found[0]]
-    few = scene.live.first(32)
-    if not isinstance(tokens, Tensor) or few.y is None or scene.live.y.shape != tokens.shape:
-        return 1
-    targets = _targets(scene, few.y.long().cpu())
-    if not bool((targets != IGNORED).any()):
-        return 1
-    return offset(tokens[: len(targets)].cpu(), targets) or 0
 
 
 def _shifted(scene: Scene) -> bool:
@@ -196,12 +150,13 @@ def _shifted(scene: Scene) -> bool:
             return reading.ahead
         with Capture(scene.model, cancel=scene.cancel) as capture:
             output = capture(fed(scene.model, x))
-        own, y = _own_loss(output), scene.live.y
+        own, y = own_loss(output), scene.live.y
         if own is None or y is None:
             return reading.ahead
         given = y[: min(4, len(y))].long().cpu()
         plain = torch.where(_known(given, reading.ignored), given, IGNORED)
-        return _shifts(reading.scores(output).detach().float().cpu(), plain, own, reading.ahead)
+        told = shifts(reading.scores(output), plain, own)
+        return reading.ahead if told is None else told
 
     return bool(scene.once("labels/shifted", asked))
 

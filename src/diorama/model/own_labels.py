@@ -1,4 +1,4 @@
-"""Labels that a model would be given with its input, as it takes them there."""
+"""Labels that a model would be given with its input, as it takes them there, and how it holds its answers against them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,18 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from .plain_module import unwrap
+from ..data import nesting
+from .batch_size import called
+from .outputs import IGNORED, pick
+from .plain_module import fed, unwrap
+from .preservation import Preservation
+from .tasks import own_tokens
+
+_FEW = 4
+"""Of so many texts a loss tells which label a place is held against."""
 
 
 @functools.lru_cache(maxsize=64)
@@ -21,9 +30,50 @@ def beside_labels(model: nn.Module, x: Any, y: Tensor | None) -> Any:
     """An input with its labels beside it, where the model takes ``labels`` and they are held apart from it; else the input itself.
 
     Such a model shifts the tokens of a text by itself, so how its answers are read depends on what it takes, not on who holds the labels.
+    One that answers each token at its own place (a masked language model, an encoder–decoder) takes labels and shifts none: its own loss
+    tells, and then the input is without them.
+    *Cost* where labels are the text's own tokens and held apart, one forward pass of four examples.
     """
     if y is None or not _takes_labels(type(unwrap(model)).forward):
         return x
+    given = x
     if isinstance(x, Mapping):
-        return x if "labels" in x else {**x, "labels": y}
-    return {"input_ids": x, "labels": y} if isinstance(x, Tensor) and not x.is_floating_point() else x
+        given = x if "labels" in x else {**x, "labels": y}
+    elif isinstance(x, Tensor) and not x.is_floating_point():
+        given = {"input_ids": x, "labels": y}
+    if isinstance(given, Mapping) and own_tokens(given, y, (IGNORED,)) and _in_place(model, given):
+        return {name: part for name, part in given.items() if name != "labels"}
+    return given
+
+
+def _in_place(model: nn.Module, given: Mapping[str, Any]) -> bool:
+    """Whether the loss that a model computes holds its answers against the labels at their own places; not where it computes none."""
+    try:
+        x = dict(given)
+        few: Any = nesting.select(x, torch.arange(min(_FEW, nesting.size(x))))
+        with Preservation(model), torch.no_grad():
+            output = called(model, fed(model, few))
+    except Exception:  # noqa: BLE001 - what is wrong with a model's pass is told by who needs its answers
+        return False
+    own = own_loss(output)
+    return own is not None and shifts(pick(output)[0], few["labels"], own) is False
+
+
+def own_loss(output: Any) -> float | None:
+    """The loss that a model has computed itself; None where it has not."""
+    found = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
+    return float(found) if isinstance(found, Tensor) and found.numel() == 1 else None
+
+
+def shifts(scores: Tensor, y: Tensor, own: float) -> bool | None:
+    """Whether a model's own loss holds each answer (n, t, answers) against the label (n, t) one further on; None where it is neither that nor
+    the label there."""
+    if scores.ndim != 3 or scores.shape[:2] != y.shape or not bool((y[:, 1:] != IGNORED).any()):
+        return None
+    rows, y = scores.detach().float().cpu().log_softmax(-1), y.long().cpu()
+
+    def loss(scores: Tensor, y: Tensor) -> float:
+        return float(torch.nn.functional.nll_loss(scores.flatten(0, 1), y.flatten(), ignore_index=IGNORED))
+
+    apart = [abs(own - loss(rows, y)), abs(own - loss(rows[:, :-1], y[:, 1:]))]
+    return bool(apart[1] < apart[0]) if min(apart) < 1e-2 * max(1.0, abs(own)) else None

@@ -7,12 +7,12 @@ from torch import Tensor
 
 from ..data.kinds import Tokens
 from ..data.nesting import Nested, each, named
-from ..data.text_places import beside
+from ..data.text_places import IGNORED, beside, text_input
 from .scene import Scene
 from .states import hidden, readable, told
 
-TRIED = 6
-"""So many examples tell where a layer's places are."""
+TRIED, COMPARED = 6, 32
+"""So many examples tell where a layer's places are, and the labels of so many of which token a place answers."""
 
 
 def text_at(scene: Scene, layer: str = "") -> str:
@@ -46,10 +46,51 @@ def tags(scene: Scene) -> bool:
     return len(scene.classes) < size and not set(scene.classes) <= known
 
 
+def offset(tokens: Tensor, targets: Tensor) -> int | None:
+    """How many places further on the token stands that a place answers; None where it is no token of the text."""
+    return next((by for by in (1, 2, 0) if _same(tokens, targets, by) > 0.95), None)
+
+
+def _same(tokens: Tensor, targets: Tensor, by: int) -> float:
+    """The share of the targets that are the token so many places further on; 0 where there is none."""
+    width = min(tokens.shape[1], targets.shape[1])
+    here = targets[:, : width - by]
+    same = (here == tokens[:, by:width])[here != IGNORED]
+    return float(same.float().mean()) if len(same) else 0.0
+
+
+def answers_on(scene: Scene) -> int:
+    """How many tokens further on that lies which a place answers: 1 where it is what comes next, 0 where it is what stands, or was masked, there.
+
+    *Error* without labels to tell it, 1. *Cost* none but to compare the labels of some texts with what they read, once.
+    """
+
+    def asked() -> int:
+        found, y = text_input(scene.kind), scene.live.y
+        tokens = named(scene.live.x)[found[0]] if found is not None else None
+        if scene.task != "next_token" or not isinstance(tokens, Tensor) or y is None or y.shape != tokens.shape:
+            return 1
+        targets, read = scene.reading.truth(y[:COMPARED]).cpu(), tokens[:COMPARED].cpu()
+        if not bool((targets != IGNORED).any()):
+            return 1
+        by = offset(read, targets)
+        # Where tokens of what is read were dropped or drawn anew, most of what is to come still stands there.
+        return by if by is not None else int(_same(read, targets, 1) > 0.5)
+
+    known: int = scene.once("answers on", asked)
+    return known
+
+
+def in_place(scene: Scene) -> bool:
+    """Whether the answer at a token is of that token itself, a class of its own or what was masked there, and not what comes next."""
+    return tags(scene) or not answers_on(scene)
+
+
 def looks_ahead(scene: Scene) -> bool:
     """Whether the answers at a text's tokens depend on tokens behind them, as those of a network do that reads both ways.
 
-    *Meaning* another word at the last place changes an answer before it. *Cost* two passes of one example, once.
+    *Meaning* another word at the last place changes an answer before it, at a token that is no padding: what attends for nothing may see all.
+    *Cost* two passes of one example, once.
     """
 
     def asked() -> bool:
@@ -61,7 +102,9 @@ def looks_ahead(scene: Scene) -> bool:
         other = _other(scene, one, text_at(scene))
         place = int((named(other)[text_at(scene)] != own)[0].int().argmax())
         after = _told(scene, "", other)
-        return after.shape == before.shape and not torch.allclose(after[..., :place], before[..., :place], rtol=1e-3, atol=1e-5, equal_nan=True)
+        kind = scene.kinds[text_at(scene)]
+        said = [k for k in range(place) if not (isinstance(kind, Tokens) and kind.pads(int(own[0, k])))]
+        return after.shape == before.shape and not torch.allclose(after[..., said], before[..., said], rtol=1e-3, atol=1e-5, equal_nan=True)
 
     found: bool = scene.keep("looks ahead", asked)
     return found
@@ -69,8 +112,8 @@ def looks_ahead(scene: Scene) -> bool:
 
 def answered_where(scene: Scene) -> str:
     """Where the answer of a network that answers with tokens stands, as its last place is told: behind the text, at its last token (of one
-    that tags tokens), or at the last place of an answer of its own (of one that translates)."""
-    if tags(scene):
+    that tags tokens, or tells what was masked), or at the last place of an answer of its own (of one that translates)."""
+    if in_place(scene):
         return "at the last token"
     y, parts = scene.live.y, named(scene.live.x)
     read = {parts[name].shape[1] for name in _texts(scene) if name in parts and parts[name].ndim == 2}

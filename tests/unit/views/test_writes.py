@@ -82,7 +82,7 @@ def test_a_text_that_cannot_go_on_stays_as_it_is() -> None:
     assert "".join(_texts(picture)[0].tokens) == "".join(LETTERS[3:10])
     assert "not numbers" in picture.note
     kind = diorama.Tokens(vocabulary=[*LETTERS[:8], "</s>", LETTERS[9]])
-    scene = Scene(_Known(), torch.zeros(3, 4, dtype=torch.long), torch.ones(3, 4, dtype=torch.long), inputs=kind)
+    scene = Scene(_Known(), *torch.zeros(2, 3, 4, dtype=torch.long), inputs=kind)
     assert scene.view("writes", length=30, begin=4).note.endswith("A text ends where “</s>” is drawn, as it is before 30 symbols.")
     assert scene.view("writes", length=30, begin=9).note.startswith("It begins with all 4 symbols of the example")
     assert not scene.view("writes", length=3, begin=4).note

@@ -10,7 +10,7 @@ from ...core.picture import Picture, Progress
 from ...core.selection import Selection
 from ...scene import Scene
 from ...scene.input import asked, ending
-from ...scene.layer_text import tags
+from ...scene.layer_text import in_place
 from .. import answers, inputs
 from ..changed_labels import called
 from ..view import View
@@ -54,6 +54,6 @@ class AnswerView(View):
         caption = f"What the network receives of {current.label}, and its answer: {answers.said(scene, scores)}{told}."
         if scene.task == "segmentation":
             caption += " The picture's colours are the class that each place is answered with."
-        where = "at" if tags(scene) else "behind"
+        where = "at" if in_place(scene) else "behind"
         note = f"Asked {where} the text's last token, at place {end}: padding follows." if end is not None else ""
         yield self.picture(scene, selection, "Answer", body, caption, note=note)

@@ -19,10 +19,10 @@ from ...data.kinds import Tokens
 from ...data.tokens import visible
 from ...derive.derivations.learns_from import records
 from ...derive.heads import token_input
-from ...derive.labels import Labels, complaints, faults, labels, offset, without_labels
+from ...derive.labels import Labels, complaints, faults, labels, without_labels
 from ...record.batch_texts import BatchTexts
 from ...scene import Scene
-from ...scene.layer_text import tags
+from ...scene.layer_text import offset, tags
 from ..view import View
 
 Record = Mapping[str, Any]
@@ -142,10 +142,12 @@ class LearnsFromView(View):
 def _struck(value: Sequence[Record], moved: int | None) -> str:
     """What is struck out, in a sentence: tokens that are masked, padding, and where a place answers the next token, the first of each text."""
     out = [one for one in value if not one["learnt"]]
-    first = moved == 1 and any(not one["position"] for one in out)
-    rest = {one["special"] == "padding" for one in out if one["position"] or not first}
+    starts = {one["special"] == "padding" for one in out if not one["position"]}
+    first = moved == 1 and False in starts
+    rest = {one["special"] == "padding" for one in out if one["position"] or one["special"] == "padding" or not first}
     told = [words for padding, words in ((False, "what is masked"), (True, "padding")) if padding in rest]
-    told += ["the first token of each text, which is not predicted, as nothing stands before it"] if first else []
+    which = "of texts that no padding precedes" if True in starts else "of each text"
+    told += [f"the first token {which}, which is not predicted, as nothing stands before it"] if first else []
     struck = f"Struck out is {' and '.join(part for part in (', '.join(told[:-1]), *told[-1:]) if part)}; the" if told else "The"
     return f"{struck} brighter, the costlier."
 

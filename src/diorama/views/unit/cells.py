@@ -19,12 +19,11 @@ from ...core.selection import Key, Selection, number_key, spoken, unit_key
 from ...data.kinds import Tokens
 from ...data.padding import folded, runs
 from ...derive.derivations.properties import PATTERN, SHIFTS, shifts
-from ...derive.labels import answers_on
 from ...derive.texts import MUSIC, PROPERTIES, told_of
 from ...model.layers import Layer
 from ...scene import Scene
 from ...scene.input import CurrentInput
-from ...scene.layer_text import legible, looks_ahead, misplaced, tags, text_at
+from ...scene.layer_text import answers_on, legible, looks_ahead, misplaced, tags, text_at
 from ...scene.restarts import Restarts
 from ...scene.states import STATES, hidden, keeps, memory, told
 from .. import texts

@@ -22,7 +22,7 @@ from ...derive.heads import token_input
 from ...derive.labels import role
 from ...scene import Scene
 from ...scene.input import CurrentInput
-from ...scene.layer_text import source_texts, tags, text_at
+from ...scene.layer_text import answers_on, source_texts, tags, text_at
 from ...scene.made_text import WrittenText, WrittenToken, writing
 from ...scene.states import told
 from .. import answers, melodies, texts
@@ -73,6 +73,8 @@ class WritesView(View):
             return "it lets a network write, and this one names a class for each token, not what comes next"
         if (found := _written_text(scene)) is None:
             return "it lets a network write on, and which of the texts that this one reads it writes is not known"
+        if not answers_on(scene):
+            return "it lets a network write on, and this one answers each token at its own place, not what comes next"
         read, y = named(scene.live.x)[found[0]], scene.live.y
         if y is not None and y.ndim == 2 and y.shape[1] != read.shape[1]:
             return (

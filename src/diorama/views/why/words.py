@@ -31,7 +31,7 @@ from ...model.capture import Capture
 from ...model.targets import Target, called
 from ...scene import Scene
 from ...scene.input import CurrentInput, ending, text_input
-from ...scene.layer_text import tags, text_at
+from ...scene.layer_text import in_place, text_at
 from .. import answers
 from ..view import View
 from ._other_parts import other_parts, plain_pictures, shares
@@ -162,7 +162,7 @@ class WordsView(View):
             return ExplainedTarget(aim(look, current.x, number), called(number, scene.classes, scene.task), len(ids))
         end = ending(scene, current.x)
         length = len(ids) if end is None else end + 1
-        if tags(scene):
+        if in_place(scene):
             return self._tag(scene, selection, look, scores, length, scores.shape[1])
         own = scene.live.y is not None and scene.live.y.ndim == 2 and scene.live.y.shape[1] == scores.shape[1] != len(ids)
         if own or text_at(scene) not in ("", _name(scene)):
