@@ -38,10 +38,10 @@ def beside(known: Kinds) -> frozenset[str]:
 def text_input(known: Kinds) -> tuple[str, Tokens] | None:
     """The name and kind of the input that holds a text; None where there is none, or several are read.
 
-    *Meaning* of a mask or numbers of places beside it nobody says a vocabulary.
+    *Meaning* of a mask or numbers of places beside it nobody says a vocabulary. What a decoder reads is a text beside that of its encoder.
     """
     found = [(name, kind) for name, kind in kinds_of(known).items() if isinstance(kind, Tokens) and name != "labels"]
-    told = [one for one in found if one[0] in ("", "input_ids")] or [one for one in found if one[1].reads] or found
+    told = [one for one in found if one[0] in ("", "input_ids", "decoder_input_ids")] or [one for one in found if one[1].reads] or found
     return told[0] if len(told) == 1 else None
 
 

@@ -69,19 +69,28 @@ def role(kind: Tokens, token: int) -> str:
     return bare if bracketed and " " not in bare else ""
 
 
+def _text(scene: Scene) -> tuple[str, Tokens] | None:
+    """The name and kind of the text whose tokens are learnt to be told: the one that is read, of several that at whose tokens it answers."""
+    if (found := token_input(scene)) is not None:
+        return found
+    name = text_at(scene)
+    kind = scene.kinds.get(name)
+    return (name, kind) if isinstance(kind, Tokens) else None
+
+
 def without_labels(scene: Scene) -> str | None:
     """Why it cannot be told what a scene's model learns from; None where it can."""
     if scene.missing is not None:
         return scene.missing
     if scene.task != "next_token":
         return "it shows what a language model learns from token by token, and this one answers otherwise"
-    if token_input(scene) is None:
-        return "it shows tokens, and the inputs are none, or of several texts"
+    if _text(scene) is None:
+        return "it shows tokens, and the inputs are none"
     if tags(scene):
-        return f"it shows which tokens a language model learns to tell, and this one answers each token with one of {len(scene.classes)} classes"
+        return f"it shows which tokens a language model learns to tell, and this one answers each token with one of {scene.network.width} classes"
     if scene.live.y is None:
         return "it shows the labels, and the examples have none; pass y (or probe=(x, y))"
-    name, _ = token_input(scene) or ("", None)
+    name, _ = _text(scene) or ("", None)
     part: Any = nesting.named(scene.live.x)[name]
     if not isinstance(part, Tensor) or part.ndim != 2 or scene.live.y.ndim != 2:
         return "it wants a row of labels for each row of tokens"
@@ -97,7 +106,7 @@ def labels(scene: Scene, chosen: Sequence[int]) -> Labels:
 
     *Cost* one forward pass an example.
     """
-    name, kind = token_input(scene) or ("", Tokens())
+    name, kind = _text(scene) or ("", Tokens())
     x = scene.live.batch(list(chosen), scene.device)
     y = scene.live.y
     assert y is not None
@@ -166,7 +175,7 @@ def complaints(scene: Scene) -> list[str]:
 
     *Cost* one forward pass of four examples, once.
     """
-    name, kind = token_input(scene) or ("", Tokens())
+    name, kind = _text(scene) or ("", Tokens())
     tokens: Any = nesting.named(scene.live.x)[name]
     y = scene.live.y
     assert y is not None

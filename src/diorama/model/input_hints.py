@@ -10,10 +10,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..data.examples import Examples
-from ..data.kinds import Kind, Series
+from ..data.kinds import Kind, Series, Tokens
 from ..data.nesting import as_positional, named, ordinal
 from ..data.text_places import kinds_of
 from .function import FunctionModule
+from .own_labels import decoder_input
 from .plain_module import peeled
 
 _INPUT = re.compile(r"Input '([^']*)':")
@@ -24,6 +25,7 @@ def as_read(model: object, examples: Examples) -> Examples:
     examples = _called(model, examples)
     if not isinstance(model, nn.Module):
         return examples
+    examples = _decoded(model, examples)
     found = examples.filled(padding_numbers(model))
     known, parts = kinds_of(found.kind), named(found.x)
     turned = {name: _turned(model, kind, parts[name]) for name, kind in known.items() if isinstance(kind, Series) and name in parts}
@@ -65,6 +67,26 @@ def _called(model: object, examples: Examples) -> Examples:
     said = tuple(_INPUT.sub(lambda found: f"Input {new.get(found[1], found[1])!r}:", sentence) for sentence in examples.guessed)
     held_out = None if examples.held_out is None else _called(model, examples.held_out)
     return dataclasses.replace(examples, x=x, kind=kinds, guessed=said, held_out=held_out)
+
+
+def _decoded(model: nn.Module, examples: Examples) -> Examples:
+    """The examples of an encoder–decoder that is given labels, with what its decoder reads in their place: a text with places of its own."""
+    x = examples.x
+    if not isinstance(x, dict) or "decoder_input_ids" in x or (made := decoder_input(model, x.get("labels"))) is None:
+        return examples
+    known = kinds_of(examples.kind)
+    texts = [kind for kind in (known.get("labels"), known.get("input_ids")) if isinstance(kind, Tokens)]
+    # What is read and what is written may have words of their own.
+    told = next((kind for kind in texts if kind.vocabulary is None or int(made.max()) < len(kind.vocabulary)), Tokens())
+    said = "Input 'decoder_input_ids': made of the labels by the model, as its decoder reads them: a start token, then all but the last."
+    guessed = tuple(said if one.startswith("Input 'labels':") else one for one in examples.guessed)
+    names = {name: "decoder_input_ids" if name == "labels" else name for name in x}
+    return dataclasses.replace(
+        examples, x={names[name]: made if name == "labels" else part for name, part in x.items()},
+        y=x["labels"] if examples.y is None else examples.y, guessed=guessed if said in guessed else (*guessed, said),
+        kind={names[name]: told.fitted(made) if name == "labels" else kind for name, kind in known.items()},
+        held_out=None if examples.held_out is None else _decoded(model, examples.held_out),
+    )
 
 
 def padding_numbers(model: nn.Module) -> frozenset[int]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..data import nesting
 from .batch_size import called
 from .outputs import IGNORED, pick
-from .plain_module import fed, unwrap
+from .plain_module import fed, peeled, unwrap
 from .preservation import Preservation
 from .tasks import own_tokens
 
@@ -59,10 +59,38 @@ def _in_place(model: nn.Module, given: Mapping[str, Any]) -> bool:
     return own is not None and shifts(pick(output)[0], few["labels"], own) is False
 
 
+def decoder_input(model: nn.Module, labels: Any) -> Tensor | None:
+    """What the decoder of an encoder–decoder reads where the model is given ``labels``: it makes it of them by itself, a start token first.
+
+    None for a model that makes none.
+    """
+    make = getattr(peeled(model), "prepare_decoder_input_ids_from_labels", None)
+    if not callable(make) or not isinstance(labels, Tensor) or labels.ndim != 2:
+        return None
+    with torch.no_grad():
+        try:
+            made = make(labels)
+        except Exception:  # noqa: BLE001 - a third party's; its own pass tells what is wrong
+            return None
+    return made if isinstance(made, Tensor) and made.shape == labels.shape else None
+
+
+def read_alone(model: nn.Module, kwargs: Mapping[str, Any], output: Any) -> Mapping[str, Any]:
+    """What a network reads of what a call gives it by name: not the labels against which it holds its answers by itself, but what it makes its
+    decoder read of them."""
+    if "labels" not in kwargs:
+        return kwargs
+    made = decoder_input(model, kwargs["labels"])
+    if made is None and own_loss(output) is None:
+        return kwargs
+    rest = {name: part for name, part in kwargs.items() if name != "labels"}
+    return rest if made is None or rest.get("decoder_input_ids") is not None else {**rest, "decoder_input_ids": made}
+
+
 def own_loss(output: Any) -> float | None:
     """The loss that a model has computed itself; None where it has not."""
     found = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
-    return float(found) if isinstance(found, Tensor) and found.numel() == 1 else None
+    return float(found.detach()) if isinstance(found, Tensor) and found.numel() == 1 else None
 
 
 def shifts(scores: Tensor, y: Tensor, own: float) -> bool | None:

@@ -17,6 +17,7 @@ from ..data.examples import Examples
 from ..data.nesting import named
 from ..model.axes import first_tensor, tensors_in
 from ..model.outputs import Reading
+from ..model.own_labels import read_alone
 from .batch_memory import BatchMemory
 from .batch_texts import BatchTexts, TextReader
 from .carry_over import StateCarrier
@@ -190,6 +191,7 @@ class BatchReader:
 
     def _see(self, args: Any, kwargs: Any, output: Any) -> None:
         self._passes += 1
+        kwargs = read_alone(self._model, kwargs, output)
         tensor = self._first(args, kwargs)
         scores = self._reading.given(output) if self._reading is not None else first_tensor(output)
         there = scores is not None and scores.is_floating_point() and scores.ndim > 0 and scores.numel() > 0

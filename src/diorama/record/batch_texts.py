@@ -67,7 +67,8 @@ class TextReader:
         """Where scores (n, places, vocabulary) answer a text (n, places) that went in."""
         if scores.ndim != 3 or scores.shape[2] < 2 or not scores.numel():
             return None
-        for part in _tensors([*args, *(kwargs[name] for name in sorted(kwargs, key=lambda name: name != "input_ids"))]):
+        order = {"decoder_input_ids": 0, "input_ids": 1}
+        for part in _tensors([*args, *(kwargs[name] for name in sorted(kwargs, key=lambda name: order.get(name, 2)))]):
             whole = not part.is_floating_point() and not part.is_complex() and part.dtype != torch.bool
             if whole and part.shape == scores.shape[:2]:
                 return cls(part, scores)

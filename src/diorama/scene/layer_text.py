@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..data.kinds import Tokens
 from ..data.nesting import Nested, each, named
-from ..data.text_places import IGNORED, beside, text_input
+from ..data.text_places import IGNORED, beside
 from .scene import Scene
 from .states import hidden, readable, told
 
@@ -31,9 +31,10 @@ def text_at(scene: Scene, layer: str = "") -> str:
 def tags(scene: Scene) -> bool:
     """Whether the answers at the tokens of a text are classes with names of their own, as parts of speech are, and not tokens that come next.
 
-    *Meaning* there are fewer names than tokens, and not all of them are tokens: a network that writes answers with what it reads.
+    *Meaning* there are fewer names than tokens, and not all of them are tokens: a network that writes answers with what it reads. Without names,
+    fewer answers than tokens, of which the labels are neither those that are read nor those that come next.
     """
-    if scene.task != "next_token" or not scene.classes or len(_texts(scene)) != 1:
+    if scene.task != "next_token" or len(_texts(scene)) != 1:
         return False
     name = _texts(scene)[0]
     kind = scene.kinds[name]
@@ -43,7 +44,9 @@ def tags(scene: Scene) -> bool:
     if not isinstance(part, Tensor) or (scene.live.y is not None and scene.live.y.shape != part.shape):
         return False
     size = kind.size or (int(torch.as_tensor(part).max()) + 1 if part.numel() else 0)
-    return len(scene.classes) < size and not set(scene.classes) <= known
+    if scene.classes:
+        return len(scene.classes) < size and not set(scene.classes) <= known
+    return scene.live.y is not None and scene.network.width < size and not answers_on(scene)
 
 
 def offset(tokens: Tensor, targets: Tensor) -> int | None:
@@ -66,8 +69,7 @@ def answers_on(scene: Scene) -> int:
     """
 
     def asked() -> int:
-        found, y = text_input(scene.kind), scene.live.y
-        tokens = named(scene.live.x)[found[0]] if found is not None else None
+        y, tokens = scene.live.y, named(scene.live.x).get(text_at(scene))
         if scene.task != "next_token" or not isinstance(tokens, Tensor) or y is None or y.shape != tokens.shape:
             return 1
         targets, read = scene.reading.truth(y[:COMPARED]).cpu(), tokens[:COMPARED].cpu()
@@ -198,8 +200,8 @@ def source_texts(scene: Scene, name: str) -> list[str]:
 
 
 def _texts(scene: Scene) -> list[str]:
-    """The inputs that are texts, by name: no masks of them, nor their places or parts, which are whole numbers for each token too."""
-    along = beside(scene.kinds)
+    """The inputs that are texts, by name: no masks of them, nor their places or parts, which are whole numbers for each token too, nor labels."""
+    along = {*beside(scene.kinds), "labels"}
     return [name for name, kind in scene.kinds.items() if isinstance(kind, Tokens) and name not in along]
 
 

@@ -97,6 +97,12 @@ class SceneNetwork:
         return (*named[:count], *(str(k) for k in range(len(named), count)))
 
     @property
+    def width(self) -> int:
+        """How many answers it gives to an example, or at each of its places: classes, tokens or numbers."""
+        _ = self.reading
+        return self.source.shared.width or 0
+
+    @property
     def kinds(self) -> dict[str, Kind]:
         """The kinds by the inputs' names, "" for a single input; empty without examples."""
         return kinds_of(self.given.kind) if self.given is not None else {}

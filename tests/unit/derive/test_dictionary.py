@@ -141,7 +141,9 @@ def test_a_token_is_quoted_where_a_sentence_names_it() -> None:
     """What an answer turns into may be a full stop: within a sentence a token stands in quotes."""
     moved = object.__new__(MovedExample)
     kind = diorama.Tokens(vocabulary=[".", "="])
-    moved.scene, moved.current = SimpleNamespace(task="next_token", classes=(), kind=kind, kinds={"": kind}), SimpleNamespace(label="example 0")
+    live = SimpleNamespace(x=torch.zeros(1, 3), y=None)
+    moved.scene = SimpleNamespace(task="next_token", classes=(), kind=kind, kinds={"": kind}, live=live)
+    moved.current = SimpleNamespace(label="example 0")
     moved.at, moved.steps = 0.5, np.array([-1.0, 0.0, 1.0])
     for answered, said in (
         ([0, 1, 1], "turns from “=” into “.”."), ([0, 0, 0], "its answer stays “.”."), ([0, -1, 0], "nothing that is a number into"),

@@ -145,8 +145,8 @@ def test_what_a_translator_reads_is_not_what_it_has_to_answer(tagger: Scene, pla
     scene = Scene(model, {"input_ids": ids, "decoder_input_ids": written}, written.roll(-1, 1), inputs={
         "input_ids": kind, "decoder_input_ids": kind}, task="next_token")
     assert text_at(scene) == "decoder_input_ids"
-    with pytest.raises(NotApplicable, match="translates"):
-        scene.view("learns_from")
+    told = [one for one in scene.derive("learns_from", examples=2).value if one["position"] < places]
+    assert [one["token"] for one in told] == written.flatten().tolist()
     best = int(model(ids[:1], written[:1])[0, 4].argmax())
     assert f"{WORDS[best]}, its answer at place 4" in scene.view("words", place=4).caption
 
@@ -157,5 +157,19 @@ def test_names_of_tokens_are_no_tags(tagger: Scene) -> None:
     x = tagger.examples.x
     assert isinstance(x, Tensor)
     kind = diorama.Tokens(vocabulary=WORDS, separator=" ")
-    for names in (None, WORDS, WORDS[1:5]):
+    for names in (WORDS, WORDS[1:5]):
         assert not tags(Scene(tagger.model, x, tagger.examples.y, classes=names, inputs=kind))
+
+
+def test_fewer_answers_than_tokens_are_tags_without_names_too(tagger: Scene) -> None:
+    """Numbers of classes are no tokens: class 0 is not the padding. Labels that are tokens that come next are."""
+    x = tagger.examples.x
+    assert isinstance(x, Tensor)
+    kind = diorama.Tokens(vocabulary=WORDS, separator=" ")
+    scene = Scene(tagger.model, x, tagger.examples.y, inputs=kind)
+    assert tags(scene)
+    assert "class 3 at the last token" in scene.view("answer").caption
+    with pytest.raises(NotApplicable, match="one of 4 classes"):
+        scene.view("learns_from")
+    few = x.clamp_max(3)
+    assert not tags(Scene(tagger.model, few, few.roll(-1, 1), inputs=kind))
