@@ -134,6 +134,36 @@ def misplaced(scene: Scene, layer: str) -> str:
     return found
 
 
+def mirrored(scene: Scene, layer: str) -> bool:
+    """Whether a recurrent layer is given a text from its end, by a loop that runs backward or a text that is turned over before it.
+
+    *Meaning* another first word changes the layer's answers from the last places on, and another last word from the first ones on. The backward
+    cells of torch's own layers are not meant: what they say stands at the tokens' places. *Cost* three passes of an example, once a layer.
+    """
+    if not any(one.name == layer for one in scene.layers.stepwise):
+        return False
+    found: bool = scene.keep(f"mirrored/{layer}", lambda: _mirrored(scene, layer))
+    return found
+
+
+def _mirrored(scene: Scene, layer: str) -> bool:
+    name, one = text_at(scene, layer), scene.live.batch([0], scene.device)
+    own, kind = named(one).get(name), scene.kinds.get(name)
+    if not isinstance(kind, Tokens) or own is None or own.ndim != 2:
+        return False
+    before, words = _told(scene, layer, one), [k for k, word in enumerate(own[0].tolist()) if not kind.pads(int(word))]
+    if before.shape[-1] != own.shape[1] or len(words) < 2:
+        return False
+    for place in (words[0], words[-1]):
+        after, other = _told(scene, layer, _other(scene, one, name, place)), own.shape[1] - 1 - place
+        if after.shape != before.shape or other == place:
+            return False
+        changed = ((after != before) & ~(after.isnan() & before.isnan())).reshape(-1, own.shape[1]).any(0)
+        if not bool(changed.any()) or int(changed.int().argmax()) != other:
+            return False
+    return True
+
+
 def legible(scene: Scene) -> str:
     """The layer whose states say most of a text, among those whose places are its tokens; where there is none, of all."""
     best = readable(scene)
@@ -148,6 +178,8 @@ def _misplaced(scene: Scene, layer: str) -> str:
     if not isinstance(scene.kinds.get(name), Tokens) or own is None or own.ndim != 2:
         return ""
     tokens = own.shape[1]
+    if known is not None and mirrored(scene, layer):
+        return "reads the text from its end, so its places are the tokens in the other order"
     if known is not None and not known.loop and len(known.shape) == 2 and known.shape[2 - known.unit_axis] == tokens:
         return ""
     # A short text may be answered at as many places as it has tokens by chance: several are looked at.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from ...methods.cost import Cost
 from ...model.recurrent_kernels import States
 from ...scene import Scene
 from ...scene.input import worded
+from ...scene.layer_text import mirrored
 from ...scene.states import bare, gates, parts
 from ..derivation import Derivation, Plain, Stage
 
@@ -33,7 +34,7 @@ class SaturationDerivation(Derivation):
     """
 
     layer: str = knob("", "The recurrent layer, or a cell that a loop calls; that of the first module when left open.", kind="layer")
-    version = 2
+    version = 3
 
     low: float = knob(0.1, "A gate below this is left-saturated.", low=0.0, high=0.5)
     high: float = knob(0.9, "A gate above this is right-saturated.", low=0.5, high=1.0)
@@ -61,14 +62,16 @@ class SaturationDerivation(Derivation):
 
     def stages(self, scene: Scene, begun: Plain = None, before: Plain = None) -> Iterator[Stage]:
         """The counts so far."""
-        counts = Counts([one.name for one in parts(scene, self.layer)], self.low, self.high)
+        own = parts(scene, self.layer)
+        calls = {one.name: sum(bare(each.name) == one.name for each in scene.layers) for one in own}
+        counts = Counts([one.name for one in own], self.low, self.high, calls, [one.name for one in own if mirrored(scene, one.name)])
         if begun is not None:
             counts.resume(begun)
         total = len(scene.live)
         while True:
             if part := list(range(counts.examples, min(counts.examples + AT_ONCE, total))):
                 x = scene.live.batch(part, scene.device)
-                counts.words = worded(scene.kind, x)
+                counts.words, counts.turn = worded(scene.kind, x), {}
                 gates(scene, x, counts)
                 counts.examples += len(part)
             yield Stage(counts.shares(), counts.examples, total, "gates counted", state=counts.plain)
@@ -91,8 +94,12 @@ class SaturationDerivation(Derivation):
 class Counts:
     """How often the gates of some layers, side by side, were below and above two values."""
 
-    def __init__(self, names: list[str], low: float, high: float) -> None:
-        self.names, self.low, self.high = names, low, high
+    def __init__(
+        self, names: list[str], low: float, high: float, calls: Mapping[str, int] | None = None, turned: Sequence[str] = (),
+    ) -> None:
+        self.names, self.low, self.high, self.calls, self.turned = names, low, high, calls or {}, turned
+        self.turn: dict[str, int] = {}
+        """How often a layer of a loop, with so many ``calls`` in all, has been called for the batch that is counted."""
         self.found: dict[str, dict[str, Tensor]] = {}
         self.steps: dict[str, int] = {}
         self.examples = 0
@@ -105,7 +112,7 @@ class Counts:
         if name not in self.names:
             return
         kept = self.found.setdefault(name, {})
-        words = self.words
+        words = self._words(name, states.mask)
         told = words is not None and words.shape == states.mask.shape and not bool(words.all())
         mask = states.mask & words.to(states.mask.device) if told and words is not None else states.mask
         for letter in states:
@@ -119,6 +126,16 @@ class Counts:
                 count = _true(counted).cpu()
                 kept[key] = kept[key] + count if key in kept else count
         self.steps[name] = self.steps.get(name, 0) + int(mask.sum())
+
+    def _words(self, name: str, mask: Tensor) -> Tensor | None:
+        """Which of the places that a layer is called for hold words; a loop calls it once for each place, some from the text's end."""
+        words = self.words
+        if words is None or words.shape[0] != mask.shape[0]:
+            return None
+        words = words.flip(1) if name in self.turned else words
+        turn = self.turn.get(name, 0)
+        self.turn[name] = turn + 1
+        return words[:, turn : turn + 1] if mask.shape[1] == 1 and self.calls.get(name) == words.shape[1] else words
 
     def shares(self) -> dict[str, Any]:
         """What the derivation yields."""

@@ -21,7 +21,7 @@ from ...model.layers import Layer
 from ...model.recurrent_kernels import States
 from ...scene import Scene
 from ...scene.input import CurrentInput
-from ...scene.layer_text import misplaced, text_at
+from ...scene.layer_text import mirrored, misplaced, text_at
 from ...scene.restarts import Restarts
 from ...scene.states import parts, states
 from .. import inputs, texts
@@ -173,6 +173,8 @@ class GatesView(View):
         if seen.steps < len(tokens) and not misplaced(scene, seen.layer.name):
             # Of a packed text nothing is seen behind its end.
             tokens = tokens[: seen.steps]
+        turned = mirrored(scene, seen.layer.name)
+        tokens = [] if turned else tokens
         kept = np.tanh(seen.line("c")) if "c" in seen.values else seen.line("h")
         if len(tokens) == seen.steps:
             part = kept[here]
@@ -201,6 +203,7 @@ class GatesView(View):
             marks.append(Group(children=tuple(_planes(seen, counted)), direction="row"))
         title = f"{'Gates of cell' if seen.kind != 'rnn' else 'Cell'} {seen.cell} of {spoken(seen.layer.name)}"
         note = f"places {start} to {stop - 1} of {seen.steps}" if stop - start < seen.steps else ""
+        note += ("; " * bool(note) + "the layer reads the text from its end: place 0 is the last token") if turned else ""
         own = parts(scene, seen.layer.path)
         if len(own) > 1 and seen.layer.name == own[0].name:
             back, units = own[1], own[0].units
