@@ -232,7 +232,8 @@ def test_an_annotation_stands_under_the_phrase_and_beside_the_matches() -> None:
 
 
 def test_a_phrase_that_nobody_chose_is_a_word_at_which_cells_are_on() -> None:
-    """From the middle on, then from the beginning; where too few are on at each, the word of most; where there is no word, the token there."""
+    """From the middle on, then from the beginning; where too few are on at each, the word of most; in a text without words, or where no cell is on
+    at any, the longest stretch of three tokens at most at which enough are, or some."""
     tokens = list("one two three four five")
     asked = {"one": 9, "two": 7, "three": 2, "four": 4, "five": 6}
 
@@ -248,4 +249,8 @@ def test_a_phrase_that_nobody_chose_is_a_word_at_which_cells_are_on() -> None:
     assert word() == "one"
     asked["one"], asked["two"] = 1, 3
     assert word() == "four"
-    assert shown._word(list("a b c d"), on) == (3, 4)
+    letters = list("abcdefgh")
+    assert shown._word(letters, lambda start, stop: {(4, 7): 2, (5, 8): 6}.get((start, stop), 0)) == (5, 8)
+    assert shown._word(letters, lambda start, stop: 7 if stop - start < 2 else 0) == (4, 5)
+    assert shown._word(letters, lambda start, stop: 2 if (start, stop) == (6, 8) else 0) == (6, 8)
+    assert shown._word(list("a b c d"), lambda start, stop: 0) == (3, 4)

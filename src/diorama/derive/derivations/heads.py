@@ -42,7 +42,8 @@ class HeadsDerivation(Derivation):
     *Meaning* ``layers`` are names, ``measures`` says what is measured: ``entropy`` in nats, ``distance`` in tokens, and the
     shares of attention that go to the ``previous`` token, the ``first``, the token ``itself``, to ``marks`` (no letter or
     digit), and, on random tokens that are said twice, to the token after the last time the same one came (``induction``).
-    Of a text that is filled up only its own tokens ask and are asked, as shares of what these are given; the first is the first of them.
+    Of a text that is filled up only its own tokens ask and are asked, as shares of what these are given; the first is the first of
+    them, and its own row, in which it can but look at itself, is left out of that share.
     *Shapes* ``values`` (measures, layers, heads); NaN where a layer has fewer heads, or a measure does not apply.
     *Error* means over at most ``examples`` examples; induction over four random sequences.
     *Cost* one forward pass an example, and four for induction.

@@ -40,7 +40,8 @@ Floats = NDArray[np.float64]
 class PropertiesDerivation(Derivation):
     """How each cell of a layer goes along with properties of the text: brackets, quotes, the place in the line; of a melody: pitch, beat.
 
-    *Meaning* Pearson's correlation: 1 or −1 wholly, 0 not at all. ``first`` is that over the first half of the characters, by which
+    *Meaning* Pearson's correlation: 1 or −1 wholly, 0 not at all, and 0 too for what is found nowhere in the texts, or
+    everywhere. ``first`` is that over the first half of the characters, by which
     cells are ranked, ``held_out`` that over the second half, ``correlations`` that over all. ``chance`` is how often chance does as
     well as ``held_out``: the share of 99 shifts of the property along the second half, and in each text of it, at which the best of all
     cells goes along with it as closely (the property itself counts as one more); ``shifted`` is how closely that is under each of them.

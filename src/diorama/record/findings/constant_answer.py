@@ -73,7 +73,7 @@ class ConstantAnswer(Finding):
         floor, (looks, loss) = floor_of(run), series(run, "probe/loss")
         if isinstance(floor, int | float) and floor > 0 and len(looks) and looks[-1] > first:
             share = float(loss[-1]) / floor
-            return f"the probe loss is {share:.0%} of what one answer for all would have" if share < _HEARD else ""
+            return f"the probe loss is {share:.0%} of what one answer for all would have at step {int(looks[-1]):,}" if share < _HEARD else ""
         order = last(run, "batch/order", self.readings)
         return f"right answers are surer than wrong ones in {order.mean():.0%} of all pairs" if len(order) and order.mean() > _SURER else ""
 

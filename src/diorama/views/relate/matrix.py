@@ -125,8 +125,9 @@ class MatrixView(View):
         # Where a unit peaks is a place among the columns as they are shown.
         rows = rows[:, turned]
         turn = ordered(rows, self.order, levels)
+        behind = f", {one.words}" if one.words else ""
         caption = (
-            f"{part(len(units), one.layer.units, 'units')} of {spoken(one.name)} (rows, {_ORDERED[self.order]}) over "
+            f"{part(len(units), one.layer.units, 'units')} of {spoken(one.name)}{behind} (rows, {_ORDERED[self.order]}) over "
             f"{part(rows.shape[1], len(scene.examples), 'examples')} (columns{', by class' if classes is not None else ''}): blue where "
             "a unit answers more than its own mean, orange where less."
         )

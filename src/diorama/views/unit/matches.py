@@ -32,6 +32,8 @@ COLOURED, FAINT = 12, 40
 """So many chosen cells are drawn in colour, and so many others."""
 FEW = 5
 """Where fewer cells are on, a threshold is told at which so many are."""
+STRETCHES = 40
+"""In a text without words a phrase begins at one of so many tokens from its middle on."""
 NEAR = 24
 """So many tokens on both sides of a match are shown."""
 
@@ -196,7 +198,8 @@ class SeenPhrase:
 
 
 def _word(tokens: list[str], on: Callable[[int, int], int]) -> tuple[int, int]:
-    """The first word from the middle of a text on through which some cells are ``on``, else the one with most, or the token there.
+    """The first word from the middle of a text on through which some cells are ``on``; where there is none, as in a text without blanks, a stretch
+    of three tokens, two or one; else the word with most, or the token there.
 
     What fills a text up is none of it.
     """
@@ -207,6 +210,10 @@ def _word(tokens: list[str], on: Callable[[int, int], int]) -> tuple[int, int]:
     enough = next((word for word, count in zip(words, counts, strict=True) if count >= FEW), None)
     if enough is not None:
         return enough
+    if not max(counts, default=0):
+        short = [(start, start + long) for long in (3, 2, 1) for start in range(middle, min(middle + STRETCHES, own[-1] + 2 - long))]
+        best = max(short, key=lambda stretch: min(on(*stretch), FEW), default=None)  # the longest of those at which enough are on
+        return best if best is not None and on(*best) else words[0] if words else (middle, middle + 1)
     return words[counts.index(max(counts))] if words else (middle, middle + 1)
 
 

@@ -33,6 +33,7 @@ from ...derive.heads import (
     weights,
     without,
 )
+from ...model.plain_module import dtype_of
 from ...model.points import points
 from ...scene import Scene
 from ...scene.input import CurrentInput
@@ -212,12 +213,14 @@ class AttentionView(View):
         beside: tuple[Node, ...] = (small,) if kinds is None else (small, overview(kinds, self._measure(scene)))
         marks: list[Node] = [*over, Group(children=(large, Group(children=beside)), direction="row")]
         worst = _off(found)
-        check = Check(name="rows sum to 1 within", value=worst, sentence=f"What each {asked.word} takes from where are shares: rows sum to 1.",
-                      good=worst < SUMS)
+        sums = f"What each {asked.word} takes from where are shares: rows sum to 1."
+        # Of what is no number nothing was added up.
+        checks = () if np.isnan(worst) else (Check(name="rows sum to 1 within", value=worst, sentence=sums, good=worst < _close(scene)),)
         return self.picture(
             scene, selection, f"Where {'attention leads up to' if self.show == 'rollout' else 'the heads of'} {spoken(layer.name)}"
             + ("" if self.show == "rollout" else " look"), Group(children=tuple(marks)),
-            self._caption(current, found, head, asking, asked, place, kinds, self._measure(scene)), checks=(check,), final=kinds is not None,
+            self._caption(current, found, head, asking, asked, place, kinds, self._measure(scene), _close(scene)), checks=checks,
+            final=kinds is not None,
             note=" ".join(filter(None, (shown.opening, _note(found, asking, asked)))),
             hint="" if place is not None or found.shape[1] == 1 or not (asked.tokens or asked.grid) else (
                 f"Point at a {'patch' if asked.grid else 'token'} to see what it takes from where."
@@ -244,10 +247,11 @@ class AttentionView(View):
 
     def _caption(
         self, current: CurrentInput, found: NDArray[np.float32], head: int, asking: Positions, asked: Positions, place: int | None,
-        kinds: Any, measure: str,
+        kinds: Any, measure: str, close: float,
     ) -> str:
         what = asked.word
-        shares = "a row sums to 1" if _off(found) < SUMS else "its shares need not sum to 1"
+        worst = _off(found)
+        shares = "its shares are not numbers" if np.isnan(worst) else "a row sums to 1" if worst < close else "its shares need not sum to 1"
         words = f"{current.label.capitalize()}: each row of a map is a {what} that asks, each column one that is asked, and {shares}."
         if what == "place" and not along(current, len(asked.names)):
             words += " As many places as these the input does not have: they may be windows of it, or features."
@@ -354,8 +358,17 @@ def _padding(asking: Positions) -> NDArray[np.bool_]:
     return found & ~found.all()
 
 
+def _close(scene: Scene) -> float:
+    """Rows whose sums differ from 1 by less sum to 1: in numbers of few digits the rounding of their shares is seen."""
+    dtype = dtype_of(scene.model)
+    return max(SUMS, 2 * torch.finfo(dtype).eps) if dtype is not None and dtype.is_floating_point else SUMS
+
+
 def _off(found: NDArray[np.float32]) -> float:
-    """By how much the rows of some weights differ from 1 in their sum, at most; but for those in which all is masked."""
+    """By how much the rows of some weights differ from 1 in their sum, at most; but for those in which all is masked. NaN where no row is of
+    numbers."""
+    if np.isnan(found.sum(2)).all():
+        return float("nan")
     return float(np.abs(found.sum(2) - 1).max(where=found.sum(2) > 0.5, initial=0.0))
 
 

@@ -71,12 +71,14 @@ class ContributionsView(View):
         yield self._picture(scene, selection, current, value, final=True)
 
     def _picture(self, scene: Scene, selection: Selection, current: CurrentInput, value: Any, *, final: bool) -> Picture:
-        name = _name(scene, value["answer"])
+        # Of scores that are no numbers none is the largest.
+        known = np.isfinite(value["score"])
+        name = f"“{_name(scene, value['answer'])}”" if known else "an answer"
         terms = value["values"]
         order = np.sort(np.argsort(-np.abs(np.nan_to_num(terms)), kind="stable")[:LISTED])
         labels = (*(value["layers"][k] for k in order), "constant")
         bars = np.array([*terms[order], value["constant"]])
-        marks: list[Node] = [Bars(values=bars, labels=labels, limits=symmetric(bars), title=f"What each layer adds to “{name}”")]
+        marks: list[Node] = [Bars(values=bars, labels=labels, limits=symmetric(bars), title=f"What each layer adds to {name}")]
         if value["heads"].size:
             marks.append(_heads(value))
         gap = abs(float(terms.sum()) + value["constant"] - value["score"])
@@ -87,18 +89,18 @@ class ContributionsView(View):
         bent = "what follows the last layer is not linear, and a bar is its slope there times what a layer adds"
         sums = "the sum of all bars" if good else f"while all bars sum to {float(terms.sum()) + value['constant']:.3g}, as {bent}"
         caption = (
-            f"{current.label.capitalize()}: the score of “{name}”{where} is {value['score']:.3g}, {sums}; "
+            f"{current.label.capitalize()}: the score of {name}{where} is {value['score']:.3g}, {sums}; "
             f"most is {'taken' if terms[best] < 0 else 'added'} by {value['layers'][best]} ({terms[best]:+.3g})."
         )
-        if not np.isfinite(value["score"]):
-            caption = f"{current.label.capitalize()}: the score of “{name}” is not a number, so no layer's part in it can be told."
+        if not known:
+            caption = f"{current.label.capitalize()}: the scores{where} are not numbers, so no layer's part in them can be told."
         told = np.isfinite(gap)
         checks = (Check(
             name="sum against the score", value=gap, good=good,
             sentence="How far the sum of what all layers add, and the constant, is from the score itself.",
         ),) if told else ()
         return self.picture(
-            scene, selection, f"Which layers speak for “{name}”?", Group(children=tuple(marks), direction="row"), caption, checks=checks,
+            scene, selection, f"Which layers speak for {name}?", Group(children=tuple(marks), direction="row"), caption, checks=checks,
             final=final, note="" if len(order) == len(terms) else f"{len(order)} of {len(terms)} layers shown: those that add the most.",
         )
 

@@ -96,7 +96,8 @@ class LensView(View):
         first = len(output) - chances.shape[1]
         told, place = self._window(selection, first, len(output), ending(scene, current.x), _words(scene, current, len(output)))
         shown = chances[:, told.start - first : told.stop - first]
-        gap = float((output[first:] - chances[-1]).abs().nan_to_num(0, 0, 0).max())
+        apart = (output[first:] - chances[-1]).abs()
+        gap = float(apart.nan_to_num(0, 0, 0).max()) if bool(apart.isfinite().any()) else float("nan")
         at = place - told.start if place is not None else shown.shape[1] - 1
         rows = line.names
         heat = self._heat(scene, current, rows, shown, len(output), told)
@@ -107,15 +108,16 @@ class LensView(View):
             len(output) > 1) else f"The final answer, “{_name(scene, best)}”, comes first from {rows[settled]} on."
         if not bool(shown[-1, at].isfinite().any()):
             says = f"The answers {f'at position {told.start + at}' if len(output) > 1 else 'of the last layer'} are not numbers."
-        check = Check(
+        # Against what is no number nothing was held.
+        checks = () if np.isnan(gap) else (Check(
             name="last layer against the output", value=gap, good=gap < 1e-3,
             sentence="The largest difference of log-probabilities between the last row and what the network answers.",
-        )
+        ),)
         kind = "tuned" if learnt is not None else "logit"
         return self.picture(
             scene, selection, f"What the network would answer after each layer ({kind} lens)", Group(children=(heat, below)),
             f"{current.label.capitalize()}: a row a layer, from the first to the last, which is the network's own answer; "
-            f"each cell names the likeliest answer there. {says}", checks=(check,), final=final,
+            f"each cell names the likeliest answer there. {says}", checks=checks, final=final,
             note=" ".join(part for part in (_note(len(output), told), _further(line)) if part),
         )
 

@@ -149,6 +149,8 @@ def _asked(scene: Scene, pair: Pair) -> str:
             return scene.classes[number] if number < len(scene.classes) else str(number)
         return answers.token(scene, number) if scene.task == "next_token" else str(number)
 
+    if not np.isfinite([pair.clean, pair.corrupted]).all():
+        return "what is answered"
     if not pair.answers:
         return "the number that is answered"
     if len(pair.answers) == 1:

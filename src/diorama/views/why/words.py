@@ -159,7 +159,8 @@ class WordsView(View):
                 raise UsageError(f"the model has answers 0 to {flat.shape[1] - 1}, got {number}")
             if scene.task == "regression":
                 return ExplainedTarget(_output(look, number, at), "the answer" if flat.shape[1] == 1 else f"output {number}", len(ids))
-            return ExplainedTarget(aim(look, current.x, number), called(number, scene.classes, scene.task), len(ids))
+            lost = chosen is None and not bool(flat.isfinite().any())
+            return ExplainedTarget(aim(look, current.x, number), NO_ANSWER if lost else called(number, scene.classes, scene.task), len(ids))
         end = ending(scene, current.x)
         length = len(ids) if end is None else end + 1
         if in_place(scene):
@@ -175,7 +176,8 @@ class WordsView(View):
         number = chosen.number if chosen is not None else ids[place] if follows else int(row.nan_to_num(0).argmax())
         if number >= scores.shape[-1]:
             raise UsageError(f"the model knows tokens 0 to {scores.shape[-1] - 1}, got {number}")
-        return ExplainedTarget(_next(look, place - 1, number), answers.token(scene, number), place, place)
+        lost = chosen is None and not follows and not bool(row.isfinite().any())
+        return ExplainedTarget(_next(look, place - 1, number), NO_ANSWER if lost else answers.token(scene, number), place, place)
 
     def _tag(self, scene: Scene, selection: Selection, look: Look, scores: Tensor, length: int, until: int) -> ExplainedTarget:
         """What is answered at a token itself, or at a place of a translation, for which every word of the text may speak."""
@@ -184,7 +186,8 @@ class WordsView(View):
         number = chosen.number if chosen is not None else int(scores[0, place].nan_to_num(0).argmax())
         if number >= scores.shape[-1]:
             raise UsageError(f"the model has answers 0 to {scores.shape[-1] - 1}, got {number}")
-        return ExplainedTarget(_next(look, place, number), answers.token(scene, number), until, place + 1, tag=True)
+        lost = chosen is None and not bool(scores[0, place].isfinite().any())
+        return ExplainedTarget(_next(look, place, number), NO_ANSWER if lost else answers.token(scene, number), until, place + 1, tag=True)
 
     def _place(self, selection: Selection, length: int, last: int) -> int:
         key = selection.one("token")
@@ -223,7 +226,7 @@ class WordsView(View):
         body = Group(children=(shown, Group(children=(top, *lists), direction="row")))
         note = " ".join(part for part in (found.note, cut, missing) if part)
         return self.picture(
-            scene, selection, f"Which {'tokens' if single else 'words'} made “{asked.name}”?", body,
+            scene, selection, f"Which {'tokens' if single else 'words'} made {asked.name if asked.name == NO_ANSWER else f'“{asked.name}”'}?", body,
             _caption(scene, current, asked, found, second, self._texts(scene, current, asked, found), "token" if single else "word"),
             checks=_checks(found, check), note=note, final=final,
         )
@@ -274,6 +277,10 @@ class WordsView(View):
             characters=single and scene.task == "next_token", doubted=pale,
         )
         return text, cut
+
+
+NO_ANSWER = "an answer"
+"""What is explained where scores are no numbers, of which none is the largest."""
 
 
 @dataclasses.dataclass(frozen=True)
