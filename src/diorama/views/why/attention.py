@@ -15,7 +15,7 @@ from ...core.errors import NotApplicable, UsageError
 from ...core.knobs import knob
 from ...core.marks import Box, Group, Heatmap, Image, Node, Text, Tiles
 from ...core.numerals import percent
-from ...core.picture import Check, Picture, Progress
+from ...core.picture import Picture, Progress
 from ...core.selection import Key, Selection, spoken
 from ...data.padding import pads
 from ...data.text_places import beside
@@ -33,7 +33,6 @@ from ...derive.heads import (
     weights,
     without,
 )
-from ...model.plain_module import dtype_of
 from ...model.points import points
 from ...scene import Scene
 from ...scene.input import CurrentInput
@@ -41,11 +40,10 @@ from .. import inputs
 from ..view import View
 from ._head_kinds import curves, kinds_of_heads, measured_over_training, overview, risen
 from ._positions import Positions, along, answered, answers, asked_of, of_features, positions, translates
+from ._row_sums import RowSums
 
 SMALL, LARGE = 48, 192
 """A small map shows at most so many stretches a side, and a large one."""
-SUMS = 1e-4
-"""Rows whose sums differ from 1 by less sum to 1."""
 MOST = HELD
 """Longer inputs are put together into so many stretches."""
 OPENED = "No layer is chosen: this one has the head that looks most sharply at others than itself and the first token."
@@ -212,14 +210,11 @@ class AttentionView(View):
             over = [self._text(row, asked, asking.gathered(MOST)[place] if place is not None else "", place, found.shape[1] == 1)]
         beside: tuple[Node, ...] = (small,) if kinds is None else (small, overview(kinds, self._measure(scene)))
         marks: list[Node] = [*over, Group(children=(large, Group(children=beside)), direction="row")]
-        worst = _off(found)
-        sums = f"What each {asked.word} takes from where are shares: rows sum to 1."
-        # Of what is no number nothing was added up.
-        checks = () if np.isnan(worst) else (Check(name="rows sum to 1 within", value=worst, sentence=sums, good=worst < _close(scene)),)
+        sums = RowSums.of(scene, found)
         return self.picture(
             scene, selection, f"Where {'attention leads up to' if self.show == 'rollout' else 'the heads of'} {spoken(layer.name)}"
             + ("" if self.show == "rollout" else " look"), Group(children=tuple(marks)),
-            self._caption(current, found, head, asking, asked, place, kinds, self._measure(scene), _close(scene)), checks=checks,
+            self._caption(current, found, head, asking, asked, place, kinds, self._measure(scene), sums.said), checks=sums.checks(asked.word),
             final=kinds is not None,
             note=" ".join(filter(None, (shown.opening, _note(found, asking, asked)))),
             hint="" if place is not None or found.shape[1] == 1 or not (asked.tokens or asked.grid) else (
@@ -247,11 +242,9 @@ class AttentionView(View):
 
     def _caption(
         self, current: CurrentInput, found: NDArray[np.float32], head: int, asking: Positions, asked: Positions, place: int | None,
-        kinds: Any, measure: str, close: float,
+        kinds: Any, measure: str, shares: str,
     ) -> str:
         what = asked.word
-        worst = _off(found)
-        shares = "its shares are not numbers" if np.isnan(worst) else "a row sums to 1" if worst < close else "its shares need not sum to 1"
         words = f"{current.label.capitalize()}: each row of a map is a {what} that asks, each column one that is asked, and {shares}."
         if what == "place" and not along(current, len(asked.names)):
             words += " As many places as these the input does not have: they may be windows of it, or features."
@@ -356,20 +349,6 @@ def _padding(asking: Positions) -> NDArray[np.bool_]:
     """Which positions are padding; none where all are."""
     found = np.array([pads(name) for name in asking.names], bool)
     return found & ~found.all()
-
-
-def _close(scene: Scene) -> float:
-    """Rows whose sums differ from 1 by less sum to 1: in numbers of few digits the rounding of their shares is seen."""
-    dtype = dtype_of(scene.model)
-    return max(SUMS, 2 * torch.finfo(dtype).eps) if dtype is not None and dtype.is_floating_point else SUMS
-
-
-def _off(found: NDArray[np.float32]) -> float:
-    """By how much the rows of some weights differ from 1 in their sum, at most; but for those in which all is masked. NaN where no row is of
-    numbers."""
-    if np.isnan(found.sum(2)).all():
-        return float("nan")
-    return float(np.abs(found.sum(2) - 1).max(where=found.sum(2) > 0.5, initial=0.0))
 
 
 def _mean(rows: NDArray[np.float32]) -> NDArray[np.float32]:
