@@ -11,6 +11,7 @@ import diorama
 from diorama.core.errors import NotApplicable
 from diorama.scene import Scene
 from diorama.scene.layer_text import looks_ahead
+from diorama.views.why._positions import said_at
 
 VOCABULARY = ("<pad>", "<mask>", *"abcdefghij")
 MASK = 1
@@ -88,3 +89,24 @@ def test_padding_that_looks_at_all_looks_ahead_for_nobody() -> None:
     whole = Scene(model, text, text.roll(-1, 1).index_fill(1, torch.tensor([text.shape[1] - 1]), -100), inputs=kind, outputs="logits")
     assert "the first token of each text, which is not predicted" in whole.view("learns_from").caption
     assert "padding and the first token of texts that no padding precedes" in scene.view("learns_from", examples=8).caption
+
+
+class _Captions(nn.Module):
+    """Goes on with a text, beside a picture that it looks at in patches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches, self.embed, self.out = nn.Conv2d(1, 8, 2, 2), nn.Embedding(12, 8), nn.Linear(8, 12)
+
+    def forward(self, pixels: Tensor, ids: Tensor) -> Tensor:
+        scores: Tensor = self.out(self.embed(ids) + self.patches(pixels).mean((2, 3))[:, None])
+        return scores
+
+
+def test_places_of_a_text_are_not_those_of_a_picture_beside_it() -> None:
+    """Seven places might be a picture of 2 × 2 parts and three more: those at which a text is answered are its tokens."""
+    ids = torch.randint(2, 12, (4, 7), generator=torch.Generator().manual_seed(0))
+    x = {"pixels": torch.rand(4, 1, 4, 4), "ids": ids}
+    scene = Scene(_Captions().eval(), x, ids.roll(-1, 1), inputs={"ids": diorama.Tokens(vocabulary=VOCABULARY)})
+    told = said_at(scene, scene.current(example=0), 7)
+    assert told.names == tuple(VOCABULARY[int(number)] for number in ids[0])

@@ -94,7 +94,8 @@ def said_at(scene: Scene, current: CurrentInput, count: int, point: str = "") ->
         return Positions(tuple(map(str, range(count))))
     own, texts = text_at(scene), _texts(scene)
     if len(texts) < 2:
-        return positions(scene, current, count)
+        # A picture beside the text that is written may have as many parts as that has tokens.
+        return positions(scene, current, count, tuple(texts) if scene.task == "next_token" else ())
     # What is made of the source alone lies along that; what has heard of both, along what was said of it so far.
     of = asked_of(scene, current.x, (point,))[0] if point else (own,)
     return positions(scene, current, count, (own,) if own in of or not of else of)
