@@ -17,13 +17,14 @@ from .plain_module import fed, peeled, unwrap
 from .preservation import Preservation
 from .tasks import own_tokens
 
-_FEW = 4
+_FEW = 2
 """Of so many texts a loss tells which label a place is held against."""
 
 
 @functools.lru_cache(maxsize=64)
-def _takes_labels(forward: Callable[..., Any]) -> bool:
-    return "labels" in inspect.signature(forward).parameters
+def _takes(forward: Callable[..., Any], name: str) -> bool:
+    """Whether a forward pass has a parameter of a name."""
+    return name in inspect.signature(forward).parameters
 
 
 def beside_labels(model: nn.Module, x: Any, y: Tensor | None) -> Any:
@@ -32,9 +33,9 @@ def beside_labels(model: nn.Module, x: Any, y: Tensor | None) -> Any:
     Such a model shifts the tokens of a text by itself, so how its answers are read depends on what it takes, not on who holds the labels.
     One that answers each token at its own place (a masked language model, an encoder–decoder) takes labels and shifts none: its own loss
     tells, and then the input is without them.
-    *Cost* where labels are the text's own tokens and held apart, one forward pass of four examples.
+    *Cost* where labels are the text's own tokens, one forward pass of two examples.
     """
-    if y is None or not _takes_labels(type(unwrap(model)).forward):
+    if y is None or not _takes(type(unwrap(model)).forward, "labels"):
         return x
     given = x
     if isinstance(x, Mapping):
@@ -64,8 +65,9 @@ def decoder_input(model: nn.Module, labels: Any) -> Tensor | None:
 
     None for a model that makes none.
     """
-    make = getattr(peeled(model), "prepare_decoder_input_ids_from_labels", None)
-    if not callable(make) or not isinstance(labels, Tensor) or labels.ndim != 2:
+    bare = peeled(model)
+    make = getattr(bare, "prepare_decoder_input_ids_from_labels", None)
+    if not callable(make) or not _takes(type(bare).forward, "decoder_input_ids") or not isinstance(labels, Tensor) or labels.ndim != 2:
         return None
     with torch.no_grad():
         try:
