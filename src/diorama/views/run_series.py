@@ -39,7 +39,7 @@ _PATTERNS = {
     "dead units": ("activations/*/dead", "activations/*/saturated"),
     "all": ("*",),
 }
-_ANOTHER = "probe loss"
+PROBE_LOSS = "probe loss"
 """The chart of the probe set's loss where that is another one than the training's."""
 _TITLES = {
     "updates/ratio": "Length of each update, as a share of the weights' length",
@@ -51,7 +51,7 @@ _TITLES = {
     "activations/mismatch": "Running statistics of batch norm, away from the batch's",
     "learning_rate": "Learning rate",
     "loss": "Loss: how wrong the answers are",
-    _ANOTHER: "Loss on the probe set, which is another one than the training's",
+    PROBE_LOSS: "Loss on the probe set, which is another one than the training's",
     "accuracy": "Accuracy: the share of right answers",
     "error": "Mean error",
 }
@@ -142,11 +142,11 @@ def charts(names: Iterable[str], apart: bool = False) -> dict[str, list[Recorded
     another one than the training's, and stands in a chart of its own."""
     found: dict[str, list[RecordedSeries]] = {}
     for one in _families([RecordedSeries.of(name) for name in names]):
-        chart = _ANOTHER if apart and one.name == "probe/loss" else one.chart
+        chart = PROBE_LOSS if apart and one.name == "probe/loss" else one.chart
         found.setdefault(chart, []).append(dataclasses.replace(one, chart=chart))
     if len(found.get("learning_rate", ())) == 1:
         found["learning_rate"] = [dataclasses.replace(found["learning_rate"][0], label="all parameters")]
-    order = {"loss": 0, _ANOTHER: 1, "accuracy": 1}
+    order = {"loss": 0, PROBE_LOSS: 1, "accuracy": 1}
     return dict(sorted(found.items(), key=lambda item: order.get(item[0], 2)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -245,3 +246,6 @@ def test_losses_of_two_measures_are_called_so(run: Run, monkeypatch: pytest.Monk
     picture = run.scene().view("curves")
     assert "on the probe set, which are two measures" in picture.caption
     assert "the one is summed" in picture.note
+    monkeypatch.setattr(Run, "meta", run.meta | {"doubt": "the task may be another one"})
+    caption = run.scene().view("curves").caption
+    assert re.search(r"; probe loss [\d.]+[;.]", caption), caption  # its name tells of what it is, and needs no more words

@@ -139,7 +139,8 @@ class CurvesView(View):
             if end:
                 which = member.label if member.chart != member.name and not member.name.startswith("probe/") else ""
                 at = f"(at step {steps[end - 1]})" if steps[end - 1] != now else ""
-                told.setdefault(member.chart, []).append(" ".join(filter(None, [which, f"{values[end - 1]:.3g}", member.where, at])))
+                where = "" if member.chart == run_series.PROBE_LOSS else member.where  # that chart's own name says it
+                told.setdefault(member.chart, []).append(" ".join(filter(None, [which, f"{values[end - 1]:.3g}", where, at])))
         if len(told.get("loss", ())) > 1 and (one.run.meta.get("measure") or _unlike(one.run)):
             told["loss"].append("which are two measures")
         each = "; ".join(f"{chart.replace('_', ' ')} {', '.join(said)}" for chart, said in told.items())
