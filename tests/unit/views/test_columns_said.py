@@ -60,4 +60,5 @@ def test_a_picture_of_one_run_of_a_layer_says_which() -> None:
     for layer, which in (("says", 1), ("says#3", 3), ("out", 1)):
         assert f"A pass runs {layer[:4].rstrip('#')} 9 times, and this is run {which} alone." in scene.view("matrix", layer=layer).note
     assert "runs" not in scene.view("matrix", layer="reads").note
-    assert "runs says 9 times, and this is run 4 alone" in scene.view("dictionary", layer="says#4").note
+    for name in ("dictionary", "subgroup", "directions"):
+        assert "runs says 9 times, and this is run 4 alone" in scene.view(name, layer="says#4").note, name

@@ -22,7 +22,7 @@ from ...scene import Scene
 from ...scene.directions import codes, default_layer, lacking
 from ...scene.sets import classes_of, members, named
 from .. import inputs
-from ..samples import broken, first_examples, looked_at, looking, noted, reached
+from ..samples import broken, first_examples, looked_at, looking, noted, reached, which_run
 from ..view import View
 from ._mean_pictures import means
 
@@ -112,7 +112,7 @@ class SubgroupView(View):
             ),),
             note=noted(
                 "" if apart > CLEAR or not part.found else f"{no} clearly into two in {spoken(layer.name)}: this is the clearest of them.",
-                looked_at(scene), broken(scene, [layer.name]),
+                looked_at(scene), broken(scene, [layer.name]), which_run(scene, layer.name),
             ),
         )
 

@@ -19,6 +19,7 @@ from ...scene import Scene
 from ...scene.directions import base, codes, default_layer
 from ...scene.directions import keep as keep_direction
 from .. import crops, inputs
+from ..samples import noted, which_run
 from ..sets import Sets, two_sets
 from ..view import View
 from . import _preferred_inputs
@@ -174,7 +175,7 @@ class DirectionsView(View):
             checks = (Check(name="held out", value=value, unit="%", sentence=sentence, good=direction.accuracy > 0.75),)
         return self.picture(
             scene, selection, _titled(direction), Group(children=tuple(body)), caption, checks=checks,
-            note=note, final=final,
+            note=noted(note, which_run(scene, direction.layer)), final=final,
         )
 
     # A base.
@@ -211,6 +212,7 @@ class DirectionsView(View):
         caption += f"which it is strongest somewhere. {about} Choose one to look along it."
         table = kept(scene)
         body = Group(children=(*marks, *((table,) if table is not None else ())))
+        note = noted(note, which_run(scene, layer))
         return self.picture(scene, selection, f"Main directions of {spoken(layer)}", body, caption, note=note, final=final)
 
 
