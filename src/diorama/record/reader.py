@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 OWN = ("model", "parameters", "buffers", "weights", "layers", "model_error", "units")
 """The facts that belong to one architecture; all others are the whole run's."""
-
 
 _READ = ("probe/loss", "probe/accuracy")
 """Numbers of the probe set's answers, which are told anew where these are read otherwise."""
@@ -190,7 +189,8 @@ class RunReader:
             for number, block in moment.execute("SELECT series, id FROM blocks ORDER BY first, id"):
                 if number in blocks:
                     blocks[number].append(block)
-            stored = {number: self._joined(moment, number, SCALAR, tuple(own)) for number, own in blocks.items()}
+            read = self._fresh(moment, blocks)
+            stored = {number: self._joined(moment, number, SCALAR, tuple(own), read) for number, own in blocks.items()}
             tail = self._tail(moment)
         for step, record in tail:
             # Of a number that stands twice in a step the first counts.
@@ -236,17 +236,27 @@ class RunReader:
         )
         return self._joined(moment, number, kind, ids)
 
-    def _joined(self, moment: Any, number: int, kind: int, ids: tuple[int, ...]) -> Any:
-        """The blocks of a series, those that were read before and those that came since."""
+    def _fresh(self, moment: Any, blocks: dict[int, list[int]]) -> dict[int, tuple[bytes, int]]:
+        """The blocks of all series that came since they were read, by one question: one a block takes longer than all that is done with them."""
+        held = {block for number in blocks for block in self._columns.get(number, ((), None))[0]}
+        fresh = [block for ids in blocks.values() for block in ids if block not in held]
+        query = "SELECT id, data, crc FROM blocks WHERE id BETWEEN ? AND ? AND series IN (SELECT id FROM names WHERE kind = ?)"
+        values = (min(fresh), max(fresh), SCALAR) if fresh else (0, -1, SCALAR)
+        return {block: (data, crc) for block, data, crc in database.rows(moment, query, values, (int, bytes, int)) if block not in held}
+
+    def _joined(self, moment: Any, number: int, kind: int, ids: tuple[int, ...], read: Mapping[int, tuple[bytes, int]] | None = None) -> Any:
+        """The blocks of a series, those that were read before and those that came since; some of these may have been ``read`` just now."""
         held_ids, held = self._columns.get(number, ((), None))
         if ids == held_ids:
             return held
         # A live run gains blocks at its end: only those are read, by one query, for one a block costs more than what is in it.
         keep = len(held_ids) if ids[: len(held_ids)] == held_ids and held is not None else 0
         new, wanted = dict[int, Any].fromkeys(ids[keep:]), "SELECT id, data, crc FROM blocks WHERE series = ? AND id >= ?"
-        for block, data, crc in database.rows(moment, wanted, (number, min(new, default=0)), (int, bytes, int)):
-            if block not in new:
-                continue
+        if read is None or not new.keys() <= read.keys():
+            stored = database.rows(moment, wanted, (number, min(new, default=0)), (int, bytes, int))
+            read = {block: (data, crc) for block, data, crc in stored if block in new}
+        for block in new:
+            data, crc = read[block]
             if zlib.crc32(data) != crc:
                 raise Damaged(f"block {block} of {str(self.path)!r} does not match its checksum; see: diorama check")
             new[block] = unpack_scalars(data) if kind == SCALAR else WIDE[kind].unpack(data)

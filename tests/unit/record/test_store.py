@@ -63,6 +63,24 @@ def test_series_are_the_same_in_the_tail_in_blocks_and_between(tmp_path: Path, s
     assert not (tmp_path / "run" / "run.db-wal").exists()
 
 
+def test_all_series_are_read_by_as_many_questions_however_many_there_are(tmp_path: Path) -> None:
+    """A question a block takes longer than what is done with it; blocks that came since are read alone."""
+    database.create(tmp_path)
+    writer, counts = Writer(tmp_path), []
+    for round_ in range(2):
+        steps = range(200 * round_, 200 * (round_ + 1))
+        writer.write([(step, 1000.0 + step, {f"s{k}": float(k * step) for k in range(40)}) for step in steps])
+        writer.merge(all_of_it=True)
+        with RunReader(tmp_path) as reader:
+            asked: list[str] = []
+            reader._database.set_trace_callback(asked.append)
+            every = reader.every_series()
+            counts.append(sum("FROM blocks" in query for query in asked))
+            assert all(every[f"s{k}"][1].tolist() == [float(k * step) for step in range(steps.stop)] for k in range(40))
+    assert max(counts) <= 3
+    writer.close()
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_readings_between_many_steps_are_read_in_order(tmp_path: Path, seed: int) -> None:
     """Whatever the groups are in which steps come, with readings of many numbers among them and numbers that are told now and then, each series has

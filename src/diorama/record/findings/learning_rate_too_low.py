@@ -8,6 +8,7 @@ import numpy as np
 
 from ...core.knobs import knob
 from ...core.numerals import counted
+from ..medians import median, nanmedian
 from ..past import Past
 from ..ranges import NOTHING
 from . import Diagnosis, Finding, Judgement, acts_between, judged, learning, series, series_between
@@ -74,9 +75,10 @@ class LearningRateTooLow(Finding):
         usual = float(np.nanmax(_medians(moving[at])))  # at the same rate it was once that much
         first, now = _ends_of(loss)
         nothing = usual < NOTHING  # the loss of a game between networks moves by what the other one learns
-        clipped = _clipped(run)
-        limit = self.ratio * (_SLOW if clipped is not None and clipped.norm < _LITTLE else 1)
-        if not usual < limit or (now < first - _PART * abs(first) and not nothing) or known.learnt:
+        if not usual < self.ratio * _SLOW or (now < first - _PART * abs(first) and not nothing) or known.learnt:
+            return self._fallen(run, len(loss), known)
+        clipped = _clipped(run)  # which takes as long as all else that is asked here
+        if not usual < self.ratio * (_SLOW if clipped is not None and clipped.norm < _LITTLE else 1):
             return self._fallen(run, len(loss), known)
         told = f" {known.told[0].upper()}{known.told[1:]}." if known.told else ""
         if clipped is not None:
@@ -91,9 +93,9 @@ class LearningRateTooLow(Finding):
             )]
         moved = learning(run, "updates/", "/moved")
         lost = [kind for kind in ("bfloat16", "float16") if any(kind in str(each[2]) for each in run.meta.get("parameters", ()))]
-        if lost and moved is not None and np.nanmedian(moved.values[-5:]) < _MOVED:
+        if lost and moved is not None and nanmedian(moved.values[-5:]) < _MOVED:
             told += (
-                f" At a step {np.nanmedian(moved.values[-5:]):.0%} of the numbers change at all: the change of the others is lost in the rounding "
+                f" At a step {nanmedian(moved.values[-5:]):.0%} of the numbers change at all: the change of the others is lost in the rounding "
                 f"of {lost[0]}. Weights in float32 (with autocast) keep it."
             )
         sure = nothing or known.learnt is False
@@ -181,14 +183,14 @@ class LearningRateTooLow(Finding):
 
 def _medians(values: np.ndarray) -> np.ndarray:
     """The median of each row without its NaN: NumPy takes many times as long to leave some out, also where there are none."""
-    found: np.ndarray = np.nanmedian(values, 1) if np.isnan(values).any() else np.median(values, 1)
+    found: np.ndarray = nanmedian(values, 1) if np.isnan(values).any() else median(values, 1)
     return found
 
 
 def _ends_of(loss: np.ndarray) -> tuple[float, float]:
     """The loss in the beginning and now."""
     width = max(5, len(loss) // 10)
-    return float(np.median(loss[:width])), float(np.median(loss[-width:]))
+    return float(median(loss[:width])), float(median(loss[-width:]))
 
 
 def _stands(loss: np.ndarray) -> bool:
@@ -210,19 +212,20 @@ class _Clip(NamedTuple):
 def _clipped(run: RunReader) -> _Clip | None:
     """The norm of all gradients together where it is the same at every reading, or else the largest slope where that is, in most weights: they
     are cut to it."""
-    told = [(steps, values) for _, steps, values in series_between(run, "gradients/", "/norm")]
-    if not told:
+    read = [(steps, values) for _, steps, values in series_between(run, "gradients/", "/norm")]
+    if not read:
         return None
-    at = np.unique(np.concatenate([steps for steps, _ in told]), return_inverse=True)[1]
-    norms = np.sqrt(np.bincount(at, np.square(np.concatenate([values for _, values in told]))))
+    steps, values = (np.concatenate(parts) for parts in zip(*read, strict=True))
+    with np.errstate(over="ignore"):
+        norms = np.sqrt(np.bincount(np.unique(steps, return_inverse=True)[1], values * values))
     if len(norms) < _READINGS or not norms.max() > 0:
         return None
-    usual = float(np.median(norms))
+    usual = float(median(norms))
     # Of a few readings more digits have to be the same.
     if np.ptp(norms) <= (2e-3 if len(norms) >= _SOME else 5e-4) * norms.max():
         return _Clip(usual, f"the gradients together had the norm {usual:.3g}", f"norm of all gradients {usual:.4g}", len(norms))
     names = [name for name in getattr(run, "histogram_names", ()) if name.startswith("gradients/")]
-    weights, lengths = len(told), list[float]()
+    weights, lengths = len(read), list[float]()
     for left, name in zip(range(len(names), 0, -1), names, strict=True):
         if 2 * (len(lengths) + left) <= weights:
             return None  # too many differ already: to read how the rest are distributed costs more than all else that is asked here
