@@ -16,8 +16,7 @@ from ..model.capture import Capture
 from ..model.outputs import IGNORED
 from ..model.own_labels import own_loss, shifts
 from ..model.plain_module import fed
-from ..scene.layer_text import misplaced, offset, tags, text_at
-from .heads import token_input
+from ..scene.layer_text import answered_text, misplaced, offset, tags, text_at
 
 if TYPE_CHECKING:
     from ..scene import Scene
@@ -69,28 +68,19 @@ def role(kind: Tokens, token: int) -> str:
     return bare if bracketed and " " not in bare else ""
 
 
-def _text(scene: Scene) -> tuple[str, Tokens] | None:
-    """The name and kind of the text whose tokens are learnt to be told: the one that is read, of several that at whose tokens it answers."""
-    if (found := token_input(scene)) is not None:
-        return found
-    name = text_at(scene)
-    kind = scene.kinds.get(name)
-    return (name, kind) if isinstance(kind, Tokens) else None
-
-
 def without_labels(scene: Scene) -> str | None:
     """Why it cannot be told what a scene's model learns from; None where it can."""
     if scene.missing is not None:
         return scene.missing
     if scene.task != "next_token":
         return "it shows what a language model learns from token by token, and this one answers otherwise"
-    if _text(scene) is None:
+    if answered_text(scene) is None:
         return "it shows tokens, and the inputs are none"
     if tags(scene):
         return f"it shows which tokens a language model learns to tell, and this one answers each token with one of {scene.network.width} classes"
     if scene.live.y is None:
         return "it shows the labels, and the examples have none; pass y (or probe=(x, y))"
-    name, _ = _text(scene) or ("", None)
+    name, _ = answered_text(scene) or ("", None)
     part: Any = nesting.named(scene.live.x)[name]
     if not isinstance(part, Tensor) or part.ndim != 2 or scene.live.y.ndim != 2:
         return "it wants a row of labels for each row of tokens"
@@ -106,7 +96,7 @@ def labels(scene: Scene, chosen: Sequence[int]) -> Labels:
 
     *Cost* one forward pass an example.
     """
-    name, kind = _text(scene) or ("", Tokens())
+    name, kind = answered_text(scene) or ("", Tokens())
     x = scene.live.batch(list(chosen), scene.device)
     y = scene.live.y
     assert y is not None
@@ -175,7 +165,7 @@ def complaints(scene: Scene) -> list[str]:
 
     *Cost* one forward pass of four examples, once.
     """
-    name, kind = _text(scene) or ("", Tokens())
+    name, kind = answered_text(scene) or ("", Tokens())
     tokens: Any = nesting.named(scene.live.x)[name]
     y = scene.live.y
     assert y is not None

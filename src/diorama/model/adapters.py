@@ -26,7 +26,7 @@ class Adapter:
     weight: str
     parts: tuple[str, ...]
     pair: tuple[str, str] | None = None
-    """The low-rank matrices (in, out) whose product is added."""
+    """The low-rank matrices whose product is added, in the order in which the layer has them."""
 
 
 def adapters(model: nn.Module) -> tuple[Adapter, ...]:

@@ -83,7 +83,7 @@ def read_alone(model: nn.Module, kwargs: Mapping[str, Any], output: Any) -> Mapp
     if "labels" not in kwargs:
         return kwargs
     made = decoder_input(model, kwargs["labels"])
-    if made is None and own_loss(output) is None:
+    if made is None and _loss(output) is None:
         return kwargs
     rest = {name: part for name, part in kwargs.items() if name != "labels"}
     return rest if made is None or rest.get("decoder_input_ids") is not None else {**rest, "decoder_input_ids": made}
@@ -91,8 +91,13 @@ def read_alone(model: nn.Module, kwargs: Mapping[str, Any], output: Any) -> Mapp
 
 def own_loss(output: Any) -> float | None:
     """The loss that a model has computed itself; None where it has not."""
+    found = _loss(output)
+    return None if found is None else float(found.detach())
+
+
+def _loss(output: Any) -> Tensor | None:
     found = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
-    return float(found.detach()) if isinstance(found, Tensor) and found.numel() == 1 else None
+    return found if isinstance(found, Tensor) and found.numel() == 1 else None
 
 
 def shifts(scores: Tensor, y: Tensor, own: float) -> bool | None:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..data.kinds import Tokens
 from ..data.nesting import Nested, each, named
-from ..data.text_places import IGNORED, beside
+from ..data.text_places import IGNORED, beside, text_input
 from .scene import Scene
 from .states import hidden, readable, told
 
@@ -26,6 +26,15 @@ def text_at(scene: Scene, layer: str = "") -> str:
         return texts[0] if texts else ""
     found: str = scene.once(f"text at/{layer}", lambda: _found(scene, layer, texts))
     return found
+
+
+def answered_text(scene: Scene) -> tuple[str, Tokens] | None:
+    """The name and kind of the text at whose tokens a network answers: the one that is read, of several that which it goes on with."""
+    if (found := text_input(scene.kind)) is not None:
+        return found
+    name = text_at(scene)
+    kind = scene.kinds.get(name)
+    return (name, kind) if isinstance(kind, Tokens) and named(scene.live.x)[name].ndim == 2 else None
 
 
 def tags(scene: Scene) -> bool:

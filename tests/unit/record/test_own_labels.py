@@ -116,3 +116,6 @@ def test_labels_that_a_model_is_given_are_not_what_it_reads(how: str, tmp_path: 
         told = BatchTexts.of_rows({name: run.rows(name)[1][-1] for name in ("texts/tokens", "texts/labels", "texts/losses")})
         assert told is not None
         assert np.array_equal(told.tokens[:, 1:], told.labels[:, :-1])
+        caption = scene.view("learns_from", of="batch").caption
+        assert caption.startswith("The first 16 texts of the batch at step ")
+        assert "shifted" not in caption

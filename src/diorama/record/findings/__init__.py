@@ -17,7 +17,6 @@ from ...core.knobs import Plugin, build
 from ...core.registry import is_own
 from ...core.selection import Key, layer_key, spoken, without_call
 from ..evidence import families_of, ill_formed
-from ..medians import median
 
 if TYPE_CHECKING:
     from ..event import RecordedEvent
@@ -169,7 +168,7 @@ def judged(run: RunReader) -> Judgement:
     if told and level > chance + 0.5 * (1 - chance):
         return Judgement(True, f"{level:.0%} of the batches' answers are right, {chance:.0%} would be by one answer")
     if isinstance(floor, int | float) and floor > 0 and len(loss):
-        share = float(median(loss)) / floor
+        share = float(np.median(loss)) / floor
         if blind(run):
             return Judgement(True, "all inputs of the probe set are the same, so that no loss is lower than that of one answer for all")
         return Judgement(share < 0.5, f"the probe loss is {share:.0%} of what one answer for all would have")
@@ -200,7 +199,7 @@ def otherwise_scaled(run: RunReader) -> OtherScale | None:
     middle, spread = like.get("middle"), like.get("spread")
     if len(means) < _BATCHES or len(spreads) != len(means) or not spread or middle is None:
         return None
-    mean, std = float(median(means)), float(median(spreads))
+    mean, std = float(np.median(means)), float(np.median(spreads))
     if not std > 0 or (1 / _SCALED < spread / std < _SCALED and abs(middle - mean) < _SHIFTS * max(spread, std)):
         return None
     # What differs from batch to batch as much as from the probe set is no scale.
@@ -219,7 +218,7 @@ def blind(run: RunReader) -> bool:
     floor = floor_of(run)
     if not probe.get("alike") or not isinstance(floor, int | float) or not len(loss):
         return False
-    return abs(float(median(loss)) - floor) < _OPTIMAL * floor
+    return abs(float(np.median(loss)) - floor) < _OPTIMAL * floor
 
 
 _OPTIMAL = 0.05

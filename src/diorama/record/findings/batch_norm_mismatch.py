@@ -8,7 +8,6 @@ import numpy as np
 
 from ...core.knobs import knob
 from ...core.selection import layer_key
-from ..medians import median
 from ..ranges import LAST_BATCH
 from . import Diagnosis, Finding, last, layers_between, named, since, until_looked
 
@@ -48,8 +47,8 @@ class BatchNormMismatch(Finding):
             late = values[-self.readings :]
             if len(late) < self.readings or steps[-self.readings] < self.begun or not np.isfinite(late).all():
                 continue
-            if name in began and float(median(late)) >= _UNLIKE or late.min() >= self.apart and late[-1] >= 0.8 * late[0]:
-                seen.append((float(median(late)), name, since(steps, values >= (_UNLIKE if name in began else self.apart))))
+            if name in began and float(np.median(late)) >= _UNLIKE or late.min() >= self.apart and late[-1] >= 0.8 * late[0]:
+                seen.append((float(np.median(late)), name, since(steps, values >= (_UNLIKE if name in began else self.apart))))
         if not seen:
             return self._of_one_batch(run)
         seen.sort(reverse=True)
@@ -70,9 +69,9 @@ class BatchNormMismatch(Finding):
         """Statistics that each batch takes the place of: told where batches lie apart, which of the whole data they do not."""
         momenta = {str(layer["name"]): float(layer["momentum"]) for layer in run.meta.get("layers", ()) if layer.get("momentum", 0) >= LAST_BATCH}
         seen = [
-            (float(median(values[-self.readings :])), name, int(steps[0]))
+            (float(np.median(values[-self.readings :])), name, int(steps[0]))
             for name, steps, values in layers_between(run, "activations/", "/mismatch")
-            if name in momenta and (steps >= self.begun).sum() >= self.readings and float(median(values[-self.readings :])) >= _CHANCE
+            if name in momenta and (steps >= self.begun).sum() >= self.readings and float(np.median(values[-self.readings :])) >= _CHANCE
         ]
         if not seen:
             return []

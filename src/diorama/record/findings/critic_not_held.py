@@ -8,7 +8,6 @@ import numpy as np
 
 from ...core.knobs import knob
 from ...core.numerals import plain
-from ..medians import median
 from . import Diagnosis, Finding, series
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ class CriticNotHeld(Finding):
         steps, steep = series(run, "batch/steep")
         if len(steep) < 2 * self.readings or not np.isfinite(steep).all():
             return []
-        first, now = float(median(steep[:3])), float(median(steep[-self.readings :]))
+        first, now = float(np.median(steep[:3])), float(np.median(steep[-self.readings :]))
         if now < self.steep or now < self.grown * first:
             return []
         since = int(steps[int(np.argmax(steep >= self.steep))])

@@ -9,7 +9,6 @@ import numpy as np
 from ...core.knobs import knob
 from ...core.numerals import percent
 from ...core.selection import layer_key
-from ..medians import median
 from . import Diagnosis, Finding, called, layers_between, named, series, since
 from . import last as last_of
 
@@ -60,7 +59,7 @@ class DeadUnits(Finding):
         calm: list[tuple[str, float]] = []
         began = 0
         counts = last_of(run, "batch/count", self.readings)
-        few = bool(len(counts)) and float(median(counts)) < _FEW
+        few = bool(len(counts)) and float(np.median(counts)) < _FEW
         units = {layer["name"]: int(layer.get("units") or 0) for layer in run.meta.get("layers", ())}
         came = {name: set(series(run, f"activations/{name}/came")[0].tolist()) for name in dead}
         everywhere = set.intersection(*came.values()) if came else set()  # a batch that goes through in small parts

@@ -12,7 +12,6 @@ from ...core.errors import DioramaError
 from ...core.knobs import knob
 from ...core.selection import number_key
 from ..clipping import clipped_at
-from ..medians import median
 from . import Diagnosis, Finding, called, from_zero, layer_of, named, resting
 
 if TYPE_CHECKING:
@@ -121,7 +120,7 @@ def _signs(array: NDArray[np.float32]) -> bool:
     """Whether most weights are one number, up or down: all that a first step of Adam or of its kin leaves of weights that begin at zero. Rows of few
     such weights, as of adapters, are the same by chance, and come apart at the next step."""
     sizes = np.abs(array[array != 0])
-    return bool(len(sizes)) and float(np.mean(np.abs(sizes - median(sizes)) <= _ONE * median(sizes))) >= _NEARLY
+    return bool(len(sizes)) and float(np.mean(np.abs(sizes - np.median(sizes)) <= _ONE * np.median(sizes))) >= _NEARLY
 
 
 def _alike(run: RunReader) -> dict[str, str]:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from ..medians import median
 from . import Diagnosis, Finding, from_zero, layer_of, matrices, named, series, series_between, since
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ class ExplodingUpdates(Finding):
         for name, steps, values in series_between(run, "updates/", "/ratio"):
             last = values[-self.readings :]
             if name in weights and len(last) == self.readings and last.min() > self.ratio:
-                bad.append((float(median(last)), name, since(steps, values > self.ratio)))
+                bad.append((float(np.median(last)), name, since(steps, values > self.ratio)))
         if not bad:
             return []
         bad.sort(reverse=True)
@@ -60,4 +59,4 @@ class ExplodingUpdates(Finding):
 def _falls(run: RunReader) -> bool:
     """Whether the loss has come down well below the lowest of its first five steps."""
     loss = series(run, "loss")[1]
-    return len(loss) >= 20 and bool(median(loss[-10:]) < 0.7 * loss[:5].min()) and bool(loss[:5].min() > 0)
+    return len(loss) >= 20 and bool(np.median(loss[-10:]) < 0.7 * loss[:5].min()) and bool(loss[:5].min() > 0)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from ..medians import median
 from . import Diagnosis, Finding, series, since
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ class JudgeTooStrong(Finding):
         steps, fooled, apart = steps[both], fooled[both], apart[np.isin(at, steps)]
         if len(steps) < self.readings:
             return []
-        chance, right = (median(np.lib.stride_tricks.sliding_window_view(values, self.readings), 1) for values in (fooled, apart))
+        chance, right = (np.median(np.lib.stride_tricks.sliding_window_view(values, self.readings), 1) for values in (fooled, apart))
         bad = (chance < self.passed) & (right >= self.apart)
         if not bad[-1]:
             return []

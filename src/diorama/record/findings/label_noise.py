@@ -8,7 +8,6 @@ import numpy as np
 
 from ...core.knobs import knob
 from ...core.selection import number_key
-from ..medians import median
 from ..misread_classes import surely
 from . import Diagnosis, Finding, called, last, of_next_tokens, series
 
@@ -227,7 +226,7 @@ def _answered_otherwise(run: RunReader) -> str:
             return f"{called(dropped[0])} drops units in the training's batches alone"
         counts = last(run, "batch/count", 10)
         normed = any("BatchNorm" in layer.get("kind", "") for layer in run.meta.get("layers", ()))
-        if normed and len(counts) and median(counts) < _SMALL:
+        if normed and len(counts) and np.median(counts) < _SMALL:
             return "batch norm rests on few rows in the training's batches"
     known, level, spread = (run.meta.get("probe") or {}).get("inputs"), last(run, "batch/mean", 10), last(run, "batch/std", 10)
     if not known or not len(level) or not len(spread) or not known[3] > 0:

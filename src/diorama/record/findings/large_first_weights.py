@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from ..medians import median
 from . import Diagnosis, Finding, floor_of, judged, last, layer_of, matrices, named, series, series_between
 
 if TYPE_CHECKING:
@@ -38,12 +37,12 @@ class LargeFirstWeights(Finding):
         if not isinstance(floor, int | float) or not floor > 0 or len(seen) < 2 or len(loss) < 3 or steps[0] > 1:
             return []
         # Before the first step a norm in evaluation mode takes no size out yet: the training's own loss tells.
-        if not min(seen[0], float(median(loss))) > self.loss * floor:
+        if not min(seen[0], float(np.median(loss))) > self.loss * floor:
             return []
         gains = sorted(((gain, name) for name, gain in _gains(run).items() if gain > self.gain), reverse=True)
         if not gains:
             return []
-        now = float(median(last(run, "probe/loss", 3)))
+        now = float(np.median(last(run, "probe/loss", 3)))
         names = [name for _, name in gains]
         return [Diagnosis(
             self.name, 0.3 if judged(run).learnt else 0.7 if now > floor else 0.4, "Weights began too large",

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ...core.knobs import knob
-from ..medians import median, nanmedian
 from . import ALARM, Diagnosis, Finding, floor_of, from_zero, judged, last, learning, matrices, series, series_between
 from .weight_decay_too_strong import WeightDecayTooStrong
 
@@ -51,14 +50,14 @@ class LearningRateTooHigh(Finding):
         if table is None or len(table.steps) < 5 or len(loss) < self.steps or not fine[: self.steps].all():
             return []
         loss = loss[: len(loss) if fine.all() else int(np.argmin(fine))]
-        began, now = float(min(loss[0], median(loss[:3]))), float(median(loss[-max(10, len(loss) // 4) :]))
+        began, now = float(min(loss[0], np.median(loss[:3]))), float(np.median(loss[-max(10, len(loss) // 4) :]))
         floor = float(floor_of(run) or 0.0)
         grown = _grown(run)
         # A loss that began far above what one answer for all would have comes down by itself, and takes a while to do so.
         above = floor > 0 and (len(loss) >= _AWHILE or grown > _GROWN)
         first = min(began, floor) if above else began
         width = max(5, len(loss) // 100)
-        peak = float(median(loss[: len(loss) // width * width].reshape(-1, width), 1).max())
+        peak = float(np.median(loss[: len(loss) // width * width].reshape(-1, width), 1).max())
         thrown = peak > _THROWN * began and now > 0.5 * first
         if not first > 0 or (now < 0.95 * first and not thrown):
             return []
@@ -68,7 +67,7 @@ class LearningRateTooHigh(Finding):
         sized = [k for k, name in enumerate(table.names) if name not in blank]
         if not sized:
             return []
-        ratios = nanmedian(table.values[:, sized], 1)
+        ratios = np.nanmedian(table.values[:, sized], 1)
         # Weights that one step made huge change little beside their size from then on: the largest step tells.
         usual = float(np.nanmax(ratios))
         if not usual > self.ratio and not grown > _GROWN:
@@ -118,7 +117,7 @@ def added(run: RunReader) -> StepGain:
     passes, weight, count = (last(run, f"batch/{name}", 10) for name in ("passes", "weight", "count"))
     if not len(passes) or not len(weight) or not len(count):
         return StepGain()
-    many, usual, rows = float(median(passes)), float(median(weight)), float(median(count))
+    many, usual, rows = float(np.median(passes)), float(np.median(weight)), float(np.median(count))
     alike = np.mean(passes == many) >= _MOSTLY  # a look at other data within a step counts as passes too
     if many >= _MANY and alike and abs(usual - 1) < _EXACT:
         return StepGain(
@@ -137,7 +136,7 @@ def added(run: RunReader) -> StepGain:
 def _inputs(run: RunReader) -> str:
     """Inputs that are large make the same rate a higher one."""
     low, high, std = (last(run, f"batch/{name}", 10) for name in ("low", "high", "std"))
-    if len(std) < 3 or not median(std) > _LARGE:
+    if len(std) < 3 or not np.median(std) > _LARGE:
         return ""
     return f" The inputs are large (from {low.min():.3g} to {high.max():.3g}), which makes steps as much larger; usual are about -1 to 1."
 

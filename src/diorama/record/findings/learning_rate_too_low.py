@@ -8,7 +8,6 @@ import numpy as np
 
 from ...core.knobs import knob
 from ...core.numerals import counted
-from ..medians import median, nanmedian
 from ..past import Past
 from ..ranges import NOTHING
 from . import Diagnosis, Finding, Judgement, acts_between, judged, learning, series, series_between
@@ -93,9 +92,9 @@ class LearningRateTooLow(Finding):
             )]
         moved = learning(run, "updates/", "/moved")
         lost = [kind for kind in ("bfloat16", "float16") if any(kind in str(each[2]) for each in run.meta.get("parameters", ()))]
-        if lost and moved is not None and nanmedian(moved.values[-5:]) < _MOVED:
+        if lost and moved is not None and np.nanmedian(moved.values[-5:]) < _MOVED:
             told += (
-                f" At a step {nanmedian(moved.values[-5:]):.0%} of the numbers change at all: the change of the others is lost in the rounding "
+                f" At a step {np.nanmedian(moved.values[-5:]):.0%} of the numbers change at all: the change of the others is lost in the rounding "
                 f"of {lost[0]}. Weights in float32 (with autocast) keep it."
             )
         sure = nothing or known.learnt is False
@@ -183,14 +182,14 @@ class LearningRateTooLow(Finding):
 
 def _medians(values: np.ndarray) -> np.ndarray:
     """The median of each row without its NaN: NumPy takes many times as long to leave some out, also where there are none."""
-    found: np.ndarray = nanmedian(values, 1) if np.isnan(values).any() else median(values, 1)
+    found: np.ndarray = np.nanmedian(values, 1) if np.isnan(values).any() else np.median(values, 1)
     return found
 
 
 def _ends_of(loss: np.ndarray) -> tuple[float, float]:
     """The loss in the beginning and now."""
     width = max(5, len(loss) // 10)
-    return float(median(loss[:width])), float(median(loss[-width:]))
+    return float(np.median(loss[:width])), float(np.median(loss[-width:]))
 
 
 def _stands(loss: np.ndarray) -> bool:
@@ -220,7 +219,7 @@ def _clipped(run: RunReader) -> _Clip | None:
         norms = np.sqrt(np.bincount(np.unique(steps, return_inverse=True)[1], values * values))
     if len(norms) < _READINGS or not norms.max() > 0:
         return None
-    usual = float(median(norms))
+    usual = float(np.median(norms))
     # Of a few readings more digits have to be the same.
     if np.ptp(norms) <= (2e-3 if len(norms) >= _SOME else 5e-4) * norms.max():
         return _Clip(usual, f"the gradients together had the norm {usual:.3g}", f"norm of all gradients {usual:.4g}", len(norms))

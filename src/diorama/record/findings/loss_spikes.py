@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from ...core.knobs import knob
 from ...core.selection import number_key
-from ..medians import median
 from . import Diagnosis, Finding, acts_between, series
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ class LossSpikes(Finding):
         count = len(loss) // width
         if count < 8 or not np.isfinite(loss).all():
             return []
-        blocks = median(loss[: count * width].reshape(count, width), 1)
+        blocks = np.median(loss[: count * width].reshape(count, width), 1)
         first, lowest = blocks[0], np.minimum.accumulate(blocks)
         before = np.concatenate([lowest[:1], lowest[:-1]])
         high = (before < first - 0.4 * abs(first)) & (blocks - before > self.part * (first - before))

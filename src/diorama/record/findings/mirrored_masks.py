@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from ..medians import median
 from ..mirrors import WAYS
 from . import Diagnosis, Finding, last, series, since
 
@@ -37,7 +36,7 @@ class MirroredMasks(Finding):
         if len(shares) < self.readings or len(ways) < self.readings:
             return []
         recent = shares[-self.readings :]
-        usual = float(median(recent))
+        usual = float(np.median(recent))
         way = list(WAYS)[int(np.bincount(ways.astype(np.int64)).argmax())]
         if usual < self.share or np.mean(recent > self.share / 2) < 0.75:
             return []

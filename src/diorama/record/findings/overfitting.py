@@ -9,7 +9,6 @@ import numpy as np
 
 from ...core.knobs import knob
 from ...core.selection import number_key
-from ..medians import median
 from . import Diagnosis, Finding, floor_of, otherwise_scaled
 from .batch_norm_mismatch import BatchNormMismatch
 from .missing_class import missing
@@ -76,12 +75,12 @@ class Overfitting(Finding):
         best = int(np.argmin(probe))
         after = probe[best + 1 :]
         if len(after) < self.readings or after[-self.readings :].min() < (1 + self.rise) * probe[best]:
-            return self._by_heart(run, int(steps[best]), probe, float(median(train[-max(1, len(train) // 20) :])))
+            return self._by_heart(run, int(steps[best]), probe, float(np.median(train[-max(1, len(train) // 20) :])))
         if after[-self.readings :].min() - probe[best] < _PART * (probe[0] - probe[best]):
             return []  # next to what was learned it is nothing: a loss near zero wavers
         width = max(1, len(train) // 20)
         at = int(np.searchsorted(train_steps, steps[best]))
-        then, now = median(train[max(0, at - width) : at + 1]), median(train[-width:])
+        then, now = np.median(train[max(0, at - width) : at + 1]), np.median(train[-width:])
         if not now < then:
             return []
         step = int(steps[best])
@@ -126,7 +125,7 @@ def _otherwise_measured(run: RunReader, found: Diagnosis) -> Diagnosis | None:
         count = len((run.meta.get("probe") or {}).get("labels") or ()) or _PIXELS
         if not len(until) or len(since) < _LATE:
             return None
-        then, now = float(until[-1]), float(median(since[-_LATE:]))
+        then, now = float(until[-1]), float(np.median(since[-_LATE:]))
         if then - now > 2 * np.sqrt(max(then * (1 - then), 1 / count) / count):
             return None
         told = f"{then:.0%} of the probe set's answers were right then, and {now:.0%} are now: they got surer, and not worse"
@@ -152,5 +151,5 @@ def _of_known_classes(run: RunReader, steps: Steps, probe: Floats) -> tuple[Step
 
 def _severity(first: float, lowest: float, after: np.ndarray) -> float:
     """By what was lost of all that was learned: a loss that is near nothing may double and still be near nothing."""
-    lost = float(median(after[-3:]) - lowest) / max(first - lowest, 1e-12)
+    lost = float(np.median(after[-3:]) - lowest) / max(first - lowest, 1e-12)
     return float(min(0.9, 0.35 + 1.5 * lost))

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...core.knobs import knob
-from ..medians import median
 from . import Diagnosis, Finding, floor_of, last, otherwise_scaled, series, until_looked
 
 if TYPE_CHECKING:
@@ -105,10 +104,10 @@ class ProbeUnlikeTraining(Finding):
         passes = last(run, "batch/passes", 10)
         names = ("batch/low", "batch/high", "batch/mean", "batch/std")
         seen = [last(run, name, 200) for name in names]
-        if not probe or len(seen[0]) < self.readings or len(passes) < self.readings or median(passes) > 1:
+        if not probe or len(seen[0]) < self.readings or len(passes) < self.readings or np.median(passes) > 1:
             return []
         low, high = float(np.min(seen[0])), float(np.max(seen[1]))
-        mean, std = float(median(seen[2])), float(median(seen[3]))
+        mean, std = float(np.median(seen[2])), float(np.median(seen[3]))
         if not np.isfinite([low, high, mean, std]).all():
             return []
         ratio = probe[3] / std if std > 0 else np.inf if probe[3] > 0 else 1.0
@@ -210,7 +209,7 @@ def _rises(run: RunReader, held: np.ndarray, floor: float | None) -> tuple[bool,
     if run.meta.get("task") != "next_token" or len(held) < 3 or len(loss) < 20 or not np.isfinite(held).all() or not np.isfinite(loss).all():
         return False, ""
     few = max(5, len(loss) // 20)
-    fell = median(loss[-few:]) < _FELL * median(loss[:few])
+    fell = np.median(loss[-few:]) < _FELL * np.median(loss[:few])
     above = floor is None or held[-1] > _ROSE * floor
     rose = bool((np.diff(held) > 0).all()) and held[-1] > _ROSE * held[0]
     return bool(fell and above and rose), "" if floor is None else f", above that of one answer for all ({floor:.3g})"

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from ..medians import median
 from . import Diagnosis, Finding, floor_of, last, series
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ class RepeatedBatch(Finding):
         held, mine, floor = last(run, "probe/loss", 3), last(run, "loss", 20), floor_of(run)
         if count >= int(run.meta.get("examples") or 0) or len(held) < 3 or not len(mine) or run.meta.get("measure") or not floor:
             return "", False
-        now, beside = float(median(mine)), float(held.min())
+        now, beside = float(np.median(mine)), float(held.min())
         if not np.isfinite(now) or not beside > max(_BESIDE * now, _FAR * floor):
             return "", False
         return (

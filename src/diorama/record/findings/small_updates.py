@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from ..medians import nanmedian
 from ..ranges import UPDATE_RATIO_BESIDE
 from . import Diagnosis, Finding, layer_of, learning, named, since
 
@@ -34,10 +33,10 @@ class SmallUpdates(Finding):
             return []
         with np.errstate(invalid="ignore", divide="ignore"):
             latest = table.values[-self.readings :]
-            found = np.flatnonzero(_low(latest / nanmedian(latest, 1, keepdims=True), latest).all(0))
+            found = np.flatnonzero(_low(latest / np.nanmedian(latest, 1, keepdims=True), latest).all(0))
             if not len(found):
                 return []
-            beside = table.values / nanmedian(table.values, 1, keepdims=True)
+            beside = table.values / np.nanmedian(table.values, 1, keepdims=True)
         low = _low(beside, table.values)
         names = [table.names[k] for k in found]
         first = min(since(table.steps, low[:, k]) for k in found)
@@ -46,7 +45,7 @@ class SmallUpdates(Finding):
             self.name, 0.5, f"{named(names)} hardly moves",
             f"Since step {first} each step changes {named(names)} {1 / max(least, 1e-12):,.0f} times less than it changes the "
             "median weight, beside their own size.",
-            f"update / weights of {names[0]}: {table.values[-1, found[0]]:.2g}, median {nanmedian(table.values[-1]):.2g}",
+            f"update / weights of {names[0]}: {table.values[-1, found[0]]:.2g}, median {np.nanmedian(table.values[-1]):.2g}",
             tuple(dict.fromkeys(layer_of(name) for name in names)), None, first,
             "Likely, unless a low rate of this group is meant.",
             "Look at the learning rate of its group, and at the gradients in the layers behind it.", "health",

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from ..medians import median
 from . import Diagnosis, Finding, blind, floor_of, judged
 from . import last as newest
 from .collapsed_code import CollapsedCode
@@ -38,7 +37,7 @@ class StalledLearning(Finding):
             return []
         tenth = len(loss) // 10
         parts = (loss[:tenth], loss[4 * tenth : 6 * tenth], loss[-tenth:])
-        first, middle, last = (float(median(part)) for part in parts)
+        first, middle, last = (float(np.median(part)) for part in parts)
         if last < (1 - self.gain) * middle:
             return []
         if blind(run):

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from ..medians import median
 from . import Diagnosis, Finding, series, since
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ class TurnedLoss(Finding):
         loss, probe = _before_bad(loss), _before_bad(probe)
         if len(loss) < (20 if len(loss) == len(steps) else 5) or len(probe) < 2:
             return []
-        first, now = float(median(loss[:5])), float(median(loss[-5:]))
+        first, now = float(np.median(loss[:5])), float(np.median(loss[-5:]))
         if not (loss < 0).all() or not probe[0] > 0:
             return []
         if abs(first + probe[0]) > self.near * probe[0]:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from ..medians import median
 from . import Diagnosis, Finding, last, series
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ class UnmovedAccuracy(Finding):
         if len(loss) < self.steps or not np.isfinite(loss).all() or not (loss > 0).all():
             return []
         width = len(loss) // 20
-        began, now = float(median(loss[:width])), float(median(loss[-width:]))
+        began, now = float(np.median(loss[:width])), float(np.median(loss[-width:]))
         known = _accuracies(run)
         if now * self.fallen > began or not known or not all(_unmoved(values) for values in known.values()):
             return []

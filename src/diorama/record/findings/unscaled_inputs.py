@@ -8,7 +8,6 @@ import numpy as np
 
 from ...core.knobs import knob
 from ...core.numerals import plain
-from ..medians import median
 from . import Diagnosis, Finding, judged, last, series
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ class UnscaledInputs(Finding):
             which = which[:0]
         if run.last_step < self.steps or len(std) < self.readings or judged(run).learnt is not False:
             return []
-        far, apart = float(np.max(np.abs([low, high]))), float(median(std))
+        far, apart = float(np.max(np.abs([low, high]))), float(np.median(std))
         if not np.isfinite([far, apart]).all() or not (0 < far < self.small or apart > self.large):
             return []
         small = far < self.small

@@ -8,7 +8,6 @@ import numpy as np
 
 from ...core.knobs import knob
 from ...core.numerals import plain
-from ..medians import median
 from . import Diagnosis, Finding, floor_of, last, series
 
 if TYPE_CHECKING:
@@ -48,10 +47,10 @@ class UnscaledTargets(Finding):
         spread = float(np.sqrt(floor))
         at, now = (int(steps[-1]), float(seen[-1])) if whole else (int(steps[0]), float(seen[0]))
         within = last(run, "batch/within", 5)
-        width = float(median(within[np.isfinite(within)])) if np.isfinite(within).any() and whole else 0.0
+        width = float(np.median(within[np.isfinite(within)])) if np.isfinite(within).any() and whole else 0.0
         part = floor + width**2 + 2 * width * spread
         gap = np.sqrt(max(0.0, now - part))
-        if min(gap, np.sqrt(max(0.0, float(median(seen[-3:])) - part)) if whole else gap) < self.apart * spread:
+        if min(gap, np.sqrt(max(0.0, float(np.median(seen[-3:])) - part)) if whole else gap) < self.apart * spread:
             return []  # one look that is high is a jump, not a way that was never gone
         began = np.sqrt(max(0.0, float(seen[0]) - floor))
         count = int(steps[-1] - steps[0])

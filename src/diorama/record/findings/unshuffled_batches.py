@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.knobs import knob
-from ..medians import median
 from . import Diagnosis, Finding, last, series
 
 if TYPE_CHECKING:
@@ -40,6 +39,6 @@ class UnshuffledBatches(Finding):
             self.name, 0.8, "Batches hold one class each",
             f"The most frequent label makes up {usual:.0%} of a batch, and {overall[-1]:.0%} of all batches that were read together: the training is "
             "shown one class after the other.",
-            f"mean of the last {self.readings} readings, over batches of {int(median(count))} labels", (), None, int(steps[0]),
+            f"mean of the last {self.readings} readings, over batches of {int(np.median(count))} labels", (), None, int(steps[0]),
             "Sure for the batches that were read.", "Shuffle the training's examples (DataLoader(…, shuffle=True)).", "curves",
         )]

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ...core.knobs import knob
-from ..medians import median
 from . import Diagnosis, Finding, floor_of, judged, last, matrices, resting, series, series_between
 
 if TYPE_CHECKING:
@@ -99,7 +98,7 @@ def _decaying(run: RunReader) -> list[_DecayingGroup]:
         rates = series(run, f"learning_rate/{k}" if k else "learning_rate")[1]
         if not decay or len(rates) < _READINGS or kind not in ("SGD", *_APART, *_SCALED) or not 0 <= momentum < 1:
             continue
-        rate, longer = float(median(rates)), momentum if kind == "SGD" else 0.0
+        rate, longer = float(np.median(rates)), momentum if kind == "SGD" else 0.0
         found.append(_DecayingGroup(decay, rate, longer, rate * decay / (1 - longer), set(groups[k]) if groups else None, kind))
     return found
 
@@ -136,7 +135,7 @@ def _held_down(run: RunReader, shrunk: bool) -> str:
     # A probe loss that was lower once may have risen by overfitting.
     if not shrunk or not floor or len(looks) < 3 or looks.min() < (1 - _CHANCE) * floor:
         return ""
-    return f"The probe loss is {median(looks[-3:]) / floor:.0%} of what one answer for all would have, and was never much lower."
+    return f"The probe loss is {np.median(looks[-3:]) / floor:.0%} of what one answer for all would have, and was never much lower."
 
 
 def _shrunk(run: RunReader, names: set[str] | None) -> float:
@@ -147,4 +146,4 @@ def _shrunk(run: RunReader, names: set[str] | None) -> float:
         if name in known and name not in aside and (names is None or name in names)
         and len(norms) > 1 and norms[0] > 0 and np.isfinite(norms[-1])
     ]
-    return float(median(sizes)) if sizes else 1.0
+    return float(np.median(sizes)) if sizes else 1.0

@@ -18,11 +18,10 @@ from ...core.selection import Selection, number_key
 from ...data.kinds import Tokens
 from ...data.tokens import visible
 from ...derive.derivations.learns_from import records
-from ...derive.heads import token_input
 from ...derive.labels import Labels, complaints, faults, labels, without_labels
 from ...record.batch_texts import BatchTexts
 from ...scene import Scene
-from ...scene.layer_text import offset, tags
+from ...scene.layer_text import answered_text, offset, tags
 from ..view import View
 
 Record = Mapping[str, Any]
@@ -74,7 +73,7 @@ class LearnsFromView(View):
     def _batch(self, scene: Scene, selection: Selection) -> Picture:
         """The texts of the last batch that was read."""
         step, told = _read_batch(scene)
-        kind = (token_input(scene) or ("", Tokens()))[1]
+        kind = (answered_text(scene) or ("", Tokens()))[1]
         tokens, targets = torch.from_numpy(told.tokens), torch.from_numpy(told.labels)
         moved = offset(tokens, targets)
         found = Labels(kind, tokens, targets, torch.from_numpy(told.losses), moved)
@@ -154,7 +153,7 @@ def _struck(value: Sequence[Record], moved: int | None) -> str:
 
 def _recorded(scene: Scene) -> bool:
     """Whether the training wrote down texts of its batches."""
-    return scene.run is not None and token_input(scene) is not None and "texts/tokens" in scene.run.row_names
+    return scene.run is not None and answered_text(scene) is not None and "texts/tokens" in scene.run.row_names
 
 
 def _read_batch(scene: Scene) -> tuple[int, BatchTexts]:

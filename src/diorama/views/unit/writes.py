@@ -18,11 +18,10 @@ from ...data.kinds import Tokens
 from ...data.melodies import is_mark
 from ...data.nesting import each, named
 from ...data.text_places import last_asked, worded
-from ...derive.heads import token_input
 from ...derive.labels import role
 from ...scene import Scene
 from ...scene.input import CurrentInput
-from ...scene.layer_text import answers_on, source_texts, tags, text_at
+from ...scene.layer_text import answered_text, answers_on, source_texts, tags
 from ...scene.made_text import WrittenText, WrittenToken, writing
 from ...scene.states import told
 from .. import answers, melodies, texts
@@ -71,7 +70,7 @@ class WritesView(View):
             return f"it lets a network write, and this one does not say what comes next (its task is {scene.task or 'not known'})"
         if tags(scene):
             return "it lets a network write, and this one names a class for each token, not what comes next"
-        if (found := _written_text(scene)) is None:
+        if (found := answered_text(scene)) is None:
             return "it lets a network write on, and which of the texts that this one reads it writes is not known"
         if not answers_on(scene):
             return "it lets a network write on, and this one answers each token at its own place, not what comes next"
@@ -108,7 +107,7 @@ class WritesView(View):
 
     def _written(self, scene: Scene, current: CurrentInput, unit: Key | None) -> Iterator[WrittenText]:
         """What a moment writes; the whole at once where it was written before."""
-        name, kind = _written_text(scene) or ("", texts.kind(scene))
+        name, kind = answered_text(scene) or ("", texts.kind(scene))
         ids = named(current.x)[name]
         words = worded(scene.kind, current.x, name) if ids.ndim == 2 else None
         inside = slice(None) if words is None else slice(int(words[0].long().argmax()), words.shape[1] - int(words[0].flip(0).long().argmax()))
@@ -146,7 +145,7 @@ class WritesView(View):
         self, scene: Scene, selection: Selection, current: CurrentInput, unit: Key | None, found: dict[int | None, WrittenText], *, final: bool,
     ) -> Picture:
         own = found[scene.step]
-        name, kind = _written_text(scene) or ("", texts.kind(scene))
+        name, kind = answered_text(scene) or ("", texts.kind(scene))
         chosen = self._chosen(selection, own)
         marks: list[Node] = [self._text(scene, own, unit)]
         heard, pitches = melodies.sounds(scene), melodies.span([_words(kind, text) for text in found.values()])
@@ -241,17 +240,8 @@ class WritesView(View):
         return melodies.roll(words, _when(step), values=values, limits=limits, keys=keys, pitches=pitches, height=160 if own else 110)
 
 
-def _written_text(scene: Scene) -> tuple[str, Tokens] | None:
-    """The name and kind of the text that a network writes: the one that it reads, of several that at whose tokens it answers."""
-    if (found := token_input(scene)) is not None:
-        return found
-    name = text_at(scene)
-    kind = scene.kinds.get(name)
-    return (name, kind) if isinstance(kind, Tokens) and named(scene.live.x)[name].ndim == 2 else None
-
-
 def _said(scene: Scene) -> Tokens:
-    found = _written_text(scene)
+    found = answered_text(scene)
     return found[1] if found is not None else texts.kind(scene)
 
 

@@ -159,8 +159,8 @@ class WordsView(View):
                 raise UsageError(f"the model has answers 0 to {flat.shape[1] - 1}, got {number}")
             if scene.task == "regression":
                 return ExplainedTarget(_output(look, number, at), "the answer" if flat.shape[1] == 1 else f"output {number}", len(ids))
-            lost = chosen is None and not bool(flat.isfinite().any())
-            return ExplainedTarget(aim(look, current.x, number), NO_ANSWER if lost else called(number, scene.classes, scene.task), len(ids))
+            name = called(number, scene.classes, scene.task)
+            return ExplainedTarget(aim(look, current.x, number), name if chosen is not None else _known(flat, name), len(ids))
         end = ending(scene, current.x)
         length = len(ids) if end is None else end + 1
         if in_place(scene):
@@ -176,8 +176,8 @@ class WordsView(View):
         number = chosen.number if chosen is not None else ids[place] if follows else int(row.nan_to_num(0).argmax())
         if number >= scores.shape[-1]:
             raise UsageError(f"the model knows tokens 0 to {scores.shape[-1] - 1}, got {number}")
-        lost = chosen is None and not follows and not bool(row.isfinite().any())
-        return ExplainedTarget(_next(look, place - 1, number), NO_ANSWER if lost else answers.token(scene, number), place, place)
+        name = answers.token(scene, number)
+        return ExplainedTarget(_next(look, place - 1, number), name if chosen is not None or follows else _known(row, name), place, place)
 
     def _tag(self, scene: Scene, selection: Selection, look: Look, scores: Tensor, length: int, until: int) -> ExplainedTarget:
         """What is answered at a token itself, or at a place of a translation, for which every word of the text may speak."""
@@ -186,8 +186,9 @@ class WordsView(View):
         number = chosen.number if chosen is not None else int(scores[0, place].nan_to_num(0).argmax())
         if number >= scores.shape[-1]:
             raise UsageError(f"the model has answers 0 to {scores.shape[-1] - 1}, got {number}")
-        lost = chosen is None and not bool(scores[0, place].isfinite().any())
-        return ExplainedTarget(_next(look, place, number), NO_ANSWER if lost else answers.token(scene, number), until, place + 1, tag=True)
+        name = answers.token(scene, number)
+        name = name if chosen is not None else _known(scores[0, place], name)
+        return ExplainedTarget(_next(look, place, number), name, until, place + 1, tag=True)
 
     def _place(self, selection: Selection, length: int, last: int) -> int:
         key = selection.one("token")
@@ -281,6 +282,11 @@ class WordsView(View):
 
 NO_ANSWER = "an answer"
 """What is explained where scores are no numbers, of which none is the largest."""
+
+
+def _known(scores: Tensor, name: str) -> str:
+    """What the largest of some scores is called; an answer, where none is a number."""
+    return name if bool(scores.isfinite().any()) else NO_ANSWER
 
 
 @dataclasses.dataclass(frozen=True)
